@@ -1,0 +1,89 @@
+"""Tiny random models of every supported architecture, built in memory."""
+
+import copy
+
+import pytest
+import torch
+import transformers as hf
+
+_TEXT = {"vocab_size": 40, "max_position_embeddings": 32, "num_labels": 3}
+_WIDTH = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
+_VIT = {**_WIDTH, "image_size": 8, "patch_size": 4, "num_labels": 3}
+CONFIGS = {
+    "bert": lambda: hf.BertConfig(**_TEXT, **_WIDTH),
+    "roberta": lambda: hf.RobertaConfig(**_TEXT, **_WIDTH),
+    "electra": lambda: hf.ElectraConfig(**_TEXT, **_WIDTH, embedding_size=12),
+    "albert": lambda: hf.AlbertConfig(**_TEXT, **_WIDTH, embedding_size=12, attention_probs_dropout_prob=0.1),
+    "distilbert": lambda: hf.DistilBertConfig(**_TEXT, dim=16, n_layers=3, n_heads=2, hidden_dim=24),
+    "modernbert": lambda: hf.ModernBertConfig(
+        **_TEXT, **_WIDTH, attention_dropout=0.1, local_attention=4, global_attn_every_n_layers=3,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
+    ),
+    "vit": lambda: hf.ViTConfig(**_VIT, attention_probs_dropout_prob=0.1),
+    "deit": lambda: hf.DeiTConfig(**_VIT, attention_probs_dropout_prob=0.1, architectures=["DeiTForImageClassification"]),
+}  # fmt: skip
+ARCHITECTURES = tuple(CONFIGS)
+TEXT_ARCHITECTURES = tuple(name for name in CONFIGS if name not in ("vit", "deit"))
+AUTO = {
+    "sequence": hf.AutoModelForSequenceClassification,
+    "image": hf.AutoModelForImageClassification,
+    "tokens": hf.AutoModelForTokenClassification,
+    "mlm": hf.AutoModelForMaskedLM,
+    "bare": hf.AutoModel,
+}
+
+
+def build(name, head=None, implementation="sdpa"):
+    """A tiny model in eval mode; large weights, so that attention is far from uniform."""
+    head = head or ("image" if name in ("vit", "deit") else "sequence")
+    torch.manual_seed(0)
+    model = AUTO[head].from_config(CONFIGS[name](), attn_implementation=implementation)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3)
+    return model.eval()
+
+
+def eager(model):
+    """The same weights, on eager attention."""
+    other = copy.deepcopy(model)
+    other.set_attn_implementation("eager")
+    return other
+
+
+def batch_for(model, rows=3, length=9):
+    """A batch with padding: row r ends with r pad tokens."""
+    torch.manual_seed(1)
+    if model.main_input_name == "pixel_values":
+        return {"pixel_values": torch.randn(rows, 3, 8, 8)}
+    ids = torch.randint(3, 40, (rows, length))
+    mask = torch.ones_like(ids)
+    for row in range(rows):
+        mask[row, length - row :] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture(params=TEXT_ARCHITECTURES)
+def text_architecture(request):
+    return request.param
+
+
+@pytest.fixture
+def tiny():
+    return build
+
+
+@pytest.fixture
+def on_eager():
+    return eager
+
+
+@pytest.fixture
+def inputs():
+    return batch_for

@@ -1,0 +1,99 @@
+"""The words for what can be read out of a model: `hidden:4`, `attention:-1`, `module:classifier@input`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from textkd.errors import fail
+
+# kind -> (family: which losses fit, whether the kind lives in a block)
+KINDS: dict[str, tuple[str, bool]] = {
+    "labels": ("labels", False),
+    "logits": ("logits", False),
+    "embeddings": ("hidden", False),
+    "hidden": ("hidden", True),
+    "ffn": ("hidden", True),
+    "attention": ("attention", True),
+    "scores": ("scores", True),
+    "query": ("heads", True),
+    "key": ("heads", True),
+    "value": ("heads", True),
+    "pooled": ("hidden", False),
+    "module": ("hidden", False),
+}
+SIDES = ("encoder", "decoder")
+# kinds that are read inside the attention function
+ATTENTION_KINDS = ("attention", "scores", "query", "key", "value")
+
+
+@dataclass(frozen=True)
+class Address:
+    """One tap. kind: a key of `KINDS`. block: 1..L, negative from the end, 0 only for `hidden` (the input of block 1),
+    None where the kind has none or a layer map gives it. path, at_input: for `module`. side: "", "encoder", "decoder".
+    """
+
+    kind: str
+    block: int | None = None
+    path: str = ""
+    at_input: bool = False
+    side: str = ""
+
+    @classmethod
+    def parse(cls, text: str | Address) -> Address:
+        """The address that `text` writes: ``[side.]kind[:block]`` or ``[side.]module:<dotted path>[@input]``.
+
+        "hidden" without a block is allowed here (a layer map fills it in). Raises `TextkdError`.
+        """
+        if isinstance(text, Address):
+            return text
+        side, rest = _split_side(str(text).strip())
+        kind, colon, argument = rest.partition(":")
+        if kind not in KINDS:
+            raise fail(
+                f'tap "{text}"',
+                f'no kind of tap is called "{kind}"',
+                near=(kind, KINDS),
+                fix=f"one of {', '.join(KINDS)}",
+            )
+        if kind == "module":
+            path, at, where = argument.partition("@")
+            if not path or (at and where != "input"):
+                raise fail(
+                    f'tap "{text}"',
+                    "not a module address",
+                    fix='"module:<dotted path>" or "module:<dotted path>@input"',
+                )
+            return cls(kind, path=path, at_input=bool(at), side=side)
+        if not colon:
+            return cls(kind, side=side)
+        if not KINDS[kind][1]:
+            raise fail(f'tap "{text}"', f"{kind} belongs to the model, not to a block", fix=f'"{kind}"')
+        if not re.fullmatch(r"-?\d+", argument):
+            raise fail(
+                f'tap "{text}"',
+                f'"{argument}" is not a block number',
+                fix=f'"{kind}:4", or "{kind}:-1" for the last block',
+            )
+        return cls(kind, block=int(argument), side=side)
+
+    def __str__(self) -> str:
+        side = f"{self.side}." if self.side else ""
+        if self.kind == "module":
+            return f"{side}module:{self.path}{'@input' if self.at_input else ''}"
+        return f"{side}{self.kind}" + ("" if self.block is None else f":{self.block}")
+
+    @property
+    def family(self) -> str:
+        """What losses eat: labels, logits, hidden (also embeddings, pooled, ffn, module), attention, scores, heads."""
+        return KINDS[self.kind][0]
+
+    @property
+    def needs_block(self) -> bool:
+        """Whether this kind of tap is one per block."""
+        return KINDS[self.kind][1]
+
+
+def _split_side(text: str) -> tuple[str, str]:
+    side, dot, rest = text.partition(".")
+    return (side, rest) if dot and side in SIDES else ("", text)

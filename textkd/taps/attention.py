@@ -1,0 +1,124 @@
+"""Attention maps, scores, queries, keys and values of the tapped blocks alone; all others keep their fast kernels.
+
+How: a hook on a tapped block hands its attention a ticket among the keyword arguments, which transformers' blocks pass
+on down to the attention function. A hook on the attention module that sees a ticket lends the module a copy of its
+config that names our function, for this one call. So nothing is changed while no capture is active, masks are made by
+the model's own implementation, and a checkpointed block, which is recomputed with the same arguments, takes the same
+path again. Under FSDP and DDP the same holds.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from textkd.taps.recorder import Hook, Recorder
+
+NAME = "textkd_tap"
+TICKETS, NATIVE = "textkd_tickets", "textkd_native"
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """What one capture wants of one attention call: kind -> key of the tap."""
+
+    recorder: Recorder
+    wants: Mapping[str, str]
+
+    def record(self, kind: str, value: Tensor) -> None:
+        if kind in self.wants:
+            self.recorder.record(self.wants[kind], value)
+
+
+class BlockHook(Hook):
+    """Pre-hook (with kwargs) on a block: hands in a ticket for the kinds in `options`."""
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+        recorder = self.recorder()
+        if recorder is None:
+            return None
+        ticket = Ticket(recorder, self.options)
+        return args, {**kwargs, TICKETS: (*kwargs.get(TICKETS, ()), ticket)}
+
+
+class LendHook(Hook):
+    """Pre-hook (with kwargs) on an attention module: lends it our config if there is a ticket."""
+
+    lent_over: Any = None
+
+    def __call__(self, module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+        if TICKETS not in kwargs or module.config._attn_implementation == NAME:
+            return None
+        self.lent_over = module.config
+        module.config = copy.copy(module.config)
+        module.config._attn_implementation = NAME
+        return args, {**kwargs, NATIVE: self.lent_over._attn_implementation}
+
+
+class ReturnHook(Hook):
+    """Forward hook, called even after an error: gives the attention module its own config back."""
+
+    def __call__(self, module: Any, args: Any, output: Any) -> None:
+        lend: LendHook = self.options["lend"]
+        if lend.lent_over is not None:
+            module.config, lend.lent_over = lend.lent_over, None
+
+
+def tapped_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """transformers' attention function that records. query, key, value [B, h, T, d] as the kernel gets them.
+
+    Returns (output [B, T, h, d], probabilities or None). Probabilities are recorded in float32, before dropout; scores
+    are scaled and without mask. A row whose every key is masked gets zeros, as SDPA gives.
+    """
+    tickets: tuple[Ticket, ...] = kwargs.pop(TICKETS, ())
+    native: str | None = kwargs.pop(NATIVE, None)
+    heads = {"query": query, "key": key, "value": value}
+    for ticket in tickets:
+        for kind, tensor in heads.items():
+            ticket.record(kind, tensor)
+    if native == "sdpa" and not any({"attention", "scores"} & set(ticket.wants) for ticket in tickets):
+        return ALL_ATTENTION_FUNCTIONS[native](  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
+        )
+    scores = torch.matmul(query, key.transpose(2, 3)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    for ticket in tickets:
+        ticket.record("scores", scores)
+    probabilities = _softmax(scores, attention_mask)
+    for ticket in tickets:
+        ticket.record("attention", probabilities)
+    dropped = nn.functional.dropout(probabilities, p=dropout, training=module.training)
+    output = torch.matmul(dropped.to(value.dtype), value).transpose(1, 2).contiguous()
+    return output, None if native == "sdpa" else probabilities.to(query.dtype)
+
+
+def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    scores = scores.float()
+    if mask is None:
+        return scores.softmax(dim=-1)
+    lowest = torch.finfo(scores.dtype).min
+    if mask.dtype == torch.bool:
+        # a finite fill and a second one after the softmax: no NaN where a row has no key, forward or backward
+        return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
+    return (scores + mask.float().clamp(min=lowest)).softmax(dim=-1)
+
+
+AttentionInterface.register(NAME, tapped_attention)
+# a model whose own config names our function still needs masks: without this line transformers makes none, silently
+AttentionMaskInterface.register(NAME, sdpa_mask)

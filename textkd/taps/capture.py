@@ -1,0 +1,258 @@
+"""Read taps out of a model while it runs: hooks that sleep until a capture is active."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from textkd.errors import Collector, fail, problem
+from textkd.taps.address import Address
+from textkd.taps.anatomy import anatomy
+from textkd.taps.hooks import install
+from textkd.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
+
+Projections = Mapping[str, tuple[str, nn.Module]]
+# the taps that the model returns itself, and the output they are
+RETURNED = {"logits": "logits", "labels": "loss"}
+
+
+class Capture:
+    """Reads `addresses` out of `model` in every forward inside `active()`; outside, the model is exactly as before.
+
+    model: the unwrapped model; run it, or any wrapper around it (DDP, Accelerate). addresses: what to read, as in
+    `Address.parse`. projections: name -> (source address, module): the module is applied to the source tap inside the
+    model's forward and its result appears among the taps under `name`; the module must already be a submodule of the
+    model, so that DDP, the optimizer and checkpoints know it. A source that is not among `addresses` is not returned.
+    stop_early: `run` stops the forward once the last tap is recorded (under no_grad; a teacher).
+
+    A copy or a pickle of the model has silent hooks in place of these. Raises `TextkdError` with every address that
+    the model does not have, and on reentrant gradient checkpointing (its inner taps would lose their gradient).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        addresses: Sequence[str | Address],
+        projections: Projections | None = None,
+        stop_early: bool = False,
+    ) -> None:
+        self.model, self.stop_early = model, stop_early
+        self.anatomy = anatomy(model)
+        self._projections: dict[str, tuple[str, nn.Module]] = {}
+        resolved = self._resolve(list(addresses), projections or {})
+        self.addresses = tuple(dict.fromkeys(resolved[: len(addresses)]))
+        self._needed = tuple(dict.fromkeys(resolved))
+        refuse_reentrant(model)
+        self._switch = Switch()
+        hooked = [address for address in self._needed if address.kind not in RETURNED]
+        self._recorded = len(hooked)
+        self._handles = install(self.anatomy, self._switch, hooked)
+        self._handles.append(model.register_forward_pre_hook(_TopEnter(self), with_kwargs=True))
+        self._handles.append(model.register_forward_hook(_TopLeave(self)))
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Inside, a forward of the model returns ``{"outputs": {name: Tensor}, "taps": {str(address): Tensor}}``.
+
+        outputs: the tensors of the model's own output (loss, logits, ...). Raises `TextkdError` for a tap that is
+        missing or empty, and at the end if the model never ran.
+        """
+        if not self._handles:
+            raise fail("a forward with taps", "this capture was removed", fix="make a new Capture")
+        switch = self._switch
+        before = switch.awake
+        switch.awake, switch.ran = True, False
+        try:
+            yield
+        finally:
+            switch.awake, switch.recorder = before, None
+        if not switch.ran:
+            raise fail(
+                "a forward with taps",
+                f"the captured {type(self.model).__name__} did not run inside active()",
+                fix="run the model that the Capture was made on, or its wrapper",
+            )
+
+    def run(self, wrapped_model: nn.Module, /, **batch: Any) -> dict[str, dict[str, Tensor]]:
+        """One forward inside `active()`. With `stop_early` (and nothing asked that only a whole forward gives) it ends
+        after the last tap, and "outputs" is empty."""
+        switch = self._switch
+        with self.active():
+            switch.stop = self.stop_early and all(address.kind not in RETURNED for address in self._needed)
+            try:
+                captured: dict[str, dict[str, Tensor]] = wrapped_model(**batch)
+                return captured
+            except StopForwardError:
+                if switch.recorder is None or not switch.recorder.complete:
+                    raise  # another capture on the same model stopped the forward
+                return self._finish({}, switch.recorder)
+            finally:
+                switch.stop = False
+
+    def check_gradients(self, taps: Mapping[str, Tensor]) -> None:
+        """Raises `TextkdError` naming every tap of a training model that carries no gradient."""
+        if not (
+            torch.is_grad_enabled() and self.model.training and any(p.requires_grad for p in self.model.parameters())
+        ):
+            return
+        found = Collector()
+        for name, tap in taps.items():
+            if not tap.requires_grad:
+                found.add(
+                    problem(
+                        f'student tap "{name}"',
+                        "it carries no gradient, so a match on it teaches nothing",
+                        fix="do not freeze everything below it",
+                    )
+                )
+        found.raise_any()
+
+    def remove(self) -> None:
+        """Takes every hook off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._switch.recorder = None
+
+    def _resolve(self, addresses: list[str | Address], projections: Projections) -> list[Address]:
+        found, resolved = Collector(), []
+        for address in addresses:
+            with found.collecting():
+                resolved.append(self.anatomy.resolve(address))
+        for name, (source, module) in projections.items():
+            with found.collecting(f"projection {name}"):
+                address = self.anatomy.resolve(source)
+                resolved.append(address)
+                self._projections[name] = (str(address), module)
+                if not any(module is part for part in self.model.modules()):
+                    raise fail(
+                        f'the projection "{name}"',
+                        "it is not a submodule of the model",
+                        fix="attach it to the model first",
+                    )
+        if not addresses and not projections:
+            found.add(problem("a capture", "no address", fix='at least one, such as "logits"'))
+        found.raise_any()
+        return resolved
+
+    def _start(self, module: nn.Module) -> None:
+        self._switch.ran = True
+        if torch.is_inference_mode_enabled():
+            raise fail(
+                "taps under torch.inference_mode",
+                "its tensors cannot serve a student's backward",
+                fix="torch.no_grad()",
+            )
+        if getattr(module, "_is_replica", False):
+            raise fail(
+                "taps under nn.DataParallel",
+                "its threads share one set of hooks",
+                fix="start with `accelerate launch` or torchrun (DDP), or show one GPU: CUDA_VISIBLE_DEVICES=0",
+            )
+        if module.training and torch.is_grad_enabled():
+            refuse_reentrant(module)
+        if self._switch.stop and torch.is_grad_enabled():
+            raise fail(
+                "an early stop with gradients", "a forward that is cut short trains nothing", fix="torch.no_grad()"
+            )
+        self._switch.recorder = Recorder(self._recorded, self._switch.stop)
+
+    def _finish(self, outputs: dict[str, Tensor], recorder: Recorder) -> dict[str, dict[str, Tensor]]:
+        recorded: dict[str, Tensor | None] = recorder.close()
+        taps: dict[str, Tensor] = {}
+        found = Collector()
+        for address in self._needed:
+            key = str(address)
+            value = outputs.get(RETURNED[address.kind]) if address.kind in RETURNED else recorded.get(key)
+            if value is None or value.numel() == 0:
+                found.add(
+                    problem(
+                        f'tap "{key}"',
+                        _why(address, value, key in recorded, outputs),
+                        near=(key, self.anatomy.addresses()),
+                        fix=f"textkd ls taps lists what {type(self.model).__name__} offers",
+                    )
+                )
+            else:
+                taps[key] = value
+        found.raise_any()
+        returned = {str(address): taps[str(address)] for address in self.addresses}
+        for name, (source, module) in self._projections.items():
+            returned[name] = _project(module, taps[source])
+        return {"outputs": outputs, "taps": returned}
+
+
+class _TopEnter:
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+        if not self.capture._switch.awake:
+            return None
+        self.capture._start(module)
+        # outputs are read by name; a config or a caller that asks for tuples would hide them
+        as_tuple = not kwargs.get("return_dict", getattr(self.capture.anatomy.config, "return_dict", True))
+        return (args, {**kwargs, "return_dict": True}) if as_tuple else None
+
+    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+        return Silent, ()
+
+
+class _TopLeave:
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> dict[str, dict[str, Tensor]] | None:
+        recorder = self.capture._switch.recorder
+        if recorder is None or not recorder.open:
+            return None
+        captured = isinstance(output, dict) and set(output) == {"outputs", "taps"}
+        mine = self.capture._finish(output["outputs"] if captured else plain_outputs(output), recorder)
+        # a second active capture on the same model adds to what the first one returned
+        return {**mine, "taps": {**output["taps"], **mine["taps"]}} if captured else mine
+
+    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+        return Silent, ()
+
+
+def plain_outputs(output: Any) -> dict[str, Tensor]:
+    """The tensors of a model's output by name; a lone tensor (or the first of a tuple) counts as logits."""
+    if isinstance(output, Mapping):
+        return {name: value for name, value in output.items() if isinstance(value, Tensor)}
+    tensor = first_tensor(output)
+    return {} if tensor is None else {"logits": tensor}
+
+
+def refuse_reentrant(model: nn.Module) -> None:
+    """Raises `TextkdError` if `model` checkpoints activations in the reentrant way."""
+    for module in model.modules():
+        if not getattr(module, "gradient_checkpointing", False):
+            continue
+        function = getattr(module, "_gradient_checkpointing_func", None)
+        # torch's own default is reentrant; transformers writes use_reentrant=False unless told otherwise
+        if getattr(function, "keywords", {}).get("use_reentrant") is not False:
+            raise fail(
+                "taps under reentrant gradient checkpointing",
+                "inner taps would lose their gradient, silently",
+                fix='gradient_checkpointing_kwargs: {"use_reentrant": false}',
+            )
+
+
+def _why(address: Address, value: Tensor | None, recorded: bool, outputs: Mapping[str, Tensor]) -> str:
+    if value is not None:
+        return f"an empty tensor {list(value.shape)}"
+    if address.kind in RETURNED:
+        missing = "; the batch has no labels" if address.kind == "labels" else ""
+        return f"the model returned no {RETURNED[address.kind]}, only {', '.join(outputs) or 'nothing'}{missing}"
+    return "its module gave no tensor" if recorded else "its module did not run in this forward"
+
+
+def _project(module: nn.Module, tap: Tensor) -> Tensor:
+    # Accelerate's autocast wraps forward, not the hooks around it: outside of it a tap can be narrower than the weights
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
+    projected: Tensor = module(tap if weight is None else tap.to(weight.dtype))
+    return projected

@@ -1,0 +1,62 @@
+"""Architectures as rows of data: which attribute holds the blocks, attention, feed-forward, embeddings and pooler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Attribute paths of one architecture: `blocks`, `embeddings`, `pooler` from the base model, the rest from a block.
+
+    ffn: the linear layer whose output goes into the activation. gated: that output is [activated half, gate half].
+    notes: what `textkd ls taps` should say about a kind of tap here.
+    """
+
+    blocks: Callable[[nn.Module], list[nn.Module]]
+    attention: str
+    ffn: str
+    embeddings: str = "embeddings"
+    pooler: str = "pooler"
+    gated: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def _listed(path: str) -> Callable[[nn.Module], list[nn.Module]]:
+    return lambda base: list(base.get_submodule(path).children())
+
+
+def _albert_blocks(base: Any) -> list[nn.Module]:
+    """ALBERT runs few layers many times: block k is the k-th call, so a layer stands here once per call."""
+    groups, count = base.encoder.albert_layer_groups, base.config.num_hidden_layers
+    return [layer for i in range(count) for layer in groups[int(i / (count / len(groups)))].albert_layers]
+
+
+_BERT = Plan(_listed("encoder.layer"), attention="attention.self", ffn="intermediate.dense")
+_VIT_NOTES = {"hidden": "before the final norm", "pooled": "of the first token, after the final norm"}
+_VIT = Plan(_listed("layers"), attention="attention", ffn="mlp.fc1", notes=_VIT_NOTES)
+PLANS: dict[str, Plan] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "electra": _BERT,
+    "distilbert": Plan(_listed("transformer.layer"), attention="attention", ffn="ffn.lin1"),
+    "albert": Plan(_albert_blocks, attention="attention", ffn="ffn", pooler="pooler_activation"),
+    "modernbert": Plan(
+        _listed("layers"),
+        attention="attn",
+        ffn="mlp.Wi",
+        gated=True,
+        notes={
+            "hidden": "before the final norm",
+            "query": "after the rotary embedding",
+            "key": "after the rotary embedding",
+            "ffn": "the half that is activated, without the gate",
+        },
+    ),
+    "vit": _VIT,
+    "deit": _VIT,
+}
