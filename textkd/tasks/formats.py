@@ -1,0 +1,193 @@
+"""A data file -> a table of cells that knows the line of every row. Damaged rows are kept apart, never repaired."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+
+from textkd.errors import fail
+
+SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a delimited file is written. `headers`: a first row that holds all names of one of them is a header;
+    `headerless`: the names of the columns where it is not (CoLA)."""
+
+    kind: str
+    delimiter: str = "\t"
+    quoted: bool = False
+    headerless: tuple[str, ...] = ()
+    headers: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass
+class Table:
+    """Rows (each a sequence of cells) under `names`; `lines[i]` is where row i begins. `damaged`: (line, what is wrong)
+    of the rows that are lost."""
+
+    names: tuple[str, ...]
+    rows: list[Any] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    damaged: list[tuple[int, str]] = field(default_factory=list)
+    unit: str = "line"
+
+    def column(self, name: str) -> list[Any]:
+        place = self.names.index(name)
+        return [row[place] for row in self.rows]
+
+
+def dialect_of(path: Path, delimiter: str | None = None, quoted: bool | None = None, **more: Any) -> Dialect:
+    """The dialect that the suffix of `path` stands for: csv is quoted, tsv is not; `delimiter`, `quoted` overrule."""
+    kind = "csv" if delimiter and path.suffix not in SUFFIXES else SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        found = f"the suffix {path.suffix!r}; known are {', '.join(SUFFIXES)}"
+        raise fail(f"data file {path}", found, near=(path.suffix, SUFFIXES), fix="rename the file or give delimiter:")
+    is_quoted = kind == "csv" if quoted is None else quoted
+    return Dialect(kind, delimiter or ("\t" if kind == "tsv" else ","), is_quoted, **more)
+
+
+def read_table(path: Path, dialect: Dialect) -> Table:
+    """Reads a file. Raises `TextkdError` where no row can be read; damaged rows are listed in the table."""
+    if not path.is_file():
+        raise _missing(path)
+    if dialect.kind == "parquet":
+        return _parquet(path)
+    text, bad_lines = _decode(path.read_bytes(), path)
+    if dialect.kind in ("csv", "tsv"):
+        return _delimited(text, bad_lines, dialect, path)
+    return _json_lines(text, bad_lines) if dialect.kind == "jsonl" else _json(text, bad_lines, path)
+
+
+def _missing(path: Path) -> Exception:
+    siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+    found = f"the folder holds {', '.join(siblings[:12]) or 'nothing'}" if path.parent.is_dir() else "no such folder"
+    return fail(f"data file {path}", found, near=(path.name, siblings), fix="correct the path")
+
+
+def _decode(data: bytes, path: Path) -> tuple[str, dict[int, str]]:
+    """The text, and the lines that are not UTF-8 with their first bad byte."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise fail(f"UTF-8 text in {path}", "a UTF-16 byte-order mark", fix="save the file as UTF-8")
+    if not data.strip():
+        raise fail(f"rows in {path}", "the file is empty", fix="give a file with a header and rows")
+    try:
+        return data.decode("utf-8-sig"), {}
+    except UnicodeDecodeError:
+        bad = {}
+        for number, line in enumerate(data.split(b"\n"), start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                bad[number] = f"byte 0x{line[error.start]:02X} at position {error.start + 1} is not UTF-8"
+        return data.decode("utf-8-sig", errors="replace"), bad
+
+
+def _delimited(text: str, bad_lines: dict[int, str], dialect: Dialect, path: Path) -> Table:
+    """Rows of a csv or tsv file. A row has as many cells as the header: fewer or more mean a lost or stray tab."""
+    records = _quoted(text, dialect.delimiter) if dialect.quoted else _unquoted(text, dialect.delimiter)
+    start, end, first = next(records, (1, 1, []))
+    if isinstance(first, str):
+        raise fail(f"a header in {path}", f"line {start}: {first}", fix="repair the quotes of the first line")
+    named = any(set(names) <= set(first) for names in dialect.headers)
+    has_header = named or len(first) != len(dialect.headerless)  # always, where no column names are given
+    table = Table(tuple(first) if has_header else dialect.headerless, damaged=list(bad_lines.items()))
+    twice = sorted({name for name in table.names if table.names.count(name) > 1})
+    if twice:
+        raise fail(f"one column of each name in {path}", f"the header names {', '.join(twice)} twice")
+    if not has_header:
+        _add(table, start, end, first, bad_lines)
+    for start, end, cells in records:
+        _add(table, start, end, cells, bad_lines)
+    return table
+
+
+def _add(table: Table, start: int, end: int, cells: list[str] | str, bad_lines: dict[int, str]) -> None:
+    if isinstance(cells, str):
+        table.damaged.append((start, cells))
+    elif bad_lines and any(line in bad_lines for line in range(start, end + 1)):
+        return  # listed as damaged already
+    elif len(cells) != len(table.names):
+        table.damaged.append((start, f"{len(cells)} columns where {len(table.names)} are due"))
+    else:
+        table.rows.append(cells)
+        table.lines.append(start)
+
+
+def _unquoted(text: str, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
+    """(first line, last line, cells) without quoting (csv.QUOTE_NONE). Only \\n ends a line: GLUE texts hold other
+    Unicode line breaks and lone carriage returns."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip("\r"):
+            yield number, number, line.rstrip("\r").split(delimiter)
+
+
+def _quoted(text: str, delimiter: str) -> Iterator[tuple[int, int, list[str] | str]]:
+    """(first line, last line, cells) with csv quoting; a string instead of cells says what is wrong in that row."""
+    reader = csv.reader((f"{line}\n" for line in text.split("\n")), delimiter=delimiter, strict=True)
+    while True:
+        start = reader.line_num + 1
+        limit = csv.field_size_limit(sys.maxsize)  # a setting of the whole process: put back after each row
+        try:
+            cells: list[str] | str = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cells = f"{error} (a quote that is never closed, or text after a closing quote?)"
+        finally:
+            csv.field_size_limit(limit)
+        if cells:
+            yield start, reader.line_num, cells
+
+
+def _json_lines(text: str, bad_lines: dict[int, str]) -> Table:
+    records: list[tuple[int, Any]] = []
+    damaged = list(bad_lines.items())
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip() or number in bad_lines:
+            continue
+        try:
+            records.append((number, json.loads(line)))
+        except json.JSONDecodeError as error:
+            damaged.append((number, f"not JSON: {error.msg} at position {error.pos + 1}"))
+    return _objects(records, damaged, "line")
+
+
+def _json(text: str, bad_lines: dict[int, str], path: Path) -> Table:
+    asked = f"a JSON list of objects in {path}"
+    if bad_lines:
+        raise fail(asked, "; ".join(f"line {line}: {what}" for line, what in list(bad_lines.items())[:8]))
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        fix = "one object a line is jsonl: rename the file to .jsonl" if error.msg == "Extra data" else ""
+        raise fail(asked, f"not JSON: {error.msg} in line {error.lineno}", fix=fix) from None
+    if not isinstance(value, list):
+        raise fail(asked, f"a JSON {type(value).__name__}", fix="write [{...}, {...}]")
+    return _objects(list(enumerate(value, start=1)), [], "record")
+
+
+def _objects(records: list[tuple[int, Any]], damaged: list[tuple[int, str]], unit: str) -> Table:
+    """A table of JSON objects; a key that an object lacks is an empty (None) cell."""
+    rows = [(number, record) for number, record in records if isinstance(record, dict)]
+    damaged += [(n, f"a {type(r).__name__}, not an object") for n, r in records if not isinstance(r, dict)]
+    names = tuple(dict.fromkeys(key for _, record in rows for key in record))
+    cells = [[record.get(name) for name in names] for _, record in rows]
+    return Table(names, cells, [number for number, _ in rows], damaged, unit)
+
+
+def _parquet(path: Path) -> Table:
+    try:
+        columns = pyarrow.parquet.read_table(path).to_pydict()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise fail(f"rows in {path}", f"not a parquet file: {error}") from None
+    rows = list(zip(*columns.values(), strict=True))
+    return Table(tuple(columns), rows, list(range(1, len(rows) + 1)), unit="row")

@@ -1,0 +1,137 @@
+"""GLUE (Wang et al. 2019, arXiv 1804.07461) from the hub, or from local TSV folders; the subsets are data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textkd.errors import Collector, fail
+from textkd.tasks.base import Task, TaskSpec
+from textkd.tasks.rows import Layout
+from textkd.tasks.sources import HubSource, Source, file_source
+
+HUB = "nyu-mll/glue"
+NLI = ("entailment", "neutral", "contradiction")
+ENTAILMENT = ("entailment", "not_entailment")
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One GLUE task. folder: its official name; columns of the hub and of the official TSVs (MRPC: "#1 String");
+    labels in the hub's order of ids; metrics, the main one first; extra: more eval splits (name, hub split, file)."""
+
+    folder: str
+    hub: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    metrics: tuple[str, ...] = ("accuracy",)
+    official: tuple[str, ...] = ()
+    label: str = "label"
+    eval_hub: str = "validation"
+    eval_files: tuple[str, ...] = ("dev.tsv",)
+    extra: tuple[tuple[str, str, str], ...] = ()
+    limits: tuple[float, float] | None = None
+    undefined: tuple[str, ...] = ()
+    headerless: tuple[str, ...] = ()
+    dataset: str = HUB
+
+
+SUBSETS = {
+    "cola": Subset(
+        "CoLA", ("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation",),
+        headerless=("source", "label", "mark", "sentence"),
+    ),
+    "sst2": Subset("SST-2", ("sentence",), ("negative", "positive")),
+    "mrpc": Subset(
+        "MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"), ("accuracy", "f1"),
+        official=("#1 String", "#2 String"), label="Quality",
+    ),
+    "stsb": Subset(
+        "STS-B", ("sentence1", "sentence2"), None, ("pearson", "spearmanr"), label="score", limits=(0.0, 5.0),
+    ),
+    "qqp": Subset(
+        "QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1"), label="is_duplicate",
+    ),
+    "mnli": Subset(
+        "MNLI", ("sentence1", "sentence2"), NLI, label="gold_label", undefined=("-",), eval_hub="validation_matched",
+        eval_files=("dev_matched.tsv", "dev.tsv"),
+        extra=(("eval_mismatched", "validation_mismatched", "dev_mismatched.tsv"),),
+    ),
+    "qnli": Subset("QNLI", ("question", "sentence"), ENTAILMENT),
+    "rte": Subset("RTE", ("sentence1", "sentence2"), ENTAILMENT),
+    "wnli": Subset("WNLI", ("sentence1", "sentence2"), ("not_entailment", "entailment")),
+    "snli": Subset(
+        "SNLI", ("sentence1", "sentence2"), NLI, label="gold_label", undefined=("-", "-1"), dataset="stanfordnlp/snli",
+    ),
+}  # fmt: skip
+# the hub calls MNLI's and SNLI's columns by another name than the official files
+HUB_PAIRS = {"mnli": ("premise", "hypothesis"), "snli": ("premise", "hypothesis")}
+
+
+def glue(subset: str, path: str | Path | None = None, *, skip_damaged: bool = False) -> Task:
+    """A GLUE task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, and snli.
+
+    Without `path` it comes from the hub. `path` is a folder with train.tsv and dev.tsv (tabs, no quoting) in the
+    official layout or as index, text_a, text_b, label; or the folder above it (`glue_data`, holding SST-2/ ...).
+    Labels are names or the hub's ids. The eval split is the official dev set; MNLI has eval_mismatched too.
+    `skip_damaged` leaves rows of a wrong shape out, with a warning (the official QQP files hold some).
+    Data is read on first use; see `Task.problems`. Raises `TextkdError` for an unknown subset or folder.
+    """
+    if subset not in SUBSETS:
+        raise fail(f"GLUE subset {subset!r}", f"the subsets are {', '.join(SUBSETS)}", near=(subset.lower(), SUBSETS))
+    row = SUBSETS[subset]
+    spec = TaskSpec(
+        name=f"glue/{subset}",
+        type="classification" if row.labels else "regression",
+        layouts=_layouts(subset, row),
+        metric=("glue", subset),
+        metric_names=row.metrics,
+        labels=row.labels,
+        limits=row.limits,
+        undefined=row.undefined,
+        skip_damaged=skip_damaged,
+        headerless=row.headerless,
+    )
+    return Task(spec, _hub(subset, row) if path is None else _local(row, spec, Path(path).expanduser()))
+
+
+def _layouts(subset: str, row: Subset) -> tuple[Layout, ...]:
+    """The official columns first (they are named in errors), then the hub's, then text_a, text_b, label."""
+    pair = len(row.hub) == 2
+    columns = [
+        (row.official or row.hub, row.label),
+        (row.hub, "label"),
+        (("text_a", "text_b")[: len(row.hub)], "label"),
+    ]
+    if subset in HUB_PAIRS:
+        columns.append((HUB_PAIRS[subset], "label"))
+    if row.label == "score":
+        columns.append((("text_a", "text_b"), "score"))
+    return tuple(dict.fromkeys(Layout(texts[0], texts[1] if pair else None, label) for texts, label in columns))
+
+
+def _hub(subset: str, row: Subset) -> dict[str, Source]:
+    splits = {"train": "train", "eval": row.eval_hub, **{name: hub for name, hub, _ in row.extra}}
+    config = subset if row.dataset == HUB else None
+    fix = "connect to https://huggingface.co, or read the official TSV files with path: FOLDER"
+    return {name: HubSource(row.dataset, config, split, fix) for name, split in splits.items()}
+
+
+def _local(row: Subset, spec: TaskSpec, folder: Path) -> dict[str, Source]:
+    if not folder.is_dir():
+        siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise fail(
+            f"folder {folder} of {spec.name}", "no such folder", near=(folder.name, siblings), fix="correct path:"
+        )
+    inner = folder / row.folder
+    if inner.is_dir() and not any((folder / name).is_file() for name in ("train.tsv", *row.eval_files)):
+        folder = inner
+    dev = next((name for name in row.eval_files if (folder / name).is_file()), row.eval_files[0])
+    files = {"train": "train.tsv", "eval": dev}
+    files |= {name: file for name, _, file in row.extra if (folder / file).is_file()}
+    options = {"headerless": spec.headerless, "headers": tuple(layout.columns for layout in spec.layouts)}
+    collector, sources = Collector(), dict[str, Source]()
+    for split, name in files.items():
+        with collector.collecting():
+            sources[split] = file_source(folder / name, **options)
+    collector.raise_any()
+    return sources

@@ -1,0 +1,156 @@
+"""A table -> clean rows of text_a, text_b and label, and a problem for every row that cannot be one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.tasks.formats import Table
+from textkd.tasks.labels import BadLabelError, LabelReader
+
+MOST_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names of the columns. `label` may be several 0/1 columns (multi-label)."""
+
+    text_a: str
+    text_b: str | None
+    label: str | tuple[str, ...]
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        return (self.label,) if isinstance(self.label, str) else self.label
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.text_a, *([self.text_b] if self.text_b else []), *self.label_columns)
+
+
+@dataclass
+class Rows:
+    """Clean rows. `problems`: what is wrong with the others; `notes`: what was left out on purpose."""
+
+    text_a: list[str] = field(default_factory=list)
+    text_b: list[str] = field(default_factory=list)
+    label: list[Any] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, label: Any, text_a: str, text_b: str | None = None) -> None:
+        self.label.append(label)
+        self.text_a.append(text_a)
+        if text_b is not None:
+            self.text_b.append(text_b)
+
+    def take(self, places: Sequence[int]) -> Rows:
+        """The rows at `places`, in that order."""
+        text_a, text_b, label = ([c[i] for i in places] if c else [] for c in (self.text_a, self.text_b, self.label))
+        return Rows(text_a, text_b, label, self.problems, list(self.notes))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(text_a, text_b) of every row; text_b is "" where the task has none."""
+        return list(zip(self.text_a, self.text_b or [""] * len(self.text_a), strict=True))
+
+
+def pick_layout(table: Table, layouts: tuple[Layout, ...], shown: str) -> Layout:
+    """The first layout whose columns are all there. Raises one problem for each missing column of the first."""
+    for layout in layouts:
+        if set(layout.columns) <= set(table.names):
+            return layout
+    found = f"the columns {', '.join(map(repr, table.names)) or '(none)'}"
+    others = " or ".join("/".join(layout.columns) for layout in layouts)
+    fix = f"columns that are read: {others}"
+    if len(layouts) > 1 and not any({*layout.label_columns} & {*table.names} for layout in layouts):
+        fix += " (official test.tsv files come without labels)"
+    missing = [name for name in layouts[0].columns if name not in table.names]
+    raise TextkdError(*(problem(f"column {n!r} in {shown}", found, near=(n, table.names), fix=fix) for n in missing))
+
+
+def select(table: Table, where: Mapping[str, Any], shown: str) -> Table:
+    """The rows whose columns hold the wanted values (one value, or a list of values, compared as text)."""
+    for name, wanted in where.items():
+        if name not in table.names:
+            raise fail(f"where: {name!r} in {shown}", f"the columns {', '.join(table.names)}", near=(name, table.names))
+        values = {str(value) for value in (wanted if isinstance(wanted, list | tuple) else [wanted])}
+        keep = [i for i, cell in enumerate(table.column(name)) if str(cell) in values]
+        if not keep:
+            counts = Counter(str(cell) for cell in table.column(name)).most_common(6)
+            found = f"no such row; the column holds {', '.join(f'{v!r} ({n} rows)' for v, n in counts)}"
+            near = (next(iter(values), ""), [v for v, _ in counts])
+            raise fail(f"where: {{{name}: {wanted}}} in {shown}", found, near=near)
+        table = Table(
+            table.names, [table.rows[i] for i in keep], [table.lines[i] for i in keep], table.damaged, table.unit
+        )
+    return table
+
+
+def clean(
+    table: Table, layout: Layout, reader: LabelReader, shown: str, *, undefined: frozenset[str], skip_damaged: bool
+) -> Rows:
+    """Reads every row. With `skip_damaged`, rows of a wrong shape are left out with a note instead of a problem (the
+    official QQP files hold such rows); bad texts and labels are always problems. `undefined`: labels that mark a row
+    without a label ("-" in MNLI and SNLI)."""
+    rows = Rows()
+    _note_damaged(rows, table, shown, skip_damaged)
+    bad: dict[str, list[Problem]] = {"texts": [], "labels": []}
+    columns = {name: table.column(name) for name in layout.columns}
+    labels: list[Any] = columns[layout.label] if isinstance(layout.label, str) else []
+    if not isinstance(layout.label, str):
+        labels = list(zip(*(columns[name] for name in layout.label), strict=True))
+    texts = [(name, columns[name]) for name in (layout.text_a, layout.text_b) if name]
+    without_label = 0
+    for i, line in enumerate(table.lines):
+        at = f"{shown}, {table.unit} {line}"
+        if str(labels[i]) in undefined:
+            without_label += 1
+            continue
+        bad["texts"] += [_bad_text(at, name, column[i]) for name, column in texts if not isinstance(column[i], str)]
+        try:
+            label = reader.read(labels[i])
+        except BadLabelError as error:
+            asked = f"{at}: a label in column {', '.join(map(repr, layout.label_columns))}"
+            bad["labels"].append(Problem(asked, error.found, error.near))
+            continue
+        rows.add(label, *(column[i] for _, column in texts))
+    if without_label:
+        rows.notes.append(
+            f"{shown}: {without_label} rows without a label ({', '.join(sorted(undefined))}) were left out"
+        )
+    for kind, problems in bad.items():
+        rows.problems += _capped(problems, shown, kind)
+    if not rows.label and not rows.problems:
+        rows.problems.append(problem(f"rows in {shown}", "the data set has no rows (a header alone is no data)"))
+    return rows
+
+
+def _note_damaged(rows: Rows, table: Table, shown: str, skip: bool) -> None:
+    damaged = sorted(table.damaged)
+    if skip and damaged:
+        lines = ", ".join(str(line) for line, _ in damaged[:MOST_LISTED]) + (
+            ", ..." if len(damaged) > MOST_LISTED else ""
+        )
+        rows.notes.append(f"{shown}: {len(damaged)} damaged rows were left out ({table.unit} {lines})")
+        return
+    fix = "repair the row, or give skip_damaged: true to leave such rows out"
+    problems = [problem(f"{shown}, {table.unit} {line}: a whole row", what, fix=fix) for line, what in damaged]
+    rows.problems += _capped(problems, shown, "rows")
+
+
+def _bad_text(at: str, name: str, cell: Any) -> Problem:
+    found = "no value" if cell is None else f"a {type(cell).__name__}: {cell!r}"
+    return problem(f"{at}: a text in column {name!r}", found, fix='give a string (the empty string "" is allowed)')
+
+
+def _capped(problems: list[Problem], shown: str, kind: str) -> list[Problem]:
+    """The first problems of a kind, and how many more there are: 9,000 lines of the same would hide the others."""
+    rest = len(problems) - MOST_LISTED
+    return (
+        problems
+        if rest <= 0
+        else [*problems[:MOST_LISTED], problem(f"{kind} of {shown}", f"{rest:,} more bad {kind} like these")]
+    )

@@ -1,0 +1,100 @@
+"""Where the rows of a split come from: a file, a file inside an installed package, or a data set of the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from textkd.errors import fail
+from textkd.tasks.formats import Dialect, Table, dialect_of, read_table
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """One local file."""
+
+    path: Path
+    dialect: Dialect
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read(self) -> Table:
+        return read_table(self.path, self.dialect)
+
+    def digest(self) -> str:
+        """sha256 of the content; the path does not count, so a copied folder stays the same data."""
+        if not self.path.is_file():
+            return "missing"
+        with self.path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """One split of a data set of the Hugging Face hub (or of the local cache of `datasets`)."""
+
+    dataset: str
+    config: str | None
+    split: str
+    fix: str = "reach https://huggingface.co, or read local files"
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.dataset, self.config, self.split) if part)
+
+    def read(self) -> Table:
+        try:
+            loaded = datasets.load_dataset(self.dataset, self.config, split=self.split)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            reason = (str(error).splitlines() or ["no message"])[0]
+            found = f"{type(error).__name__}: {reason}"
+            if isinstance(error, ConnectionError):
+                found = f"the hub cannot be reached ({reason})"
+            raise fail(f"split {self.split!r} of the hub's data set {self.dataset!r}", found, fix=self.fix) from error
+        columns = {name: _named(loaded.features[name], loaded[name][:]) for name in loaded.column_names}
+        rows = list(zip(*columns.values(), strict=True))
+        return Table(tuple(columns), rows, list(range(1, len(rows) + 1)), unit="row")
+
+    def digest(self) -> str:
+        table = self.read()
+        return hashlib.sha256(json.dumps([table.names, table.rows], default=str).encode()).hexdigest()
+
+
+Source = FileSource | HubSource
+
+
+def file_source(path: str | Path, **dialect: Any) -> FileSource:
+    """A file by path; `package:NAME/inner/path` lies inside the installed Python package NAME."""
+    where = resolve(path)
+    return FileSource(where, dialect_of(where, **dialect))
+
+
+def resolve(path: str | Path) -> Path:
+    """The place of a path on disk. A package is found without importing it (its code need not run)."""
+    shown = str(path)
+    if not shown.startswith("package:"):
+        return Path(path).expanduser()
+    package, _, inner = shown.removeprefix("package:").partition("/")
+    spec = find_spec(package) if package.isidentifier() else None
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    if not folders:
+        found = f"no Python package named {package!r} is installed"
+        raise fail(f"data file {shown}", found, fix=f"pip install {package.replace('_', '-')}")
+    places = [Path(folder) / inner for folder in folders]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _named(feature: Any, values: list[Any]) -> list[Any]:
+    """ClassLabel ids as their names, so that labels given in another order still mean the same classes."""
+    if not isinstance(feature, datasets.ClassLabel):
+        return values
+    return [feature.names[v] if v is not None and 0 <= v < len(feature.names) else v for v in values]

@@ -1,0 +1,140 @@
+"""Text tasks of one's own: classification, regression, multi-label, from files or a data set of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textkd.errors import Collector, fail, problem
+from textkd.tasks.base import Task, TaskSpec
+from textkd.tasks.rows import Layout
+from textkd.tasks.sources import HubSource, Source, file_source
+
+METRICS = {
+    "classification": ("accuracy", "f1_macro"),
+    "regression": ("pearson", "spearmanr", "mse"),
+    "multi_label": ("f1_micro", "f1_macro", "subset_accuracy"),
+}
+
+
+def text(
+    train: str | Path | None = None,
+    eval: str | Path | Mapping[str, Any] | None = None,
+    *,
+    text: str = "text",
+    text_pair: str | None = None,
+    label: str | Sequence[str] = "label",
+    type: str = "classification",
+    labels: Sequence[str | int] | None = None,
+    where: Mapping[str, Any] | None = None,
+    dataset: str | None = None,
+    config: str | None = None,
+    splits: Mapping[str, str] | None = None,
+    delimiter: str | None = None,
+    quoted: bool | None = None,
+    label_separator: str = ",",
+    skip_damaged: bool = False,
+    name: str = "text",
+) -> Task:
+    """A text task.
+
+    train, eval: files; the suffix says the format (csv, tsv, json, jsonl, parquet), `delimiter` and `quoted` overrule
+    it (csv is quoted, tsv is not). `package:NAME/inner/path` is a file inside an installed Python package. eval may be
+    {"fraction": 0.1, "seed": 0}: that part of the train rows, stratified by class. Instead of files: `dataset`, a hub
+    id, with `config` and `splits` ({"train": "train", "eval": "validation"}).
+    text, text_pair, label: names of columns; several 0/1 columns as `label` make a multi-label task.
+    type: classification, regression or multi_label. labels: class names in the order of their ids; by default the
+    sorted names of the train data. where: {column: value or list of values} keeps those rows only.
+    Raises `TextkdError` with all options that cannot work; data is read on first use (see `Task.problems`).
+    """
+    collector = Collector()
+    if type not in METRICS:
+        collector.add(
+            problem(f"type {type!r}", f"the types are {', '.join(METRICS)}", near=(type, METRICS), where="type")
+        )
+    _check_labels(collector, type, label, labels)
+    options = {"delimiter": delimiter, "quoted": quoted}
+    holdout: tuple[float, int] | None = None
+    with collector.collecting("eval"):
+        holdout = _holdout(eval) if isinstance(eval, Mapping) else None
+    sources = _hub(collector, dataset, config, splits, holdout) if dataset else {}
+    files = {"train": train} if isinstance(eval, Mapping) else {"train": train, "eval": eval}
+    for split, path in files.items():
+        with collector.collecting(split):
+            _add_file(sources, split, path, dataset, options)
+    collector.raise_any()
+    columns = label if isinstance(label, str) else tuple(label)
+    spec = TaskSpec(
+        name=name,
+        type=type,
+        layouts=(Layout(text, text_pair, columns),),
+        metric=("text_classification", type),
+        metric_names=METRICS[type],
+        labels=None if labels is None else tuple(str(item) for item in labels),
+        where=dict(where or {}),
+        separator=label_separator,
+        skip_damaged=skip_damaged,
+        holdout=holdout,
+    )
+    return Task(spec, sources)
+
+
+def _check_labels(
+    collector: Collector, kind: str, label: str | Sequence[str], labels: Sequence[str | int] | None
+) -> None:
+    if not isinstance(label, str) and kind != "multi_label":
+        fix = "type: multi_label reads several 0/1 columns"
+        collector.add(problem(f"label: {list(label)} for type {kind}", "more than one column", fix=fix, where="label"))
+    if labels is None:
+        return
+    least = 1 if kind == "multi_label" else 2
+    if kind == "regression":
+        collector.add(
+            problem("labels of a regression", "scores have no classes", fix="leave labels: out", where="labels")
+        )
+    elif isinstance(labels, str) or not least <= len(set(map(str, labels))) == len(labels):
+        collector.add(problem(f"labels: a list of {least} or more different names", repr(labels), where="labels"))
+    if not isinstance(label, str) and len(labels) != len(label):
+        found = f"{len(labels)} labels for {len(label)} columns"
+        collector.add(problem("one name for each label column", found, where="labels"))
+
+
+def _holdout(options: Mapping[str, Any]) -> tuple[float, int]:
+    known = ("fraction", "seed")
+    collector = Collector()
+    for key in options:
+        if key not in known:
+            collector.add(problem(f"key {key!r}", f"the keys are {', '.join(known)}", near=(str(key), known)))
+    fraction, seed = options.get("fraction"), options.get("seed", 0)
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        collector.add(problem("fraction: a number between 0 and 1", repr(fraction), fix="fraction: 0.1, say"))
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        collector.add(problem("seed: a whole number from 0", repr(seed)))
+    collector.raise_any()
+    return float(options["fraction"]), int(seed)
+
+
+def _add_file(
+    sources: dict[str, Source], split: str, path: str | Path | None, dataset: str | None, options: dict[str, Any]
+) -> None:
+    if path is not None and dataset:
+        raise fail(f"{split}: {path}", f"dataset: {dataset} is given too", fix="give files or a dataset, not both")
+    if path is not None:
+        sources[split] = file_source(path, **options)
+    elif not dataset:
+        fix = "give a file" + (", or eval: {fraction: 0.1, seed: 0}" if split == "eval" else ", or dataset:")
+        raise fail(f"a file of {split} rows", "none", fix=fix)
+
+
+def _hub(
+    collector: Collector, dataset: str, config: str | None, splits: Mapping[str, str] | None, holdout: Any
+) -> dict[str, Source]:
+    chosen = dict(splits or {"train": "train", "eval": "validation"})
+    if holdout:
+        chosen.pop("eval", None)
+    due = {"train"} if holdout else {"train", "eval"}
+    if missing := due - set(chosen):
+        found = f"splits: {chosen}"
+        collector.add(problem(f"the splits {', '.join(sorted(missing))}", found, fix="splits: {train: ..., eval: ...}"))
+    return {name: HubSource(dataset, config, split) for name, split in chosen.items()}
