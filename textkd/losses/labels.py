@@ -1,0 +1,75 @@
+"""The task's own loss: logits against labels. Family "labels": `loss(logits, labels, mask=None, *, options)`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from textkd.errors import fail
+from textkd.losses.masking import aligned, expand, fill, masked_mean, widen
+from textkd.losses.options import Fraction
+from textkd.losses.registry import register
+
+IGNORED = -100
+
+
+@register(
+    "cross_entropy",
+    eats="labels",
+    source="torch.nn.functional.cross_entropy; label smoothing: Szegedy et al. 2016, arXiv:1512.00567",
+    formula="mean over valid rows of -log p_s[y]",
+    min_classes=2,
+)
+def cross_entropy(
+    logits: Tensor, labels: Tensor, mask: Tensor | None = None, *, label_smoothing: Fraction = 0.0
+) -> Tensor:
+    """Cross entropy of class ids.
+
+    logits [B,C] or [B,T,V]; labels [B] or [B,T], whole numbers, -100 = not counted; mask like labels.
+    label_smoothing e: the target is (1-e) * onehot(y) + e/C. Scalar.
+    """
+    if labels.shape != logits.shape[:-1]:
+        raise _shapes(logits, labels, "class ids: labels are [B] for logits [B,C], [B,T] for [B,T,V]")
+    valid = labels != IGNORED
+    if mask is not None:
+        valid = valid & expand(mask, labels)
+    scores = fill(widen(logits), valid)
+    targets = torch.where(valid, labels, 0).long()
+    rows = F.cross_entropy(scores.movedim(-1, 1), targets, reduction="none", label_smoothing=label_smoothing)
+    return masked_mean(rows, valid)
+
+
+@register("mse", eats="labels", source="torch.nn.functional.mse_loss", formula="mean over valid rows of (z_s - y)^2")
+def mse(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Squared error of a regression.
+
+    logits [B,1] or [B], labels [B]; or both [B,K] for K targets; mask [B]. Scalar.
+    """
+    if logits.dim() == labels.dim() + 1 and logits.shape[-1] == 1:
+        logits = logits.squeeze(-1)
+    if logits.shape != labels.shape:
+        raise _shapes(logits, labels, "regression: logits [B,1] or [B] for labels [B]")
+    prediction, target = aligned(logits, labels.to(widen(logits).dtype), mask)
+    return masked_mean((prediction - target).square(), mask)
+
+
+@register(
+    "bce",
+    eats="labels",
+    source="torch.nn.functional.binary_cross_entropy_with_logits",
+    formula="mean over valid rows and classes of -[y log s(z) + (1-y) log(1-s(z))]",
+)
+def bce(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Binary cross entropy of every class on its own (multi-label).
+
+    logits [B,C], labels [B,C] in [0,1], mask [B]. Scalar.
+    """
+    if logits.shape != labels.shape:
+        raise _shapes(logits, labels, "multi-label: labels are [B,C], one number from 0 to 1 per class")
+    prediction, target = aligned(logits, labels.to(widen(logits).dtype), mask)
+    return masked_mean(F.binary_cross_entropy_with_logits(prediction, target, reduction="none"), mask)
+
+
+def _shapes(logits: Tensor, labels: Tensor, fix: str) -> Exception:
+    return fail("labels that fit the logits", f"logits {list(logits.shape)}, labels {list(labels.shape)}", fix=fix)

@@ -1,0 +1,127 @@
+"""Losses on logits [B,C] (mask [B] or None) or [B,T,V] (mask [B,T]). A row is one sample or one token; only valid
+rows count. z: logits, T: temperature, p = softmax(z / T), N: number of valid rows, C: number of classes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from textkd.losses.masking import aligned, masked_mean, masked_sum, mean_of_samples, sample_means
+from textkd.losses.options import Positive
+from textkd.losses.registry import register
+
+Reduction = Literal["batchmean", "mean", "token_mean", "sequence_mean", "sum"]
+
+
+@register(
+    "kl",
+    eats="logits",
+    source="Hinton et al. 2015, arXiv:1503.02531",
+    formula="T^2 / N * sum over rows of KL(p_t || p_s)",
+    min_classes=2,
+)
+def kl(
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    temperature: Positive = 1.0,
+    scale_by_t2: bool = True,
+    reduction: Reduction = "batchmean",
+) -> Tensor:
+    """KL divergence of the student's softened distribution from the teacher's.
+
+    temperature T: both logits are divided by it. scale_by_t2: multiply by T^2, so that the gradient keeps its size
+    when T grows (off: TextBrewer, TinyBERT, FitNets' code). reduction: see `reduce_rows`. Scalar.
+    """
+    student, teacher = aligned(student, teacher, mask)
+    log_s = F.log_softmax(student / temperature, dim=-1)
+    log_t = F.log_softmax(teacher / temperature, dim=-1)
+    rows = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1)
+    return _scale(temperature, scale_by_t2) * reduce_rows(rows, mask, reduction, student.shape[-1])
+
+
+@register(
+    "soft_cross_entropy",
+    eats="logits",
+    source="Hinton et al. 2015, arXiv:1503.02531; reduction mean: TinyBERT, arXiv:1909.10351",
+    formula="T^2 / N * sum over rows of -sum_c p_t log p_s",
+    min_classes=2,
+)
+def soft_cross_entropy(
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    temperature: Positive = 1.0,
+    scale_by_t2: bool = True,
+    reduction: Reduction = "batchmean",
+) -> Tensor:
+    """Cross entropy with the teacher's softened distribution as the target.
+
+    `kl` plus the teacher's entropy, which is constant: the same gradient, but not 0 at a perfect match.
+    Options as in `kl`. Scalar.
+    """
+    student, teacher = aligned(student, teacher, mask)
+    target = F.softmax(teacher / temperature, dim=-1)
+    rows = -(target * F.log_softmax(student / temperature, dim=-1)).sum(-1)
+    return _scale(temperature, scale_by_t2) * reduce_rows(rows, mask, reduction, student.shape[-1])
+
+
+@register(
+    "mse",
+    eats="logits",
+    source="Ba & Caruana 2014, arXiv:1312.6184 (there with 1/2 and a sum over classes)",
+    formula="1 / (N C) * sum over rows and classes of (z_s - z_t)^2",
+)
+def mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared difference of the logits; also the loss of a regression [B,1]. Scalar."""
+    student, teacher = aligned(student, teacher, mask)
+    return masked_mean((student - teacher).square(), mask)
+
+
+@register(
+    "bce",
+    eats="logits",
+    source="per-class form of Hinton et al. 2015, arXiv:1503.02531",
+    formula="T^2 / (N C) * sum of -[q log s(z_s/T) + (1-q) log(1-s(z_s/T))], q = s(z_t/T)",
+)
+def bce(
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    temperature: Positive = 1.0,
+    scale_by_t2: bool = True,
+) -> Tensor:
+    """Binary cross entropy with the teacher's sigmoid as the target, class by class (multi-label).
+
+    temperature T divides both logits; scale_by_t2 multiplies by T^2. Mean over valid rows and classes. Scalar.
+    """
+    student, teacher = aligned(student, teacher, mask)
+    target = (teacher / temperature).sigmoid()
+    loss = F.binary_cross_entropy_with_logits(student / temperature, target, reduction="none")
+    return _scale(temperature, scale_by_t2) * masked_mean(loss, mask)
+
+
+def reduce_rows(rows: Tensor, mask: Tensor | None, reduction: Reduction, classes: int) -> Tensor:
+    """One number of per-row values [B] or [B,T]; `classes` is C.
+
+    batchmean: sum / N, N = all valid rows of the batch (for [B,T,V] these are tokens: a long sequence weighs more).
+    token_mean: the same number under the name that language models use.
+    sequence_mean: mean over the valid tokens of each sequence, then over sequences: each sequence weighs the same.
+    mean: sum / (N C), what `F.kl_div(reduction="mean")` gives (PKD, Moonshine, TinyBERT): small for many classes.
+    sum: the bare sum.
+    """
+    if reduction == "sequence_mean":
+        return mean_of_samples(sample_means(rows, mask), mask)
+    if reduction == "sum":
+        return masked_sum(rows, mask)
+    mean = masked_mean(rows, mask)
+    return mean / classes if reduction == "mean" else mean
+
+
+def _scale(temperature: float, scale_by_t2: bool) -> float:
+    return temperature**2 if scale_by_t2 else 1.0

@@ -1,0 +1,173 @@
+"""Options of a loss: read from its signature, checked against its annotations before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from torch import nn
+
+from textkd.errors import Problem, fail, problem
+
+if TYPE_CHECKING:
+    from textkd.losses.registry import Loss
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number in an annotation: `Annotated[float, Range(0, 1)]`; `open_low` leaves `low` itself out."""
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+
+    def holds(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        return above and value <= self.high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'>' if self.open_low else '>='} {self.low:g}"
+        return f"{'above' if self.open_low else 'from'} {self.low:g} to {self.high:g}"
+
+
+Positive = Annotated[float, Range(0.0, open_low=True)]
+NonNegative = Annotated[float, Range(0.0)]
+Fraction = Annotated[float, Range(0.0, 1.0)]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword option of a loss. `default` is `inspect.Parameter.empty` where the option must be given."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    def __str__(self) -> str:
+        return f"{self.name} ({say(self.annotation)})" if self.required else f"{self.name}={self.default}"
+
+
+def read_options(name: str, fn: Callable[..., Any]) -> tuple[Option, ...]:
+    """The options of `fn(student, teacher, mask=None, *, options)`. Raises TextkdError for another signature."""
+    target = fn.forward if isinstance(fn, nn.Module) else fn
+    asked = f"the loss {name}"
+    fix = "write it as def loss(student, teacher, mask=None, *, my_option: float = 1.0)"
+    try:
+        parameters = list(inspect.signature(target).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise fail(asked, f"{fn!r} has no readable signature", fix=fix) from error
+    tensors = [p for p in parameters[:2] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "mask"]
+    mask = next((p for p in parameters[2:] if p.name == "mask" and p.kind is not p.POSITIONAL_ONLY), None)
+    if len(tensors) != 2 or mask is None:
+        shown = ", ".join(str(p) for p in parameters)
+        raise fail(asked, f"it takes ({shown}), not (student, teacher, mask=None)", fix=fix)
+    hints = _hints(target)
+    skipped = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    rest = [p for p in parameters[2:] if p is not mask and p.kind not in skipped]
+    return tuple(Option(p.name, hints.get(p.name, Any), p.default) for p in rest)
+
+
+def check_options(entry: Loss, options: Mapping[str, Any]) -> list[Problem]:
+    """Everything wrong with `options` for this loss: unknown and missing names, wrong types, values out of range.
+
+    A scheduled temperature is checked by its schedule: leave it out here or give one of its values.
+    """
+    known = {option.name: option for option in entry.options}
+    problems: list[Problem] = []
+    for name, value in options.items():
+        if name not in known:
+            fix = f"its options: {', '.join(known) or 'none'}"
+            asked = f"the option {name} of the loss {entry.name}"
+            problems.append(problem(asked, "no such option", near=(name, known), fix=fix, where=str(name)))
+        elif not fits(value, known[name].annotation):
+            problems.append(_wrong(entry, known[name], value))
+    for option in entry.options:
+        if option.required and option.name not in options:
+            fix = f"give {option.name}: {say(option.annotation)}"
+            asked = f"the option {option.name} of the loss {entry.name}"
+            problems.append(problem(asked, "it is missing and has no default", fix=fix, where=option.name))
+    return problems
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value of a recipe fits an annotation. Unknown kinds of annotation let everything pass."""
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return True
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        bounds = [a for a in args[1:] if isinstance(a, Range)]
+        return fits(value, args[0]) and all(not _is_number(value) or bound.holds(value) for bound in bounds)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, arg) for arg in args)
+    if origin is Literal:
+        return any(type(value) is type(arg) and value == arg for arg in args)
+    if origin in (list, tuple):
+        return isinstance(value, (list, tuple)) and all(fits(item, args[0]) for item in value)
+    return _fits_class(value, origin or annotation)
+
+
+def say(annotation: Any) -> str:
+    """An annotation in words: `one of 'mean', 'sum'`, `a number > 0`."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return " ".join([say(args[0]), *(str(a) for a in args[1:] if isinstance(a, Range))])
+    if origin in (Union, types.UnionType):
+        return " or ".join(say(arg) for arg in args)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(arg) for arg in args)
+    if origin in (list, tuple):
+        return f"a list of which each is {say(args[0])}"
+    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _wrong(entry: Loss, option: Option, value: Any) -> Problem:
+    choices = [c for c in get_args(option.annotation) if isinstance(c, str)]
+    fix = f"give {say(option.annotation)}"
+    if isinstance(value, str) and _reads_as_number(value) and not choices:
+        fix += f"; in YAML write it unquoted and with a dot: {float(value)!r}"
+    return problem(
+        f"{option.name}={value!r} for the loss {entry.name}",
+        f"{option.name} takes {say(option.annotation)}",
+        near=(str(value), choices) if choices else None,
+        fix=fix,
+        where=option.name,
+    )
+
+
+def _fits_class(value: Any, kind: Any) -> bool:
+    if kind is float:
+        return _is_number(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    inner = getattr(target, "func", target)
+    if not inspect.isroutine(inner):
+        inner = type(inner).__call__
+    try:
+        return get_type_hints(inner, include_extras=True)
+    except (NameError, TypeError):  # a user's annotation that cannot be resolved: no check instead of no loss
+        return {}

@@ -1,0 +1,179 @@
+"""The table of losses, keyed by what they eat and by name.
+
+@register("kl", eats="logits", source="Hinton et al. 2015, arXiv:1503.02531", formula="T^2 * KL(p_t || p_s)")
+def kl(student, teacher, mask=None, *, temperature: Positive = 1.0): ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from textkd.errors import fail
+from textkd.losses.masking import widen
+from textkd.losses.options import Option, read_options
+
+FAMILIES = {
+    "labels": "logits and the task's labels",
+    "logits": "logits [B,C] or [B,T,V]",
+    "hidden": "vectors [B,T,H] or [B,H]: hidden, embeddings, pooled, ffn, module",
+    "attention": "attention probabilities [B,h,T,T]",
+    "scores": "raw scaled attention scores without mask [B,h,T,T]",
+    "heads": "query, key or value [B,h,T,d]",
+}
+_ENTRIES: dict[tuple[str, str], Loss] = {}
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One registered loss. Called as `loss(student, teacher, mask, **options)`, it returns a scalar tensor.
+
+    name, eats: the key. fn: the function. options: its keyword options. source: paper or code. formula: one line.
+    needs: further tensors of the step that `fn` takes by keyword (`("labels",)`), which are not options.
+    any_width: the last axes of student and teacher may differ (relations between positions or samples).
+    min_classes: fewer classes than this make the loss constant (softmax over one class is always 1).
+    """
+
+    name: str
+    eats: str
+    fn: Callable[..., Any]
+    options: tuple[Option, ...] = ()
+    source: str = ""
+    formula: str = ""
+    needs: tuple[str, ...] = ()
+    any_width: bool = False
+    min_classes: int = 1
+
+    @property
+    def doc(self) -> str:
+        """The first line of the function's docstring."""
+        target = type(self.fn) if isinstance(self.fn, nn.Module) else self.fn
+        return (inspect.getdoc(target) or "").partition("\n")[0]
+
+    @property
+    def needs_temperature(self) -> bool:
+        """Whether the loss takes the option `temperature`."""
+        return any(option.name == "temperature" for option in self.options)
+
+    def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+        """The loss of this pair of tensors, computed in float32 or wider, outside of autocast. Scalar."""
+        kind = student.device.type
+        known = torch.amp.is_autocast_available(kind)
+        with torch.autocast(kind, enabled=False) if known else contextlib.nullcontext():
+            value = self.fn(widen(student), widen(teacher), mask=mask, **options)
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise fail(f"a scalar from the loss {self.name}", found, fix="return one number, e.g. value.mean()")
+        return value
+
+
+def register(
+    name: str,
+    *,
+    eats: str,
+    source: str = "",
+    formula: str = "",
+    needs: tuple[str, ...] = (),
+    any_width: bool = False,
+    min_classes: int = 1,
+) -> Callable[[_F], _F]:
+    """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
+
+    Raises TextkdError for an unknown family, for another signature, and for a name that is taken in this family by
+    another function. The function itself is returned unchanged, so decorators of several families can be stacked.
+    """
+
+    def put(fn: _F) -> _F:
+        entry = _entry(name, eats, fn, source, formula, needs, any_width, min_classes)
+        known = _ENTRIES.get((eats, name))
+        if known is not None and _identity(known.fn) != _identity(fn):
+            raise fail(f"a new loss {name} for {eats}", f"{_identity(known.fn)} has this name", fix="take another name")
+        _ENTRIES[eats, name] = entry
+        return fn
+
+    return put
+
+
+def as_loss(fn: Callable[..., Any], family: str) -> Loss:
+    """Wraps a user's plain function or module `fn(student, teacher, mask=None, *, options)`; does not register it.
+
+    Raises TextkdError if the family is unknown or the signature is another one.
+    """
+    if isinstance(fn, Loss):
+        return fn
+    name = str(getattr(fn, "__name__", type(fn).__name__))
+    return _entry(name, family, fn, "", "", (), False, 1)
+
+
+def get(name: str, family: str) -> Loss:
+    """The loss `name` of `family`. Raises TextkdError with the nearest names, or the families which have this name."""
+    _check_family(family)
+    if (family, name) in _ENTRIES:
+        return _ENTRIES[family, name]
+    asked = f"the loss {name} for {family}"
+    elsewhere = [eats for eats, known in _ENTRIES if known == name]
+    if elsewhere:
+        raise fail(
+            asked,
+            f"{name} eats {' or '.join(elsewhere)}; the tap is {family}",
+            fix=f"use one of {', '.join(names(family))}, or tap {elsewhere[0]}",
+        )
+    fix = f"{family} has: {', '.join(names(family))}; `textkd ls losses` lists all"
+    raise fail(asked, "no such loss", near=(name, names(family)), fix=fix)
+
+
+def names(family: str | None = None) -> list[str]:
+    """The sorted names of the losses of `family`, or of all."""
+    if family is not None:
+        _check_family(family)
+    return sorted({name for eats, name in _ENTRIES if family in (None, eats)})
+
+
+def rows() -> list[dict[str, str]]:
+    """One row per loss, in the order of `FAMILIES`: family, name, options, formula, source, doc."""
+    order = list(FAMILIES)
+    entries = sorted(_ENTRIES.values(), key=lambda entry: (order.index(entry.eats), entry.name))
+    return [
+        {
+            "family": entry.eats,
+            "name": entry.name,
+            "options": ", ".join(str(option) for option in entry.options),
+            "formula": entry.formula,
+            "source": entry.source,
+            "doc": entry.doc,
+        }
+        for entry in entries
+    ]
+
+
+def _entry(
+    name: str,
+    eats: str,
+    fn: Callable[..., Any],
+    source: str,
+    formula: str,
+    needs: tuple[str, ...],
+    any_width: bool,
+    min_classes: int,
+) -> Loss:
+    _check_family(eats)
+    options = tuple(option for option in read_options(name, fn) if option.name not in needs)
+    return Loss(name, eats, fn, options, source, formula, needs, any_width, min_classes)
+
+
+def _check_family(family: str) -> None:
+    if family not in FAMILIES:
+        fix = f"one of {', '.join(FAMILIES)}"
+        raise fail(f"the loss family {family}", "no such family", near=(family, FAMILIES), fix=fix)
+
+
+def _identity(fn: Callable[..., Any]) -> str:
+    # Not `is`: a notebook cell that is run twice defines its function anew.
+    return f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"

@@ -1,0 +1,79 @@
+"""Do two shapes fit a loss? Asked before training, where some sizes may be unknown, and again at step 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textkd.errors import Problem, problem
+from textkd.losses.registry import Loss
+
+Shape = Sequence[int | None]
+# The axes of each family by name, for every rank that it allows.
+_AXES = {
+    "logits": (("batch", "classes"), ("batch", "length", "classes")),
+    "hidden": (("batch", "width"), ("batch", "length", "width")),
+    "attention": (("batch", "heads", "queries", "keys"),),
+    "scores": (("batch", "heads", "queries", "keys"),),
+    "heads": (("batch", "heads", "length", "head width"),),
+}
+_LENGTH = "student and teacher read different sequences: give both one tokenizer (or image size)"
+_FIX = {
+    "classes": "give student and teacher the same labels (or vocabulary), in the same order",
+    "width": "use a projection (linear is the default)",
+    "heads": "give the student as many heads, or match hidden states or a loss of relations instead",
+    "head width": "give the student the same head width, or match hidden states or a loss of relations instead",
+    "batch": "both sides must see the same samples",
+    "length": _LENGTH,
+    "queries": _LENGTH,
+    "keys": _LENGTH,
+}
+_WIDTHS = ("width", "heads", "head width")
+
+
+def check_shapes(entry: Loss, student: Shape, teacher: Shape) -> list[Problem]:
+    """Everything wrong with this pair of shapes; None is a size that is not known yet and fits all.
+
+    For family "labels", `student` is the shape of the logits and `teacher` that of the labels.
+    """
+    if entry.eats == "labels":
+        return _check_labels(entry, student, teacher)
+    asked = f"{entry.eats}/{entry.name}: student {_say(student)}, teacher {_say(teacher)}"
+    axes = next((names for names in _AXES[entry.eats] if len(names) == len(student)), None)
+    if axes is None or len(student) != len(teacher):
+        wanted = " or ".join(f"[{', '.join(names)}]" for names in _AXES[entry.eats])
+        return [problem(asked, f"{entry.eats} has {wanted}", fix="match taps of one kind")]
+    problems = []
+    for name, mine, its in zip(axes, student, teacher, strict=True):
+        if _differ(mine, its) and not (entry.any_width and name in _WIDTHS):
+            problems.append(problem(asked, f"{name}: {mine} against {its}", fix=_FIX[name]))
+    if entry.eats == "logits":
+        problems += _check_classes(entry, asked, student[-1])
+    return problems
+
+
+def _check_labels(entry: Loss, logits: Shape, labels: Shape) -> list[Problem]:
+    asked = f"labels/{entry.name}: logits {_say(logits)}, labels {_say(labels)}"
+    ids, per_class = entry.name == "cross_entropy", entry.name == "bce"
+    flat = len(logits) == len(labels) + 1 and (ids or logits[-1] in (None, 1)) and not per_class
+    same = len(logits) == len(labels) and not ids
+    if not flat and not same:
+        fix = "cross_entropy takes class ids [B]; mse takes numbers [B]; bce takes [B,C]"
+        return [problem(asked, "the labels do not fit the logits", fix=fix)]
+    differing = [(m, n) for m, n in zip(logits, labels, strict=False) if _differ(m, n)]
+    problems = [problem(asked, f"{m} against {n}", fix="check the task's labels and num_labels") for m, n in differing]
+    return problems + _check_classes(entry, asked, logits[-1])
+
+
+def _check_classes(entry: Loss, asked: str, classes: int | None) -> list[Problem]:
+    if classes is None or classes >= entry.min_classes:
+        return []
+    found = f"{classes} class: the loss {entry.name} needs {entry.min_classes}, with fewer it is always the same"
+    return [problem(asked, found, fix="use mse (regression) or bce (multi-label)")]
+
+
+def _differ(one: int | None, other: int | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _say(shape: Shape) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
