@@ -1,0 +1,5 @@
+"""`python -m textkd`, and `accelerate launch -m textkd run FILE` on several processes."""
+
+from textkd.cli import main
+
+main()

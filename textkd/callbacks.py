@@ -1,0 +1,96 @@
+"""What textkd adds to transformers' Trainer from outside: a progress bar, clean log boundaries, a polite stop."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from transformers import TrainerCallback
+
+console = Console(stderr=True)
+
+
+class LogAtSave(TrainerCallback):  # type: ignore[misc]
+    """Logs whenever a checkpoint is saved: the logged means then start anew on both sides of an interruption."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        control.should_log = control.should_log or control.should_save
+        return control
+
+    on_epoch_end = on_step_end
+
+
+class StopOnSignal(TrainerCallback):  # type: ignore[misc]
+    """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint. A second one ends it at once.
+
+    Use as a context manager around training; `fired` is the signal's number or None.
+    """
+
+    def __init__(self) -> None:
+        self.fired: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopOnSignal:
+        try:
+            self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: whoever runs us there handles signals
+            self._before = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.fired is not None:
+            raise KeyboardInterrupt
+        self.fired = number
+        console.print("stopping after this step, with a checkpoint (again to stop at once)")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if self.fired is not None:
+            control.should_save = control.should_log = control.should_training_stop = True
+        return control
+
+
+class Bar(TrainerCallback):  # type: ignore[misc]
+    """One progress bar per training: steps, loss, time left. On no terminal, one line per evaluation."""
+
+    def __init__(self, label: str, metric: str) -> None:
+        self.label, self.metric = label, metric
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[news]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._task: Any = None
+        self._news = {"loss": "", self.metric: ""}
+
+    def __enter__(self) -> Bar:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self._task = self.progress.add_task(self.label, total=state.max_steps, completed=state.global_step, news="")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._task is not None:
+            self.progress.update(self._task, completed=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if self._task is None or not logs:
+            return
+        measured = logs.get(f"eval_{self.metric}")
+        if "loss" in logs:
+            self._news["loss"] = f"loss {logs['loss']:.4f}"
+        if measured is not None:
+            self._news[self.metric] = f"{self.metric} {measured:.4f}"
+            if not console.is_terminal:
+                console.print(f"{self.label}: step {state.global_step} of {state.max_steps}, {', '.join(filter(None, self._news.values()))}")
+        self.progress.update(self._task, news=" ".join(filter(None, self._news.values())))

@@ -1,0 +1,46 @@
+"""Which checkpoints can be trusted after a kill, and whether an error means a full disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+
+def last_checkpoint(folder: str | Path) -> str | None:
+    """The newest complete checkpoint of `folder`; one whose saving was killed lacks its state, which is written last."""
+    complete = [c for c in Path(folder).glob("checkpoint-*") if _is_complete(c)]
+    return str(max(complete, key=lambda c: int(c.name.rpartition("-")[2]))) if complete else None
+
+
+def remove_incomplete(folder: str | Path) -> None:
+    """Deletes checkpoints whose saving was killed."""
+    for checkpoint in Path(folder).glob("checkpoint-*"):
+        if not _is_complete(checkpoint):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        return "global_step" in json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+
+
+def disk_is_full(error: BaseException, folder: Path) -> bool:
+    """Whether `error` comes from a full disk. safetensors and torch wrap the OSError, so their text decides too."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if "No space left" in str(error) or "os error 28" in str(error):
+        return True
+    return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < 2**20
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as JSON so that `path` is either the old file or the whole new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False))
+    os.replace(part, path)

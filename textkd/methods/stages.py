@@ -1,0 +1,209 @@
+"""Stages: one student through a list of trainings, each with its own matches, frozen parts and arguments.
+
+A training without a teacher (fine-tuning, the control) is a list of stages whose only match is `labels`. Every stage ends
+in a folder that appears whole or not at all, so that a killed run goes on where it was: a finished stage is read, an
+unfinished one resumes from its last complete checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import set_seed
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from textkd import projections
+from textkd.callbacks import Bar, StopOnSignal
+from textkd.checkpoints import last_checkpoint, remove_incomplete, write_json
+from textkd.errors import TextkdError, fail
+from textkd.matches import Match
+from textkd.methods.wiring import Wiring, wire
+from textkd.trainer import DistilTrainer, history, make_arguments
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of the student. training: arguments that differ from the run's. frozen: dotted module names whose
+    parameters stay as they are."""
+
+    matches: Sequence[Match]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    frozen: Sequence[str] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a task gives to a training: encoded rows, collator, metrics."""
+
+    train: Any
+    eval: Any
+    collator: Callable[[list[Any]], dict[str, Tensor]]
+    compute_metrics: Callable[[Any, Any], dict[str, float]]
+    problem_type: str
+    main_metric: str
+    processing_class: Any = None
+
+    def sample(self, rows: int = 4) -> dict[str, Tensor]:
+        """A small real batch to try taps on."""
+        return self.collator([self.train[i] for i in range(min(rows, len(self.train)))])
+
+
+@dataclass
+class Trained:
+    """What a training cost and how it went; `history` rows are those of `textkd.trainer.history`."""
+
+    steps: int = 0
+    train_s: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run_stages(
+    work: Path,
+    student: nn.Module,
+    teacher: nn.Module | None,
+    stages: Sequence[Stage],
+    data: Data,
+    training: Mapping[str, Any],
+    seed: int,
+    label: str,
+) -> Trained:
+    """Trains `student` in place through all `stages`, resuming from what `work` holds.
+
+    seed: of data order, dropout and projections. Raises KeyboardInterrupt after a signal, with the state saved.
+    """
+    total = Trained()
+    for number, stage in enumerate(stages, 1):
+        run = _Run(work, number, student, teacher, stage, data, {**training, **stage.training}, seed)
+        title = f"{label}, {stage.name or f'stage {number}'}" if len(stages) > 1 else label
+        trained = run.finished() or run.train(title)
+        total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
+        total.steps += trained.steps
+        total.train_s += trained.train_s
+    return total
+
+
+@dataclass
+class _Run:
+    """One stage on disk and in memory."""
+
+    work: Path
+    number: int
+    student: nn.Module
+    teacher: nn.Module | None
+    stage: Stage
+    data: Data
+    training: Mapping[str, Any]
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return self.work / f"stage-{self.number}"
+
+    def finished(self) -> Trained | None:
+        """A finished stage's record, its weights loaded into the student; None if the stage has not ended."""
+        PartialState().wait_for_everyone()
+        record = self.folder / "final" / "stage.json"
+        if not record.is_file():
+            return None
+        _load(self.student, self.folder / "final")
+        return Trained(**json.loads(record.read_text()))
+
+    def train(self, title: str) -> Trained:
+        arguments = make_arguments(self.training, self.folder, seed=self.seed)
+        set_seed(self.seed * 1000 + self.number)  # projections: the same whether the stages before ran now or earlier
+        self.student.to(arguments.device)
+        if self.teacher is not None:
+            self.teacher.to(arguments.device)
+        data = self.data
+        wiring = wire(self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, _autocast(arguments))
+        if self.number > 1:  # once more, for projections that the stage before has trained
+            _load(self.student, self.work / f"stage-{self.number - 1}" / "final")
+        remove_incomplete(self.folder)
+        with ExitStack() as stack:
+            stack.callback(projections.detach, self.student)
+            stack.callback(wiring.close)
+            stack.enter_context(_frozen(self.student, self.stage, wiring))
+            stop = stack.enter_context(StopOnSignal())
+            bar = stack.enter_context(Bar(title, data.main_metric))
+            trainer = DistilTrainer(
+                self.student, arguments, train_dataset=data.train, eval_dataset=data.eval, data_collator=data.collator,
+                compute_metrics=lambda p: data.compute_metrics(p.predictions, p.label_ids), processing_class=data.processing_class,
+                objective=wiring.objective, capture=wiring.capture, teacher=wiring.teacher, callbacks=[bar, stop],
+            )  # fmt: skip
+            trainer.train(resume_from_checkpoint=last_checkpoint(self.folder))
+            if stop.fired is not None:
+                raise KeyboardInterrupt
+            names = [pair.name for pair in wiring.objective.pairs]
+            rows = history(trainer.state.log_history, names, self.number)
+            trained = Trained(trainer.state.global_step, trainer.seconds(), rows)
+            self._publish(trainer, trained)
+        return trained
+
+    def _publish(self, trainer: DistilTrainer, trained: Trained) -> None:
+        """The stage's weights appear under ``final`` in one rename; its checkpoints go."""
+        part, final = self.folder / "final.part", self.folder / "final"
+        if trainer.args.should_save:
+            shutil.rmtree(part, ignore_errors=True)
+        trainer.save_model(str(part))
+        if trainer.args.should_save:
+            write_json(part / "stage.json", asdict(trained))
+            os.replace(part, final)
+            for checkpoint in self.folder.glob("checkpoint-*"):
+                shutil.rmtree(checkpoint, ignore_errors=True)
+        PartialState().wait_for_everyone()
+
+
+def _load(student: nn.Module, folder: Path) -> None:
+    weights = {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+    student.load_state_dict(weights, strict=False)
+
+
+def _autocast(arguments: Any) -> torch.dtype | None:
+    return torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
+
+
+@contextmanager
+def _frozen(student: nn.Module, stage: Stage, wiring: Wiring) -> Iterator[None]:
+    """Freezes the stage's parts, and the head in a stage that does not look at the logits: under DDP a parameter
+    without a gradient would have to be searched for in every step."""
+    prefixes = [*stage.frozen, *([] if wiring.objective.uses_head else head_modules(student))]
+    problems = [p for name in stage.frozen if (p := frozen_problem(student, name))]
+    if problems:
+        raise TextkdError(*problems)
+    changed = [p for name, p in student.named_parameters() if p.requires_grad and any(name == f or name.startswith(f + ".") for f in prefixes)]
+    for parameter in changed:
+        parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in student.parameters()):
+        raise fail(f"stage {stage.name}: frozen {', '.join(stage.frozen)}", "no parameter is left to train", fix="freeze less")
+    try:
+        yield
+    finally:
+        for parameter in changed:
+            parameter.requires_grad_(True)
+
+
+def frozen_problem(student: nn.Module, name: str) -> Any:
+    """The `Problem` of a frozen part that the student does not have, or None."""
+    names = dict(student.named_modules()).keys() | dict(student.named_parameters()).keys()
+    if name in names and name:
+        return None
+    return fail(f'frozen "{name}"', "the student has no such module", near=(name, names), where="frozen").problems[0]
+
+
+def head_modules(student: nn.Module) -> list[str]:
+    """The top-level modules beside the base model (and beside projections): the task's head."""
+    base = getattr(student, "base_model_prefix", "")
+    if not base or not hasattr(student, base):
+        return []
+    return [name for name, _ in student.named_children() if name != base and not name.startswith("textkd_")]

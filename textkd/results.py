@@ -1,0 +1,176 @@
+"""From finished models to results.json: metrics per seed, sizes, speed, which block learnt from which, disagreements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from textkd import pretrained, report
+from textkd.matches import Pair
+from textkd.methods import wiring
+from textkd.predict import predict
+from textkd.taps import anatomy
+
+if TYPE_CHECKING:
+    from textkd.distiller import Distiller
+
+EXAMPLES = 12
+RECORD = "textkd.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trained (or given) model: where it is, what it cost, how good it is. `load` gives the model itself."""
+
+    folder: Path | None
+    record: Mapping[str, Any]
+    load: Callable[[], nn.Module]
+
+    @classmethod
+    def read(cls, folder: Path, task: Any) -> Finished | None:
+        """The model that `folder` holds, or None if its training has not ended."""
+        if not (folder / RECORD).is_file():
+            return None
+        record = json.loads((folder / RECORD).read_text())
+        return cls(folder, record, lambda: pretrained.load_model(str(folder), task.auto_class))
+
+    @classmethod
+    def given(cls, model: nn.Module, data: Any, task: Any) -> Finished:
+        """A model that was trained elsewhere, evaluated here."""
+        metrics = task.compute_metrics(predict(model, data.eval, data.collator), labels_of(data.eval))
+        folder = Path(str(getattr(model, "name_or_path", "")))
+        record = {"metrics": metrics, "train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
+        return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model)
+
+
+def labels_of(rows: Any) -> np.ndarray[Any, Any]:
+    """The labels of encoded rows, as `Task.compute_metrics` takes them."""
+    return np.asarray(rows["labels"])
+
+
+def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: float, pairs: list[list[Pair]]) -> None:
+    """Measures the first seed's models side by side and writes results.json and the student's model card."""
+    first = finished[0]
+    models = {role: one.load().float().eval() for role, one in first.items()}
+    speeds, measure = _speed(models, distiller.data)
+    roles = {role: _unique([seed[role] for seed in finished]) for role in first}
+    task = distiller.task
+    results = report.Results.model_validate(
+        {
+            "name": distiller.name, "task": task.name, "main_metric": task.main_metric, "metrics_order": list(task.metric_names),
+            "greater_is_better": task.greater_is_better, "seeds": distiller.seeds, "recipe": distiller.recipe, "seconds_total": seconds,
+            "models": {role: _model(distiller, role, models[role], runs, speeds[role]) for role, runs in roles.items()},
+            "layer_maps": [row for i, stage in enumerate(pairs, 1) for row in _layer_maps(stage, i, models)],
+            "disagreements": _disagreements(task, distiller.data, models),
+            "measure": measure, "versions": report.versions(), "hardware": report.hardware(),
+            "warnings": [*task.warnings(), *distiller.warnings],
+        }
+    )  # fmt: skip
+    report.save(distiller.folder.path, results)
+    for role in ("student", "control"):
+        for seed in finished:
+            if role in seed and (folder := seed[role].folder) is not None:
+                (folder / "README.md").write_text(report.model_card(results, role), encoding="utf-8")
+
+
+def _unique(runs: list[Finished]) -> list[Finished]:
+    """One teacher for all seeds is one run, not three."""
+    return list({str(run.folder): run for run in runs}.values())
+
+
+def _model(distiller: Distiller, role: str, model: nn.Module, runs: list[Finished], speed: dict[str, float]) -> dict[str, Any]:
+    shape, folder = anatomy(model), runs[0].folder
+    inside = folder is not None and distiller.folder.path.resolve() in folder.resolve().parents
+    size = report.disk_mb(folder) if folder is not None else sum(t.nbytes for t in model.state_dict().values()) / 1e6
+    record_keys = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")
+    return {
+        "description": distiller.describe(role),
+        "architecture": f"{type(model).__name__} {shape.num_blocks}x{shape.hidden_size}",
+        "path": str(folder.relative_to(distiller.folder.path)) if inside and folder is not None else None if folder is None else folder.name,
+        "parameters": report.parameters(model), "disk_mb": size, **speed,
+        "runs": [{key: run.record[key] for key in record_keys} for run in runs],
+    }  # fmt: skip
+
+
+def _speed(models: Mapping[str, nn.Module], data: Any) -> tuple[report.Speeds, dict[str, Any]]:
+    """On real rows: one of median length, and 32 around it."""
+    order = np.argsort(data.eval["length"], kind="stable")
+    middle, some = len(order) // 2, min(32, len(order))
+    start = max(0, min(middle - some // 2, len(order) - some))
+    batches: dict[str, dict[str, Tensor]] = {
+        "latency": data.collator([data.eval[int(order[middle])]]),
+        "throughput": data.collator([data.eval[int(i)] for i in order[start : start + some]]),
+    }
+    speeds = report.measure_speed(models, batches)
+    device = next(next(iter(models.values())).parameters()).device
+    return speeds, {
+        "device": str(device), "threads": torch.get_num_threads(), "dtype": "float32",
+        "batch": {"latency": 1, "throughput": some}, "repeats": speeds.repeats,
+        "sequence_length": int(batches["throughput"]["input_ids"].shape[-1]),
+    }  # fmt: skip
+
+
+def _layer_maps(pairs: list[Pair], stage: int, models: Mapping[str, nn.Module]) -> list[dict[str, Any]]:
+    rows: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for pair in pairs:
+        if pair.blocks is not None:
+            rows.setdefault((pair.student.kind, pair.loss.name), []).append(pair.blocks)
+    blocks = {"student_blocks": anatomy(models["student"]).num_blocks, "teacher_blocks": anatomy(models["teacher"]).num_blocks}
+    return [{"stage": stage, "tap": tap, "loss": loss, "pairs": found, **blocks} for (tap, loss), found in rows.items()]
+
+
+def _disagreements(task: Any, data: Any, models: Mapping[str, nn.Module]) -> dict[str, Any] | None:
+    """Where the first seed's teacher and student differ: counts, and the examples they differ most in."""
+    logits = {role: predict(model, data.eval, data.collator) for role, model in models.items()}
+    rows, truth = task.load("eval"), labels_of(data.eval)
+    said = {role: task.decide(values) for role, values in logits.items()}
+    if task.problem_type == "regression":
+        order = np.argsort(-np.abs(said["teacher"] - said["student"]), kind="stable")[:EXAMPLES]
+        return {"counts": None, "examples": [_example(rows[int(i)], float(truth[i]), {r: float(v[i]) for r, v in said.items()}, {}) for i in order]}
+    right = {role: _same(values, truth) for role, values in said.items()}
+    teacher, student = right["teacher"], right["student"]
+    counts = {
+        "both_right": int((teacher & student).sum()), "only_teacher": int((teacher & ~student).sum()),
+        "only_student": int((~teacher & student).sum()), "both_wrong": int((~teacher & ~student).sum()),
+    }  # fmt: skip
+    differ = ~_same(said["teacher"], said["student"])
+    surest = {role: _confidence(values, task.problem_type) for role, values in logits.items()}
+    order = sorted(np.flatnonzero(differ), key=lambda i: -(surest["teacher"][i] + surest["student"][i]))[:EXAMPLES]
+    names = task.labels
+    examples = []
+    for i in order:
+        words = {role: _words(values[i], names) for role, values in said.items()}
+        sure = {f"{role}_p": float(values[i]) for role, values in surest.items()}
+        examples.append(_example(rows[int(i)], _words(truth[i], names), words, sure))
+    return {"counts": counts, "examples": examples}
+
+
+def _example(row: Mapping[str, Any], label: Any, said: Mapping[str, Any], sure: Mapping[str, float]) -> dict[str, Any]:
+    texts = {key: row[key] for key in ("text_a", "text_b") if row.get(key) is not None}
+    return {**texts, "label": label, **said, **sure}
+
+
+def _same(a: Any, b: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    same = np.asarray(a) == np.asarray(b)
+    return same.all(-1) if same.ndim > 1 else same
+
+
+def _confidence(logits: np.ndarray[Any, Any], problem_type: str) -> np.ndarray[Any, Any]:
+    """Probability of what was said: of the class, or the least sure of the labels."""
+    z = torch.as_tensor(logits)
+    if problem_type == "multi_label_classification":
+        return torch.sigmoid(z.abs()).amin(-1).numpy()
+    return z.softmax(-1).amax(-1).numpy()
+
+
+def _words(value: Any, names: list[str]) -> str | list[str]:
+    if np.ndim(value):
+        return [name for name, on in zip(names, value, strict=True) if on]
+    return names[int(value)]

@@ -1,0 +1,86 @@
+"""The folder of a run: whose it is, what lies where, and that only one process works in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import PartialState
+from filelock import FileLock, Timeout
+
+from textkd.checkpoints import write_json
+from textkd.errors import fail
+
+log = logging.getLogger("textkd")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``run.json`` says whose folder it is; ``seed-<n>/student`` and ``seed-<n>/control`` are models; ``results.json``
+    is there once everything is finished."""
+
+    path: Path
+
+    def model(self, role: str, seed: int) -> Path:
+        return self.path / f"seed-{seed}" / role
+
+    @property
+    def is_finished(self) -> bool:
+        return (self.path / "results.json").is_file()
+
+    def check(self, fingerprint: str) -> None:
+        """Raises `TextkdError` if the folder belongs to another recipe, or holds something that is no run."""
+        owner = self.path / "run.json"
+        if not owner.is_file():
+            if self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+                raise fail(f"run folder {self.path}", "a folder with other things in it", where="training.output_dir",
+                           fix="training.output_dir=<a new folder>")  # fmt: skip
+            return
+        try:
+            known = json.loads(owner.read_text())
+        except ValueError as error:
+            raise fail(f"run folder {self.path}", f"run.json is damaged: {error}", fix="delete the folder") from error
+        if known.get("fingerprint") != _digest(fingerprint):
+            raise fail(f"run folder {self.path}", f"the run of another recipe ({known.get('name')})",
+                       where="training.output_dir", fix="training.output_dir=<a new folder>, or delete this one")  # fmt: skip
+
+    def claim(self, fingerprint: str, name: str) -> None:
+        """Writes whose folder it is, once."""
+        if PartialState().is_main_process and not (self.path / "run.json").is_file():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(
+                self.path / "run.json", {"name": name, "fingerprint": _digest(fingerprint), "recipe": fingerprint}
+            )
+        PartialState().wait_for_everyone()
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Holds `folder` for this run (all its processes). The lock dies with the process, however it dies. wait: until
+    whoever holds it has ended; else `TextkdError`."""
+    if not PartialState().is_main_process:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if not wait:
+            raise fail(f"run in {folder}", "another process is working in this folder", where="training.output_dir",
+                       fix="wait for it, or training.output_dir=<another folder>") from None  # fmt: skip
+        log.info("waiting for another process that works in %s", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
