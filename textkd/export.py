@@ -1,0 +1,229 @@
+"""Writes a student as a plain Hugging Face folder: loads without textkd, holds nothing of the training."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from textkd.errors import TextkdError, fail
+from textkd.pretrained import load_tokenizer, load_with_report, quiet
+
+PROJECTIONS = "textkd_projections"
+# Copied byte for byte beside the weights, where they exist.
+SIDE_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "README.md",
+    "LICENSE",
+)
+
+
+def export(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    tokenizer: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes the model of `source` to the folder `out` and returns it.
+
+    source: a run folder (the student of its first seed) or a model folder. tokenizer: a folder with the tokenizer, when
+    the model's own folder has none. The folder gets config.json, safetensors in the dtype they were saved in, and the
+    tokenizer's files; training helpers (projections) stay behind. It is written beside `out` under another name,
+    loaded again, compared with the source on one batch, and renamed: `out` is complete or not there.
+    Raises `TextkdError` when `out` exists and is not empty (unless overwrite), source is no model, weights are missing,
+    the reloaded model differs, or the disk is full.
+    """
+    folder, target = student_folder(source), Path(os.path.abspath(os.path.expanduser(os.fspath(out))))
+    _check_target(folder, target, overwrite)
+    model = _load(folder)
+    texts = model.main_input_name == "input_ids"
+    words = Path(tokenizer) if tokenizer is not None else folder
+    if texts or tokenizer is not None:
+        load_tokenizer(words)
+    with _written_beside(target, overwrite) as part:
+        with quiet():
+            model.save_pretrained(part)
+        for home in dict.fromkeys((folder, words)):
+            for name in SIDE_FILES:
+                if (home / name).is_file():
+                    shutil.copyfile(home / name, part / name)
+        _check_reload(model, part)
+    return target
+
+
+def student_folder(run_dir: str | os.PathLike[str]) -> Path:
+    """The folder of the first seed's student in a run folder; a model folder is returned as it is."""
+    folder = Path(run_dir).expanduser()
+    asked = f"the student in {folder}"
+    if not folder.is_dir():
+        near = (folder.name, [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else [])
+        raise fail(
+            asked, "no such folder", near=near, fix="give the run folder that `textkd run` wrote, or a model folder"
+        )
+    if (folder / "config.json").is_file():
+        return folder
+    seeds = [p for p in folder.glob("seed-*") if p.name.removeprefix("seed-").isdigit()]
+    done = [p / "student" for p in sorted(seeds, key=_seed_number) if (p / "student" / "config.json").is_file()]
+    if done:
+        return done[0]
+    found = "seed folders without a finished student" if seeds else "neither config.json nor seed-*/student"
+    fix = "let `textkd run` finish" if seeds else "give the run folder that `textkd run` wrote, or a model folder"
+    raise fail(asked, found, fix=fix)
+
+
+def _seed_number(folder: Path) -> int:
+    return int(folder.name.removeprefix("seed-"))
+
+
+def _check_target(folder: Path, target: Path, overwrite: bool) -> None:
+    asked = f"export to {target}"
+    if target.exists() and not target.is_dir():
+        raise fail(asked, "it is a file", fix="name a folder")
+    inside = folder.resolve()
+    if target.resolve() == inside or target.resolve() in inside.parents:
+        raise fail(asked, f"the model itself lies in it ({inside})", fix="name another folder")
+    if target.is_dir() and any(target.iterdir()):
+        if not overwrite:
+            raise fail(asked, "the folder is not empty", fix="name another folder, or overwrite it with --overwrite")
+        if not (target / "config.json").is_file():
+            fix = "name another folder; only the folder of a model is overwritten"
+            raise fail(asked, "the folder holds other things than a model", fix=fix)
+
+
+def _load(folder: Path) -> Any:
+    """The model in eval mode; every weight from the file, and every weight of the file but projections in it."""
+    asked = f"export of {folder}"
+    model, info = load_with_report(folder, _Architecture(asked), dtype="auto")
+    if info["missing_keys"]:
+        names = ", ".join(sorted(info["missing_keys"])[:3])
+        raise fail(
+            asked, f"weights that are not in the file: {names}", fix="finish the training, or export another folder"
+        )
+    lost = sorted(key for key in info["unexpected_keys"] if PROJECTIONS not in key)
+    if lost:
+        found = f"{len(lost)} weights have no place in {type(model).__name__}, among them {lost[0]}"
+        raise fail(asked, found, fix="correct architectures in config.json")
+    return model
+
+
+class _Architecture:
+    """Loads the class that a config names in `architectures`."""
+
+    def __init__(self, asked: str) -> None:
+        self.asked = asked
+
+    def from_pretrained(self, source: str, **kwargs: Any) -> Any:
+        named = (transformers.AutoConfig.from_pretrained(source).architectures or ["nothing"])[0]
+        model_class = getattr(transformers, named, None)
+        if model_class is None:
+            found = f"config.json names {named} in architectures, which transformers does not have"
+            raise fail(self.asked, found, fix="name the model's class there, for example BertForSequenceClassification")
+        return model_class.from_pretrained(source, **kwargs)
+
+
+@contextmanager
+def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
+    """A new folder beside `target` that becomes `target` at the end, or vanishes with the error."""
+    part: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        yield part
+        part.chmod(0o755)  # mkdtemp's folders are for the owner alone
+        _swap(part, target, overwrite)
+    except TextkdError:
+        raise
+    except Exception as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        if full:
+            fix = "free some space or name a folder on another disk; nothing was left behind"
+            raise fail(f"export to {target}", "the disk is full", fix=fix) from error
+        if isinstance(error, OSError):
+            fix = "name a folder that you may write to"
+            raise fail(f"export to {target}", f"{type(error).__name__}: {error}", fix=fix) from error
+        raise
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _swap(part: Path, target: Path, overwrite: bool) -> None:
+    old = part.with_name(f"{part.name}-old")
+    if target.is_dir():
+        target.rename(old)
+    try:
+        if old.is_dir() and any(old.iterdir()) and not overwrite:
+            raise fail(f"export to {target}", "the folder was filled meanwhile", fix="name another folder")
+        part.rename(target)
+    except BaseException:
+        if old.is_dir():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@torch.no_grad()
+def _check_reload(model: Any, folder: Path) -> None:
+    """The written folder computes what the source computes, on one batch with padding."""
+    asked = f"the exported copy in {folder.name}"
+    twin, info = load_with_report(folder, type(model), dtype="auto")
+    batch = dummy_batch(model)
+    ours, theirs = (_tensors(m(**batch)) for m in (model, twin))
+    if not all(value.isfinite().all() for value in ours.values()):
+        raise fail(
+            asked, "the model computes infinite values or NaN", fix="its training diverged: lower the learning rate"
+        )
+    differ = [k for k in ours if k not in theirs or not torch.allclose(ours[k].float(), theirs[k].float(), atol=1e-5)]
+    if info["missing_keys"] or info["unexpected_keys"] or differ or not ours:
+        found = f"reloaded outputs differ: {', '.join(differ) or 'other weights'}"
+        raise fail(asked, found, fix="nothing was exported; report this with the model's config.json")
+
+
+def _tensors(output: Any) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in output.items() if isinstance(value, torch.Tensor)}
+
+
+def dummy_batch(model: Any) -> dict[str, torch.Tensor]:
+    """Two rows of random input for a text or vision model: ids [2, 8] with padding (multiple choice: [2, 2, 8]), or
+    pixels [2, C, H, W]."""
+    chance = torch.Generator().manual_seed(0)
+    config = model.config
+    if model.main_input_name == "pixel_values":
+        vision = getattr(config, "encoder", config)
+        size = vision.image_size if isinstance(vision.image_size, list | tuple) else (vision.image_size,) * 2
+        pixels = torch.randn(2, vision.num_channels, *size, generator=chance, dtype=torch.float32)
+        batch = {"pixel_values": pixels.to(model.dtype)}
+        if config.is_encoder_decoder:
+            batch["decoder_input_ids"] = torch.randint(config.decoder.vocab_size, (2, 4), generator=chance)
+        return batch
+    ids = torch.randint(config.vocab_size, (2, 8), generator=chance)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    if config.pad_token_id is not None:
+        # the pad id ends the sequence for some models (RoBERTa's positions), so it stays out of the valid part
+        ids[ids == config.pad_token_id] = (config.pad_token_id + 1) % config.vocab_size
+        ids[1, 5:] = config.pad_token_id
+    batch = {"input_ids": ids, "attention_mask": mask}
+    if type(model).__name__.endswith("ForMultipleChoice"):
+        return {name: value.unsqueeze(1).repeat(1, 2, 1) for name, value in batch.items()}
+    return batch

@@ -1,0 +1,261 @@
+"""Loads models and tokenizers from folders, installed packages and the hub; says early and in one error what is wrong.
+
+Only safetensors are read by default: a pickle (`*.bin`) can run code while it is loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoTokenizer, PreTrainedModel
+
+from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.modelfiles import WEIGHTS, check_folder, check_sha256, fingerprint_of, read_json, resolve_path, sha256_of
+
+__all__ = [
+    "check_pair",
+    "clone",
+    "fingerprint",
+    "load_model",
+    "load_model_info",
+    "load_tokenizer",
+    "load_with_report",
+    "quiet",
+    "resolve_path",
+    "sha256_of",
+]
+
+log = logging.getLogger(__name__)
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+
+
+def load_model(
+    path_or_id: str | os.PathLike[str],
+    auto_class: Any,
+    *,
+    allow_pickle: bool = False,
+    expect_sha256: str | None = None,
+    **kwargs: Any,
+) -> PreTrainedModel:
+    """A model in eval mode, float32 unless `dtype=` says otherwise.
+
+    path_or_id: a folder with config.json and safetensors, `package:NAME/FOLDER` inside an installed Python package,
+    or a hub id. auto_class: what builds it (`AutoModelForSequenceClassification`, a model class). expect_sha256:
+    SHA-256 (hex) of the weights file, checked before anything is loaded. kwargs go to `from_pretrained` (num_labels,
+    id2label, ...).
+    Raises `TextkdError` for a missing or damaged file, refused pickle, wrong hash, unknown id, weights of other shapes,
+    and when the body of the model (anything but head and pooler) is not in the file.
+    """
+    model, _ = load_model_info(path_or_id, auto_class, allow_pickle=allow_pickle, expect_sha256=expect_sha256, **kwargs)
+    return model
+
+
+def load_model_info(
+    path_or_id: str | os.PathLike[str],
+    auto_class: Any,
+    *,
+    allow_pickle: bool = False,
+    expect_sha256: str | None = None,
+    **kwargs: Any,
+) -> tuple[PreTrainedModel, list[str]]:
+    """`load_model`, and the names of the weights that were not in the file and start random (a new head)."""
+    model, info = load_with_report(
+        path_or_id, auto_class, allow_pickle=allow_pickle, expect_sha256=expect_sha256, **kwargs
+    )
+    missing = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])})
+    prefix = f"{model.base_model_prefix}."
+    has_head = any(name.startswith(prefix) for name in model.state_dict())
+    body = [key for key in missing if (key.startswith(prefix) or not has_head) and "pooler" not in key]
+    if body:
+        raise fail(
+            f"the model {path_or_id}",
+            f"{len(body)} weights of its body are not in the file, among them {body[0]}; they would start random",
+            fix=f"check that the weights belong to {type(model).__name__} and to the sizes in config.json",
+        )
+    if missing:
+        log.info("%s: new weights, random until trained: %s", path_or_id, ", ".join(missing))
+    return model, missing
+
+
+def load_with_report(
+    path_or_id: str | os.PathLike[str],
+    auto_class: Any,
+    *,
+    allow_pickle: bool = False,
+    expect_sha256: str | None = None,
+    **kwargs: Any,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """`load_model` without the check of the body; returns the loading info of `from_pretrained` beside the model.
+
+    The info holds "missing_keys", "unexpected_keys" (sets of names) and "mismatched_keys" (name, two shapes).
+    """
+    asked = f"the model {path_or_id}"
+    source = resolve_path(path_or_id)
+    if os.path.isdir(source):
+        files = check_folder(Path(source), allow_pickle)
+        check_sha256(asked, files, expect_sha256)
+    elif expect_sha256 is not None:
+        check_sha256(asked, [_hub_file(source)], expect_sha256)
+    new_head = kwargs.pop("ignore_mismatched_sizes", False)
+    # use_safetensors=None takes safetensors first and falls back to the pickle.
+    options = {"dtype": torch.float32, "trust_remote_code": False, "use_safetensors": None if allow_pickle else True}
+    with quiet(), _told(asked, source):
+        model, info = auto_class.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **{**options, **kwargs}
+        )
+    if info["mismatched_keys"] and not new_head:
+        name, there, here = sorted(info["mismatched_keys"])[0]
+        raise fail(
+            asked,
+            f"{name} is {list(there)} in the file and {list(here)} in the model",
+            fix="give the number of labels and the sizes that the weights were saved with, "
+            "or ignore_mismatched_sizes=True to start these weights anew",
+        )
+    return model, info
+
+
+def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
+    """The tokenizer of a folder, of `package:NAME/FOLDER` or of a hub id. Raises `TextkdError` when it has none."""
+    asked = f"the tokenizer of {path_or_id}"
+    source = resolve_path(path_or_id)
+    if os.path.isdir(source):
+        present = sorted(os.listdir(source))
+        if not any(name in present for name in TOKENIZER_FILES):
+            raise fail(
+                asked,
+                f"no tokenizer file in {source} (it holds {', '.join(present) or 'nothing'})",
+                fix=f"put the model's tokenizer beside its weights: one of {', '.join(TOKENIZER_FILES)}",
+            )
+        for name in present:
+            if name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json"):
+                read_json(Path(source, name), asked)
+    with quiet(), _told(asked, source):
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+
+
+def clone(model: torch.nn.Module) -> Any:
+    """An independent copy of a model: same weights, config, mode and dtype, nothing shared, no gradients."""
+    twin = copy.deepcopy(model)
+    twin.zero_grad(set_to_none=True)
+    return twin
+
+
+def fingerprint(path_or_id: str | os.PathLike[str]) -> str:
+    """A hash that changes when the model changes: of config and weights in a folder, of the commit of a hub id."""
+    source = resolve_path(path_or_id)
+    if os.path.isdir(source):
+        return fingerprint_of([Path(source, "config.json"), *check_folder(Path(source), allow_pickle=True)])
+    # the hub's cache keeps files under snapshots/<commit>
+    return f"{source}@{_hub_file(source, 'config.json').parent.name}"
+
+
+def check_pair(
+    teacher: PreTrainedModel, student: PreTrainedModel, tokenizer_t: Any = None, tokenizer_s: Any = None
+) -> list[Problem]:
+    """What makes the outputs of two models incomparable: other vocabulary, other number or order of labels.
+
+    With both tokenizers the vocabularies themselves are compared, without them the sizes in the configs.
+    """
+    return [*_vocabulary_problems(teacher, student, tokenizer_t, tokenizer_s), *_label_problems(teacher, student)]
+
+
+def _vocabulary_problems(teacher: Any, student: Any, tokenizer_t: Any, tokenizer_s: Any) -> Iterator[Problem]:
+    size_t, size_s = (getattr(m.config, "vocab_size", None) for m in (teacher, student))
+    asked = "the same token ids for teacher and student"
+    fix = "use a student with the teacher's vocabulary: shrink the teacher, or a pretrained model of its family"
+    if tokenizer_t is not None and tokenizer_s is not None:
+        vocab_t, vocab_s = tokenizer_t.get_vocab(), tokenizer_s.get_vocab()
+        if vocab_t != vocab_s:
+            same = sum(vocab_t[token] == vocab_s.get(token) for token in vocab_t)
+            found = f"vocabularies of {len(vocab_t)} and {len(vocab_s)} tokens, {same} of them with the same id"
+            yield problem(asked, found, fix=fix)
+    elif size_t != size_s and size_t is not None and size_s is not None:
+        yield problem(asked, f"vocab_size is {size_t} in the teacher and {size_s} in the student", fix=fix)
+    for side, size, tokenizer in (("teacher", size_t, tokenizer_t), ("student", size_s, tokenizer_s)):
+        if tokenizer is not None and size is not None and len(tokenizer) > size:
+            found = f"its tokenizer has {len(tokenizer)} tokens, its embeddings {size} rows"
+            yield problem(f"the {side}'s tokenizer", found, fix=f"take the tokenizer that belongs to the {side}")
+
+
+def _label_problems(teacher: Any, student: Any) -> Iterator[Problem]:
+    if not (hasattr(teacher, "num_labels") and hasattr(student, "num_labels")):
+        return  # a masked language model has labels in its config and none in its outputs
+    names_t, names_s = (_label_names(m) for m in (teacher, student))
+    if len(names_t) != len(names_s):
+        yield problem(
+            "the same labels for teacher and student",
+            f"{len(names_t)} in the teacher, {len(names_s)} in the student",
+            fix=f"load the student with num_labels={len(names_t)}, or finetune the teacher on this task",
+        )
+        return
+    default = [f"LABEL_{i}" for i in range(len(names_t))]
+    low_t, low_s = ([name.lower() for name in names] for names in (names_t, names_s))
+    if low_t == low_s or default in (names_t, names_s):
+        return
+    order = "the same names in another order" if sorted(low_t) == sorted(low_s) else "other names"
+    yield problem(
+        "the same labels in the same order for teacher and student",
+        f"{order}: {names_t} in the teacher, {names_s} in the student",
+        fix="load the student with the teacher's id2label and label2id; label 0 must mean the same to both",
+    )
+
+
+def _label_names(model: Any) -> list[str]:
+    return [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
+
+
+def _hub_file(repo: str, name: str = WEIGHTS) -> Path:
+    """A file of a hub id, downloaded (or from the local cache) but not loaded."""
+    with quiet(), _told(f"the model {repo}", repo):
+        return Path(transformers.utils.cached_file(repo, name))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers' progress bars and reports away; what is wrong is raised, not logged."""
+    bars, level = transformers.logging.is_progress_bar_enabled(), transformers.logging.get_verbosity()
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()
+
+
+@contextmanager
+def _told(asked: str, source: str) -> Iterator[None]:
+    """Turns whatever `from_pretrained` raises into one `TextkdError`."""
+    try:
+        yield
+    except TextkdError:
+        raise
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError, RuntimeError and its own kinds
+        # ends at the first blank line: the rest is advice about the hub
+        said = f"{type(error).__name__}: {str(error).strip().split(chr(10) * 2)[0]}"
+        if os.path.isdir(source):
+            raise fail(
+                asked, f"{source} does not load: {said}", fix="check config.json and the files beside it"
+            ) from error
+        raise fail(
+            asked,
+            f"no folder {source} here, and the hub did not give it ({said})",
+            fix="check the spelling; without a network give a folder that holds the model",
+        ) from error
