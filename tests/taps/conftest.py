@@ -8,7 +8,7 @@ import transformers as hf
 
 _TEXT = {"vocab_size": 40, "max_position_embeddings": 32, "num_labels": 3}
 _WIDTH = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
-_VIT = {**_WIDTH, "image_size": 8, "patch_size": 4, "num_labels": 3}
+_VIT = {**_WIDTH, "image_size": 8, "patch_size": 4, "num_labels": 3, "attention_probs_dropout_prob": 0.1}
 CONFIGS = {
     "bert": lambda: hf.BertConfig(**_TEXT, **_WIDTH),
     "roberta": lambda: hf.RobertaConfig(**_TEXT, **_WIDTH),
@@ -19,8 +19,8 @@ CONFIGS = {
         **_TEXT, **_WIDTH, attention_dropout=0.1, local_attention=4, global_attn_every_n_layers=3,
         pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
     ),
-    "vit": lambda: hf.ViTConfig(**_VIT, attention_probs_dropout_prob=0.1),
-    "deit": lambda: hf.DeiTConfig(**_VIT, attention_probs_dropout_prob=0.1, architectures=["DeiTForImageClassification"]),
+    "vit": lambda: hf.ViTConfig(**_VIT),
+    "deit": lambda: hf.DeiTConfig(**_VIT, architectures=["DeiTForImageClassification"]),
 }  # fmt: skip
 ARCHITECTURES = tuple(CONFIGS)
 TEXT_ARCHITECTURES = tuple(name for name in CONFIGS if name not in ("vit", "deit"))

@@ -144,7 +144,7 @@ def test_rows_without_any_token_give_no_nan(text_architecture, tiny, on_eager, i
 def test_ffn_is_the_pre_activation(architecture, tiny, inputs):
     model = tiny(architecture)
     batch = inputs(model)
-    taps = run(model, block_kinds("ffn", 3) + ["hidden:3"], batch)["taps"]
+    taps = run(model, [*block_kinds("ffn", 3), "hidden:3"], batch)["taps"]
     module = anatomy(model).part("ffn", 3)
     seen = []
     handle = module.register_forward_hook(lambda m, a, out: seen.append(out))
