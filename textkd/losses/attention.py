@@ -34,6 +34,7 @@ def mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     eats="attention",
     source="MobileBERT, Sun et al. 2020, arXiv:2004.02984; MiniLM, arXiv:2002.10957",
     formula="mean over heads and valid query rows of sum over valid keys of A_t log(A_t / A_s)",
+    per="position",
 )
 def kl(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, eps: Positive = 1e-12) -> Tensor:
     """KL divergence of the student's attention from the teacher's, over keys.

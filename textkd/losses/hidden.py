@@ -29,6 +29,7 @@ def mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     eats="hidden",
     source="Patient KD, Sun et al. 2019, arXiv:1908.09355 (positions: first)",
     formula="1 / (N H) * sum over positions of || h_s/||h_s|| - h_t/||h_t|| ||^2",
+    per_row_if={"positions": ("first",)},
 )
 def normalised_mse(
     student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, positions: Literal["all", "first"] = "all"

@@ -13,6 +13,7 @@ from textkd.losses.options import Positive
 from textkd.losses.registry import register
 
 Reduction = Literal["batchmean", "mean", "token_mean", "sequence_mean", "sum"]
+_PER_ROW = {"reduction": ("sequence_mean", "sum")}
 
 
 @register(
@@ -21,6 +22,7 @@ Reduction = Literal["batchmean", "mean", "token_mean", "sequence_mean", "sum"]
     source="Hinton et al. 2015, arXiv:1503.02531",
     formula="T^2 / N * sum over rows of KL(p_t || p_s)",
     min_classes=2,
+    per_row_if=_PER_ROW,
 )
 def kl(
     student: Tensor,
@@ -49,6 +51,7 @@ def kl(
     source="Hinton et al. 2015, arXiv:1503.02531; reduction mean: TinyBERT, arXiv:1909.10351",
     formula="T^2 / N * sum over rows of -sum_c p_t log p_s",
     min_classes=2,
+    per_row_if=_PER_ROW,
 )
 def soft_cross_entropy(
     student: Tensor,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +27,7 @@ FAMILIES = {
     "scores": "raw scaled attention scores without mask [B,h,T,T]",
     "heads": "query, key or value [B,h,T,d]",
 }
+UNITS = ("row", "position", "pair")
 _ENTRIES: dict[tuple[str, str], Loss] = {}
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -39,6 +40,8 @@ class Loss:
     needs: further tensors of the step that `fn` takes by keyword (`("labels",)`), which are not options.
     any_width: the last axes of student and teacher may differ (relations between positions or samples).
     min_classes: fewer classes than this make the loss constant (softmax over one class is always 1).
+    per: what the mean of the loss runs over: "row" (sample), "position" (valid token; a sample where there are no
+    tokens), "pair" (valid query x key). per_row_if: option values with which it runs over rows instead. See `unit`.
     """
 
     name: str
@@ -50,6 +53,17 @@ class Loss:
     needs: tuple[str, ...] = ()
     any_width: bool = False
     min_classes: int = 1
+    per: str = "position"
+    per_row_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def unit(self, options: Mapping[str, Any]) -> str:
+        """What the mean runs over with these options: one of `UNITS`.
+
+        Whoever adds up micro-batches weights each by its number of units, so that the cut does not change the mean.
+        """
+        given = {option.name: options.get(option.name, option.default) for option in self.options}
+        by_row = any(given.get(name) in values for name, values in self.per_row_if.items())
+        return "row" if by_row else self.per
 
     @property
     def doc(self) -> str:
@@ -83,15 +97,28 @@ def register(
     needs: tuple[str, ...] = (),
     any_width: bool = False,
     min_classes: int = 1,
+    per: str | None = None,
+    per_row_if: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> Callable[[_F], _F]:
     """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
 
-    Raises TextkdError for an unknown family, for another signature, and for a name that is taken in this family by
-    another function. The function itself is returned unchanged, so decorators of several families can be stacked.
+    per: None means "pair" for attention and scores, "position" for the others. Raises TextkdError
+    for an unknown family or unit, for another signature, and for a name that another function has in this family. The function itself is returned unchanged, so decorators of several families can be stacked.
     """
 
     def put(fn: _F) -> _F:
-        entry = _entry(name, eats, fn, source, formula, needs, any_width, min_classes)
+        entry = _entry(
+            name,
+            eats,
+            fn,
+            needs=needs,
+            source=source,
+            formula=formula,
+            any_width=any_width,
+            min_classes=min_classes,
+            per=per or _unit_of(eats),
+            per_row_if=dict(per_row_if or {}),
+        )
         known = _ENTRIES.get((eats, name))
         if known is not None and _identity(known.fn) != _identity(fn):
             raise fail(f"a new loss {name} for {eats}", f"{_identity(known.fn)} has this name", fix="take another name")
@@ -109,7 +136,7 @@ def as_loss(fn: Callable[..., Any], family: str) -> Loss:
     if isinstance(fn, Loss):
         return fn
     name = str(getattr(fn, "__name__", type(fn).__name__))
-    return _entry(name, family, fn, "", "", (), False, 1)
+    return _entry(name, family, fn, per=_unit_of(family))
 
 
 def get(name: str, family: str) -> Loss:
@@ -153,19 +180,16 @@ def rows() -> list[dict[str, str]]:
     ]
 
 
-def _entry(
-    name: str,
-    eats: str,
-    fn: Callable[..., Any],
-    source: str,
-    formula: str,
-    needs: tuple[str, ...],
-    any_width: bool,
-    min_classes: int,
-) -> Loss:
+def _entry(name: str, eats: str, fn: Callable[..., Any], needs: tuple[str, ...] = (), **rest: Any) -> Loss:
     _check_family(eats)
+    if rest["per"] not in UNITS:
+        raise fail(f"the loss {name} per {rest['per']}", "no such unit", fix=f"one of {', '.join(UNITS)}")
     options = tuple(option for option in read_options(name, fn) if option.name not in needs)
-    return Loss(name, eats, fn, options, source, formula, needs, any_width, min_classes)
+    return Loss(name, eats, fn, options, needs=needs, **rest)
+
+
+def _unit_of(family: str) -> str:
+    return "pair" if family in ("attention", "scores") else "position"
 
 
 def _check_family(family: str) -> None:
