@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from textkd.errors import TextkdError
 from textkd.taps import Capture, anatomy
 from textkd.taps.attention import NAME, tapped_attention
+from textkd.taps.recorder import Silent
 
 EVERYTHING = ["logits", "hidden:0", "hidden:2", "ffn:2", "embeddings", "attention:2", "scores:3", "value:1"]
 
@@ -150,6 +151,20 @@ def test_checkpointed_blocks_give_the_same_gradients(name, implementation, tiny,
         assert (a is None) == (b is None)
         if a is not None:
             assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_backward_inside_active_fires_no_hook_twice(tiny, inputs):
+    model = tiny("bert").train()
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    capture = Capture(model, ["ffn:2", "attention:2", "hidden:1"])
+    with capture.active():
+        taps = model(**inputs(model))["taps"]
+        kept = {key: tap.detach().clone() for key, tap in taps.items()}
+        sum(tap.square().mean() for tap in taps.values()).backward()
+        again = model(**inputs(model))["taps"]
+    assert set(again) == set(kept)
+    for key, tap in taps.items():
+        assert torch.equal(tap, kept[key])
 
 
 def _dense(model):
@@ -339,6 +354,9 @@ def test_a_copy_of_the_model_is_a_plain_model(copied, tiny, inputs):
     with torch.no_grad(), capture.active():
         assert "taps" not in other(**batch)
         assert "taps" in model(**batch)
+    left = [h for m in other.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
+    assert len(left) == hooks(model)
+    assert all(isinstance(hook, Silent) for hook in left), "a copy must not hold the capture, nor its model"
     assert torch.equal(other(**batch).logits, model(**batch).logits)
     fresh = Capture(other, ["hidden:1"])
     assert set(fresh.run(other, **batch)["taps"]) == {"hidden:1"}

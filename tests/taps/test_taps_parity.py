@@ -141,6 +141,16 @@ def test_rows_without_any_token_give_no_nan(text_architecture, tiny, on_eager, i
         capture.remove()
 
 
+def test_rows_without_any_token_come_out_as_from_sdpa(text_architecture, tiny, inputs):
+    model = tiny(text_architecture)
+    batch = inputs(model)
+    batch["attention_mask"][1] = 0
+    expected = run(model, ["hidden:3"], batch)["taps"]["hidden:3"]
+    tapped = run(model, ["hidden:3", *block_kinds("attention", 3)], batch)["taps"]
+    assert_close(tapped["hidden:3"], expected, rtol=1e-5, atol=1e-5)
+    assert tapped["attention:1"][1].abs().max() == 0
+
+
 def test_ffn_is_the_pre_activation(architecture, tiny, inputs):
     model = tiny(architecture)
     batch = inputs(model)

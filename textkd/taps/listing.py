@@ -40,7 +40,8 @@ def list_taps(model: nn.Module) -> list[TapRow]:
     addresses = [address for address in found.addresses() if address != "labels"]
     rows = [TapRow("labels", "[]", _NOTES["labels"])] if len(addresses) < len(found.addresses()) else []
     batch, symbols = _dummy(found)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.no_grad():
         taps = _measure(model, addresses, batch)
     for address in addresses:
         if address in taps:
