@@ -1,9 +1,11 @@
 """Text tasks: formats, label kinds, splits, filters, packages, and what wrong options and files are told."""
 
+import csv
 import json
 import os
 from collections import Counter
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -133,6 +135,21 @@ def test_where(tmp_path):
         tasks.text(file, file, where={"sources": "a"}).problems()
 
 
+def test_hub_ids_follow_the_hubs_names_not_the_given_order(monkeypatch):
+    """The hub's id 0 is "neg"; labels given in another order must not turn the classes round."""
+
+    def load_dataset(path, config, split):
+        features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["neg", "pos"]))
+        return datasets.Dataset.from_dict({"text": [split, "b"], "label": [0, 1]}, features=features)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    given = tasks.text(dataset="some/reviews", labels=["pos", "neg"], splits={"train": "train", "eval": "test"})
+    assert given.load("eval")["label"][:] == [1, 0]
+    assert given.load("eval")["text_a"][0] == "test"
+    inferred = tasks.text(dataset="some/reviews", eval={"fraction": 0.5})
+    assert (inferred.labels, len(inferred.load("eval"))) == (["neg", "pos"], 1)
+
+
 def test_with_file_keeps_the_classes(tmp_path):
     file = _ordered(tmp_path)
     one = write(tmp_path, "one.jsonl", '{"text": "new", "label": 1}')
@@ -204,12 +221,10 @@ def test_bad_files(case, tmp_path):
 
 
 def test_long_texts_do_not_change_the_csv_limit(tmp_path):
-    import csv
-
-    before = csv.field_size_limit()
+    csv.field_size_limit(131_072)
     file = write(tmp_path, "x.csv", f"text,label\n{'a' * 200_000},x\nb,y\n")
     assert len(tasks.text(file, file).load("train")[0]["text_a"]) == 200_000
-    assert csv.field_size_limit() == before
+    assert csv.field_size_limit() == 131_072
 
 
 def test_the_fingerprint_follows_content_and_settings_not_the_path(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, Features, List, Value
+from transformers import AutoModelForSequenceClassification
 
 from textkd import metrics
 from textkd.errors import Collector, fail
@@ -55,10 +56,12 @@ class Task:
     """Text classification, regression or multi-label classification; data is read on first use and kept in memory.
 
     Attributes: name; problem_type (transformers' word); main_metric, metric_names, greater_is_better;
+    auto_class (what builds a model for it);
     splits ("train", "eval", and further eval splits such as "eval_mismatched" of MNLI).
     """
 
     greater_is_better = True
+    auto_class = AutoModelForSequenceClassification
 
     def __init__(self, spec: TaskSpec, sources: Mapping[str, Source]) -> None:
         self.spec, self.sources = spec, dict(sources)
