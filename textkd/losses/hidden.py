@@ -32,19 +32,25 @@ def mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     per_row_if={"positions": ("first",)},
 )
 def normalised_mse(
-    student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, positions: Literal["all", "first"] = "all"
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    positions: Literal["all", "first"] = "all",
+    width: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
     """Mean squared difference of the vectors scaled to length 1, over valid positions AND width as `F.mse_loss` has it.
 
-    It is small: at most 4 / H. PKD's weight for it is 500. positions: "first" compares the first position ([CLS])
-    alone, as PKD does; [B,H] has one position. Scalar.
+    positions: "first" compares the first position ([CLS]) alone, as PKD does; [B,H] has one position. width: "mean"
+    (PKD; at most 4 / H, so its weight is 500 there) or "sum", the squared distance of the unit vectors (TextBrewer's
+    pkd; 0 to 4). Scalar.
     """
     if positions == "first" and student.dim() == 3:
         student, teacher = student[:, 0], teacher[:, 0]
         mask = None if mask is None else mask[:, 0]
     student, teacher = aligned(student, teacher, mask)
-    difference = F.normalize(student, dim=-1) - F.normalize(teacher, dim=-1)
-    return masked_mean(difference.square(), mask)
+    squares = (F.normalize(student, dim=-1) - F.normalize(teacher, dim=-1)).square()
+    return masked_mean(squares.sum(-1) if width == "sum" else squares, mask)
 
 
 @register(

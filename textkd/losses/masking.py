@@ -75,18 +75,21 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
 def sample_means(x: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the valid elements within each sample of `x` [B,...]: [B]; 0 where a sample has none."""
     x = widen(x)
-    sums = fill(x, mask).flatten(1).sum(1) if x.dim() > 1 else fill(x, mask)
+    sums = _by_sample(fill(x, mask)).sum(1)
+    size = x[0].numel() if len(x) else 1
     if mask is None:
-        return sums / max(x[0].numel() if len(x) else 1, 1)
-    repeats = x[0].numel() // max(mask[0].numel(), 1) if len(x) else 1
-    valid = (mask != 0).reshape(len(mask), -1).sum(1) * repeats
-    return sums / valid.clamp(min=1).to(x.dtype)
+        return sums / max(size, 1)
+    valid = _by_sample(mask != 0)
+    return sums / (valid.sum(1) * (size // max(valid.shape[1], 1))).clamp(min=1).to(x.dtype)
 
 
 def mean_of_samples(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of `values` [B] over the samples of which `mask` [B,...] leaves something. Scalar."""
-    alive = None if mask is None else (mask != 0).reshape(len(mask), -1).any(1)
-    return masked_mean(values, alive)
+    return masked_mean(values, None if mask is None else _by_sample(mask != 0).any(1))
+
+
+def _by_sample(x: Tensor) -> Tensor:
+    return x[:, None] if x.dim() == 1 else x.flatten(1)
 
 
 def pair_mask(mask: Tensor | None) -> Tensor | None:

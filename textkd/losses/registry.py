@@ -102,8 +102,9 @@ def register(
 ) -> Callable[[_F], _F]:
     """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
 
-    per: None means "pair" for attention and scores, "position" for the others. Raises TextkdError
-    for an unknown family or unit, for another signature, and for a name that another function has in this family. The function itself is returned unchanged, so decorators of several families can be stacked.
+    per: None means "pair" for attention and scores, "position" for the others. The function itself is returned
+    unchanged, so decorators of several families can be stacked. Raises TextkdError for an unknown family or unit, for
+    another signature, and for a name that another function has in this family.
     """
 
     def put(fn: _F) -> _F:
