@@ -89,7 +89,7 @@ def load_model_info(
             fix=f"check that the weights belong to {type(model).__name__} and to the sizes in config.json",
         )
     if missing:
-        log.info("%s: new weights, random until trained: %s", path_or_id, ", ".join(missing))
+        log.debug("%s: new weights, random until trained: %s", path_or_id, ", ".join(missing))
     return model, missing
 
 

@@ -92,15 +92,21 @@ def _config_class(model_type: str) -> Any:
 def _same_head(teacher: PreTrainedModel, config_class: Any) -> Any:
     for name in AUTO_CLASSES:
         mapping = getattr(transformers, name)._model_mapping
-        if type(teacher.config) in mapping and mapping[type(teacher.config)] is type(teacher):
+        if type(teacher) in _classes(mapping, type(teacher.config)):
             if config_class in mapping:
-                return mapping[config_class]
+                return _classes(mapping, config_class)[0]
             break
     raise fail(
         f"a {config_class.model_type} model with the head of {type(teacher).__name__}",
         "transformers has none",
         fix="choose another model_type, or the teacher's own",
     )
+
+
+def _classes(mapping: Any, config_class: Any) -> tuple[Any, ...]:
+    """The model classes for a config; some (DeiT) have several, the first is the usual one."""
+    found = mapping.get(config_class, ())
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _field_names(config_class: Any, values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

