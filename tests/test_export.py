@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def test_loads_without_textkd(source: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PLAIN, str(out)], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     expected = tiny()(torch.tensor([[2, 5, 6, 3]])).logits
-    assert torch.allclose(torch.tensor(eval(done.stdout)), expected, atol=1e-6)
+    assert torch.allclose(torch.tensor(json.loads(done.stdout)), expected, atol=1e-6)
     assert not (out / "textkd.json").exists()
     config = hf.AutoConfig.from_pretrained(out)
     assert config.architectures == ["BertForSequenceClassification"]

@@ -179,6 +179,17 @@ def test_modernbert_block_in_first_place_keeps_its_norm(bias: bool) -> None:
     assert not torch.allclose(outputs(student), outputs(reference), atol=1e-3)
 
 
+@torch.no_grad()
+def test_modernbert_folded_norm_is_right_up_to_the_scale_of_a_token() -> None:
+    teacher = make("modernbert", norm_eps=1e-12)  # the embeddings' norm has weights of all sizes here
+    block, first = teacher.model.layers[1], shrink(teacher, [2, 4, 6]).model.layers[0]
+    hidden = teacher.model.embeddings(batch_for(teacher)["input_ids"])
+    wanted, folded = block.attn.Wqkv(block.attn_norm(hidden)), first.attn.Wqkv(first.attn_norm(hidden))
+    assert torch.allclose(torch.cosine_similarity(wanted, folded, dim=-1), torch.ones(2, 7), atol=1e-5)
+    scale = wanted.norm(dim=-1) / folded.norm(dim=-1)
+    assert ((scale > 0.8) & (scale < 1.25)).all()
+
+
 def test_modernbert_first_block_in_a_later_place_sees_a_normed_input() -> None:
     teacher = make("modernbert")
     student = shrink(teacher, [3, 1])
