@@ -56,10 +56,6 @@ def test_stop_at():
     assert at({"kind": "stop_at", "at": 0.7, "end": 0.1}, 1) == [0.1]
 
 
-def test_progress_is_clamped():
-    assert at({"kind": "linear"}, -3, 7) == [1.0, 0.0]
-
-
 FULL = [
     {"kind": k, **({"value": 2.0} if k == "constant" else {}), **({"at": 0.5} if k == "stop_at" else {})} for k in NAMES
 ]
@@ -73,6 +69,11 @@ def test_every_kind_stays_within_its_values_and_survives_spec_and_pickle(spec):
     assert spec["kind"] in (("constant",) if len(set(seen)) == 1 else set(NAMES) - {"constant"})
     assert Schedule.parse(schedule.spec()) == schedule == pickle.loads(pickle.dumps(schedule))
     assert Schedule.parse(schedule) is schedule
+
+
+@pytest.mark.parametrize("spec", FULL, ids=lambda spec: spec["kind"])
+def test_progress_outside_of_the_training_is_its_nearer_end(spec):
+    assert at(spec, -3, 7) == at(spec, 0, 1)
 
 
 def test_kinds_that_start_full_and_kinds_that_start_empty():

@@ -48,8 +48,8 @@ class Schedule:
         return schedule
 
     def __call__(self, progress: float) -> float:
-        """The number at `progress`, clamped to [0, 1]."""
-        return self._value(min(max(float(progress), 0.0), 1.0))
+        """The number at `progress`; below 0 and above 1 it is what it is at 0 and at 1."""
+        raise TypeError("Schedule is abstract: use Schedule.parse")
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -59,9 +59,6 @@ class Schedule:
     def spec(self) -> dict[str, Any]:
         """The mapping that `Schedule.parse` reads back."""
         return {"kind": self.kind, **dataclasses.asdict(self)}
-
-    def _value(self, progress: float) -> float:
-        raise TypeError("Schedule is abstract: use Schedule.parse")
 
     def _points(self) -> dict[str, float]:
         return {}
@@ -91,7 +88,7 @@ class Constant(Schedule):
     def values(self) -> tuple[float, ...]:
         return (self.value,)
 
-    def _value(self, progress: float) -> float:
+    def __call__(self, progress: float) -> float:
         return self.value
 
 
@@ -109,7 +106,7 @@ class _Ramp(Schedule):
     def values(self) -> tuple[float, ...]:
         return (self.start, self.end)
 
-    def _value(self, progress: float) -> float:
+    def __call__(self, progress: float) -> float:
         if progress < self.begin:
             return self.start
         u = min((progress - self.begin) / (self.until - self.begin), 1.0)
@@ -161,7 +158,7 @@ class Step(Schedule):
     values: tuple[float, ...] = (1.0, 0.0)
     at: tuple[float, ...] = (0.5,)
 
-    def _value(self, progress: float) -> float:
+    def __call__(self, progress: float) -> float:
         return self.values[sum(progress >= point for point in self.at)]
 
     def _points(self) -> dict[str, float]:
@@ -188,7 +185,7 @@ class StopAt(Schedule):
     def values(self) -> tuple[float, ...]:
         return (self.start, self.end)
 
-    def _value(self, progress: float) -> float:
+    def __call__(self, progress: float) -> float:
         return self.start if progress < self.at else self.end
 
     def _points(self) -> dict[str, float]:

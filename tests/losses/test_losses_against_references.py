@@ -73,12 +73,13 @@ def test_value(key, case, options):
 
 @every_case
 def test_gradient(key, case, options):
-    """Against central differences of the reference, not of the loss itself."""
+    """Against central differences of the reference, not of the loss itself, at a dozen of the elements."""
     _, gradient = loss_of(key, case, options)
     reference = REFERENCES[key].reference
     step = 1e-6
-    for i in np.ndindex(*case.student.shape):
-        ends = []
+    indices = list(np.ndindex(*case.student.shape))
+    for i in np.random.default_rng(3).permutation(indices)[:12].tolist():
+        i, ends = tuple(i), []
         for sign in (1, -1):
             moved = case.student.copy()
             moved[i] += sign * step
