@@ -107,6 +107,7 @@ class _Ramp(Schedule):
         return (self.start, self.end)
 
     def __call__(self, progress: float) -> float:
+        progress = max(progress, 0.0)
         if progress < self.begin:
             return self.start
         u = min((progress - self.begin) / (self.until - self.begin), 1.0)
