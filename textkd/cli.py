@@ -12,6 +12,7 @@ from typing import Annotated, Any
 # transformers' own advice and bars would drown what this run has to say
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 import typer
 from rich.console import Console

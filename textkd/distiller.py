@@ -90,7 +90,6 @@ class Distiller:
         finetune: Finetune | None = None,
         name: str = "",
         recipe: str = "",
-        about: str = "",
     ) -> None:
         self.training = _arguments(args)
         self.folder = RunFolder(Path(self.training.pop("output_dir", None) or f"runs/{name or 'distil'}"))
@@ -98,7 +97,7 @@ class Distiller:
         self.training.pop("seed", None)
         self.stages = list(stages) or [Stage(tuple(matches))]
         self.task, self.control, self.max_length, self.finetune = task, control, max_length, finetune
-        self.name, self.recipe, self.about = name or self.folder.path.name, recipe, about
+        self.name, self.recipe = name or self.folder.path.name, recipe
         self._teacher, self._student, self._tokenizer = teacher, student, tokenizer
         self._both = bool(matches) and bool(stages)
         self.pairs: list[list[Pair]] = []
@@ -173,11 +172,11 @@ class Distiller:
         return self.recipe or repr((self.task.fingerprint(), self.stages, self.training, self.seeds, self.control))
 
     def plan(self) -> list[str]:
-        """What `run` will do, a line each; the first is the recipe's own `about`."""
+        """What `run` will do, a line each."""
         blocks = [anatomy(m).num_blocks for m in (self.teacher, self.build_student(self.teacher, self.seeds[0]))]
         seeds = f"seeds {', '.join(map(str, self.seeds))}" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
-        lines = [self.about] if self.about else []
-        lines.append(f"{self.name}: {self.task.name}, {len(self.data.train)} training and {len(self.data.eval)} evaluation examples, {seeds}")
+        examples = f"{len(self.data.train)} training and {len(self.data.eval)} evaluation examples"
+        lines = [f"{self.name}: {self.task.name}, {examples}, {seeds}"]
         if self.finetune is not None:
             made = [self.finetune.folder(seed) for seed in self.seeds]
             done = all((folder / RECORD).is_file() for folder in made)

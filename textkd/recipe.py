@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from textkd.distiller import Distiller, Finetune
 from textkd.errors import Collector, Problem, TextkdError, fail, nearest, problem
 from textkd.matches import Match
 from textkd.methods.stages import Stage
+
+
+log = logging.getLogger("textkd")
 
 
 class _Block(BaseModel):
@@ -110,6 +114,8 @@ def distiller(file: str | Path, overrides: Sequence[str] = ()) -> Distiller:
     """The `Distiller` of a recipe. Raises `TextkdError` with what is wrong in the recipe itself; `Distiller.check` then
     looks at data and models."""
     recipe, values = read(file, overrides)
+    if recipe.about:
+        log.info(recipe.about)
     name = Path(file).stem
     training = dict(recipe.training)
     output = Path(str(training.get("output_dir", f"runs/{name}")))
@@ -138,7 +144,7 @@ def distiller(file: str | Path, overrides: Sequence[str] = ()) -> Distiller:
     return Distiller(
         teacher, lambda model, seed: students.build(recipe.student, model, task.auto_class, **task.model_kwargs()), task,
         [match.build() for match in recipe.matches or ()], training, stages=[stage.build() for stage in recipe.stages or ()],
-        about=recipe.about, control=recipe.control, seeds=seeds, max_length=recipe.max_length, finetune=finetune, name=name,
+        control=recipe.control, seeds=seeds, max_length=recipe.max_length, finetune=finetune, name=name,
         recipe=yaml.safe_dump(identity, sort_keys=False, allow_unicode=True),
     )  # fmt: skip
 
@@ -168,8 +174,13 @@ class _Teacher:
 
     def __init__(self, block: TeacherBlock, task: Any) -> None:
         self.block, self.task, self.has_head = block, task, True
+        self._model: Any = None
 
     def __call__(self) -> Any:
+        self._model = self._model or self._load()
+        return self._model
+
+    def _load(self) -> Any:
         kwargs = self.task.model_kwargs() if self.block.finetune is not None else {}
         model, missing = pretrained.load_model_info(
             self.block.path, self.task.auto_class, allow_pickle=self.block.allow_pickle, expect_sha256=self.block.sha256, **kwargs

@@ -17,7 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from textkd.callbacks import LogAtSave
 from textkd.checkpoints import disk_is_full, last_checkpoint
-from textkd.errors import Problem, fail, problem
+from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.objective import Objective
 from textkd.taps import Capture
 from textkd.teachers import LiveTeacher, forward_inputs
@@ -45,6 +45,11 @@ def check_arguments(training: Mapping[str, Any]) -> list[Problem]:
         elif name not in known:
             problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,
                                     fix="a name of transformers.TrainingArguments"))  # fmt: skip
+    if not problems:
+        try:
+            make_arguments(training, "unused")
+        except TextkdError as error:
+            problems += error.problems
     return problems
 
 
@@ -52,6 +57,7 @@ def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced
     """TrainingArguments with textkd's defaults under the user's `training`; `forced` wins over both."""
     values = {**DEFAULTS, **training, **RESERVED, **forced, "output_dir": str(output_dir)}
     values.setdefault("dataloader_pin_memory", torch.cuda.is_available())
+    values.setdefault("use_cpu", not torch.accelerator.is_available())  # bf16 on a CPU has to be asked for like this
     if values.get("bf16") == "auto":
         values["bf16"] = has_bf16()
     try:
