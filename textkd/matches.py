@@ -128,7 +128,7 @@ class _Binder:
         temperature = None
         if match.temperature is not None:
             with found.collecting("temperature"):
-                temperature = Schedule.parse(match.temperature)
+                temperature = Schedule.parse(match.temperature, positive=True)
         found.add(*self._number_problems())
         resolved: list[tuple[Address, Address | None]] = []
         for s, t in self._expand(ends, found):

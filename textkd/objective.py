@@ -45,13 +45,13 @@ class Objective:
         return "logits" in self.student_addresses
 
     def items(self, batch: Batch) -> Tensor:
-        """[P] how many items (rows, valid tokens, valid query-key pairs) each pair's mean runs over in `batch`."""
+        """[P] how many items (rows, valid positions, valid query-key pairs) each pair's mean runs over in `batch`."""
         counts: dict[tuple[str, str], Tensor] = {}
-        for pair in self.pairs:
-            key = (pair.student.kind, pair.loss.per)
+        keys = [(pair.student.kind, pair.loss.unit(pair.options)) for pair in self.pairs]
+        for pair, key in zip(self.pairs, keys, strict=True):
             if key not in counts:
-                counts[key] = _count(mask_for(pair.student, batch, None), pair.loss.per, batch)
-        return torch.stack([counts[pair.student.kind, pair.loss.per] for pair in self.pairs])
+                counts[key] = _count(mask_for(pair.student, batch, None), key[1], batch)
+        return torch.stack([counts[key] for key in keys])
 
     def __call__(
         self,
@@ -118,12 +118,12 @@ def _student_key(pair: Pair) -> str:
     return "logits" if pair.teacher is None else str(pair.student)
 
 
-def _count(mask: Tensor | None, per: str, batch: Batch) -> Tensor:
-    if mask is None or per == "row":
+def _count(mask: Tensor | None, unit: str, batch: Batch) -> Tensor:
+    if mask is None or unit == "row":
         some = next(iter(batch.values()))
         return torch.tensor(float(len(some)), device=some.device)
     valid = mask.sum(-1).float()
-    return (valid**2).sum() if per == "pair" else valid.sum()
+    return (valid**2).sum() if unit == "pair" else valid.sum()
 
 
 def _unique(names: Sequence[str] | object) -> list[str]:

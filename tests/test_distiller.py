@@ -1,0 +1,43 @@
+"""The whole way on a tiny model: recipe in, report out, and what may not happen on the way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import Tiny
+from transformers import AutoModelForSequenceClassification
+
+from textkd import recipe
+
+
+def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:
+    values = tiny.recipe
+    values["seeds"] = [1, 2]
+    values["teacher"]["finetune"] = {"num_train_epochs": 1, "learning_rate": 1e-3}
+    result = recipe.distiller(tiny.write(values)).run()
+    summary = json.loads((tiny.folder / "run" / "report.json").read_text())
+    assert summary["task"] == "glue/sst2"
+    assert summary["seeds"] == [1, 2]
+    assert summary["kept"] == pytest.approx(summary["student"]["metrics"]["accuracy"] / summary["teacher"]["metrics"]["accuracy"])
+    assert {"metrics", "spread", "parameters", "disk_mb", "latency_ms", "samples_per_s", "train_s", "peak_mb"} <= set(summary["control"])
+    student = AutoModelForSequenceClassification.from_pretrained(result.student)
+    assert student.config.num_hidden_layers == 2
+    assert not any("textkd" in name for name in student.state_dict())
+    assert (tiny.folder / "run" / "report.html").stat().st_size > 10_000
+    assert not list((tiny.folder / "run").rglob("checkpoint-*"))
+
+
+def test_student_and_control_start_from_the_same_weights(tiny: Tiny) -> None:
+    one = recipe.distiller(tiny.write(tiny.recipe))
+    a, b = (one.build_student(one.teacher, 1).state_dict() for _ in range(2))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_finished_run_reproduces_its_report(tiny: Tiny) -> None:
+    file = tiny.write(tiny.recipe)
+    recipe.distiller(file).run()
+    before = {name: (tiny.folder / "run" / name).read_bytes() for name in ("report.json", "report.html", "results.json")}
+    recipe.distiller(file).run()
+    assert {name: (tiny.folder / "run" / name).read_bytes() for name in before} == before
