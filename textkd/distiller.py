@@ -199,7 +199,7 @@ class Distiller:
         """Trains what is not trained yet, measures, writes the report. Resumes a killed run; a finished one is read."""
         self.check()
         started = time.monotonic()
-        with locked(self.folder.path):
+        with pretrained.quiet(), locked(self.folder.path):
             self.folder.claim(self.fingerprint, self.name)
             if not self.folder.is_finished:
                 finished = [self._seed(seed) for seed in self.seeds]
