@@ -1,0 +1,23 @@
+"""From results.json to report.json and report.html. A finished run's report can be made again at any time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from textkd.report.page import FILE, render
+from textkd.report.results import load, summary, write_atomic
+
+SUMMARY_FILE = "report.json"
+
+
+def build(run_dir: str | Path) -> Path:
+    """Writes report.json and report.html into the run's folder and returns the page's path.
+
+    Raises a TextkdError if results.json is absent (the run is not finished) or damaged; then nothing is written.
+    """
+    results = load(run_dir)
+    page = render(results)
+    text = json.dumps(summary(results), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(Path(run_dir) / SUMMARY_FILE, text + "\n")
+    return write_atomic(Path(run_dir) / FILE, page)

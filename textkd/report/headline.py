@@ -1,0 +1,76 @@
+"""The report's first sentences. They say it plainly when distilling did not help."""
+
+from __future__ import annotations
+
+import math
+
+from textkd.report.results import Results, kept
+from textkd.report.words import name_of, number, percent, times
+
+# Below this two speeds are told as the same: medians of short forwards repeat to a few percent at best.
+SAME_SPEED = 1.05
+
+
+def headline(results: Results) -> str:
+    """What the student keeps of the teacher and what the teacher was worth to it, in two or three sentences."""
+    return " ".join(part for part in (_against_teacher(results), _against_control(results)) if part)
+
+
+def _against_teacher(results: Results) -> str:
+    student, teacher = results.models["student"], results.models["teacher"]
+    metric = name_of(results.main_metric)
+    value, teachers = _mean(results, "student"), _mean(results, "teacher")
+    if not (math.isfinite(value) and math.isfinite(teachers)):
+        return f"The comparison failed: {metric} of the student or the teacher is not a number."
+    share = kept(results)
+    if results.greater_is_better and share is not None and teachers > 0 and value >= 0:
+        quality = f"{'keeps' if share <= 1 else 'reaches'} {percent(share)} of the teacher's {metric}"
+    else:
+        direction = "" if results.greater_is_better else ", lower is better"
+        quality = f"reaches {metric} {number(value)} where the teacher has {number(teachers)}{direction}"
+    if len(student.runs) > 1 and value != teachers and abs(value - teachers) <= _threshold(results, "teacher"):
+        quality += " (a difference within the spread)"
+    size = f"with {percent(student.parameters / teacher.parameters, 0)} of its parameters" if teacher.parameters else ""
+    return f"The student {quality} {size} and {_speed(teacher.latency_ms, student.latency_ms)}."
+
+
+def _speed(teacher_ms: float, student_ms: float) -> str:
+    if not (student_ms > 0 and teacher_ms > 0):
+        return "was not timed"
+    if teacher_ms / student_ms >= SAME_SPEED:
+        return f"is {times(teacher_ms / student_ms)} as fast"
+    if student_ms / teacher_ms >= SAME_SPEED:
+        return f"is no faster: it takes {times(student_ms / teacher_ms)} the time"
+    return "is about as fast"
+
+
+def _against_control(results: Results) -> str:
+    if "control" not in results.models:
+        return "Whether the teacher helped is unknown: the same student was not trained without it."
+    value, control = _mean(results, "student"), _mean(results, "control")
+    if not (math.isfinite(value) and math.isfinite(control)):
+        return "The comparison with the student trained without a teacher failed: a metric is not a number."
+    reached = f"without a teacher the same student reaches {number(control)} instead of {number(value)}"
+    gain = value - control if results.greater_is_better else control - value
+    runs = min(len(results.models[role].runs) for role in ("student", "control"))
+    if gain == 0:
+        return f"The teacher made no difference: without it the same student reaches the same {number(control)}."
+    if runs > 1 and abs(gain) <= _threshold(results, "control"):
+        spread = number(_threshold(results, "control"))
+        return f"No gain is shown: {reached}, a difference within the spread over {runs} seeds (±{spread})."
+    chance = "" if runs > 1 else " With one seed, chance is not ruled out."
+    if gain < 0:
+        return f"Distilling did not help: {reached}.{chance}"
+    return f"{reached[0].upper()}{reached[1:]}.{chance}"
+
+
+def _mean(results: Results, role: str) -> float:
+    value = next(model for name, model in results.models.items() if name == role).mean(results.main_metric)
+    return math.nan if value is None else value
+
+
+def _threshold(results: Results, other: str) -> float:
+    """The larger of the two sample standard deviations over seeds."""
+    return max(
+        model.spread(results.main_metric) for role, model in results.models.items() if role in ("student", other)
+    )

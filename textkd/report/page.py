@@ -1,0 +1,62 @@
+"""report.html: one file that opens offline and prints, for whoever must decide whether to ship the student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from textkd.report import layer_map, plots, table, words
+from textkd.report.headline import headline
+from textkd.report.results import Results, load, ordered_roles, write_atomic
+
+FILE = "report.html"
+TITLES = {"teacher": "Teacher", "student": "Student", "control": "Control"}
+
+
+def render(results: Results) -> str:
+    """The page as text. The same results give the same bytes; nothing in it is read from another place."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(words=words)
+    template = environment.get_template("page.html.j2")
+    return template.render(
+        results=results,
+        headline=headline(results),
+        roles=ordered_roles(results.models),
+        titles=TITLES,
+        colours=plots.COLOURS,
+        rows=table.comparison(results),
+        seed_rows=table.by_seed(results),
+        loss=plots.loss_plot(results),
+        parts=plots.parts_plot(results),
+        metric=plots.metric_plot(results),
+        drawings=layer_map.drawings(results),
+        geometry=layer_map,
+        examples=table.examples(results),
+        speed=speed_sentence(results),
+    )
+
+
+def write_page(run_dir: str | Path) -> Path:
+    """Writes report.html into a finished run's folder. Raises a TextkdError as `results.load` does."""
+    return write_atomic(Path(run_dir) / FILE, render(load(run_dir)))
+
+
+def speed_sentence(results: Results) -> str:
+    """How the speeds were measured, in words."""
+    how = results.measure
+    threads = f", {words.plural(how.threads, 'thread')}" if how.threads is not None else ""
+    length = f" of {words.plural(how.sequence_length, 'token')}" if how.sequence_length is not None else ""
+    one, many = how.batch.get("latency", 1), how.batch.get("throughput", 1)
+    return (
+        f"Speed: forward passes on {how.device}{threads}, {how.dtype}, sequences{length}; "
+        f"the models take turns in one process and the median of {words.plural(how.repeats, 'round')} counts. "
+        f"Latency is the time of one batch of {one}, throughput is samples per second in batches of {many}; "
+        "tokenizing is not included. The numbers hold for this machine."
+    )

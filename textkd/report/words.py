@@ -1,0 +1,79 @@
+"""How numbers and names are written in the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+NOTHING = "–"  # noqa: RUF001  an en dash is how a table shows that there is no value
+MINUTE, HOUR = 60, 3600
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """0.91284 -> "0.9128"; None -> a dash; not a number stays visible."""
+    if value is None:
+        return NOTHING
+    return f"{value:.{digits}f}" if math.isfinite(value) else "not a number"
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """Three significant digits at least, thousands separated: 1234.5 -> "1,234", 12.345 -> "12.3"."""
+    if value is None:
+        return NOTHING
+    if not math.isfinite(value):
+        return "not a number"
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.095 or size == 0 else 4
+    return f"{value:,.{digits}f}{unit and ' ' + unit}"
+
+
+def duration(seconds: float | None) -> str:
+    """3723.4 -> "1 h 2 min"; 12.34 -> "12 s"."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 2 * MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    return NOTHING if share is None else f"{100 * share:.{digits}f}%"
+
+
+def times(ratio: float) -> str:
+    return f"{ratio:.2f}×" if ratio < 10 else f"{ratio:.0f}×"  # noqa: RUF001
+
+
+def name_of(metric: str) -> str:
+    """A metric's name as words: matthews_correlation -> "matthews correlation"."""
+    return metric.replace("_", " ")
+
+
+def answer(value: object) -> str:
+    """A label or prediction as text; several labels are joined, none of them is said in words."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, list):
+        return ", ".join(answer(item) for item in value) or "(none)"
+    return amount_of_label(value) if isinstance(value, float) else str(value)
+
+
+def amount_of_label(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".") if math.isfinite(value) else "not a number"
+
+
+def probability(value: float | Sequence[float] | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (int, float)):
+        return f"{value:.2f}"
+    return ", ".join(f"{item:.2f}" for item in value)
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
