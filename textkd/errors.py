@@ -46,12 +46,16 @@ class TextkdError(Exception):
         return body if len(self.problems) == 1 else f"{len(self.problems)} problems\n{body}"
 
 
-def problem(asked: str, found: str, *, near: tuple[str, Iterable[str]] | None = None, fix: str = "", where: str = "") -> Problem:
+def problem(
+    asked: str, found: str, *, near: tuple[str, Iterable[str]] | None = None, fix: str = "", where: str = ""
+) -> Problem:
     """A `Problem`; `near=(name, names)` looks up the nearest of `names`."""
     return Problem(asked, found, nearest(*near) if near else (), fix, where)
 
 
-def fail(asked: str, found: str, *, near: tuple[str, Iterable[str]] | None = None, fix: str = "", where: str = "") -> TextkdError:
+def fail(
+    asked: str, found: str, *, near: tuple[str, Iterable[str]] | None = None, fix: str = "", where: str = ""
+) -> TextkdError:
     """A `TextkdError` with one problem, to be raised."""
     return TextkdError(problem(asked, found, near=near, fix=fix, where=where))
 
@@ -72,11 +76,14 @@ class Collector:
 
     @contextmanager
     def collecting(self, where: str = "") -> Iterator[None]:
-        """Keeps the problems of a `TextkdError` raised inside, under the path `where`."""
+        """Keeps the problems of a `TextkdError` raised inside; they and those added inside get the path `where`."""
+        before = len(self.problems)
         try:
             yield
         except TextkdError as error:
-            self.add(*(replace(p, where=_join(where, p.where)) for p in error.problems))
+            self.add(*error.problems)
+        finally:
+            self.problems[before:] = [replace(p, where=_join(where, p.where)) for p in self.problems[before:]]
 
     def raise_any(self) -> None:
         if self.problems:

@@ -1,28 +1,23 @@
-"""What is compared with what: a `Match`, the layer maps, and how both become pairs of taps of two given models."""
+"""What is compared with what: a `Match`, and how matches become pairs of taps of two given models."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from textkd import losses, projections
 from textkd.errors import Collector, Problem, fail, problem
+from textkd.layermaps import LayerSpec, layer_map, read_layers
 from textkd.losses import Loss
 from textkd.schedules import Schedule
 from textkd.taps import Address, Anatomy
 
-LayerSpec = str | Mapping[int, int] | Sequence[Sequence[int]] | None
 DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 LABEL_LOSS = {"single_label_classification": "cross_entropy", "regression": "mse", "multi_label_classification": "bce"}
-LAYER_MAPS: dict[str, Callable[[int, int], list[tuple[int, int]]]] = {
-    # student block k <- teacher block round(k * T / S): evenly spread, ends in the last block (TinyBERT's g(m))
-    "uniform": lambda s, t: [(k, round(k * t / s)) for k in range(1, s + 1)],
-    "first": lambda s, t: [(k, k) for k in range(1, s + 1)],
-    "last": lambda s, t: [(k, t - s + k) for k in range(1, s + 1)],
-    # PKD-skip: uniform without the last block, which the logits already teach (Sun et al. 2019, arXiv:1908.09355)
-    "skip": lambda s, t: [(k, round(k * t / s)) for k in range(1, s)],
-}
+NO_PROJECTION = (None, "auto", "none")
+Ends = tuple[Address, Address | None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Match:
     training progress. temperature: a number or a schedule that gives it. layers: which student block learns from
     which teacher block: "uniform", "first", "last", "skip", ``{student: teacher}`` or pairs; needed where the address
     names no block ("hidden" alone means "uniform"). projection: "auto" (linear where widths differ), a name of
-    `textkd.projections.NAMES`, or None. options: the loss's own options.
+    `textkd.projections.NAMES`, or "none". options: the loss's own options.
     """
 
     tap: str = ""
@@ -73,143 +68,198 @@ class Pair:
         return self.student.block, self.teacher.block
 
 
-def layer_map(spec: LayerSpec, student_blocks: int, teacher_blocks: int) -> list[tuple[int, int]]:
-    """The (student block, teacher block) pairs of `spec`; blocks count from 1, negative ones from the end, 0 is the
-    input of block 1. Raises `TextkdError` with every bad pair."""
-    if isinstance(spec, str):
-        if spec not in LAYER_MAPS:
-            raise fail(f'layers "{spec}"', "no such layer map", near=(spec, LAYER_MAPS), where="layers",
-                       fix=f"one of {', '.join(LAYER_MAPS)}, or {{student block: teacher block}}")  # fmt: skip
-        if student_blocks > teacher_blocks:
-            raise fail(f'layers "{spec}"', f"a student of {student_blocks} blocks and a teacher of {teacher_blocks}",
-                       fix="write the map out: {student block: teacher block}", where="layers")  # fmt: skip
-        return LAYER_MAPS[spec](student_blocks, teacher_blocks)
-    pairs = list(spec.items()) if isinstance(spec, Mapping) else [tuple(pair) for pair in spec or ()]
-    found = Collector()
-    if not pairs:
-        found.add(problem("layers with no pair", "nothing to compare", fix='layers: "uniform"', where="layers"))
-    for pair in pairs:
-        if len(pair) != 2 or not all(isinstance(block, int) for block in pair):
-            found.add(problem(f"layers {pair!r}", "not a pair of block numbers", fix="{student: teacher}, as {1: 2}",
-                              where="layers"))  # fmt: skip
-    found.raise_any()
-    return [(s, t) for s, t in pairs]
-
-
 def bind(matches: Sequence[Match], student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
-    """The pairs of all matches over these two models. Raises one `TextkdError` with every problem of every match."""
-    found, pairs = Collector(), []
+    """The pairs of all matches over these two models. teacher None: only `labels` can be matched. problem_type:
+    transformers' word, for the loss of `labels`. Raises one `TextkdError` with every problem of every match."""
+    found, pairs = Collector(), list[Pair]()
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
-            pairs.extend(_Binder(match, student, teacher, problem_type).pairs())
+            pairs.extend(_bind_one(match, student, teacher, problem_type))
     names = [pair.name for pair in pairs]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        found.add(problem(f'"{name}" twice', "two matches compare the same taps with the same loss", fix="remove one, or add up the weights"))
-    if not pairs and not found.problems:
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        what = "two matches compare the same taps with the same loss"
+        found.add(problem(f'"{name}" twice', what, fix="remove one, or add up the weights"))
+    if not matches:
         found.add(problem("no match", "nothing to learn from", fix="add at least {tap: labels} or {tap: logits}"))
     found.raise_any()
     return pairs
 
 
-class _Binder:
-    def __init__(self, match: Match, student: Anatomy, teacher: Anatomy | None, problem_type: str) -> None:
-        self.match, self.student, self.teacher, self.problem_type = match, student, teacher, problem_type
+def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
+    """`bind` as far as it goes without models: misspelt taps, losses, options, layer maps, schedules, projections, bad
+    numbers. problem_type None: not known, so the loss of `labels` is not looked at. Raises `TextkdError`."""
+    found = Collector()
+    for i, match in enumerate(matches):
+        with found.collecting(f"[{i}]"):
+            student, _ = _addresses(match)
+            with found.collecting():
+                _comparison(match, student.family, problem_type)
+            if match.layers is not None:
+                read_layers(match.layers)
+    found.raise_any()
 
-    def pairs(self) -> list[Pair]:
-        match, found = self.match, Collector()
-        ends = self._addresses()
-        if ends[1] is not None and self.teacher is None:
-            raise fail(f"a teacher's {ends[1]}", "this training has no teacher", fix="only {tap: labels} works without one")
-        with found.collecting():
-            loss = self._loss(ends[0].family)
-            found.add(*self._option_problems(loss))
-        with found.collecting("schedule"):
-            schedule = Schedule.parse(1.0 if match.schedule is None else match.schedule)
-        temperature = None
-        if match.temperature is not None:
-            with found.collecting("temperature"):
-                temperature = Schedule.parse(match.temperature, positive=True)
-        found.add(*self._number_problems())
-        resolved: list[tuple[Address, Address | None]] = []
-        for s, t in self._expand(ends, found):
-            with found.collecting("student" if self.match.student else "tap"):
-                s = self.student.resolve(s)
-            if t is not None and self.teacher is not None:
-                with found.collecting("teacher" if self.match.teacher else "tap"):
-                    t = self.teacher.resolve(t)
-            resolved.append((s, t))
-        found.raise_any()
-        return [
-            Pair(_name(s, t, loss), s, t, loss, float(match.weight), schedule, temperature, match.projection, dict(match.options))
-            for s, t in resolved
-        ]  # fmt: skip
 
-    def _addresses(self) -> tuple[Address, Address | None]:
-        match, found = self.match, Collector()
-        if bool(match.tap) == bool(match.student or match.teacher):
-            raise fail("a match", "neither `tap` nor `student` and `teacher`" if not match.tap else "`tap` beside `student`/`teacher`",
-                       fix="`tap` for the same address on both sides, or `student` and `teacher`")  # fmt: skip
-        if not match.tap and not (match.student and match.teacher):
-            raise fail("a match of two addresses", f"only `{'student' if match.student else 'teacher'}`", fix="give both")
-        ends: list[Address] = []
-        for where, text in (("tap", match.tap),) if match.tap else (("student", match.student), ("teacher", match.teacher)):
-            with found.collecting(where):
-                ends.append(Address.parse(text))
-        found.raise_any()
-        s, t = ends[0], ends[-1]
-        if s.family != t.family:
-            raise fail(f"student {s} <- teacher {t}", f"{s.family} beside {t.family}", fix="compare taps of one kind")
-        return s, None if s.family == "labels" else t
+# -- how two taps are compared: all that needs no model -------------------------------------------------------------
 
-    def _loss(self, family: str) -> Loss:
-        name = self.match.loss
-        if callable(name):
-            return losses.as_loss(name, family)
-        if name is None:
-            name = LABEL_LOSS[self.problem_type] if family == "labels" else DEFAULT_LOSS[family]
-        loss = losses.get(name, family)
-        if family == "labels" and self.match.loss is not None and name != LABEL_LOSS[self.problem_type]:
-            raise fail(f'loss "{name}" on labels', f"a task of {self.problem_type}", where="loss",
-                       fix=f'loss: {LABEL_LOSS[self.problem_type]}, or leave it out')  # fmt: skip
-        return loss
 
-    def _option_problems(self, loss: Loss) -> list[Problem]:
-        problems = [replace(p, where=f"options.{p.where}".rstrip(".")) for p in losses.check_options(loss, self.match.options)]
-        if self.match.temperature is not None and not loss.needs_temperature:
-            problems.append(problem(f"temperature {self.match.temperature}", f'loss "{loss.name}" has no temperature', where="temperature", fix="leave it out"))
-        if self.match.temperature is not None and "temperature" in self.match.options:
-            problems.append(problem("temperature twice", "`temperature` and `options.temperature`", where="temperature", fix="keep one"))
+class _Comparison(NamedTuple):
+    loss: Loss
+    schedule: Schedule
+    temperature: Schedule | None
+
+
+def _comparison(match: Match, family: str, problem_type: str | None) -> _Comparison:
+    """Loss, schedule and temperature of a match whose taps are of `family`; every problem of them at once."""
+    found, loss, schedule, temperature = Collector(), None, None, None
+    with found.collecting("loss"):
+        loss = _loss(match.loss, family, problem_type)
+    if loss is not None:
+        found.add(*_option_problems(match, loss))
+    with found.collecting("schedule"):
+        schedule = Schedule.parse(1.0 if match.schedule is None else match.schedule)
+    with found.collecting("temperature"):
+        temperature = None if match.temperature is None else Schedule.parse(match.temperature, positive=True)
+    found.add(*_weight_problems(match.weight), *_projection_problems(match.projection, family))
+    found.raise_any()
+    assert loss is not None
+    assert schedule is not None
+    return _Comparison(loss, schedule, temperature)
+
+
+def _loss(asked: str | Callable[..., Any] | None, family: str, problem_type: str | None) -> Loss:
+    if asked is not None and not isinstance(asked, str):
+        return losses.as_loss(asked, family)
+    if family != "labels":
+        return losses.get(asked or DEFAULT_LOSS[family], family)
+    due = LABEL_LOSS.get(problem_type or "")
+    loss = losses.get(asked or due or LABEL_LOSS["single_label_classification"], family)
+    if due is not None and loss.name != due:
+        raise fail(f'loss "{asked}" on labels', f"a task of {problem_type}", fix=f"loss: {due}, or leave it out")
+    return loss
+
+
+def _option_problems(match: Match, loss: Loss) -> list[Problem]:
+    problems = [replace(p, where=f"options.{p.where}".rstrip(".")) for p in losses.check_options(loss, match.options)]
+    if match.temperature is None:
         return problems
+    asked = f"temperature {match.temperature}"
+    if not loss.needs_temperature:
+        found = f'loss "{loss.name}" has no temperature'
+        problems.append(problem(asked, found, where="temperature", fix="leave it out"))
+    if "temperature" in match.options:
+        problems.append(problem(asked, "`options.temperature` is there too", where="temperature", fix="keep one"))
+    return problems
 
-    def _number_problems(self) -> list[Problem]:
-        match, problems = self.match, []
-        if isinstance(match.weight, bool) or not isinstance(match.weight, int | float) or not match.weight > 0:
-            problems.append(problem(f"weight {match.weight!r}", "not a positive number", fix="a number above 0; remove the match to switch it off", where="weight"))
-        if match.projection not in (None, "auto", "none", *projections.NAMES):
-            problems.append(problem(f'projection "{match.projection}"', "no such projection", near=(str(match.projection), projections.NAMES), where="projection"))
-        return problems
 
-    def _expand(self, ends: tuple[Address, Address | None], found: Collector) -> list[tuple[Address, Address | None]]:
-        s, t = ends
-        open_ended = s.needs_block and s.block is None
-        if not open_ended:
-            if self.match.layers is not None:
-                found.add(problem(f"layers beside {s}", "the address names its block already", fix=f'tap: "{s.kind}" with layers, or no layers', where="layers"))
-            if t is not None and t.needs_block and t.block is None:
-                found.add(problem(f"teacher {t}", "no block number", fix=f'"{t}:6"', where="teacher"))
-                return []
-            return [ends]
-        blocks = "uniform" if self.match.layers is None else self.match.layers
-        with found.collecting():
-            return [
-                (replace(s, block=i), replace(t or s, block=j))
-                for i, j in layer_map(blocks, self.student.num_blocks, self.teacher.num_blocks if self.teacher else 0)
-            ]
+def _weight_problems(weight: Any) -> list[Problem]:
+    is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if is_number and 0 < weight < math.inf:
         return []
+    fix = "a number above 0; remove the match to switch it off"
+    return [problem(f"weight {weight!r}", "not a positive number", fix=fix, where="weight")]
+
+
+def _projection_problems(kind: str | None, family: str) -> list[Problem]:
+    if kind in NO_PROJECTION:
+        return []
+    if kind not in projections.NAMES:
+        fix = f"one of auto, none, {', '.join(projections.NAMES)}"
+        found = "no such projection"
+        near = (str(kind), ["auto", "none", *projections.NAMES])
+        return [problem(f'projection "{kind}"', found, near=near, fix=fix, where="projection")]
+    if family in ("labels", "attention", "scores"):
+        found = f"{family} have no width that could be projected"
+        return [problem(f'projection "{kind}"', found, fix="leave it out", where="projection")]
+    return []
+
+
+# -- which taps: addresses, layer maps, and the blocks that the models have -----------------------------------------
+
+
+def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
+    ends = _addresses(match)
+    if ends[1] is not None and teacher is None:
+        raise fail(f"a teacher's {ends[1]}", "there is no teacher", fix="only {tap: labels} works without one")
+    found, how, taps = Collector(), None, list[Ends]()
+    with found.collecting():
+        how = _comparison(match, ends[0].family, problem_type)
+    with found.collecting():
+        taps = _taps(match, ends, student, teacher)
+    found.raise_any()
+    assert how is not None
+    weight, options = float(match.weight), dict(match.options)
+    rest = (how.loss, weight, how.schedule, how.temperature, match.projection, options)
+    return [Pair(_name(s, t, how.loss), s, t, *rest) for s, t in taps]
+
+
+def _addresses(match: Match) -> Ends:
+    """The address of each side as written; the teacher's is None for labels."""
+    if bool(match.tap) == bool(match.student or match.teacher):
+        what = "`tap` beside `student`/`teacher`" if match.tap else "neither `tap` nor `student` and `teacher`"
+        raise fail("a match", what, fix="`tap` for the same address on both sides, or `student` and `teacher`")
+    if not match.tap and not (match.student and match.teacher):
+        only = "student" if match.student else "teacher"
+        raise fail("a match of two addresses", f"only `{only}`", fix="give both")
+    found, ends = Collector(), list[Address]()
+    for side in ("tap",) if match.tap else ("student", "teacher"):
+        with found.collecting(side):
+            ends.append(Address.parse(getattr(match, side)))
+    found.raise_any()
+    s, t = ends[0], ends[-1]
+    if s.family != t.family:
+        raise fail(f"student {s} <- teacher {t}", f"{s.family} beside {t.family}", fix="compare taps of one kind")
+    return s, None if s.family == "labels" else t
+
+
+def _taps(match: Match, ends: Ends, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
+    """The two taps of every pair, with blocks that are there."""
+    found, resolved = Collector(), list[Ends]()
+    for s, t in _expand(match, ends, student, teacher):
+        with found.collecting("student" if match.student else "tap"):
+            s = student.resolve(s)
+        if t is not None and teacher is not None:
+            with found.collecting("teacher" if match.teacher else "tap"):
+                t = teacher.resolve(t)
+        resolved.append((s, t))
+    found.raise_any()
+    return resolved
+
+
+def _expand(match: Match, ends: Ends, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
+    """One pair of addresses for every pair of the layer map, where the addresses leave their blocks open."""
+    s, t = ends
+    if t is None or teacher is None:
+        _refuse_layers(match, s)
+        return [ends]
+    mine, theirs = _is_open(s), _is_open(t)
+    if mine != theirs:
+        side, other, fixed = ("student", s, t) if mine else ("teacher", t, s)
+        fix = f'"{other}:2", or the same on both sides with layers'
+        raise fail(f"{side} {other} beside {fixed}", f"{other} names no block", fix=fix, where=side)
+    if not mine:
+        _refuse_layers(match, s)
+        return [ends]
+    spec = "uniform" if match.layers is None else match.layers
+    pairs = layer_map(spec, student.num_blocks, teacher.num_blocks)
+    return [(replace(s, block=i), replace(t, block=j)) for i, j in pairs]
+
+
+def _refuse_layers(match: Match, address: Address) -> None:
+    if match.layers is None:
+        return
+    if address.needs_block:
+        what, fix = "the address names its block already", f'"{address.kind}" with layers, or no layers'
+    else:
+        what, fix = "this tap is not one per block", "no layers"
+    raise fail(f"layers beside {address}", what, fix=fix, where="layers")
+
+
+def _is_open(address: Address) -> bool:
+    return address.needs_block and address.block is None
 
 
 def _name(student: Address, teacher: Address | None, loss: Loss) -> str:
-    if teacher is None or student == teacher and student.block is None:
+    if teacher is None or (student == teacher and student.block is None):
         return f"{student}/{loss.name}"
     other = str(teacher.block) if teacher.block is not None and student.kind == teacher.kind else str(teacher)
     return f"{student}<-{other}/{loss.name}"
