@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from conftest import Tiny
+from tiny_lab import Tiny
 from transformers import AutoModelForSequenceClassification
 
 from textkd import recipe
