@@ -39,7 +39,7 @@ def history(seed: int, steps: int, base: float, parts: bool, every: int = 10) ->
     for step in range(every, steps + 1, every):
         stage = 1 if parts and step <= steps * 2 // 5 else 2
         names = PARTS_1 if stage == 1 else PARTS_2
-        age = step if stage == 1 else step - steps * 2 // 5
+        age = step - steps * 2 // 5 if parts and stage == 2 else step
         fall = 0.15 + 0.85 * math.exp(-age / 250)
         now = {name: start * fall * noise.uniform(0.85, 1.15) for name, start in names.items()}
         row: dict[str, Any] = {"step": step, "epoch": step / 700, "stage": stage if parts else 1}
