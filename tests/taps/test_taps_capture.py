@@ -20,6 +20,11 @@ from textkd.taps.recorder import Silent
 EVERYTHING = ["logits", "hidden:0", "hidden:2", "ffn:2", "embeddings", "attention:2", "scores:3", "value:1"]
 
 
+def checkpoint_activations(model, settings):
+    """transformers calls it by another name since 5.21."""
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)(settings)
+
+
 def hooks(model):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
@@ -139,7 +144,7 @@ def test_checkpointed_blocks_give_the_same_gradients(name, implementation, tiny,
         batch = inputs(model)
         capture = Capture(model, addresses)
         if checkpointed:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(model, {"use_reentrant": False})
         torch.manual_seed(7)
         with capture.active():
             taps = model(**batch)["taps"]
@@ -155,7 +160,7 @@ def test_checkpointed_blocks_give_the_same_gradients(name, implementation, tiny,
 
 def test_a_backward_inside_active_fires_no_hook_twice(tiny, inputs):
     model = tiny("bert").train()
-    model.activation_checkpointing_enable({"use_reentrant": False})
+    checkpoint_activations(model, {"use_reentrant": False})
     capture = Capture(model, ["ffn:2", "attention:2", "hidden:1"])
     with capture.active():
         taps = model(**inputs(model))["taps"]
@@ -175,12 +180,12 @@ def _dense(model):
 def test_reentrant_checkpointing_is_refused(tiny, inputs):
     model = tiny("bert").train()
     capture = Capture(model, ["hidden:2"])
-    model.activation_checkpointing_enable({"use_reentrant": True})
+    checkpoint_activations(model, {"use_reentrant": True})
     with pytest.raises(TextkdError, match="reentrant"), capture.active():
         model(**inputs(model))
     with pytest.raises(TextkdError, match="use_reentrant"):
         Capture(model, ["hidden:2"])
-    model.activation_checkpointing_enable({})
+    checkpoint_activations(model, {})
     with pytest.raises(TextkdError, match="reentrant"):
         Capture(model, ["hidden:2"])
 
