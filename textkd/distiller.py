@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,24 +14,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
-from torch import Tensor, nn
+from torch import nn
 from transformers import TrainingArguments
 
-from textkd import pretrained, report
-from textkd.checkpoints import write_json
-from textkd.errors import Collector, TextkdError, fail
-from textkd.runs import RunFolder, locked
+from textkd import checks, pretrained, report
+from textkd.checkpoints import saving, write_json
+from textkd.evaluation import MAX_LENGTH, positions
 from textkd.matches import Match, Pair
-from textkd.methods import wiring
-from textkd.methods.stages import Data, Stage, frozen_problem, run_stages
+from textkd.methods.stages import Data, Stage, run_stages
 from textkd.predict import predict
 from textkd.results import RECORD, Finished, gather, labels_of
+from textkd.runs import RunFolder, locked
 from textkd.taps import anatomy
 from textkd.teachers import forward_inputs
-from textkd.trainer import check_arguments
 
 log = logging.getLogger("textkd")
 LABELS_ONLY = (Match("labels"),)
@@ -43,13 +41,14 @@ class Finetune:
 
     training: Mapping[str, Any]
     keep: Path
-    key: str
+    key: str | Callable[[], str]
 
     def seed(self, seed: int) -> int:
         return int(self.training.get("seed", seed))
 
     def folder(self, seed: int) -> Path:
-        return self.keep / f"{self.key}-seed{self.seed(seed)}"
+        key = self.key if isinstance(self.key, str) else self.key()
+        return self.keep / f"{key}-seed{self.seed(seed)}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,8 @@ class Distiller:
     of `textkd.tasks`. matches: what is compared (`Match`), or stages: a list of `Stage`. args: TrainingArguments (those
     that differ from transformers' defaults count) or a dict of them; ``output_dir`` is the run folder. control: also
     train the same student, same init, data order and steps, without the teacher. seeds: one run each; mean and spread
-    are reported. tokenizer: the student's and teacher's; by default the teacher's own folder has it.
+    are reported. tokenizer: the student's and teacher's; by default the teacher's own folder has it. max_length: tokens
+    per row; default 128, or fewer where a model has fewer positions.
 
     Raises `TextkdError` with every problem of the input before anything is trained or written.
     """
@@ -86,27 +86,28 @@ class Distiller:
         control: bool = True,
         seeds: Sequence[int] | None = None,
         tokenizer: Any = None,
-        max_length: int = 128,
+        max_length: int | None = None,
         finetune: Finetune | None = None,
         name: str = "",
         recipe: str = "",
     ) -> None:
         self.training = _arguments(args)
         self.folder = RunFolder(Path(self.training.pop("output_dir", None) or f"runs/{name or 'distil'}"))
-        self.seeds = list(seeds) if seeds else [int(self.training.get("seed", 42))]
+        self.seeds = [int(self.training.get("seed", 42))] if seeds is None else list(seeds)
         self.training.pop("seed", None)
         self.stages = list(stages) or [Stage(tuple(matches))]
-        self.task, self.control, self.max_length, self.finetune = task, control, max_length, finetune
+        self.task, self.control, self.given_max_length, self.finetune = task, control, max_length, finetune
         self.name, self.recipe = name or self.folder.path.name, recipe
         self._teacher, self._student, self._tokenizer = teacher, student, tokenizer
-        self._both = bool(matches) and bool(stages)
+        self.has_stages, self.is_doubled = bool(stages), bool(matches) and bool(stages)
+        self._checked = False
         self.pairs: list[list[Pair]] = []
         self.warnings: list[str] = []
 
     # -- what the run is made of -------------------------------------------------------------------------------------
 
     @cached_property
-    def teacher(self) -> nn.Module:
+    def teacher(self) -> Any:
         """The teacher as given, before any fine-tuning."""
         return self._teacher if isinstance(self._teacher, nn.Module) else self._teacher()
 
@@ -119,13 +120,19 @@ class Distiller:
 
     @cached_property
     def tokenizer(self) -> Any:
-        return self._tokenizer or getattr(self.task, "tokenizer", None) or pretrained.load_tokenizer(self.teacher.name_or_path)
+        return (
+            self._tokenizer
+            or getattr(self.task, "tokenizer", None)
+            or pretrained.load_tokenizer(self.teacher.name_or_path)
+        )
 
     @cached_property
     def data(self) -> Data:
         """The encoded task; its columns are the union of what teacher and student take."""
-        inputs = forward_inputs(self.teacher) | forward_inputs(self.build_student(self.teacher, self.seeds[0]))
-        encoded = {split: self.task.encode(self.tokenizer, split, inputs, self.max_length) for split in ("train", "eval")}
+        models = self.teacher, self.build_student(self.teacher, self.seeds[0])
+        inputs = forward_inputs(models[0]) | forward_inputs(models[1])
+        length = self.given_max_length or min(MAX_LENGTH, *map(positions, models))
+        encoded = {split: self.task.encode(self.tokenizer, split, inputs, length) for split in ("train", "eval")}
         return Data(
             **encoded, collator=self.task.collator(self.tokenizer), compute_metrics=self.task.compute_metrics,
             problem_type=self.task.problem_type, main_metric=self.task.main_metric, processing_class=self.tokenizer,
@@ -135,41 +142,16 @@ class Distiller:
 
     def check(self) -> None:
         """Raises one `TextkdError` with every problem of data, models, matches and arguments. Writes nothing."""
-        found = Collector()
-        if self._both:
-            found.add(*fail("matches and stages", "both given", fix="put the matches into the stages").problems)
-        with found.collecting("training"):
-            found.add(*check_arguments(self.training))
-        if self.finetune is not None:
-            with found.collecting("teacher.finetune"):
-                found.add(*check_arguments(self.finetune.training))
-        with found.collecting("task"):
-            self.task.problems()
-        with found.collecting("student"):
-            found.add(*pretrained.check_pair(self.teacher, self.build_student(self.teacher, self.seeds[0])))
-        if not found.problems:
-            self.folder.check(self.fingerprint)
-        self.pairs = self._check_stages(found)
-        found.raise_any()
-
-    def _check_stages(self, found: Collector) -> list[list[Pair]]:
-        """Every stage's matches, bound to the models and tried on real rows (made-up ones where the data is bad)."""
-        student, stages = self.build_student(self.teacher, self.seeds[0]), []
-        bad_data = any(p.where.startswith("task") for p in found.problems)
-        batch = made_up_batch(self.teacher) if bad_data else self.data.sample()
-        for i, stage in enumerate(self.stages):
-            where = f"stages[{i}]" if len(self.stages) > 1 else ""
-            with found.collecting(where):
-                found.add(*check_arguments(stage.training))
-                found.add(*(p for name in stage.frozen if (p := frozen_problem(student, name))))
-                with found.collecting("matches"):
-                    stages.append(wiring.check(student, self.teacher, stage.matches, batch, self.task.problem_type))
-        return stages
+        if not self._checked:
+            self.pairs = checks.check(self)
+            self._checked = True
 
     @cached_property
     def fingerprint(self) -> str:
         """What makes this run this run; a folder of another one is refused."""
-        return self.recipe or repr((self.task.fingerprint(), self.stages, self.training, self.seeds, self.control))
+        made_of = (self.task.fingerprint(), self.stages, self.training, self.seeds, self.control)
+        # a function of the user's own is known by its name: its address differs in every process
+        return self.recipe or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(made_of))
 
     def plan(self) -> list[str]:
         """What `run` will do, a line each."""
@@ -180,9 +162,11 @@ class Distiller:
         if self.finetune is not None:
             made = [self.finetune.folder(seed) for seed in self.seeds]
             done = all((folder / RECORD).is_file() for folder in made)
-            lines.append(f"teacher: {blocks[0]} blocks, {'is there already' if done else 'is fine-tuned first and kept'}: {made[0].parent}")
+            state = "is there already" if done else "is fine-tuned first and kept"
+            lines.append(f"teacher: {blocks[0]} blocks, {state}: {made[0].parent}")
         what = "student and control (the same without a teacher)" if self.control else "student"
-        lines.append(f"{what}: {blocks[1]} blocks, {len(self.stages)} stage{'s' * (len(self.stages) > 1)}; report in {self.folder.path}")
+        stages = f"{len(self.stages)} stages" if len(self.stages) > 1 else "1 stage"
+        lines.append(f"{what}: {blocks[1]} blocks, {stages}; report in {self.folder.path}")
         return lines
 
     def describe(self, role: str) -> str:
@@ -241,15 +225,19 @@ class Distiller:
     ) -> Finished:
         """One model from its start to its folder; a folder that is there already is read."""
         known = Finished.read(folder, self.task)
-        if known is not None:
-            return known
         work = folder.with_name(f"{folder.name}.work")
+        if known is not None:
+            if PartialState().is_main_process:
+                shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
+            return known
         tutor = None if teacher is None else teacher()
         model = pretrained.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
         label = f"{role}, seed {seed}" if len(self.seeds) > 1 else role
         training = {} if role == "teacher" else self.training
         with report.PeakMemory() as memory:
-            trained = run_stages(work, model, tutor if role == "student" else None, stages, self.data, training, seed, label)
+            trained = run_stages(
+                work, model, tutor if role == "student" else None, stages, self.data, training, seed, label
+            )
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed}
         if PartialState().is_main_process:
             self._publish(folder, model, record)
@@ -259,23 +247,18 @@ class Distiller:
         assert done is not None
         return done
 
-    def _publish(self, folder: Path, model: nn.Module, record: dict[str, Any]) -> None:
+    def _publish(self, folder: Path, model: Any, record: dict[str, Any]) -> None:
         """A plain Hugging Face folder with textkd.json beside; the metrics are those of the reloaded weights."""
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        model.save_pretrained(part)
-        self.tokenizer.save_pretrained(part)
+        with saving(part):
+            model.save_pretrained(part)
+            self.tokenizer.save_pretrained(part)
         reloaded = pretrained.load_model(str(part), self.task.auto_class).to(next(model.parameters()).device)
         logits = predict(reloaded, self.data.eval, self.data.collator)
         record["metrics"] = self.task.compute_metrics(logits, labels_of(self.data.eval))
         write_json(part / RECORD, record)
         os.replace(part, folder)
-
-
-def made_up_batch(model: nn.Module) -> dict[str, Tensor]:
-    """Two short rows of arbitrary tokens, to try taps on where the data cannot be read."""
-    ids = torch.arange(2 * 8).reshape(2, 8) % getattr(model.config, "vocab_size", 16)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.zeros(2, dtype=torch.long)}
 
 
 def _arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,30 +1,98 @@
-"""`textkd eval`: a model folder's metrics on one labelled file."""
+"""A model on a task: whether the two fit, and `textkd eval`: a model folder's metrics on one labelled file."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from textkd import pretrained, tasks
-from textkd.errors import fail
+from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.predict import predict
 from textkd.results import labels_of
 from textkd.teachers import forward_inputs
 
+MAX_LENGTH = 128
+# their positions start behind the padding id
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
-def evaluate(model_dir: str, task_name: str, file: Path, max_length: int = 128) -> dict[str, float]:
-    """The metrics of `task_name` for the model in `model_dir` on `file`. Raises `TextkdError`: unknown task, bad file,
-    damaged model, or a model with another number or order of labels than the task."""
-    task = tasks.get(task_name).with_file(file)
+
+def evaluate(
+    model_dir: str,
+    task_name: str,
+    file: str | Path,
+    max_length: int | None = None,
+    *,
+    text: str | None = None,
+    text_pair: str | None = None,
+    label: str | None = None,
+) -> dict[str, float]:
+    """The metrics of `task_name` for the model in `model_dir` on `file`.
+
+    task_name: "glue/sst2", or "text" with the model's own labels and the columns `text`, `text_pair`, `label`.
+    max_length: tokens per row; default 128, or fewer where the model has fewer positions.
+    Raises `TextkdError`: unknown task, bad file, damaged model or one without a trained head, another number or order
+    of labels than the task's.
+    """
+    known = None if task_name == "text" else tasks.get(task_name)
+    auto_class = tasks.Task.auto_class if known is None else known.auto_class
+    model, missing = pretrained.load_model_info(model_dir, auto_class)
+    if missing:
+        found = f"no trained head ({missing[0]} is not in the file, it would be random)"
+        raise fail(f"{task_name} with {model_dir}", found, fix="give a model that was trained on the task")
+    columns = {"text": text, "text_pair": text_pair, "label": label}
+    given = {name: value for name, value in columns.items() if value is not None}
+    if known is None:
+        known = _text_task(model, file, given)
+    elif given:
+        fix = f"leave --{next(iter(given)).replace('_', '-')} out, or --task text"
+        raise fail(f"{task_name} with columns {', '.join(given.values())}", "its columns are the task's", fix=fix)
+    task = known.with_file(file)
     task.problems()
-    model = pretrained.load_model(model_dir, task.auto_class)
-    wanted = task.model_kwargs()
-    if model.config.num_labels != wanted["num_labels"]:
-        raise fail(f"{task_name} with {model_dir}", f"a head of {model.config.num_labels} outputs; the task has {wanted['num_labels']}",
-                   fix="evaluate it on the task it was trained for")  # fmt: skip
-    mine, theirs = list(model.config.id2label.values()), list(wanted["id2label"].values())
-    if task.labels and sorted(mine) == sorted(theirs) and mine != theirs:
-        raise fail(f"{task_name} with {model_dir}", f"labels in the order {mine}; the task has {theirs}",
-                   fix="set id2label in the model's config.json to what its outputs mean")  # fmt: skip
+    wrong = label_problems(model, task)
+    if wrong:
+        raise TextkdError(*wrong)
+    most = positions(model)
+    if max_length is not None and not 4 <= max_length <= most:
+        raise fail(f"max_length {max_length}", f"the model has {most} positions", fix=f"4 to {most}")
     tokenizer = pretrained.load_tokenizer(model_dir)
-    rows = task.encode(tokenizer, "eval", forward_inputs(model), max_length)
+    rows = task.encode(tokenizer, "eval", forward_inputs(model), max_length or min(MAX_LENGTH, most))
     return dict(task.compute_metrics(predict(model, rows, task.collator(tokenizer)), labels_of(rows)))
+
+
+def label_problems(model: Any, task: Any) -> list[Problem]:
+    """Where the outputs of a model and the classes of a task differ in number or order. Names that the task does not
+    have (LABEL_0, ...) say nothing about the order."""
+    wanted = task.model_kwargs()
+    asked, count = f"{task.name} with {type(model).__name__}", getattr(model, "num_labels", None)
+    if count is None:
+        return []
+    if count != wanted["num_labels"]:
+        what = f"a head of {count} outputs; the task has {wanted['num_labels']}"
+        return [problem(asked, what, fix="a model that was trained on this task, or finetune it on the task first")]
+    mine = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
+    theirs = [str(wanted["id2label"][i]) for i in sorted(wanted["id2label"])]
+    low_mine, low_theirs = ([name.lower() for name in names] for names in (mine, theirs))
+    if low_mine != low_theirs and sorted(low_mine) == sorted(low_theirs):
+        fix = "set id2label in the model's config.json to what its outputs mean, or list the task's labels in its order"
+        return [problem(asked, f"labels in the order {mine}; the task has {theirs}", fix=fix)]
+    return []
+
+
+def positions(model: Any) -> int:
+    """The longest row, in tokens, that a text model has positions for; a million where its config names no limit."""
+    config = getattr(model, "config", None)
+    count = getattr(config, "max_position_embeddings", None)
+    if not isinstance(count, int) or count < 1:
+        return 10**6
+    offset = (getattr(config, "pad_token_id", None) or 0) + 1
+    return count - offset if getattr(config, "model_type", "") in OFFSET_POSITIONS else count
+
+
+def _text_task(model: Any, file: str | Path, columns: dict[str, str]) -> Any:
+    """A task of the file's columns with the classes of the model."""
+    names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
+    kind = {"regression": "regression", "multi_label_classification": "multi_label"}.get(
+        str(model.config.problem_type), "regression" if model.num_labels == 1 else "classification"
+    )
+    labels = None if kind == "regression" else names
+    return tasks.text(file, file, type=kind, labels=labels, **columns)  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""What is wrong with the values of a ``training:`` block. TrainingArguments itself does not look at their types, and
+finds out in the middle of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, get_type_hints
+
+import torch
+from transformers import TrainingArguments
+
+from textkd.errors import Problem, problem
+from textkd.losses.options import fits, say
+from textkd.trainer import check_arguments
+
+# the least value, and whether it is allowed itself
+LEAST = {
+    "num_train_epochs": (0, False), "learning_rate": (0, False), "per_device_train_batch_size": (1, True),
+    "per_device_eval_batch_size": (1, True), "gradient_accumulation_steps": (1, True), "max_grad_norm": (0, True),
+    "weight_decay": (0, True), "warmup_steps": (0, True), "logging_steps": (0, False), "save_steps": (0, False),
+    "eval_steps": (0, False), "seed": (0, True), "data_seed": (0, True), "dataloader_num_workers": (0, True),
+}  # fmt: skip
+# words that textkd takes beside transformers' own values
+WORDS = {"bf16": ("auto",)}
+
+
+def argument_problems(training: Mapping[str, Any]) -> list[Problem]:
+    """Every problem of a block of TrainingArguments: unknown names, wrong types, numbers out of range, and what this
+    machine cannot do. `where` is the name of the argument."""
+    if not isinstance(training, Mapping):
+        return [problem(f"training {training!r}", "not a block of arguments", fix="as {num_train_epochs: 3}")]
+    bad = [p for name, value in training.items() for p in _value_problems(str(name), value)]
+    wrong = {p.where for p in bad}
+    return [*bad, *check_arguments({name: value for name, value in training.items() if name not in wrong})]
+
+
+def _value_problems(name: str, value: Any) -> list[Problem]:
+    hints = _hints()
+    if name not in hints or value in WORDS.get(name, ()):
+        return []
+    asked = f"{name}: {value!r}"
+    if not fits(value, hints[name]):
+        number = _number(value)
+        hint = f"; a number is written without quotes: {number!r}" if number is not None else ""
+        return [problem(asked, f"a {type(value).__name__}", fix=f"give {say(hints[name])}{hint}", where=name)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        least, itself = LEAST.get(name, (-math.inf, True))
+        if not (value >= least if itself else value > least) or not math.isfinite(value):
+            bound = (
+                "" if least == -math.inf else f" {'of' if itself else 'above'} {least}{' or more' if itself else ''}"
+            )
+            return [problem(asked, "out of range", fix=f"give a finite number{bound}", where=name)]
+    if name == "fp16" and value and not torch.cuda.is_available():
+        return [
+            problem(
+                asked, "this machine has no GPU that computes in float16", fix="bf16: auto, or leave it out", where=name
+            )
+        ]
+    return []
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(TrainingArguments)

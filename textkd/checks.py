@@ -1,0 +1,189 @@
+"""What is wrong with the parts of a `Distiller`, before anything is trained or written: all of it in one error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from textkd import pretrained
+from textkd.arguments import argument_problems
+from textkd.errors import Collector, Problem, TextkdError, problem
+from textkd.evaluation import label_problems, positions
+from textkd.matches import Pair, check_words
+from textkd.methods import wiring
+from textkd.methods.stages import Stage, frozen_problem
+
+if TYPE_CHECKING:
+    from textkd.distiller import Distiller
+
+
+def check(distiller: Distiller, known: Sequence[Problem] = ()) -> list[list[Pair]]:
+    """The pairs of every stage, bound to the models and tried on real rows. known: problems found before; what they
+    concern is not looked at again. Where a part is bad, the others are looked at without it (matches by their words, or
+    on made-up rows). Raises one `TextkdError`."""
+    look = _Look(distiller, known)
+    look.at_settings()
+    look.at_task()
+    look.at_models()
+    pairs = look.at_stages()
+    look.at_folder()
+    look.found.raise_any()
+    return pairs
+
+
+class _Look:
+    def __init__(self, distiller: Distiller, known: Sequence[Problem]) -> None:
+        self.distiller, self.task = distiller, distiller.task
+        self.places = {p.where for p in known}
+        self.found = Collector()
+        self.teacher: Any = None
+        self.student: Any = None
+
+    def bad(self, room: str) -> bool:
+        """Whether anything is wrong with a room of the recipe, as "task"."""
+        places = [*self.places, *(p.where for p in self.found.problems)]
+        return any(place == room or place.startswith((f"{room}.", f"{room}[")) for place in places)
+
+    def at_settings(self) -> None:
+        d, found = self.distiller, self.found
+        if d.is_doubled:
+            fix = "give one of the two, or put the matches into the stages"
+            found.add(problem("matches and stages", "both are given", fix=fix, where="matches"))
+        found.add(*_seed_problems(d.seeds))
+        with found.collecting("training"):
+            found.add(*argument_problems(d.training))
+        if d.finetune is not None:
+            with found.collecting("teacher.finetune"):
+                found.add(*argument_problems(d.finetune.training))
+
+    def at_task(self) -> None:
+        if self.task is not None:
+            with self.found.collecting("task"):
+                self.task.problems()
+
+    def at_models(self) -> None:
+        d, found, tokenizer = self.distiller, self.found, None
+        if not self.bad("teacher"):
+            with found.collecting("teacher"):
+                self.teacher = d.teacher
+                tokenizer = d.tokenizer
+                if self.task is not None and not self.bad("task"):
+                    found.add(*label_problems(self.teacher, self.task))
+        if self.teacher is not None and not self.bad("student"):
+            with found.collecting("student"):
+                self.student = d.build_student(self.teacher, d.seeds[0] if d.seeds else 42)
+                found.add(*pretrained.check_pair(self.teacher, self.student, tokenizer, _own_tokenizer(self.student)))
+        found.add(*_length_problems(d.given_max_length, [m for m in (self.teacher, self.student) if m is not None]))
+
+    def at_stages(self) -> list[list[Pair]]:
+        """Every stage's matches, bound to the models as far as they are there."""
+        d, pairs, batch = self.distiller, list[list[Pair]](), self._batch()
+        for i, stage in enumerate(d.stages):
+            where = f"stages[{i}]" if d.has_stages else ""
+            with self.found.collecting(where):
+                self.found.add(*self._stage_problems(stage))
+                path = f"{where}.matches".lstrip(".")
+                if path in self.places or "stages" in self.places:
+                    continue
+                with self.found.collecting("matches"):
+                    pairs.append(self._bind(stage, batch))
+        return pairs
+
+    def at_folder(self) -> None:
+        d, path = self.distiller, self.distiller.folder.path
+        with self.found.collecting():
+            if path.exists() and not path.is_dir():
+                fix = "training.output_dir=<a new folder>"
+                what = "a file"
+                self.found.add(problem(f"run folder {path}", what, fix=fix, where="training.output_dir"))
+            elif not (path / "run.json").is_file():
+                d.folder.check("")
+            elif not self.found.problems and not self.places:  # else the folder may well be this recipe's, once mended
+                d.folder.check(d.fingerprint)
+
+    def _stage_problems(self, stage: Stage) -> list[Problem]:
+        found = Collector()
+        with found.collecting("training"):
+            found.add(*argument_problems(stage.training))
+        if self.student is not None:
+            found.add(*(p for name in stage.frozen if (p := frozen_problem(self.student, name))))
+            names = [name for name, _ in self.student.named_parameters()]
+            if all(any(name == f or name.startswith(f"{f}.") for f in stage.frozen) for name in names):
+                what = "no parameter is left to train"
+                found.add(problem(f"frozen {', '.join(stage.frozen)}", what, fix="freeze less", where="frozen"))
+        return found.problems
+
+    def _bind(self, stage: Stage, batch: dict[str, Tensor]) -> list[Pair]:
+        problem_type = None if self.task is None else self.task.problem_type
+        if self.teacher is None:
+            check_words(stage.matches, problem_type)
+            return []
+        if self.student is not None:
+            return wiring.check(self.student, self.teacher, stage.matches, batch, problem_type or _CLASSES)
+        try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have
+            twin = pretrained.clone(self.teacher)
+            return wiring.check(twin, self.teacher, stage.matches, batch, problem_type or _CLASSES)
+        except TextkdError as error:
+            raise_from = [p for p in error.problems if not p.where.endswith("student")]
+            if raise_from:
+                raise TextkdError(*raise_from) from error
+            return []
+
+    def _batch(self) -> dict[str, Tensor]:
+        if self.teacher is None:
+            return {}
+        if self.student is not None and not self.found.problems and not self.places:
+            with self.found.collecting():
+                return self.distiller.data.sample()
+        return made_up_batch(self.teacher)
+
+
+_CLASSES = "single_label_classification"
+
+
+def made_up_batch(model: nn.Module) -> dict[str, Tensor]:
+    """Two short rows of arbitrary tokens, to try taps on where the data cannot be read."""
+    size = getattr(getattr(model, "config", None), "vocab_size", 16)
+    ids = torch.arange(2 * 4).reshape(2, 4) % size
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.zeros(2, dtype=torch.long)}
+
+
+def _seed_problems(seeds: Sequence[Any]) -> list[Problem]:
+    if not seeds:
+        return [problem("seeds: []", "no seed, so nothing would run", fix="seeds: [1, 2, 3]", where="seeds")]
+    bad = [s for s in seeds if type(s) is not int or not 0 <= s < 2**32 // 1000]
+    twice = sorted({s for s in seeds if s not in bad and list(seeds).count(s) > 1})
+    problems = []
+    if bad:
+        what = f"{', '.join(map(repr, bad))} is no whole number from 0 to {2**32 // 1000 - 1}"
+        problems.append(problem(f"seeds: {list(seeds)}", what, fix="seeds: [1, 2, 3]", where="seeds"))
+    if twice:
+        what = f"{', '.join(map(str, twice))} more than once: the same run would count twice"
+        problems.append(problem(f"seeds: {list(seeds)}", what, fix="name each seed once", where="seeds"))
+    return problems
+
+
+def _length_problems(max_length: int | None, models: Sequence[Any]) -> list[Problem]:
+    if max_length is None:
+        return []
+    most = min((positions(model) for model in models), default=math.inf)
+    if type(max_length) is int and 4 <= max_length <= most:
+        return []
+    what = f"the models have {most} positions" if most < math.inf else "a row holds special tokens and text"
+    fix = f"4 to {most}" if most < math.inf else "give 128, say"
+    return [problem(f"max_length: {max_length}", what, fix=f"max_length: {fix}", where="max_length")]
+
+
+def _own_tokenizer(student: Any) -> Any:
+    """The tokenizer beside the student's weights; None where there is none."""
+    path = str(getattr(student, "name_or_path", "") or "")
+    if not path:
+        return None
+    try:
+        return pretrained.load_tokenizer(path)
+    except TextkdError:
+        return None

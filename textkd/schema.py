@@ -1,0 +1,166 @@
+"""The keys of a recipe and their types; what is wrong with a recipe's values, all at once, with the path of each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from textkd.errors import Problem, nearest
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class MatchBlock(_Block):
+    """One line of ``matches:``; the fields of `textkd.Match`, where they are explained.
+
+    tap: the address on both sides, or student and teacher: one each. loss, weight, schedule, temperature, layers,
+    projection ("auto", "none" or a kind), options (the loss's own).
+    """
+
+    tap: str = ""
+    student: str = ""
+    teacher: str = ""
+    loss: str | None = None
+    weight: int | float = 1.0
+    schedule: str | dict[str, Any] | None = None
+    temperature: int | float | dict[str, Any] | None = None
+    layers: str | dict[int, int] | list[list[int]] | None = None
+    projection: str | None = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TeacherBlock(_Block):
+    """The teacher.
+
+    path: a folder, a hub id, or package:NAME/FOLDER inside an installed Python package. finetune: TrainingArguments
+    that train it on the task first, once (with a seed among them: one teacher for all seeds). keep: the folder for
+    fine-tuned teachers (default: ``teachers`` beside the run folder). sha256: of the weights file, checked before it
+    is loaded. allow_pickle: also load pickle weights, which can run code.
+    """
+
+    path: str
+    finetune: dict[str, Any] | None = None
+    keep: str | None = None
+    sha256: str | None = None
+    allow_pickle: bool = False
+
+
+class StageBlock(_Block):
+    """One stage: name (for the report), its matches, training (what differs from the recipe's), frozen (dotted names
+    of the student's modules that stay as they are)."""
+
+    name: str = ""
+    matches: list[MatchBlock]
+    training: dict[str, Any] = Field(default_factory=dict)
+    frozen: list[str] = Field(default_factory=list)
+
+
+class Recipe(_Block):
+    """A whole recipe.
+
+    about: a sentence on what it does and how long it takes, shown first. task: {name: glue, subset: sst2, path: DIR},
+    or {name: text, train: FILE, ...} with the options of `textkd.tasks.text`. teacher: `TeacherBlock`. student: one of
+    {shrink: {layers: [2, 4, 6]}}, {path: FOLDER_OR_HUB_ID}, {config: {hidden_size: 128}}. training: transformers'
+    TrainingArguments. matches: a list of `MatchBlock`, or stages: a list of `StageBlock`. control: also train the
+    student without a teacher. seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default:
+    128, or fewer where a model has fewer positions).
+    """
+
+    about: str = ""
+    task: dict[str, Any]
+    teacher: TeacherBlock
+    student: dict[str, Any]
+    training: dict[str, Any] = Field(default_factory=dict)
+    matches: list[MatchBlock] | None = None
+    stages: list[StageBlock] | None = None
+    control: bool = True
+    seeds: list[int] | None = None
+    max_length: int | None = None
+
+
+BLOCKS: dict[str, type[BaseModel]] = {"": Recipe, "teacher": TeacherBlock, "stages": StageBlock, "matches": MatchBlock}
+# what a value of a wrong type should have been; a union of types says it badly
+EXPECTED = {
+    "about": "a text", "task": "a block, as {name: glue, subset: sst2}", "teacher": "a block, as {path: FOLDER}",
+    "student": "a block, as {shrink: {layers: [2, 4, 6]}}", "training": "a block, as {num_train_epochs: 3}",
+    "matches": "a list, as [{tap: labels}, {tap: logits}]", "stages": "a list of {matches: [...]}",
+    "control": "true or false", "seeds": "a list of whole numbers, as [1, 2, 3]", "max_length": "a whole number",
+    "layers": "the name of a layer map, {student: teacher}, or pairs", "weight": "a number",
+    "temperature": "a number or a schedule", "schedule": "a schedule, as {kind: linear}", "options": "a block",
+    "projection": "auto, none, or a kind of projection", "loss": "the name of a loss", "tap": 'an address, as "hidden"',
+    "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
+    "frozen": "a list of module names",
+}  # fmt: skip
+# stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
+_STAND_INS: dict[str, Any] = {
+    "task": {},
+    "teacher": {"path": ""},
+    "teacher.path": "",
+    "student": {},
+    "stages.matches": [],
+}
+
+
+def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
+    """(recipe, problems). The recipe of bad values leaves out what is bad, so that others can look at the rest; values
+    that a reported place needs and lacks are empty. None where even that cannot be."""
+    values, problems = copy.deepcopy(dict(values)), dict[str, Problem]()
+    for _ in range(4):  # dropping a value of a wrong type can make a required one absent
+        try:
+            return Recipe.model_validate(values), list(problems.values())
+        except ValidationError as error:
+            for one in _without_echoes(error):
+                found = _problem(one)
+                problems.setdefault(found.where, found)
+                if not _mend(values, one):
+                    return None, list(problems.values())
+    return None, list(problems.values())
+
+
+def _mend(values: Any, error: Any) -> bool:
+    *parents, last = error["loc"]
+    if isinstance(last, int):
+        return False  # without a member of a list all later ones would have other numbers
+    for part in parents:
+        values = values[part]
+    path = ".".join(part for part in error["loc"] if isinstance(part, str))
+    if path in _STAND_INS:
+        values[last] = copy.deepcopy(_STAND_INS[path])
+    else:
+        values.pop(last, None)
+    return True
+
+
+def _without_echoes(error: ValidationError) -> list[Any]:
+    """One error per place: a union reports every alternative that failed."""
+    first: dict[tuple[Any, ...], Any] = {}
+    for one in error.errors():
+        place = tuple(part for part in one["loc"] if not _is_alternative(part))
+        inside = next((i for i, part in enumerate(place) if part in ("layers", "seeds", "frozen")), len(place))
+        first.setdefault(place[: inside + 1], {**one, "loc": place[: inside + 1]})
+    return list(first.values())
+
+
+def _is_alternative(part: Any) -> bool:
+    return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "bool"))
+
+
+def _problem(error: Any) -> Problem:
+    loc = error["loc"]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    name = next((str(part) for part in reversed(loc) if isinstance(part, str)), "")
+    if error["type"] == "extra_forbidden":
+        owner = [part for part in loc[:-1] if isinstance(part, str)]
+        known = BLOCKS[owner[-1] if owner else ""].model_fields
+        fix = f"one of {', '.join(known)}"
+        return Problem(f"{name}: {error['input']!r}", "unknown key", nearest(name, known), fix, where)
+    if error["type"] == "missing":
+        return Problem(f"{where}", "not given", (), f"add {name}: {EXPECTED.get(name, '...')}", where)
+    expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
+    fix = f"give {expected}" if expected else ""
+    return Problem(f"{name}: {error['input']!r}", f"{error['msg'][:1].lower()}{error['msg'][1:]}", (), fix, where)
