@@ -6,6 +6,7 @@ import signal
 from types import FrameType
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
@@ -13,24 +14,44 @@ from transformers import TrainerCallback
 console = Console(stderr=True)
 
 
-class LogAtSave(TrainerCallback):  # type: ignore[misc]
-    """Logs whenever a checkpoint is saved: the logged means then start anew on both sides of an interruption."""
+class Boundaries(TrainerCallback):  # type: ignore[misc]
+    """Order at the ends of epochs and trainings, so that a checkpoint always holds everything up to its step.
+
+    Means are logged with every scheduled checkpoint and at the last step. A checkpoint at an epoch's last step waits
+    for the epoch's evaluation. A training that resumes after its last step does nothing again.
+    """
+
+    def __init__(self) -> None:
+        self._stepped = self._owed = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        control.should_log = control.should_log or control.should_save
+        self._stepped = True
+        if control.should_save and args.eval_strategy == "epoch" and _ends_epoch(state, control):
+            control.should_save, self._owed = False, True
+        control.should_log = control.should_log or control.should_save or state.global_step >= state.max_steps
         return control
 
-    on_epoch_end = on_step_end
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if not self._stepped:
+            control.should_evaluate = control.should_save = control.should_log = False
+        control.should_save = control.should_save or self._owed
+        control.should_log = control.should_log or control.should_save
+        self._owed = False
+        return control
 
 
 class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint. A second one ends it at once.
 
-    Use as a context manager around training; `fired` is the signal's number or None.
+    Use as a context manager around training; `fired` is the signal's number or None. On several processes all stop at
+    the same step, a few steps later: asking each other costs a synchronisation.
     """
+
+    EVERY = 5
 
     def __init__(self) -> None:
         self.fired: int | None = None
+        self._midway = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopOnSignal:
@@ -51,9 +72,32 @@ class StopOnSignal(TrainerCallback):  # type: ignore[misc]
         console.print("stopping after this step, with a checkpoint (again to stop at once)")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        if self.fired is not None:
+        if args.world_size > 1:
+            self._ask_others(args, state)
+            if state.global_step % self.EVERY:
+                return control
+        if self.fired is not None and not _ends_epoch(state, control):
+            # no log: the means since the last one travel in the checkpoint
+            control.should_save = control.should_training_stop = self._midway = True
+        return control
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if self._midway:  # the epoch did not end, the checkpoint is written
+            control.should_evaluate = control.should_save = control.should_log = False
+        elif self.fired is not None and args.world_size == 1:
             control.should_save = control.should_log = control.should_training_stop = True
         return control
+
+    def _ask_others(self, args: Any, state: Any) -> None:
+        if state.global_step % self.EVERY == 0:
+            fired = torch.tensor(self.fired or 0, device=args.device)
+            torch.distributed.all_reduce(fired, torch.distributed.ReduceOp.MAX)
+            self.fired = int(fired) or None
+
+
+def _ends_epoch(state: Any, control: Any) -> bool:
+    """Whether this step is its epoch's or the training's last; what is due at its end comes after the evaluation."""
+    return bool(control.should_training_stop) or float(state.epoch).is_integer()
 
 
 class Bar(TrainerCallback):  # type: ignore[misc]
@@ -92,5 +136,7 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         if measured is not None:
             self._news[self.metric] = f"{self.metric} {measured:.4f}"
             if not console.is_terminal:
-                console.print(f"{self.label}: step {state.global_step} of {state.max_steps}, {', '.join(filter(None, self._news.values()))}")
+                console.print(
+                    f"{self.label}: step {state.global_step} of {state.max_steps}, {', '.join(filter(None, self._news.values()))}"
+                )
         self.progress.update(self._task, news=" ".join(filter(None, self._news.values())))

@@ -6,12 +6,16 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from textkd.errors import fail
+
 
 def last_checkpoint(folder: str | Path) -> str | None:
-    """The newest complete checkpoint of `folder`; one whose saving was killed lacks its state, which is written last."""
+    """The newest complete checkpoint of `folder`. The state is written last: a killed saving leaves none."""
     complete = [c for c in Path(folder).glob("checkpoint-*") if _is_complete(c)]
     return str(max(complete, key=lambda c: int(c.name.rpartition("-")[2]))) if complete else None
 
@@ -30,6 +34,20 @@ def _is_complete(checkpoint: Path) -> bool:
         return False
 
 
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Around the writing of `folder`: on a full disk what was written goes and a `TextkdError` says what is left."""
+    try:
+        yield
+    except Exception as error:
+        if not disk_is_full(error, folder.parent):
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        last = last_checkpoint(folder.parent)
+        fix = f"free some space and run the same command again; last good checkpoint: {last or 'none yet'}"
+        raise fail(f"save {folder}", "no space left on the disk", fix=fix) from error
+
+
 def disk_is_full(error: BaseException, folder: Path) -> bool:
     """Whether `error` comes from a full disk. safetensors and torch wrap the OSError, so their text decides too."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -41,6 +59,6 @@ def disk_is_full(error: BaseException, folder: Path) -> bool:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as JSON so that `path` is either the old file or the whole new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(value, indent=1, ensure_ascii=False))
     os.replace(part, path)

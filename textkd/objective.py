@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class Objective:
         progress: float = 0.0,
         expected: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(total, parts): the scalar to differentiate and every pair's unweighted loss by name, detached.
+        """(total, parts): the scalar to differentiate and every pair's loss (times share, without weight), detached.
 
         student, teacher: taps by address (a projected tap by its pair's name). batch: the tensors that masks and
         labels come from. progress: share of the training that is done, in [0, 1]. expected: mean `items` of the
@@ -75,9 +75,9 @@ class Objective:
         parts: dict[str, Tensor] = {}
         for i, pair in enumerate(self.pairs):
             value = self._value(pair, student, teacher, batch, progress)
+            value = value if shares is None else value * shares[i]
             parts[pair.name] = value.detach()
             term = value * (pair.weight * pair.schedule(progress))
-            term = term if shares is None else term * shares[i]
             total = term if total is None else total + term
         assert total is not None
         return total, parts
@@ -108,7 +108,9 @@ class Objective:
                 if pair.teacher is None:
                     continue
                 if str(pair.teacher) not in teacher:
-                    raise fail(f"teacher tap {pair.teacher}", f"only {', '.join(teacher) or 'nothing'}", fix="capture it")
+                    raise fail(
+                        f"teacher tap {pair.teacher}", f"only {', '.join(teacher) or 'nothing'}", fix="capture it"
+                    )
                 found.add(*check_shapes(pair.loss, tuple(mine.shape), tuple(teacher[str(pair.teacher)].shape)))
         found.raise_any()
         self._checked = True
@@ -126,5 +128,5 @@ def _count(mask: Tensor | None, unit: str, batch: Batch) -> Tensor:
     return (valid**2).sum() if unit == "pair" else valid.sum()
 
 
-def _unique(names: Sequence[str] | object) -> list[str]:
-    return list(dict.fromkeys(names))  # type: ignore[call-overload]
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

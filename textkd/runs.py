@@ -37,7 +37,7 @@ class RunFolder:
         """Raises `TextkdError` if the folder belongs to another recipe, or holds something that is no run."""
         owner = self.path / "run.json"
         if not owner.is_file():
-            if self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+            if self.path.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
                 raise fail(f"run folder {self.path}", "a folder with other things in it", where="training.output_dir",
                            fix="training.output_dir=<a new folder>")  # fmt: skip
             return

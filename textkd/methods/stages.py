@@ -1,8 +1,8 @@
 """Stages: one student through a list of trainings, each with its own matches, frozen parts and arguments.
 
-A training without a teacher (fine-tuning, the control) is a list of stages whose only match is `labels`. Every stage ends
-in a folder that appears whole or not at all, so that a killed run goes on where it was: a finished stage is read, an
-unfinished one resumes from its last complete checkpoint.
+A training without a teacher (fine-tuning, the control) is a list of stages whose only match is `labels`. Every stage
+ends in a folder that appears whole or not at all, so that a killed run goes on where it was: a finished stage is read,
+an unfinished one resumes from its last complete checkpoint.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from torch import Tensor, nn
 
 from textkd import projections
 from textkd.callbacks import Bar, StopOnSignal
-from textkd.checkpoints import last_checkpoint, remove_incomplete, write_json
+from textkd.checkpoints import last_checkpoint, remove_incomplete, saving, write_json
 from textkd.errors import TextkdError, fail
 from textkd.matches import Match
 from textkd.methods.wiring import Wiring, wire
-from textkd.trainer import DistilTrainer, history, make_arguments
+from textkd.record import history
+from textkd.trainer import DistilTrainer, make_arguments
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,19 @@ class _Run:
         return Trained(**json.loads(record.read_text()))
 
     def train(self, title: str) -> Trained:
-        arguments = make_arguments(self.training, self.folder, seed=self.seed)
-        set_seed(self.seed * 1000 + self.number)  # projections: the same whether the stages before ran now or earlier
+        arguments = make_arguments(self._training(), self.folder, seed=self.seed)
+        set_seed(
+            (self.seed * 1000 + self.number) % 2**32
+        )  # projections: the same whether the stages before ran now or earlier
         self.student.to(arguments.device)
         if self.teacher is not None:
             self.teacher.to(arguments.device)
         data = self.data
-        wiring = wire(self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, _autocast(arguments))
-        if self.number > 1:  # once more, for projections that the stage before has trained
-            _load(self.student, self.work / f"stage-{self.number - 1}" / "final")
+        wiring = wire(
+            self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, _autocast(arguments)
+        )
+        for before in range(1, self.number):  # once more, for projections that earlier stages have trained
+            _load(self.student, self.work / f"stage-{before}" / "final")
         remove_incomplete(self.folder)
         with ExitStack() as stack:
             stack.callback(projections.detach, self.student)
@@ -138,26 +143,36 @@ class _Run:
             bar = stack.enter_context(Bar(title, data.main_metric))
             trainer = DistilTrainer(
                 self.student, arguments, train_dataset=data.train, eval_dataset=data.eval, data_collator=data.collator,
-                compute_metrics=lambda p: data.compute_metrics(p.predictions, p.label_ids), processing_class=data.processing_class,
-                objective=wiring.objective, capture=wiring.capture, teacher=wiring.teacher, callbacks=[bar, stop],
+                compute_metrics=lambda p: data.compute_metrics(p.predictions, p.label_ids),
+                processing_class=data.processing_class, objective=wiring.objective, capture=wiring.capture, teacher=wiring.teacher, callbacks=[bar, stop],
             )  # fmt: skip
             trainer.train(resume_from_checkpoint=last_checkpoint(self.folder))
-            if stop.fired is not None:
+            if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
             names = [pair.name for pair in wiring.objective.pairs]
             rows = history(trainer.state.log_history, names, self.number)
             trained = Trained(trainer.state.global_step, trainer.seconds(), rows)
             self._publish(trainer, trained)
+            if stop.fired is not None:
+                raise KeyboardInterrupt
         return trained
+
+    def _training(self) -> dict[str, Any]:
+        """Trainer's own idea of the best model is the lowest loss; ours is the task's main metric."""
+        best = self.training.get("load_best_model_at_end") or self.training.get("save_strategy") == "best"
+        return {**({"metric_for_best_model": self.data.main_metric} if best else {}), **self.training}
 
     def _publish(self, trainer: DistilTrainer, trained: Trained) -> None:
         """The stage's weights appear under ``final`` in one rename; its checkpoints go."""
         part, final = self.folder / "final.part", self.folder / "final"
+        trainer.refuse_not_finite()
         if trainer.args.should_save:
             shutil.rmtree(part, ignore_errors=True)
-        trainer.save_model(str(part))
+        with saving(part):
+            trainer.save_model(str(part))
+            if trainer.args.should_save:
+                write_json(part / "stage.json", asdict(trained))
         if trainer.args.should_save:
-            write_json(part / "stage.json", asdict(trained))
             os.replace(part, final)
             for checkpoint in self.folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint, ignore_errors=True)
@@ -165,8 +180,23 @@ class _Run:
 
 
 def _load(student: nn.Module, folder: Path) -> None:
-    weights = {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
-    student.load_state_dict(weights, strict=False)
+    """Every weight of the student from `folder`; projections as far as both have them."""
+    weights = {
+        name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()
+    }
+    result = student.load_state_dict(weights, strict=False)
+    tied = getattr(student, "all_tied_weights_keys", {})
+    lost = [
+        n
+        for n in (*result.missing_keys, *result.unexpected_keys)
+        if not n.startswith(projections.ATTRIBUTE) and n not in tied
+    ]
+    if lost:
+        raise fail(
+            f"the weights of {folder}",
+            f"they do not fit the student: {', '.join(lost[:5])}",
+            fix="delete the run folder",
+        )
 
 
 def _autocast(arguments: Any) -> torch.dtype | None:
@@ -181,11 +211,17 @@ def _frozen(student: nn.Module, stage: Stage, wiring: Wiring) -> Iterator[None]:
     problems = [p for name in stage.frozen if (p := frozen_problem(student, name))]
     if problems:
         raise TextkdError(*problems)
-    changed = [p for name, p in student.named_parameters() if p.requires_grad and any(name == f or name.startswith(f + ".") for f in prefixes)]
+    changed = [
+        p
+        for name, p in student.named_parameters()
+        if p.requires_grad and any(name == f or name.startswith(f + ".") for f in prefixes)
+    ]
     for parameter in changed:
         parameter.requires_grad_(False)
     if not any(p.requires_grad for p in student.parameters()):
-        raise fail(f"stage {stage.name}: frozen {', '.join(stage.frozen)}", "no parameter is left to train", fix="freeze less")
+        raise fail(
+            f"stage {stage.name}: frozen {', '.join(stage.frozen)}", "no parameter is left to train", fix="freeze less"
+        )
     try:
         yield
     finally:

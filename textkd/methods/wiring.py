@@ -1,4 +1,4 @@
-"""From matches to things that run: objective, capture on the student, teacher. Shapes are tried on a real batch first."""
+"""From matches to things that run: objective, capture on the student, teacher. Shapes are tried on a real batch."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def wire(
     return Wiring(objective, capture, live)
 
 
-def check(student: nn.Module, teacher: nn.Module, matches: Sequence[Match], batch: Mapping[str, Tensor], problem_type: str) -> list[Pair]:
+def check(
+    student: nn.Module, teacher: nn.Module, matches: Sequence[Match], batch: Mapping[str, Tensor], problem_type: str
+) -> list[Pair]:
     """`wire` without any lasting effect: the bound pairs, or a `TextkdError` with every problem."""
     before = set(projections.names(student))
     wiring = wire(student, teacher, matches, batch, problem_type)
@@ -77,7 +79,9 @@ def _probe(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) 
     capture = Capture(model, addresses)
     try:
         with torch.no_grad():
-            taps: dict[str, Tensor] = capture.run(model, **{k: v.to(device) for k, v in batch.items() if k in accepts and k != "labels"})["taps"]
+            taps: dict[str, Tensor] = capture.run(
+                model, **{k: v.to(device) for k, v in batch.items() if k in accepts and k != "labels"}
+            )["taps"]
         return taps
     finally:
         capture.remove()
@@ -103,7 +107,13 @@ def _project(
         kind = _kind(pair, s.shape[-1], t.shape[-1])
         if kind is not None:
             if pair.name not in projections.names(student):
-                log.info("%s: %d wide, the teacher %d: a %s projection is trained on the student's side", pair.name, s.shape[-1], t.shape[-1], kind)
+                log.info(
+                    "%s: %d wide, the teacher %d: a %s projection is trained on the student's side",
+                    pair.name,
+                    s.shape[-1],
+                    t.shape[-1],
+                    kind,
+                )
             adapter = projections.attach(student, pair.name, projections.build(kind, s.shape[-1], t.shape[-1]))
             adapters[pair.name] = (str(pair.student), adapter)
         shape = (*s.shape[:-1], t.shape[-1]) if kind is not None else tuple(s.shape)
@@ -121,7 +131,9 @@ def _kind(pair: Pair, student_width: int, teacher_width: int) -> str | None:
 
 
 def _captured(pairs: list[Pair], adapters: Mapping[str, object]) -> list[str]:
-    return list(dict.fromkeys("logits" if p.teacher is None else str(p.student) for p in pairs if p.name not in adapters))
+    return list(
+        dict.fromkeys("logits" if p.teacher is None else str(p.student) for p in pairs if p.name not in adapters)
+    )
 
 
 @contextmanager

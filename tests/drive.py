@@ -1,0 +1,86 @@
+"""`textkd` commands in processes of their own, forked from one that has imported everything: real exits, little waiting."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+PRELOAD = ["conftest", "textkd.cli", "textkd.recipe", "textkd.distiller", "sklearn.metrics", "transformers.trainer"]
+
+
+@functools.cache
+def _server() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code (negative: the signal that killed it) and what it said."""
+
+    code: int
+    said: str
+
+
+def start(*arguments: object, log: Path, patch: Callable[[], None] | None = None) -> Any:
+    """Starts `textkd ARGUMENTS`; `patch`, a module-level function, is called in its process before."""
+    process = _server().Process(target=_main, args=([str(a) for a in arguments], log, patch))
+    process.start()
+    return process
+
+
+def textkd(*arguments: object, folder: Path, patch: Callable[[], None] | None = None) -> Ended:
+    """Runs `textkd ARGUMENTS` to its end."""
+    log = folder / "said.txt"
+    process = start(*arguments, log=log, patch=patch)
+    process.join(300)
+    return Ended(process.exitcode, log.read_text())
+
+
+def _main(arguments: list[str], log: Path, patch: Callable[[], None] | None) -> None:
+    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    torch.set_num_threads(1)
+    if patch is not None:
+        patch()
+    from textkd import cli
+
+    sys.argv = ["textkd", *arguments]
+    cli.main()
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def history(run: Path, role: str = "student", seed: int = 0) -> list[dict[str, Any]]:
+    """The logged steps of one training of a finished run."""
+    return json.loads((run / "results.json").read_text())["models"][role]["runs"][seed]["history"]
+
+
+def losses(run: Path, role: str = "student") -> dict[tuple[int, str], float]:
+    """Every logged loss, part and evaluation by (step, name)."""
+    found = {}
+    for row in history(run, role):
+        flat = {"loss": row.get("loss"), **row.get("parts", {}), **(row.get("eval") or {})}
+        found.update({(row["step"], name): value for name, value in flat.items() if value is not None})
+    return found
+
+
+def differences(one: dict[Any, Any], other: dict[Any, Any]) -> float:
+    """The largest absolute difference; infinite if the keys differ."""
+    if one.keys() != other.keys() or not one:
+        return float("inf")
+    return max(float((torch.as_tensor(one[key]) - torch.as_tensor(other[key])).abs().max()) for key in one)
