@@ -1,4 +1,9 @@
-"""The `textkd` command: run, check, ls, eval, report, export."""
+"""Distils Hugging Face models: a recipe says which teacher, which student, on which data; `textkd run` does it and
+writes an honest report.
+
+Exit codes: 0 done, 2 something in the input is wrong (one message says all of it, nothing is written), 130 stopped
+with Ctrl-C (the same command goes on), 1 a defect of textkd.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,37 +27,63 @@ from rich.table import Table
 
 from textkd.errors import TextkdError, fail
 
+# torch and transformers are imported inside the commands: `textkd --help` need not wait for them
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-console = Console(stderr=True, soft_wrap=True)
-out = Console(soft_wrap=True)
+LISTS = ("losses", "taps", "recipes")
 
 
 class _Lines(logging.Handler):
     """textkd's own log lines, plainly, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        style = "yellow" if record.levelno >= logging.WARNING else None
-        console.print(record.getMessage(), style=style, markup=False, highlight=False)
+        _tell(record.getMessage(), style="yellow" if record.levelno >= logging.WARNING else None)
 
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[a.b=c ...]", help="dotted overrides of the recipe")]
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"textkd {version('textkd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print textkd's version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+app.info.help = __doc__
+RecipeFile = Annotated[Path, typer.Argument(metavar="FILE", help="The recipe, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[a.b=c ...]", help="Overrides of the recipe, as training.seed=1 or matches.0.weight=0.5."),
+]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
 
 
 @app.command()
-def run(file: Path, overrides: Overrides = None) -> None:
-    """Runs a recipe: teacher, student, control, report. The same command resumes a killed run."""
+def run(file: RecipeFile, overrides: Overrides = None) -> None:
+    """Run a recipe: teacher, student, control, report.
+
+    The same command resumes a run that was stopped or killed, and reads one that is finished.
+    """
     from textkd import recipe
 
     distiller = recipe.distiller(file, overrides or [])
-    _say(distiller.plan())
+    distiller.check()
+    if distiller.folder.is_finished:
+        _say([f"{distiller.name}: this run is finished; its report is made anew from {distiller.folder.path}"])
+    else:
+        _say(distiller.plan())
     result = distiller.run()
-    _say(_summary(result.summary))
-    _say([f"report: {result.report}", f"student: {result.student}"])
+    _say([*_summary(result.summary), f"report: {result.report}", f"student: {result.student}"])
 
 
 @app.command()
-def check(file: Path, overrides: Overrides = None) -> None:
-    """Says what is wrong with a recipe, its data and its models, or what it would do. Trains and writes nothing."""
+def check(file: RecipeFile, overrides: Overrides = None) -> None:
+    """Say what is wrong with a recipe, its data and its models, or what it would do. Trains and writes nothing."""
     from textkd import recipe
 
     distiller = recipe.distiller(file, overrides or [])
@@ -59,18 +92,27 @@ def check(file: Path, overrides: Overrides = None) -> None:
 
 
 @app.command("ls")
-def ls(what: str, model: Annotated[str | None, typer.Argument(help="for taps: a folder or hub id")] = None) -> None:
-    """Lists losses, recipes, or the taps of MODEL: `textkd ls taps MODEL`."""
-    lists = {"losses": _losses, "recipes": _recipes, "taps": _taps}
+def ls(
+    what: Annotated[str, typer.Argument(metavar="|".join(LISTS), help="What to list.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="For taps: a folder, hub id or package:NAME/FOLDER.")
+    ] = None,
+) -> None:
+    """List the losses, the recipes, or the taps of a MODEL with their shapes."""
+    lists: dict[str, Callable[[str | None], list[dict[str, str]]]] = {
+        "losses": _losses, "taps": _taps, "recipes": _recipes,
+    }  # fmt: skip
     if what not in lists:
-        raise fail(f"ls {what}", "no such list", near=(what, lists), fix=f"textkd ls {'|'.join(lists)}")
+        raise fail(f"ls {what}", "no such list", near=(what, lists), fix=f"textkd ls {'|'.join(LISTS)}")
+    if model is not None and what != "taps":
+        raise fail(f"ls {what} {model}", f"{what} are not a model's", fix=f"textkd ls {what}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     rows = lists[what](model)
-    for title in rows[0]:
-        table.add_column(title, overflow="fold")
+    for i, title in enumerate(rows[0]):
+        table.add_column(title, overflow="fold", no_wrap=i == 0)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row.values()))
-    out.print(table)
+        table.add_row(*(_plain(cell) for cell in row.values()))
+    _out(table)
 
 
 def _losses(_: str | None) -> list[dict[str, str]]:
@@ -80,70 +122,113 @@ def _losses(_: str | None) -> list[dict[str, str]]:
 
 
 def _recipes(_: str | None) -> list[dict[str, str]]:
-    import yaml
-
+    """Every recipe in recipes/ here and in the checkout, with its `about` or the first line of its header."""
     folders = dict.fromkeys([Path("recipes").resolve(), Path(__file__).resolve().parent.parent / "recipes"])
     files = [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
     if not files:
         raise fail("ls recipes", "no recipes/ folder here or beside the package", fix="run it in a checkout of textkd")
-    return [{"recipe": os.path.relpath(f), "about": (yaml.safe_load(f.read_text()) or {}).get("about", "")} for f in files]
+    return [{"recipe": os.path.relpath(file), "about": _about(file)} for file in files]
+
+
+def _about(file: Path) -> str:
+    import yaml
+
+    from textkd import recipefile
+
+    text = file.read_text(encoding="utf-8", errors="replace")
+    header = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), "")
+    try:
+        values = recipefile.parse(text)
+    except (yaml.YAMLError, TextkdError):
+        return "not a recipe: broken YAML"
+    about = values.get("about") if isinstance(values, dict) else None
+    return str(about or header)
 
 
 def _taps(model: str | None) -> list[dict[str, str]]:
-    from transformers import AutoConfig, AutoModel
-
     from textkd import pretrained, taps
 
     if model is None:
         raise fail("ls taps", "no model", fix="textkd ls taps MODEL_FOLDER_OR_HUB_ID")
-    loaded = pretrained.load_model(model, _auto_class(AutoConfig, AutoModel, pretrained.resolve_path(model)))
+    loaded = pretrained.load_model(model, _auto_class(pretrained.resolve_path(model)))
     return [{"tap": row.address, "shape": row.shape, "note": row.note} for row in taps.list_taps(loaded)]
 
 
-def _auto_class(auto_config: Any, auto_model: Any, path: str) -> Any:
+def _auto_class(path: str) -> Any:
     """The class that the folder was saved from, so that its head is there; AutoModel if it names none."""
     import transformers
 
+    from textkd.pretrained import quiet
+
     try:
-        names = auto_config.from_pretrained(path).architectures or []
-    except (OSError, ValueError):
-        return auto_model  # load_model says what is wrong
-    return getattr(transformers, names[0], auto_model) if names else auto_model
+        with quiet():
+            names = transformers.AutoConfig.from_pretrained(path).architectures or []
+    except Exception:  # whatever it is: load_model meets it again, and says what is wrong
+        return transformers.AutoModel
+    return getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
 
 
 @app.command("eval")
 def evaluate(
-    model_dir: str,
-    task: Annotated[str, typer.Option(help="as glue/sst2")],
-    file: Annotated[Path, typer.Option(help="a labelled file with the columns of the task's TSVs")],
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON line")] = False,
-    max_length: int = 128,
+    model_dir: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A model folder.", show_default=False)],
+    task: Annotated[
+        str, typer.Option(help='As glue/sst2, or "text" with the labels of the model.', show_default=False)
+    ],
+    file: Annotated[
+        Path,
+        typer.Option(
+            help="A labelled file: the columns of the task's TSVs, or text_a, text_b, label.", show_default=False
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line with the metrics on stdout.")] = False,
+    max_length: Annotated[int | None, typer.Option(help="Tokens per row; 128, or the model's positions.")] = None,
+    text: Annotated[str | None, typer.Option(help="For --task text: the column of texts [text].")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="For --task text: the column of second texts.")] = None,
+    label: Annotated[str | None, typer.Option(help="For --task text: the column of labels [label].")] = None,
 ) -> None:
-    """Metrics of a model folder on one labelled file."""
+    """Print the metrics of a model folder on one labelled file."""
     from textkd import evaluation
 
-    metrics = evaluation.evaluate(model_dir, task, file, max_length)
+    metrics = evaluation.evaluate(model_dir, task, file, max_length, text=text, text_pair=text_pair, label=label)
     if as_json:
         print(json.dumps(metrics))
         return
     for name, value in metrics.items():
-        out.print(f"{name}: {value:.4f}")
+        print(f"{name}: {value:.4f}")
 
 
 @app.command()
-def report(run_dir: Path) -> None:
-    """Writes report.json and report.html of a finished run anew."""
+def report(run_dir: RunDir) -> None:
+    """Write report.json and report.html of a finished run anew."""
     from textkd import report as room
 
     _say([f"report: {room.build(run_dir)}"])
 
 
 @app.command()
-def export(run_dir: Path, out_dir: Path, overwrite: bool = False) -> None:
-    """Writes the student as a plain Hugging Face folder that loads without textkd."""
+def export(
+    run_dir: RunDir,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
+) -> None:
+    """Write the student of a run as a plain Hugging Face folder that loads without textkd."""
     from textkd.export import export as write
 
-    _say([f"exported: {write(run_dir, out_dir, overwrite=overwrite)}"])
+    _say([f"exported: {write(run_dir, out, overwrite=overwrite)}"])
+
+
+def _tell(text: str, style: str | None = None) -> None:
+    Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
+
+
+def _out(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _plain(cell: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(cell))
 
 
 def _say(lines: list[str]) -> None:
@@ -151,7 +236,7 @@ def _say(lines: list[str]) -> None:
 
     if PartialState().is_main_process:
         for line in lines:
-            console.print(line, markup=False, highlight=False)
+            _tell(line)
 
 
 def _summary(summary: dict[str, Any]) -> list[str]:
@@ -161,9 +246,48 @@ def _summary(summary: dict[str, Any]) -> list[str]:
         if role in summary:
             one = summary[role]
             spread = f" ± {one['spread'][metric]:.4f}" if len(summary["seeds"]) > 1 else ""
-            lines.append(f"{role:8} {metric} {one['metrics'][metric]:.4f}{spread}   {one['parameters'] / 1e6:.1f}M parameters, "
-                         f"{one['latency_ms']:.1f} ms, {one['samples_per_s']:.0f} samples/s")  # fmt: skip
+            cost = f"{one['parameters'] / 1e6:.1f}M parameters, {one['latency_ms']:.1f} ms"
+            quality = f"{metric} {one['metrics'][metric]:.4f}{spread}"
+            lines.append(f"{role:8} {quality}   {cost}, {one['samples_per_s']:.0f} samples/s")
     return lines
+
+
+def _usage(error: Any) -> TextkdError:
+    """What typer says about a command line, in the words of all our errors."""
+    ctx = getattr(error, "ctx", None)
+    asked = " ".join(["textkd", *sys.argv[1:]])
+    commands = {} if ctx is None else getattr(ctx.command, "commands", {})
+    typed = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    near = (typed, commands) if commands and typed and typed not in commands else None
+    known = f"one of {', '.join(commands)}; " if near else ""
+    path = "textkd" if ctx is None or ctx.parent is None else f"textkd {ctx.info_name}"
+    said = " ".join(error.format_message().split()).rstrip(".")
+    return fail(asked, f"{said[:1].lower()}{said[1:]}", near=near, fix=f"{known}{path} --help")
+
+
+def _run_command() -> int:
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except TextkdError as error:
+        _tell(str(error), style="red")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:  # `textkd ls losses | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
+    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+        fix = "choose a place that can be written, or mend its permissions"
+        _tell(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
+        return 2
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+        else:
+            _tell(str(_usage(error)), style="red")
+        return 2
 
 
 def main() -> None:
@@ -171,17 +295,7 @@ def main() -> None:
     log = logging.getLogger("textkd")
     log.handlers, log.propagate = [_Lines()], False
     log.setLevel(logging.INFO)
-    code: Any = 1
-    try:
-        code = app(standalone_mode=False)
-    except TextkdError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        code = error.exit_code
-    except typer.TyperException as error:
-        error.show()
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
+    code = _run_command()
     if code == 130:
-        console.print("stopped; the same command goes on from the last checkpoint")
-    sys.exit(code or 0)
+        _tell("stopped; the same command goes on from the last checkpoint")
+    sys.exit(code)

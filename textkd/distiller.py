@@ -116,7 +116,8 @@ class Distiller:
         set_seed(seed)
         if isinstance(self._student, nn.Module):
             return pretrained.clone(self._student)
-        return self._student(teacher, seed)
+        made: nn.Module = self._student(teacher, seed)
+        return made
 
     @cached_property
     def tokenizer(self) -> Any:
