@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Tiny, make_teacher, make_tokenizer
 from safetensors.torch import load_file
+from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
 from textkd import Match, TextkdError, cli
@@ -189,7 +189,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("one block open", put("matches.2", {"student": "hidden", "teacher": "hidden:4"}), ["names no block"]),
     ("module", put("matches.2", {"tap": "module:bert.pooler.dens"}), ["nearest: bert.pooler.dense"]),
     # pairs
-    ("size of vocabulary", with_student(no_tokenizer, vocab_size=40), ["student", "vocab_size is", "40 in the student"]),
+    ("size of vocabulary", with_student(no_tokenizer, vocab_size=40), ["vocab_size is", "40 in the student"]),
     ("student's vocabulary", with_student(other_words), ["student", "of them with the same id"]),
     ("teacher's label count", with_teacher(**MNLI), ["teacher", "a head of 3 outputs; the task has 2"]),
     ("teacher's label order", with_teacher(**NAMED), ["labels in the order ['positive', 'negative']"]),
