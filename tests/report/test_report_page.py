@@ -111,7 +111,7 @@ def test_the_same_results_give_the_same_bytes_whatever_the_plotting_settings(tmp
     save(tmp_path, results())
     first = build(tmp_path).read_bytes()
     summary = (tmp_path / "report.json").read_bytes()
-    with mpl.rc_context({"lines.linewidth": 9, "svg.hashsalt": "other", "font.size": 20}):
+    with mpl.rc_context({"lines.linewidth": 9, "svg.hashsalt": "other", "axes.xmargin": 0.3, "xtick.direction": "in"}):
         assert build(tmp_path).read_bytes() == first
     assert (tmp_path / "report.json").read_bytes() == summary
     assert write_page(tmp_path).read_bytes() == first
@@ -119,9 +119,11 @@ def test_the_same_results_give_the_same_bytes_whatever_the_plotting_settings(tmp
 
 
 def test_rendering_leaves_the_plotting_settings_alone():
-    before = dict(mpl.rcParams)
-    render(results())
-    assert dict(mpl.rcParams) == before
+    with mpl.rc_context():
+        mpl.rcParams["backend"] = "pdf"
+        before = dict(mpl.rcParams)
+        render(results())
+        assert dict(mpl.rcParams) == before
 
 
 def test_without_control_the_page_says_what_is_unknown():
@@ -212,7 +214,7 @@ def test_where_lower_is_better_the_headline_turns_round():
 
 def test_a_slower_student_is_called_slower():
     data = plain(100)
-    data["models"]["student"]["latency_ms"] = 42.8
+    data["models"]["student"]["latency_ms"] = data["models"]["control"]["latency_ms"] = 42.8
     assert "is no faster: it takes 2.00\N{MULTIPLICATION SIGN} the time" in headline(Results.model_validate(data))
 
 
@@ -225,4 +227,28 @@ def test_every_pair_of_blocks_is_a_line_between_its_boxes():
     assert [box.used for box in second.teachers] == [False] * 5 + [True]
     line, box = second.lines[0], second.teachers[5]
     assert (line.x2, line.y2) == (box.x, pytest.approx(box.y + 12))
+    assert (line.x1, line.y1) == (second.students[2].x + 118, pytest.approx(second.students[2].y + 12))
     assert "hidden / mse: 0 from 0, 1 from 2, 2 from 4, 3 from 6" in first.text
+
+
+def test_many_kinds_of_comparison_are_drawn_in_several_pictures():
+    maps = [{**plain(100)["layer_maps"][3], "tap": f"tap{i}"} for i in range(6)]
+    found = drawings(results(layer_maps=maps))
+    assert [(d.title, len(d.lines)) for d in found] == [("Stage 2 (1 of 2)", 4), ("Stage 2 (2 of 2)", 2)]
+    assert len({kind[1:] for kind in found[0].kinds}) == 4
+
+
+def test_models_that_all_score_the_same_conclude_nothing():
+    said = headline(with_student([0.5], [0.5], teacher=0.5))
+    assert said.startswith("Nothing can be concluded")
+    assert "keeps" not in said
+
+
+def test_a_speed_difference_smaller_than_the_timing_noise_is_called_that():
+    data = plain(100)
+    data["models"]["control"]["latency_ms"] = data["models"]["student"]["latency_ms"] * 2.5
+    noisy = Results.model_validate(data)
+    assert "is about as fast (a difference within the noise of the timing)" in headline(noisy)
+    assert "their latencies differ by 150.0%: that much is noise" in Page(render(noisy)).text
+    data["models"]["control"]["parameters"] -= 1
+    assert "noise" not in Page(render(Results.model_validate(data))).text

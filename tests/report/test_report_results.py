@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,6 +137,19 @@ def test_half_a_file_is_damaged_and_no_file_is_not_finished(tmp_path):
     assert not (tmp_path / "report.html").exists()
     with pytest.raises(TextkdError, match="no such folder"):
         load(tmp_path / "nowhere")
+
+
+def test_a_save_is_written_beside_and_renamed(tmp_path, monkeypatch):
+    renamed, rename = [], os.replace
+
+    def spy(source: Path, target: Path) -> None:
+        renamed.append((source.parent, target, Results.model_validate_json(source.read_bytes()).name))
+        assert not target.exists()
+        rename(source, target)
+
+    monkeypatch.setattr("os.replace", spy)
+    save(tmp_path, results(name="new"))
+    assert renamed == [(tmp_path, tmp_path / "results.json", "new")]
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):

@@ -13,7 +13,29 @@ SAME_SPEED = 1.05
 
 def headline(results: Results) -> str:
     """What the student keeps of the teacher and what the teacher was worth to it, in two or three sentences."""
-    return " ".join(part for part in (_against_teacher(results), _against_control(results)) if part)
+    if _all_the_same(results):
+        return (
+            "Nothing can be concluded: all models score exactly the same in every metric. "
+            "Models that give every text the same answer do that."
+        )
+    return f"{_against_teacher(results)} {_against_control(results)}"
+
+
+def timing_noise(results: Results) -> float | None:
+    """How many times slower one of student and control was timed than the other, though both are the same model.
+
+    None without a control of the student's own shape. It is the error of this run's latencies, seen, not estimated.
+    """
+    student, control = results.models["student"], results.models.get("control")
+    if control is None or (control.architecture, control.parameters) != (student.architecture, student.parameters):
+        return None
+    slow, fast = max(student.latency_ms, control.latency_ms), min(student.latency_ms, control.latency_ms)
+    return slow / fast if fast > 0 else None
+
+
+def _all_the_same(results: Results) -> bool:
+    scores = [{name: model.mean(name) for name in model.runs[0].metrics} for model in results.models.values()]
+    return all(score == scores[0] for score in scores)
 
 
 def _against_teacher(results: Results) -> str:
@@ -31,17 +53,19 @@ def _against_teacher(results: Results) -> str:
     if len(student.runs) > 1 and value != teachers and abs(value - teachers) <= _threshold(results, "teacher"):
         quality += " (a difference within the spread)"
     size = f"with {percent(student.parameters / teacher.parameters, 0)} of its parameters" if teacher.parameters else ""
-    return f"The student {quality} {size} and {_speed(teacher.latency_ms, student.latency_ms)}."
+    speed = _speed(teacher.latency_ms, student.latency_ms, timing_noise(results) or 1.0)
+    return f"The student {quality} {size} and {speed}."
 
 
-def _speed(teacher_ms: float, student_ms: float) -> str:
+def _speed(teacher_ms: float, student_ms: float, noise: float) -> str:
     if not (student_ms > 0 and teacher_ms > 0):
         return "was not timed"
-    if teacher_ms / student_ms >= SAME_SPEED:
-        return f"is {times(teacher_ms / student_ms)} as fast"
-    if student_ms / teacher_ms >= SAME_SPEED:
-        return f"is no faster: it takes {times(student_ms / teacher_ms)} the time"
-    return "is about as fast"
+    ratio = teacher_ms / student_ms
+    if max(ratio, 1 / ratio) < max(SAME_SPEED, noise):
+        return "is about as fast" + (" (a difference within the noise of the timing)" if noise > SAME_SPEED else "")
+    if ratio > 1:
+        return f"is {times(ratio)} as fast"
+    return f"is no faster: it takes {times(1 / ratio)} the time"
 
 
 def _against_control(results: Results) -> str:

@@ -10,16 +10,10 @@ from textkd.report.results import LayerMap, Results
 ROW, BOX_WIDTH, BOX_HEIGHT, TOP = 34.0, 118.0, 24.0, 30.0
 LEFT, RIGHT = 8.0, 354.0
 WIDTH = RIGHT + BOX_WIDTH + 8
-STEP, SPAN = 4.5, 20.0
+STEP = 4.5
 # Told apart in print and by colour-blind readers by the dashes as well.
-LINES = (
-    ("#2563eb", ""),
-    ("#c2570c", "7 3"),
-    ("#15803d", "2 3"),
-    ("#7e22ce", "9 3 2 3"),
-    ("#be123c", "4 2"),
-    ("#0e7490", "12 4"),
-)
+# More kinds of comparison than this go into a second drawing.
+LINES = (("#2563eb", ""), ("#c2570c", "7 3"), ("#15803d", "2 3"), ("#7e22ce", "9 3 2 3"))
 
 
 @dataclass(frozen=True)
@@ -43,9 +37,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One stage. `kinds` are the legend: (text, colour, dashes)."""
+    """One stage, or a part of its comparisons. `kinds` are the legend: (text, colour, dashes)."""
 
     stage: int
+    title: str
     height: float
     students: list[Box]
     teachers: list[Box]
@@ -57,12 +52,23 @@ class Drawing:
 def drawings(results: Results) -> list[Drawing]:
     """One drawing for every stage that compares blocks."""
     stages = sorted({layer_map.stage for layer_map in results.layer_maps if layer_map.pairs})
-    return [_drawing(stage, [m for m in results.layer_maps if m.stage == stage and m.pairs]) for stage in stages]
+    found = []
+    for stage in stages:
+        maps = [m for m in results.layer_maps if m.stage == stage and m.pairs]
+        names = list(dict.fromkeys(_name(m) for m in maps))
+        groups = [names[i : i + len(LINES)] for i in range(0, len(names), len(LINES))]
+        for index, group in enumerate(groups, 1):
+            title = f"Stage {stage}" + (f" ({index} of {len(groups)})" if len(groups) > 1 else "")
+            found.append(_drawing(stage, title, group, [m for m in maps if _name(m) in group]))
+    return found
 
 
-def _drawing(stage: int, maps: list[LayerMap]) -> Drawing:
-    names = list(dict.fromkeys(f"{m.tap} / {m.loss}" for m in maps))
-    look = {name: LINES[i % len(LINES)] for i, name in enumerate(names)}
+def _name(layer_map: LayerMap) -> str:
+    return f"{layer_map.tap} / {layer_map.loss}"
+
+
+def _drawing(stage: int, title: str, names: list[str], maps: list[LayerMap]) -> Drawing:
+    look = dict(zip(names, LINES, strict=False))
     students, teachers = max(m.student_blocks for m in maps), max(m.teacher_blocks for m in maps)
     used_students = {pair[0] for m in maps for pair in m.pairs}
     used_teachers = {pair[1] for m in maps for pair in m.pairs}
@@ -72,17 +78,15 @@ def _drawing(stage: int, maps: list[LayerMap]) -> Drawing:
     right = _column(RIGHT, teachers, embeddings, rows, used_teachers)
     lines = []
     for m in maps:
-        name = f"{m.tap} / {m.loss}"
-        aside = (names.index(name) - (len(names) - 1) / 2) * min(STEP, SPAN / max(len(names) - 1, 1))
+        name = _name(m)
+        aside = (names.index(name) - (len(names) - 1) / 2) * STEP
         for student, teacher in m.pairs:
             y1, y2 = (left[student].y + BOX_HEIGHT / 2 + aside, right[teacher].y + BOX_HEIGHT / 2 + aside)
             what = f"{name}: student {_block(student)} learns from teacher {_block(teacher)}"
             lines.append(Line(LEFT + BOX_WIDTH, y1, RIGHT, y2, *look[name], what))
-    text = "; ".join(
-        _sentence(name, [p for m in maps if f"{m.tap} / {m.loss}" == name for p in m.pairs]) for name in names
-    )
+    text = "; ".join(_sentence(name, [p for m in maps if _name(m) == name for p in m.pairs]) for name in names)
     kinds = [(name, *look[name]) for name in names]
-    return Drawing(stage, TOP + rows * ROW, list(left.values()), list(right.values()), lines, kinds, text)
+    return Drawing(stage, title, TOP + rows * ROW, list(left.values()), list(right.values()), lines, kinds, text)
 
 
 def _column(x: float, blocks: int, embeddings: bool, rows: int, used: set[int]) -> dict[int, Box]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from textkd.report import layer_map, plots, table, words
-from textkd.report.headline import headline
+from textkd.report.headline import headline, timing_noise
 from textkd.report.results import Results, load, ordered_roles, write_atomic
 
 FILE = "report.html"
@@ -54,9 +54,16 @@ def speed_sentence(results: Results) -> str:
     threads = f", {words.plural(how.threads, 'thread')}" if how.threads is not None else ""
     length = f" of {words.plural(how.sequence_length, 'token')}" if how.sequence_length is not None else ""
     one, many = how.batch.get("latency", 1), how.batch.get("throughput", 1)
+    noise = timing_noise(results)
+    seen = (
+        ""
+        if noise is None
+        else f" Student and control are models of one shape, yet their latencies differ by {words.percent(noise - 1)}: "
+        "that much is noise."
+    )
     return (
         f"Speed: forward passes on {how.device}{threads}, {how.dtype}, sequences{length}; "
         f"the models take turns in one process and the median of {words.plural(how.repeats, 'round')} counts. "
         f"Latency is the time of one batch of {one}, throughput is samples per second in batches of {many}; "
-        "tokenizing is not included. The numbers hold for this machine."
+        "tokenizing is not included. The numbers hold for this machine." + seen
     )

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from textkd.report import curves
 from textkd.report.curves import Series
@@ -60,7 +60,7 @@ def loss_plot(results: Results) -> str | None:
         axes = figure.subplots()
         for role, line in lines.items():
             label = {"student": "student, with the teacher", "control": "control, labels only"}[role]
-            axes.plot(*_xy(line), color=COLOURS[role], linestyle=STYLES[role], label=label)
+            axes.plot(*_xy(line), color=COLOURS[role], linestyle=STYLES[role], label=label, **_dot(line))
         _finish(axes, results, "total loss", curves.wide(lines.values()))
         axes.legend()
         return _data_address(figure)
@@ -121,9 +121,8 @@ def _panel(axes: Any, family: str, parts: dict[str, Series]) -> None:
     for index, (name, line) in enumerate(parts.items()):
         # The palette's bright end does not show on white.
         colour = COLOURS["student"] if len(parts) == 1 else palette(0.85 * index / (len(parts) - 1))
-        # matplotlib hides labels that begin with an underscore.
-        marker = {"marker": "o", "ms": 3} if len(line) == 1 else {}
-        axes.plot(*_xy(line), color=colour, linewidth=1.2, label=f" {curves.short(name)}", **marker)
+        # The space: matplotlib hides labels that begin with an underscore.
+        axes.plot(*_xy(line), color=colour, linewidth=1.2, label=f" {curves.short(name)}", **_dot(line))
     if len(parts) > 1:
         axes.legend(ncols=1 if len(parts) <= 4 else 2, handlelength=1.2, columnspacing=0.8, labelspacing=0.25)
 
@@ -134,11 +133,17 @@ def _finish(axes: Any, results: Results, ylabel: str | None, log: bool) -> None:
         # Plain numbers: the powers of ten that matplotlib writes need its maths, which part names must not meet.
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("step")
     if ylabel:
         axes.set_ylabel(ylabel)
     for start in curves.timeline(results.models["student"].runs[0]).stage_starts:
         axes.axvline(start, color="#94a3b8", linewidth=0.9, linestyle=(0, (2, 2)))
+
+
+def _dot(line: Series) -> dict[str, Any]:
+    """A line of one point is not seen."""
+    return {"marker": "o", "ms": 4} if len(line) == 1 else {}
 
 
 def _xy(line: Series) -> Sequence[list[float]]:
@@ -151,8 +156,8 @@ def _settings() -> Any:
 
 def _data_address(figure: Figure) -> str:
     file = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    # Only the picture: the XML head and matplotlib's metadata block carry addresses of other places.
+    FigureCanvasSVG(figure).print_svg(file)
+    # Only the picture: the XML head and matplotlib's metadata block carry a date and addresses of other places.
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
     svg = svg[svg.index("<svg") :]
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
