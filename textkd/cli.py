@@ -33,10 +33,11 @@ LISTS = ("losses", "taps", "recipes")
 
 
 class _Lines(logging.Handler):
-    """textkd's own log lines, plainly, on stderr."""
+    """textkd's own log lines, plainly, on stderr; of several processes, the first one's."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _tell(record.getMessage(), style="yellow" if record.levelno >= logging.WARNING else None)
+        if os.environ.get("RANK", "0") == "0":
+            _tell(record.getMessage(), style="yellow" if record.levelno >= logging.WARNING else None)
 
 
 def _print_version(wanted: bool) -> None:
@@ -222,7 +223,8 @@ def _tell(text: str, style: str | None = None) -> None:
 
 
 def _out(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    # a pipe has no width: a row stays one line
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
 
 
 def _plain(cell: object) -> str:

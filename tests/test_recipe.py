@@ -1,0 +1,173 @@
+"""The text of a recipe: YAML 1.2's scalars, overrides, strict keys; and the Distiller that it makes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_lab import ROOT, Tiny
+
+from textkd import TextkdError, recipe, recipefile
+from textkd.arguments import argument_problems
+from textkd.schema import BLOCKS, validate
+
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4), ("5.0e-5", 5e-5), ("-.5", -0.5), ("3", 3), ("-3", -3), ("1.5", 1.5), (".inf", float("inf")),
+        ("'1e-4'", "1e-4"), ("no", "no"), ("on", "on"), ("true", True), ("False", False), ("~", None),
+        ("[no, yes]", ["no", "yes"]), ("{1: 2, 2: 4}", {1: 2, 2: 4}), ("2026", 2026),
+        ("1e-4x", "1e-4x"),
+    ],
+)  # fmt: skip
+def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
+    found = recipefile.parse(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_merge_keys_still_work() -> None:
+    text = "base: &base {loss: mse, weight: 1}\none:\n  <<: *base\n  weight: 2\n"
+    assert recipefile.parse(text)["one"] == {"loss": "mse", "weight": 2}
+
+
+def test_a_key_twice_is_refused_at_any_depth() -> None:
+    with pytest.raises(TextkdError, match="in line 2 and in line 4"):
+        recipefile.parse("training:\n  seed: 1\n  bf16: true\n  seed: 2\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("training.seed=7", ("training", "seed"), 7),
+        ("training.learning_rate=1e-4", ("training", "learning_rate"), 1e-4),
+        ("matches.1.weight=0.5", ("matches", 1, "weight"), 0.5),
+        ("matches.-1.layers={1: 2}", ("matches", 1, "layers"), {1: 2}),
+        ("seeds=[1, 2]", ("seeds",), [1, 2]),
+        ("seeds.0=3", ("seeds", 0), 3),
+        ("task.where.source=a=b", ("task", "where", "source"), "a=b"),
+        ("empty.seed=1", ("empty", "seed"), 1),
+        ("about=", ("about",), None),
+    ],
+)
+def test_overrides(text: str, path: tuple[Any, ...], value: Any) -> None:
+    values: dict[str, Any] = {
+        "matches": [{"tap": "labels"}, {"tap": "logits"}],
+        "seeds": [1],
+        "task": {},
+        "empty": None,
+    }
+    recipefile.override(values, text)
+    at: Any = values
+    for part in path:
+        at = at[part]
+    assert at == value
+
+
+def test_bad_values_are_left_out_so_that_the_rest_can_be_looked_at(tiny: Tiny) -> None:
+    values = tiny.recipe | {"controll": 1, "seeds": "all"}
+    values["matches"][0]["weigth"] = 1
+    values["matches"][1]["weight"] = "much"
+    before = yaml.safe_dump(values)
+    made, problems = validate(values)
+    assert {p.where for p in problems} == {"controll", "seeds", "matches[0].weigth", "matches[1].weight"}
+    assert made is not None
+    assert made.matches is not None
+    assert [m.tap for m in made.matches] == ["labels", "logits", "hidden"]
+    assert made.seeds is None
+    assert yaml.safe_dump(values) == before
+
+
+def test_required_blocks_are_named_when_absent() -> None:
+    made, problems = validate({"teacher": {"finetune": {}}})
+    assert {p.where for p in problems} == {"task", "student", "teacher.path"}
+    assert made is not None
+    _, problems = validate({"task": {}, "student": {}, "teacher": "folder"})
+    assert [p.where for p in problems] == ["teacher"]
+
+
+def test_every_key_is_documented() -> None:
+    undocumented = {
+        f"{block.__name__}.{key}"
+        for block in BLOCKS.values()
+        for key in block.model_fields
+        if not re.search(rf"\b{key}\b", block.__doc__ or "")
+    }
+    assert undocumented == set()
+
+
+def test_the_words_of_a_recipe_reach_the_distiller(tiny: Tiny) -> None:
+    values = tiny.recipe | {"control": False, "seeds": [3, 4], "max_length": 16, "about": "what it does"}
+    made = recipe.distiller(tiny.write(values), ["training.learning_rate=2e-3", "matches.0.weight=0.7"])
+    assert (made.control, made.seeds, made.given_max_length, made.name) == (False, [3, 4], 16, "tiny")
+    assert made.training["learning_rate"] == 2e-3
+    assert made.stages[0].matches[0].weight == 0.7
+    assert made.folder.path == tiny.folder / "run"
+    assert max(made.data.train["length"]) <= 16
+
+
+def test_about_and_output_dir_do_not_make_another_run(tiny: Tiny) -> None:
+    one, same, other = (
+        recipe.distiller(tiny.write(tiny.recipe | more), words).fingerprint
+        for more, words in (({}, []), ({"about": "x"}, ["training.output_dir=elsewhere"]), ({}, ["matches.0.weight=9"]))
+    )
+    assert one == same != other
+
+
+def test_the_length_of_rows_fits_the_models_by_default(tiny: Tiny) -> None:
+    file = tiny.folder / "data2" / "train.tsv"
+    file.parent.mkdir()
+    file.write_text("sentence\tlabel\n" + f"{'good ' * 60}\t1\n" * 4)
+    (file.parent / "dev.tsv").write_text(file.read_text())
+    made = recipe.distiller(tiny.write(tiny.recipe), [f"task.path={file.parent}"])
+    made.check()
+    assert max(made.data.train["length"]) == 40
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        ({"num_train_epochs": "3"}, "without quotes: 3.0"),
+        ({"warmup_steps": -1}, "0 or more"),
+        ({"learning_rate": float("nan")}, "finite"),
+        ({"bf16": "maybe"}, "true or false"),
+        ({"report_to": 3}, "text"),
+        ({"remove_unused_columns": True}, "textkd sets this itself"),
+    ],
+)
+def test_values_of_arguments(training: dict[str, Any], words: str) -> None:
+    (only,) = argument_problems(training)
+    assert words in str(only)
+    assert only.where == next(iter(training))
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {
+            "num_train_epochs": 2,
+            "learning_rate": 1,
+            "bf16": "auto",
+            "warmup_steps": 0.06,
+            "lr_scheduler_type": "cosine",
+        },
+        {"optim_args": "a=1", "report_to": ["none"], "max_steps": -1, "save_strategy": "no", "eval_steps": 0.1},
+        {"lr_scheduler_kwargs": {"num_cycles": 1}, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+    ],
+)
+def test_good_arguments(training: dict[str, Any]) -> None:
+    assert argument_problems(training) == []
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_recipes_of_the_project_have_good_keys_and_say_what_they_do(file: Path) -> None:
+    made, _ = recipe.read(file)
+    assert made.about
+    training = [made.training, made.teacher.finetune or {}, *(stage.training for stage in made.stages or ())]
+    assert [p for block in training for p in argument_problems(block)] == []
