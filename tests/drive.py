@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-PRELOAD = ["conftest", "textkd.cli", "textkd.recipe", "textkd.distiller", "sklearn.metrics", "transformers.trainer"]
+PRELOAD = ["tiny_lab", "textkd.cli", "textkd.recipe", "textkd.distiller", "sklearn.metrics", "transformers.trainer"]
 
 
 @functools.cache

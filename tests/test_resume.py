@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Tiny
+from tiny_lab import Tiny
 from drive import differences, losses, start, textkd, weights
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
@@ -17,6 +18,11 @@ from textkd.checkpoints import write_json
 from textkd.errors import fail
 
 log = logging.getLogger("textkd")
+
+
+def processes() -> PartialState:
+    """This process among those of the run. Accelerate asks to be told of CPUs; else every process would be alone."""
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,19 @@ class RunFolder:
 
     def claim(self, fingerprint: str, name: str) -> None:
         """Writes whose folder it is, once."""
-        if PartialState().is_main_process and not (self.path / "run.json").is_file():
+        if processes().is_main_process and not (self.path / "run.json").is_file():
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(
                 self.path / "run.json", {"name": name, "fingerprint": _digest(fingerprint), "recipe": fingerprint}
             )
-        PartialState().wait_for_everyone()
+        processes().wait_for_everyone()
 
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Holds `folder` for this run (all its processes). The lock dies with the process, however it dies. wait: until
     whoever holds it has ended; else `TextkdError`."""
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         yield
         return
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ from textkd.errors import TextkdError, fail
 from textkd.matches import Match
 from textkd.methods.wiring import Wiring, wire
 from textkd.record import history
+from textkd.runs import processes
 from textkd.trainer import DistilTrainer, make_arguments
 
 
@@ -113,7 +113,7 @@ class _Run:
 
     def finished(self) -> Trained | None:
         """A finished stage's record, its weights loaded into the student; None if the stage has not ended."""
-        PartialState().wait_for_everyone()
+        processes().wait_for_everyone()
         record = self.folder / "final" / "stage.json"
         if not record.is_file():
             return None
@@ -176,7 +176,7 @@ class _Run:
             os.replace(part, final)
             for checkpoint in self.folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint, ignore_errors=True)
-        PartialState().wait_for_everyone()
+        processes().wait_for_everyone()
 
 
 def _load(student: nn.Module, folder: Path) -> None:
