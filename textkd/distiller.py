@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from accelerate.utils import set_seed
 from torch import nn
 from transformers import TrainingArguments
@@ -26,7 +25,7 @@ from textkd.matches import Match, Pair
 from textkd.methods.stages import Data, Stage, run_stages
 from textkd.predict import predict
 from textkd.results import RECORD, Finished, gather, labels_of
-from textkd.runs import RunFolder, locked
+from textkd.runs import RunFolder, locked, processes
 from textkd.taps import anatomy
 from textkd.teachers import forward_inputs
 
@@ -109,14 +108,14 @@ class Distiller:
     @cached_property
     def teacher(self) -> Any:
         """The teacher as given, before any fine-tuning."""
-        return self._teacher if isinstance(self._teacher, nn.Module) else self._teacher()
+        given: Any = self._teacher
+        return given if isinstance(given, nn.Module) else given()
 
     def build_student(self, teacher: nn.Module, seed: int) -> nn.Module:
         """The student of `seed` before training: the same for the distilled student and its control."""
         set_seed(seed)
-        if isinstance(self._student, nn.Module):
-            return pretrained.clone(self._student)
-        made: nn.Module = self._student(teacher, seed)
+        given = self._student
+        made: nn.Module = pretrained.clone(given) if isinstance(given, nn.Module) else given(teacher, seed)
         return made
 
     @cached_property
@@ -188,9 +187,9 @@ class Distiller:
             self.folder.claim(self.fingerprint, self.name)
             if not self.folder.is_finished:
                 finished = [self._seed(seed) for seed in self.seeds]
-                if PartialState().is_main_process:
+                if processes().is_main_process:
                     gather(self, finished, time.monotonic() - started, self.pairs)
-                PartialState().wait_for_everyone()
+                processes().wait_for_everyone()
             return self.result()
 
     def result(self) -> Result:
@@ -228,7 +227,7 @@ class Distiller:
         known = Finished.read(folder, self.task)
         work = folder.with_name(f"{folder.name}.work")
         if known is not None:
-            if PartialState().is_main_process:
+            if processes().is_main_process:
                 shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
             return known
         tutor = None if teacher is None else teacher()
@@ -240,10 +239,10 @@ class Distiller:
                 work, model, tutor if role == "student" else None, stages, self.data, training, seed, label
             )
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed}
-        if PartialState().is_main_process:
+        if processes().is_main_process:
             self._publish(folder, model, record)
             shutil.rmtree(work, ignore_errors=True)
-        PartialState().wait_for_everyone()
+        processes().wait_for_everyone()
         done = Finished.read(folder, self.task)
         assert done is not None
         return done

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from textkd import losses, projections
-from textkd.errors import Collector, Problem, fail, problem
+from textkd.comparison import comparison
+from textkd.errors import Collector, fail, problem
 from textkd.layermaps import LayerSpec, layer_map, read_layers
 from textkd.losses import Loss
 from textkd.schedules import Schedule
 from textkd.taps import Address, Anatomy
 
-DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
-LABEL_LOSS = {"single_label_classification": "cross_entropy", "regression": "mse", "multi_label_classification": "bce"}
-NO_PROJECTION = (None, "auto", "none")
 Ends = tuple[Address, Address | None]
 
 
@@ -93,84 +89,10 @@ def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
         with found.collecting(f"[{i}]"):
             student, _ = _addresses(match)
             with found.collecting():
-                _comparison(match, student.family, problem_type)
+                comparison(match, student.family, problem_type)
             if match.layers is not None:
                 read_layers(match.layers)
     found.raise_any()
-
-
-# -- how two taps are compared: all that needs no model -------------------------------------------------------------
-
-
-class _Comparison(NamedTuple):
-    loss: Loss
-    schedule: Schedule
-    temperature: Schedule | None
-
-
-def _comparison(match: Match, family: str, problem_type: str | None) -> _Comparison:
-    """Loss, schedule and temperature of a match whose taps are of `family`; every problem of them at once."""
-    found, loss, schedule, temperature = Collector(), None, None, None
-    with found.collecting("loss"):
-        loss = _loss(match.loss, family, problem_type)
-    if loss is not None:
-        found.add(*_option_problems(match, loss))
-    with found.collecting("schedule"):
-        schedule = Schedule.parse(1.0 if match.schedule is None else match.schedule)
-    with found.collecting("temperature"):
-        temperature = None if match.temperature is None else Schedule.parse(match.temperature, positive=True)
-    found.add(*_weight_problems(match.weight), *_projection_problems(match.projection, family))
-    found.raise_any()
-    assert loss is not None
-    assert schedule is not None
-    return _Comparison(loss, schedule, temperature)
-
-
-def _loss(asked: str | Callable[..., Any] | None, family: str, problem_type: str | None) -> Loss:
-    if asked is not None and not isinstance(asked, str):
-        return losses.as_loss(asked, family)
-    if family != "labels":
-        return losses.get(asked or DEFAULT_LOSS[family], family)
-    due = LABEL_LOSS.get(problem_type or "")
-    loss = losses.get(asked or due or LABEL_LOSS["single_label_classification"], family)
-    if due is not None and loss.name != due:
-        raise fail(f'loss "{asked}" on labels', f"a task of {problem_type}", fix=f"loss: {due}, or leave it out")
-    return loss
-
-
-def _option_problems(match: Match, loss: Loss) -> list[Problem]:
-    problems = [replace(p, where=f"options.{p.where}".rstrip(".")) for p in losses.check_options(loss, match.options)]
-    if match.temperature is None:
-        return problems
-    asked = f"temperature {match.temperature}"
-    if not loss.needs_temperature:
-        found = f'loss "{loss.name}" has no temperature'
-        problems.append(problem(asked, found, where="temperature", fix="leave it out"))
-    if "temperature" in match.options:
-        problems.append(problem(asked, "`options.temperature` is there too", where="temperature", fix="keep one"))
-    return problems
-
-
-def _weight_problems(weight: Any) -> list[Problem]:
-    is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if is_number and 0 < weight < math.inf:
-        return []
-    fix = "a number above 0; remove the match to switch it off"
-    return [problem(f"weight {weight!r}", "not a positive number", fix=fix, where="weight")]
-
-
-def _projection_problems(kind: str | None, family: str) -> list[Problem]:
-    if kind in NO_PROJECTION:
-        return []
-    if kind not in projections.NAMES:
-        fix = f"one of auto, none, {', '.join(projections.NAMES)}"
-        found = "no such projection"
-        near = (str(kind), ["auto", "none", *projections.NAMES])
-        return [problem(f'projection "{kind}"', found, near=near, fix=fix, where="projection")]
-    if family in ("labels", "attention", "scores"):
-        found = f"{family} have no width that could be projected"
-        return [problem(f'projection "{kind}"', found, fix="leave it out", where="projection")]
-    return []
 
 
 # -- which taps: addresses, layer maps, and the blocks that the models have -----------------------------------------
@@ -182,7 +104,7 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
         raise fail(f"a teacher's {ends[1]}", "there is no teacher", fix="only {tap: labels} works without one")
     found, how, taps = Collector(), None, list[Ends]()
     with found.collecting():
-        how = _comparison(match, ends[0].family, problem_type)
+        how = comparison(match, ends[0].family, problem_type)
     with found.collecting():
         taps = _taps(match, ends, student, teacher)
     found.raise_any()
