@@ -234,9 +234,9 @@ def _plain(cell: object) -> str:
 
 
 def _say(lines: list[str]) -> None:
-    from accelerate import PartialState
+    from textkd.runs import processes
 
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         for line in lines:
             _tell(line)
 
