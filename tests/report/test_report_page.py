@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib as mpl
 import pytest
@@ -119,11 +122,22 @@ def test_the_same_results_give_the_same_bytes_whatever_the_plotting_settings(tmp
 
 
 def test_rendering_leaves_the_plotting_settings_alone():
-    with mpl.rc_context():
-        mpl.rcParams["backend"] = "pdf"
-        before = dict(mpl.rcParams)
-        render(results())
-        assert dict(mpl.rcParams) == before
+    # In a process of its own: matplotlib must have chosen a backend (from then on its default) before ours loads.
+    code = """
+import matplotlib as mpl, sys
+assert mpl.rcParams["backend"]
+mpl.rcParams["backend"] = "pdf"
+mpl.rcParams["lines.linewidth"] = 7.0
+before = dict(mpl.rcParams)
+sys.path.insert(0, sys.argv[1])
+from report_fakes import results
+from textkd.report.page import render
+render(results())
+after = dict(mpl.rcParams)
+assert before["backend"] == "pdf" and after == before, after["backend"]
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_without_control_the_page_says_what_is_unknown():

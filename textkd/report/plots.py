@@ -45,6 +45,10 @@ _SETTINGS = {
 }
 
 
+# Without the backend: it belongs to the user's process, and rc_context would not give it back.
+_DEFAULTS = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+
+
 def loss_plot(results: Results) -> str | None:
     """The total loss of the student's and the control's first seed; None without a history."""
     lines = {
@@ -151,7 +155,7 @@ def _xy(line: Series) -> Sequence[list[float]]:
 
 
 def _settings() -> Any:
-    return mpl.rc_context({**mpl.rcParamsDefault, **_SETTINGS})
+    return mpl.rc_context({**_DEFAULTS, **_SETTINGS})
 
 
 def _data_address(figure: Figure) -> str:
