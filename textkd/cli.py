@@ -23,6 +23,7 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from textkd.errors import TextkdError, fail
@@ -55,7 +56,6 @@ def _options(
     pass
 
 
-app.info.help = __doc__
 RecipeFile = Annotated[Path, typer.Argument(metavar="FILE", help="The recipe, a YAML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -112,7 +112,7 @@ def ls(
     for i, title in enumerate(rows[0]):
         table.add_column(title, overflow="fold", no_wrap=i == 0)
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row.values()))
+        table.add_row(*(escape(str(cell)) for cell in row.values()))
     _out(table)
 
 
@@ -225,12 +225,6 @@ def _tell(text: str, style: str | None = None) -> None:
 def _out(table: Table) -> None:
     # a pipe has no width: a row stays one line
     Console(width=None if sys.stdout.isatty() else 10_000).print(table)
-
-
-def _plain(cell: object) -> str:
-    from rich.markup import escape
-
-    return escape(str(cell))
 
 
 def _say(lines: list[str]) -> None:
