@@ -49,7 +49,7 @@ MAY = {
     "recipefile": (),
     "schema": (),
     "recipe": ("distiller", "checks", "schema", "recipefile", "methods", "matches", *MODELS),
-    "cli": ("recipe", "recipefile", "losses", "taps", "pretrained", "evaluation", "report", "export"),
+    "cli": ("recipe", "recipefile", "losses", "taps", "pretrained", "evaluation", "report", "export", "runs"),
     "__main__": ("cli",),
     "__init__": ("losses", "tasks", "distiller", "matches", "methods", "schedules", "students", "taps", "teachers"),
 }
