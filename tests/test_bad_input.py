@@ -231,7 +231,8 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("quoted number", put("training.learning_rate", "0.0001"), ["training.learning_rate", "without quotes: 0.0001"]),
     ("batch", put("training.per_device_train_batch_size", 2.5), ["per_device_train_batch_size", "whole number"]),
     ("types", put("matches", {"tap": "labels"}), ["matches: asked", "give a list"]),
-    ("control", put("control", "no"), ["control: 'no'", "true or false"]),
+    ("control", put("control", "no"), ["control: 'no'", "true, false, or a block"]),
+    ("control steps", put("control", {"max_steps": 3, "lerning_rate": 1.0}), ["control.max_steps", "steps or data order", "learning_rate"]),
 ]  # fmt: skip
 if not torch.cuda.is_available():
     RECIPES.append(("fp16", put("training.fp16", True), ["training.fp16", "no GPU"]))
@@ -297,7 +298,7 @@ OVERRIDES = {
     "seeds.0.x=1": "not a block",
     "training.learning_rate=[1": "not YAML",
     "max_length.x=1": "unknown key",
-    "control=maybe": "true or false",
+    "control=maybe": "true, false, or a block",
 }
 
 

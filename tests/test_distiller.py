@@ -20,8 +20,12 @@ def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:
     summary = json.loads((tiny.folder / "run" / "report.json").read_text())
     assert summary["task"] == "glue/sst2"
     assert summary["seeds"] == [1, 2]
-    assert summary["kept"] == pytest.approx(summary["student"]["metrics"]["accuracy"] / summary["teacher"]["metrics"]["accuracy"])
-    assert {"metrics", "spread", "parameters", "disk_mb", "latency_ms", "samples_per_s", "train_s", "peak_mb"} <= set(summary["control"])
+    assert summary["kept"] == pytest.approx(
+        summary["student"]["metrics"]["accuracy"] / summary["teacher"]["metrics"]["accuracy"]
+    )
+    assert {"metrics", "spread", "parameters", "disk_mb", "latency_ms", "samples_per_s", "train_s", "peak_mb"} <= set(
+        summary["control"]
+    )
     student = AutoModelForSequenceClassification.from_pretrained(result.student)
     assert student.config.num_hidden_layers == 2
     assert not any("textkd" in name for name in student.state_dict())
@@ -38,6 +42,27 @@ def test_student_and_control_start_from_the_same_weights(tiny: Tiny) -> None:
 def test_a_finished_run_reproduces_its_report(tiny: Tiny) -> None:
     file = tiny.write(tiny.recipe)
     recipe.distiller(file).run()
-    before = {name: (tiny.folder / "run" / name).read_bytes() for name in ("report.json", "report.html", "results.json")}
+    before = {
+        name: (tiny.folder / "run" / name).read_bytes() for name in ("report.json", "report.html", "results.json")
+    }
     recipe.distiller(file).run()
     assert {name: (tiny.folder / "run" / name).read_bytes() for name in before} == before
+
+
+def test_a_control_may_have_a_learning_rate_of_its_own(tiny: Tiny) -> None:
+    values = tiny.recipe
+    values["control"] = {"learning_rate": 5e-4}
+    recipe.distiller(tiny.write(values)).run()
+    control = json.loads((tiny.folder / "run" / "results.json").read_text())["models"]["control"]
+    student = json.loads((tiny.folder / "run" / "results.json").read_text())["models"]["student"]
+    assert "learning_rate 0.0005" in control["description"]
+    assert control["runs"][0]["steps"] == student["runs"][0]["steps"]
+
+
+def test_a_random_student_is_warned_about_in_the_report(tiny: Tiny) -> None:
+    values = tiny.recipe
+    values["student"] = {"config": {"num_hidden_layers": 1, "hidden_size": 8}}
+    values["control"] = False
+    recipe.distiller(tiny.write(values)).run()
+    warnings = json.loads((tiny.folder / "run" / "results.json").read_text())["warnings"]
+    assert any("random" in text for text in warnings)

@@ -100,7 +100,7 @@ def test_kinds_that_start_full_and_kinds_that_start_empty():
         ({"kind": "step", "values": [3, 2, 1], "at": [0.6, 0.3]}, "", "must grow"),
         ({"kind": "step", "values": [1]}, "", "one value more"),
         ({"kind": "linear", "start": -1}, "", "0 or more"),
-        ("linear", "", "neither a number nor a mapping"),
+        ("liner", "kind", "linear"),
         (None, "", "neither a number nor a mapping"),
         (True, "", "neither a number nor a mapping"),
         (float("inf"), "value", "finite"),

@@ -29,7 +29,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-    return PreTrainedTokenizerFast(tokenizer_object=inner, **names, model_input_names=["input_ids", "token_type_ids", "attention_mask"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, **names, model_input_names=["input_ids", "token_type_ids", "attention_mask"]
+    )
 
 
 def make_teacher(layers: int = 4, hidden: int = 16, **settings: object) -> BertForSequenceClassification:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,6 +56,9 @@ class _Look:
         found.add(*_seed_problems(d.seeds))
         with found.collecting("training"):
             found.add(*argument_problems(d.training))
+        if isinstance(d.control, Mapping):
+            with found.collecting("control"):
+                found.add(*argument_problems(d.control), *_step_problems(d.control))
         if d.finetune is not None:
             with found.collecting("teacher.finetune"):
                 found.add(*argument_problems(d.finetune.training))
@@ -182,6 +185,22 @@ def _seed_problems(seeds: Sequence[Any]) -> list[Problem]:
         what = f"{', '.join(map(str, twice))} more than once: the same run would count twice"
         problems.append(problem(f"seeds: {list(seeds)}", what, fix="name each seed once", where="seeds"))
     return problems
+
+
+# a control with other steps or another order of data would not be the student's control
+STEPS = (
+    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "data_seed",
+    "train_sampling_strategy", "output_dir", "auto_find_batch_size", "dataloader_drop_last",
+)  # fmt: skip
+
+
+def _step_problems(control: Mapping[str, Any]) -> list[Problem]:
+    fix = "leave it out; a learning rate of its own is fine"
+    return [
+        problem(f"{name}: {value}", "it changes the control's steps or data order", fix=fix, where=name)
+        for name, value in control.items()
+        if name in STEPS
+    ]
 
 
 def _length_problems(max_length: int | None, models: Sequence[Any]) -> list[Problem]:

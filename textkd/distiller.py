@@ -66,7 +66,8 @@ class Distiller:
     teacher: a PreTrainedModel, or a function that makes one. student: a PreTrainedModel or ``f(teacher, seed)``. task:
     of `textkd.tasks`. matches: what is compared (`Match`), or stages: a list of `Stage`. args: TrainingArguments (those
     that differ from transformers' defaults count) or a dict of them; ``output_dir`` is the run folder. control: also
-    train the same student, same init, data order and steps, without the teacher. seeds: one run each; mean and spread
+    train the same student, same init, data order and steps, without the teacher; a dict gives it arguments of its own
+    (labels alone may want another learning rate than distillation), but never other steps. seeds: one run each; mean and spread
     are reported. tokenizer: the student's and teacher's; by default the teacher's own folder has it. max_length: tokens
     per row; default 128, or fewer where a model has fewer positions.
 
@@ -82,7 +83,7 @@ class Distiller:
         args: TrainingArguments | Mapping[str, Any] | None = None,
         *,
         stages: Sequence[Stage] = (),
-        control: bool = True,
+        control: bool | Mapping[str, Any] = True,
         seeds: Sequence[int] | None = None,
         tokenizer: Any = None,
         max_length: int | None = None,
@@ -174,8 +175,12 @@ class Distiller:
         return {
             "teacher": "the teacher" + (", fine-tuned on the task by this run" if self.finetune else ", as given"),
             "student": "distilled from the teacher",
-            "control": "the same student, start, data order and steps, without a teacher",
+            "control": "the same student, start, data order and steps, without a teacher" + self._own_arguments(),
         }[role]
+
+    def _own_arguments(self) -> str:
+        own = self.control if isinstance(self.control, Mapping) else {}
+        return "".join(f", {name} {value}" for name, value in own.items())
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -203,8 +208,9 @@ class Distiller:
         done = {"teacher": teacher}
         done["student"] = self._train(self.folder.model("student", seed), teacher.load, self.stages, seed, "student")
         if self.control:
-            # the same stages, so the same steps and learning rates, but labels alone teach and nothing is frozen
-            stages = [Stage(LABELS_ONLY, stage.training, name=stage.name) for stage in self.stages]
+            # the same stages, so the same steps, but labels alone teach and nothing is frozen
+            own = self.control if isinstance(self.control, Mapping) else {}
+            stages = [Stage(LABELS_ONLY, {**stage.training, **own}, name=stage.name) for stage in self.stages]
             done["control"] = self._train(self.folder.model("control", seed), teacher.load, stages, seed, "control")
         return done
 

@@ -12,11 +12,17 @@ from torch import Tensor, nn
 from textkd.teachers import forward_inputs
 
 
-def predict(model: nn.Module, rows: Any, collator: Callable[[list[Any]], dict[str, Tensor]], batch_size: int = 64) -> np.ndarray[Any, Any]:
+def predict(
+    model: nn.Module, rows: Any, collator: Callable[[list[Any]], dict[str, Tensor]], batch_size: int = 64
+) -> np.ndarray[Any, Any]:
     """[N, C] float32 logits of `model` on the `rows` of an encoded data set, in float32 and eval mode; batches are
     sorted by length, so little is padded. The model's mode comes back."""
     accepts, device = forward_inputs(model), next(model.parameters()).device
-    order = np.argsort([-n for n in rows["length"]], kind="stable") if "length" in rows.column_names else np.arange(len(rows))
+    order = (
+        np.argsort([-n for n in rows["length"]], kind="stable")
+        if "length" in rows.column_names
+        else np.arange(len(rows))
+    )
     training = model.training
     model.eval()
     found: dict[int, Tensor] = {}

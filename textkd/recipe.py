@@ -78,12 +78,15 @@ class _Builder:
         identity["training"] = {k: v for k, v in self.training.items() if k != "output_dir"}
         auto_class = tasks.Task.auto_class if task is None else task.auto_class
         labels = labels_of_task(task) if "path" in recipe.student else {}  # others have the teacher's
-        return Distiller(
+        made = Distiller(
             _Teacher(recipe.teacher, task),
             lambda model, seed: students.build(recipe.student, model, auto_class, **labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             max_length=recipe.max_length, finetune=self._finetune(), name=self.name, recipe=recipefile.dump(identity),
         )  # fmt: skip
+        if "config" in recipe.student:
+            made.warnings.append(students.RANDOM_INIT_WARNING)
+        return made
 
     def _finetune(self) -> Finetune | None:
         block, name = self.recipe.teacher, "none" if self.task is None else self.task.name.replace("/", "-")

@@ -85,7 +85,9 @@ def _unique(runs: list[Finished]) -> list[Finished]:
     return list({str(run.folder): run for run in runs}.values())
 
 
-def _model(distiller: Distiller, role: str, model: nn.Module, runs: list[Finished], speed: dict[str, float]) -> dict[str, Any]:
+def _model(
+    distiller: Distiller, role: str, model: nn.Module, runs: list[Finished], speed: dict[str, float]
+) -> dict[str, Any]:
     shape, folder = anatomy(model), runs[0].folder
     inside = folder is not None and distiller.folder.path.resolve() in folder.resolve().parents
     size = report.disk_mb(folder) if folder is not None else sum(t.nbytes for t in model.state_dict().values()) / 1e6
@@ -122,7 +124,10 @@ def _layer_maps(pairs: list[Pair], stage: int, models: Mapping[str, nn.Module]) 
     for pair in pairs:
         if pair.blocks is not None:
             rows.setdefault((pair.student.kind, pair.loss.name), []).append(pair.blocks)
-    blocks = {"student_blocks": anatomy(models["student"]).num_blocks, "teacher_blocks": anatomy(models["teacher"]).num_blocks}
+    blocks = {
+        "student_blocks": anatomy(models["student"]).num_blocks,
+        "teacher_blocks": anatomy(models["teacher"]).num_blocks,
+    }
     return [{"stage": stage, "tap": tap, "loss": loss, "pairs": found, **blocks} for (tap, loss), found in rows.items()]
 
 
@@ -133,7 +138,12 @@ def _disagreements(task: Any, data: Any, models: Mapping[str, nn.Module]) -> dic
     said = {role: task.decide(values) for role, values in logits.items()}
     if task.problem_type == "regression":
         order = np.argsort(-np.abs(said["teacher"] - said["student"]), kind="stable")[:EXAMPLES]
-        return {"counts": None, "examples": [_example(rows[int(i)], float(truth[i]), {r: float(v[i]) for r, v in said.items()}, {}) for i in order]}
+        return {
+            "counts": None,
+            "examples": [
+                _example(rows[int(i)], float(truth[i]), {r: float(v[i]) for r, v in said.items()}, {}) for i in order
+            ],
+        }
     right = {role: _same(values, truth) for role, values in said.items()}
     teacher, student = right["teacher"], right["student"]
     counts = {

@@ -32,7 +32,8 @@ class Schedule:
 
     @staticmethod
     def parse(spec: Any, *, positive: bool = False) -> Schedule:
-        """A schedule of a number (constant), of `{"kind": "linear", "start": 4, "end": 1}`, or of a schedule.
+        """A schedule of a number (constant), of a kind ("linear"), of `{"kind": "linear", "start": 4, "end": 1}`, or of a
+        schedule.
 
         positive: every value must be above 0 (a temperature); otherwise 0 is allowed too, negative numbers never.
         Raises TextkdError with every problem: unknown kind or field, wrong type, points out of order or of [0, 1].
@@ -198,8 +199,10 @@ NAMES = tuple(_KINDS)
 
 
 def _read(spec: Any, collector: Collector) -> Schedule | None:
+    if isinstance(spec, str):
+        spec = {"kind": spec}
     if not isinstance(spec, Mapping):
-        fix = f"a number, or a mapping with kind: one of {', '.join(NAMES)}"
+        fix = f"a number, a kind, or a mapping with kind: one of {', '.join(NAMES)}"
         collector.add(problem(f"the schedule {spec!r}", "neither a number nor a mapping", fix=fix))
         return None
     kind = spec.get("kind")
