@@ -1,4 +1,4 @@
-"""`textkd` commands in processes of their own, forked from one that has imported everything: real exits, little waiting."""
+"""`textkd` commands in processes of their own, forked from one that has imported everything."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def losses(run: Path, role: str = "student") -> dict[tuple[int, str], float]:
     """Every logged loss, part and evaluation by (step, name)."""
     found = {}
     for row in history(run, role):
-        flat = {"loss": row.get("loss"), **row.get("parts", {}), **(row.get("eval") or {})}
+        measured = {f"eval/{name}": value for name, value in (row.get("eval") or {}).items()}
+        flat = {"loss": row.get("loss"), **row.get("parts", {}), **measured}
         found.update({(row["step"], name): value for name, value in flat.items() if value is not None})
     return found
 
