@@ -15,7 +15,10 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-WORDS = "film plot actor scene good fine great bad dull awful very not quite and the a".split()
+WORDS = [
+    "film", "plot", "actor", "scene", "good", "fine", "great", "bad", "dull", "awful", "very", "not", "quite", "and",
+    "the", "a",
+]  # fmt: skip
 GOOD, BAD = {"good", "fine", "great"}, {"bad", "dull", "awful"}
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TEXTKD_SHARED", ROOT.parent / "shared"))
@@ -47,7 +50,7 @@ def make_teacher(layers: int = 4, hidden: int = 16, **settings: object) -> BertF
 def sentences(count: int, seed: int) -> list[tuple[str, int]]:
     rng, rows = random.Random(seed), []
     for _ in range(count):
-        words = rng.choices(WORDS, k=rng.randint(2, 12)) + [rng.choice(sorted(GOOD | BAD))]
+        words = [*rng.choices(WORDS, k=rng.randint(2, 12)), rng.choice(sorted(GOOD | BAD))]
         rng.shuffle(words)
         rows.append((" ".join(words), int(sum(w in GOOD for w in words) > sum(w in BAD for w in words))))
     return rows

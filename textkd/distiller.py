@@ -67,9 +67,9 @@ class Distiller:
     of `textkd.tasks`. matches: what is compared (`Match`), or stages: a list of `Stage`. args: TrainingArguments (those
     that differ from transformers' defaults count) or a dict of them; ``output_dir`` is the run folder. control: also
     train the same student, same init, data order and steps, without the teacher; a dict gives it arguments of its own
-    (labels alone may want another learning rate than distillation), but never other steps. seeds: one run each; mean and spread
-    are reported. tokenizer: the student's and teacher's; by default the teacher's own folder has it. max_length: tokens
-    per row; default 128, or fewer where a model has fewer positions.
+    (labels alone may want another learning rate than distillation), but never other steps. seeds: one run each; mean
+    and spread are reported. tokenizer: the student's and teacher's; by default the teacher's own folder has it.
+    max_length: tokens per row; default 128, or fewer where a model has fewer positions.
 
     Raises `TextkdError` with every problem of the input before anything is trained or written.
     """
@@ -240,7 +240,7 @@ class Distiller:
         model = pretrained.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
         label = f"{role}, seed {seed}" if len(self.seeds) > 1 else role
         training = {} if role == "teacher" else self.training
-        with report.PeakMemory() as memory:
+        with report.PeakMemory(PartialState().device) as memory:
             trained = run_stages(
                 work, model, tutor if role == "student" else None, stages, self.data, training, seed, label
             )

@@ -1,4 +1,4 @@
-"""From finished models to results.json: metrics per seed, sizes, speed, which block learnt from which, disagreements."""
+"""From finished models to results.json: metrics, sizes, speed, which block learnt from which, disagreements."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 
 from textkd import pretrained, report
 from textkd.matches import Pair
-from textkd.methods import wiring
 from textkd.predict import predict
 from textkd.taps import anatomy
 
@@ -58,14 +58,15 @@ def labels_of(rows: Any) -> np.ndarray[Any, Any]:
 def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: float, pairs: list[list[Pair]]) -> None:
     """Measures the first seed's models side by side and writes results.json and the student's model card."""
     first = finished[0]
-    models = {role: one.load().float().eval() for role, one in first.items()}
+    models = {role: one.load().float().eval().to(PartialState().device) for role, one in first.items()}
     speeds, measure = _speed(models, distiller.data)
     roles = {role: _unique([seed[role] for seed in finished]) for role in first}
     task = distiller.task
     results = report.Results.model_validate(
         {
-            "name": distiller.name, "task": task.name, "main_metric": task.main_metric, "metrics_order": list(task.metric_names),
-            "greater_is_better": task.greater_is_better, "seeds": distiller.seeds, "recipe": distiller.recipe, "seconds_total": seconds,
+            "name": distiller.name, "recipe": distiller.recipe, "seeds": distiller.seeds, "seconds_total": seconds,
+            "task": task.name, "main_metric": task.main_metric, "metrics_order": list(task.metric_names),
+            "greater_is_better": task.greater_is_better,
             "models": {role: _model(distiller, role, models[role], runs, speeds[role]) for role, runs in roles.items()},
             "layer_maps": [row for i, stage in enumerate(pairs, 1) for row in _layer_maps(stage, i, models)],
             "disagreements": _disagreements(task, distiller.data, models),
@@ -89,16 +90,21 @@ def _model(
     distiller: Distiller, role: str, model: nn.Module, runs: list[Finished], speed: dict[str, float]
 ) -> dict[str, Any]:
     shape, folder = anatomy(model), runs[0].folder
-    inside = folder is not None and distiller.folder.path.resolve() in folder.resolve().parents
     size = report.disk_mb(folder) if folder is not None else sum(t.nbytes for t in model.state_dict().values()) / 1e6
     record_keys = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")
     return {
         "description": distiller.describe(role),
         "architecture": f"{type(model).__name__} {shape.num_blocks}x{shape.hidden_size}",
-        "path": str(folder.relative_to(distiller.folder.path)) if inside and folder is not None else None if folder is None else folder.name,
+        "path": None if folder is None else _shown(folder, distiller.folder.path),
         "parameters": report.parameters(model), "disk_mb": size, **speed,
         "runs": [{key: run.record[key] for key in record_keys} for run in runs],
     }  # fmt: skip
+
+
+def _shown(folder: Path, run: Path) -> str:
+    """A folder inside the run by its way from there, another one by its name."""
+    inside = run.resolve() in folder.resolve().parents
+    return str(folder.resolve().relative_to(run.resolve())) if inside else folder.name
 
 
 def _speed(models: Mapping[str, nn.Module], data: Any) -> tuple[report.Speeds, dict[str, Any]]:
@@ -137,13 +143,10 @@ def _disagreements(task: Any, data: Any, models: Mapping[str, nn.Module]) -> dic
     rows, truth = task.load("eval"), labels_of(data.eval)
     said = {role: task.decide(values) for role, values in logits.items()}
     if task.problem_type == "regression":
-        order = np.argsort(-np.abs(said["teacher"] - said["student"]), kind="stable")[:EXAMPLES]
-        return {
-            "counts": None,
-            "examples": [
-                _example(rows[int(i)], float(truth[i]), {r: float(v[i]) for r, v in said.items()}, {}) for i in order
-            ],
-        }
+        furthest = np.argsort(-np.abs(said["teacher"] - said["student"]), kind="stable")[:EXAMPLES]
+        scores = [{role: float(values[i]) for role, values in said.items()} for i in furthest]
+        chosen = zip(furthest, scores, strict=True)
+        return {"counts": None, "examples": [_example(rows[int(i)], float(truth[i]), s, {}) for i, s in chosen]}
     right = {role: _same(values, truth) for role, values in said.items()}
     teacher, student = right["teacher"], right["student"]
     counts = {
@@ -168,8 +171,8 @@ def _example(row: Mapping[str, Any], label: Any, said: Mapping[str, Any], sure: 
 
 
 def _same(a: Any, b: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    same = np.asarray(a) == np.asarray(b)
-    return same.all(-1) if same.ndim > 1 else same
+    same: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(a) == np.asarray(b)
+    return same.reshape(len(same), -1).all(-1)
 
 
 def _confidence(logits: np.ndarray[Any, Any], problem_type: str) -> np.ndarray[Any, Any]:

@@ -32,8 +32,7 @@ class Schedule:
 
     @staticmethod
     def parse(spec: Any, *, positive: bool = False) -> Schedule:
-        """A schedule of a number (constant), of a kind ("linear"), of `{"kind": "linear", "start": 4, "end": 1}`, or of a
-        schedule.
+        """A schedule of a number (constant), a kind ("linear"), `{"kind": "linear", "start": 4, "end": 1}`, a schedule.
 
         positive: every value must be above 0 (a temperature); otherwise 0 is allowed too, negative numbers never.
         Raises TextkdError with every problem: unknown kind or field, wrong type, points out of order or of [0, 1].

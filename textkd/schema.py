@@ -67,8 +67,9 @@ class Recipe(_Block):
     or {name: text, train: FILE, ...} with the options of `textkd.tasks.text`. teacher: `TeacherBlock`. student: one of
     {shrink: {layers: [2, 4, 6]}}, {path: FOLDER_OR_HUB_ID}, {config: {hidden_size: 128}}. training: transformers'
     TrainingArguments. matches: a list of `MatchBlock`, or stages: a list of `StageBlock`. control: also train the
-    student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its steps. seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default:
-    128, or fewer where a model has fewer positions).
+    student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
+    steps. seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default: 128, or fewer where
+    a model has fewer positions).
     """
 
     about: str = ""
@@ -89,7 +90,8 @@ EXPECTED = {
     "about": "a text", "task": "a block, as {name: glue, subset: sst2}", "teacher": "a block, as {path: FOLDER}",
     "student": "a block, as {shrink: {layers: [2, 4, 6]}}", "training": "a block, as {num_train_epochs: 3}",
     "matches": "a list, as [{tap: labels}, {tap: logits}]", "stages": "a list of {matches: [...]}",
-    "control": "true, false, or a block, as {learning_rate: 5.0e-5}", "seeds": "a list of whole numbers, as [1, 2, 3]", "max_length": "a whole number",
+    "control": "true, false, or a block, as {learning_rate: 5.0e-5}",
+    "seeds": "a list of whole numbers, as [1, 2, 3]", "max_length": "a whole number",
     "layers": "the name of a layer map, {student: teacher}, or pairs", "weight": "a number",
     "temperature": "a number or a schedule", "schedule": "a schedule, as {kind: linear}", "options": "a block",
     "projection": "auto, none, or a kind of projection", "loss": "the name of a loss", "tap": 'an address, as "hidden"',
