@@ -240,7 +240,7 @@ class Distiller:
         model = pretrained.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
         label = f"{role}, seed {seed}" if len(self.seeds) > 1 else role
         training = {} if role == "teacher" else self.training
-        with report.PeakMemory(PartialState().device) as memory:
+        with report.PeakMemory(processes().device) as memory:
             trained = run_stages(
                 work, model, tutor if role == "student" else None, stages, self.data, training, seed, label
             )

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 
 from textkd import pretrained, report
 from textkd.matches import Pair
 from textkd.predict import predict
+from textkd.runs import processes
 from textkd.taps import anatomy
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def labels_of(rows: Any) -> np.ndarray[Any, Any]:
 def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: float, pairs: list[list[Pair]]) -> None:
     """Measures the first seed's models side by side and writes results.json and the student's model card."""
     first = finished[0]
-    models = {role: one.load().float().eval().to(PartialState().device) for role, one in first.items()}
+    models = {role: one.load().float().eval().to(processes().device) for role, one in first.items()}
     speeds, measure = _speed(models, distiller.data)
     roles = {role: _unique([seed[role] for seed in finished]) for role in first}
     task = distiller.task
@@ -171,8 +171,8 @@ def _example(row: Mapping[str, Any], label: Any, said: Mapping[str, Any], sure: 
 
 
 def _same(a: Any, b: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    same: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(a) == np.asarray(b)
-    return same.reshape(len(same), -1).all(-1)
+    same = np.atleast_1d(np.equal(a, b))
+    return np.asarray(same.reshape(len(same), -1).all(axis=-1))
 
 
 def _confidence(logits: np.ndarray[Any, Any], problem_type: str) -> np.ndarray[Any, Any]:
