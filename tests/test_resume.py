@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from drive import differences, losses, textkd, weights
 from tiny_lab import Tiny
-from drive import differences, losses, start, textkd, weights
 
 
 def kill_at(owner: Any, name: str, call: int, after: bool = False) -> None:
@@ -113,10 +111,18 @@ def while_results_are_gathered() -> None:
 
 
 MOMENTS = [
-    in_the_middle_of_an_epoch, after_the_weights_of_a_checkpoint, in_the_middle_of_the_optimizer, in_the_middle_of_the_state,
-    in_the_first_evaluation, between_final_and_its_rename, after_the_first_stage, after_the_last_step,
-    while_the_student_is_published, in_the_control, while_results_are_gathered,
-]  # fmt: skip
+    in_the_middle_of_an_epoch,
+    after_the_weights_of_a_checkpoint,
+    in_the_middle_of_the_optimizer,
+    in_the_middle_of_the_state,
+    in_the_first_evaluation,
+    between_final_and_its_rename,
+    after_the_first_stage,
+    after_the_last_step,
+    while_the_student_is_published,
+    in_the_control,
+    while_results_are_gathered,
+]
 
 
 def staged(tiny: Tiny, **training: Any) -> dict[str, Any]:
@@ -126,10 +132,11 @@ def staged(tiny: Tiny, **training: Any) -> dict[str, Any]:
     hidden = {"tap": "hidden", "loss": "mse", "layers": "uniform"}
     del recipe["matches"]
     recipe["training"].update({"logging_steps": 3, **training})
+    first, second = [hidden, {"tap": "attention", "layers": {1: 2}}], [{"tap": "labels"}, {"tap": "logits"}, hidden]
     recipe["stages"] = [
-        {"matches": [hidden, {"tap": "attention", "layers": {1: 2}}], "frozen": ["bert.embeddings"], "training": {"num_train_epochs": 1}},
-        {"matches": [{"tap": "labels"}, {"tap": "logits", "temperature": 2}, hidden], "training": {"num_train_epochs": 1.5}},
-    ]  # fmt: skip
+        {"matches": first, "frozen": ["bert.embeddings"], "training": {"num_train_epochs": 1}},
+        {"matches": second, "training": {"num_train_epochs": 1.5}},
+    ]
     return recipe
 
 
@@ -155,8 +162,18 @@ def link(tiny: Tiny, source: Path) -> None:
         (tiny.folder / name).symlink_to(source / name)
 
 
-@pytest.mark.parametrize("strategy", SAVE)
-@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
+FAST = {
+    ("epoch", in_the_middle_of_an_epoch), ("epoch", in_the_middle_of_the_state), ("epoch", after_the_first_stage),
+    ("steps", after_the_weights_of_a_checkpoint), ("steps", while_the_student_is_published),
+}  # fmt: skip
+CASES = [
+    pytest.param(strategy, moment, id=f"{strategy}-{moment.__name__}",
+                 marks=() if (strategy, moment) in FAST else pytest.mark.slow)
+    for strategy in SAVE for moment in MOMENTS
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("strategy", "moment"), CASES)
 def test_a_killed_run_ends_like_an_unbroken_one(
     moment: Any, strategy: str, tiny: Tiny, unbroken: dict[str, Path]
 ) -> None:

@@ -136,7 +136,6 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         if measured is not None:
             self._news[self.metric] = f"{self.metric} {measured:.4f}"
             if not console.is_terminal:
-                console.print(
-                    f"{self.label}: step {state.global_step} of {state.max_steps}, {', '.join(filter(None, self._news.values()))}"
-                )
+                news = ", ".join(filter(None, self._news.values()))
+                console.print(f"{self.label}: step {state.global_step} of {state.max_steps}, {news}")
         self.progress.update(self._task, news=" ".join(filter(None, self._news.values())))

@@ -16,14 +16,14 @@ def predict(
     model: nn.Module, rows: Any, collator: Callable[[list[Any]], dict[str, Tensor]], batch_size: int = 64
 ) -> np.ndarray[Any, Any]:
     """[N, C] float32 logits of `model` on the `rows` of an encoded data set, in float32 and eval mode; batches are
-    sorted by length, so little is padded. The model's mode comes back."""
+    sorted by length, so little is padded. Every module's mode comes back."""
     accepts, device = forward_inputs(model), next(model.parameters()).device
     order = (
         np.argsort([-n for n in rows["length"]], kind="stable")
         if "length" in rows.column_names
         else np.arange(len(rows))
     )
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     found: dict[int, Tensor] = {}
     with torch.inference_mode():
@@ -32,5 +32,6 @@ def predict(
             batch = collator([rows[i] for i in chosen])
             logits = model(**{k: v.to(device) for k, v in batch.items() if k in accepts and k != "labels"})["logits"]
             found.update(zip(chosen, logits.float().cpu(), strict=True))
-    model.train(training)
+    for module in training:  # one by one: `model.train()` would wake what the user put to eval on purpose
+        module.training = True
     return torch.stack([found[i] for i in range(len(order))]).numpy()

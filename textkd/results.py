@@ -58,7 +58,7 @@ def labels_of(rows: Any) -> np.ndarray[Any, Any]:
 def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: float, pairs: list[list[Pair]]) -> None:
     """Measures the first seed's models side by side and writes results.json and the student's model card."""
     first = finished[0]
-    models = {role: one.load().float().eval().to(processes().device) for role, one in first.items()}
+    models = {role: _copy(one, distiller).float().eval().to(processes().device) for role, one in first.items()}
     speeds, measure = _speed(models, distiller.data)
     roles = {role: _unique([seed[role] for seed in finished]) for role in first}
     task = distiller.task
@@ -79,6 +79,12 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
         for seed in finished:
             if role in seed and (folder := seed[role].folder) is not None:
                 (folder / "README.md").write_text(report.model_card(results, role), encoding="utf-8")
+
+
+def _copy(one: Finished, distiller: Distiller) -> nn.Module:
+    """The model, to be changed at will; a teacher that the user gave stays as it is."""
+    model = one.load()
+    return pretrained.clone(model) if model is distiller.teacher else model
 
 
 def _unique(runs: list[Finished]) -> list[Finished]:

@@ -52,8 +52,9 @@ class RunFolder:
         except ValueError as error:
             raise fail(f"run folder {self.path}", f"run.json is damaged: {error}", fix="delete the folder") from error
         if known.get("fingerprint") != _digest(fingerprint):
-            raise fail(f"run folder {self.path}", f"the run of another recipe ({known.get('name')})",
-                       where="training.output_dir", fix="training.output_dir=<a new folder>, or delete this one")  # fmt: skip
+            fix = "training.output_dir=<a new folder>, or delete this one"
+            found = f"the run of another recipe ({known.get('name')})"
+            raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
 
     def claim(self, fingerprint: str, name: str) -> None:
         """Writes whose folder it is, once."""

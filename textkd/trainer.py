@@ -196,11 +196,9 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         return self.accelerator.reduce(value, "mean") if self.args.world_size > 1 else value
 
     def _not_finite(self, step: int, found: str) -> Exception:
-        last = last_checkpoint(self.args.output_dir)
-        return fail(
-            f"step {step} of {self.state.max_steps}", found,
-            fix=f"lower the learning rate or the part's weight, or train in float32; last good checkpoint: {last or 'none yet'}",
-        )  # fmt: skip
+        last = last_checkpoint(self.args.output_dir) or "none yet"
+        fix = f"lower the learning rate or the part's weight, or train in float32; last good checkpoint: {last}"
+        return fail(f"step {step} of {self.state.max_steps}", found, fix=fix)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
@@ -224,7 +222,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         self.accelerator.wait_for_everyone()  # the state, written next, says that everything of every process is there
 
 
-class DistilTrainer(DistilMixin, Trainer):
+class DistilTrainer(DistilMixin, Trainer):  # type: ignore[misc]
     """`DistilMixin` on transformers' Trainer."""
 
 

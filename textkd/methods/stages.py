@@ -144,7 +144,8 @@ class _Run:
             trainer = DistilTrainer(
                 self.student, arguments, train_dataset=data.train, eval_dataset=data.eval, data_collator=data.collator,
                 compute_metrics=lambda p: data.compute_metrics(p.predictions, p.label_ids),
-                processing_class=data.processing_class, objective=wiring.objective, capture=wiring.capture, teacher=wiring.teacher, callbacks=[bar, stop],
+                processing_class=data.processing_class, objective=wiring.objective, capture=wiring.capture,
+                teacher=wiring.teacher, callbacks=[bar, stop],
             )  # fmt: skip
             trainer.train(resume_from_checkpoint=last_checkpoint(self.folder))
             if trainer.state.global_step < trainer.state.max_steps:

@@ -1,0 +1,181 @@
+"""Training: what runs, what stays as it was, and how it stops."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from drive import differences, losses, start, textkd, weights
+from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
+from transformers import AutoModelForSequenceClassification
+
+from textkd import Distiller, Match, Stage, TextkdError, recipe, shrink, tasks
+from textkd.teachers import LiveTeacher
+
+
+def quick(tiny: Tiny, **training: Any) -> dict[str, Any]:
+    values = tiny.recipe
+    values["control"] = False
+    values["training"].update({"max_steps": 6, **training})
+    return values
+
+
+def test_evaluation_never_runs_the_teacher(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = LiveTeacher.taps
+    monkeypatch.setattr(LiveTeacher, "taps", lambda self, *a, **k: calls.append(1) or original(self, *a, **k))
+    recipe.distiller(tiny.write(quick(tiny, eval_strategy="steps", eval_steps=2))).run()
+    assert len(calls) - 6 in (1, 2)  # six steps; the rest tried the taps before training
+
+
+def test_teacher_and_frozen_parts_stay_bitwise(tiny: Tiny) -> None:
+    teacher = AutoModelForSequenceClassification.from_pretrained(tiny.folder / "teacher")
+    teacher.train()
+    teacher.bert.pooler.eval()
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    modes = [module.training for module in teacher.modules()]
+    student = shrink(teacher, layers=[2, 4])
+    result = Distiller(
+        teacher, student, tasks.glue("sst2", path=tiny.folder / "data"),
+        stages=[Stage([Match("hidden")], frozen=["bert.embeddings", "bert.encoder.layer.0.attention"])],
+        args={"max_steps": 4, "learning_rate": 1e-3, "output_dir": str(tiny.folder / "run")}, control=False,
+        tokenizer=make_tokenizer(),
+    ).run()  # fmt: skip
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
+    assert [module.training for module in teacher.modules()] == modes
+    trained, untrained = weights(result.student), student.state_dict()
+    changed = {name for name, tensor in trained.items() if not torch.equal(tensor, untrained[name])}
+    assert changed
+    assert not any(
+        name.startswith(("bert.embeddings", "bert.encoder.layer.0.attention", "classifier")) for name in changed
+    )
+
+
+def test_the_logged_loss_does_not_grow_with_accumulation(tiny: Tiny) -> None:
+    """BERT's **kwargs make Trainer believe that our loss is scaled already (DESIGN fact 1)."""
+    seen = {}
+    for accumulate in (1, 4):
+        training = {"gradient_accumulation_steps": accumulate, "per_device_train_batch_size": 8 // accumulate}
+        values = quick(tiny, max_steps=1, logging_steps=1, train_sampling_strategy="random", **training)
+        values["training"]["output_dir"] = str(tiny.folder / f"run{accumulate}")
+        recipe.distiller(tiny.write(values)).run()
+        seen[accumulate] = losses(tiny.folder / f"run{accumulate}")[1, "loss"]
+    assert seen[4] == pytest.approx(seen[1], rel=0.2)  # dropout differs
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny: Tiny) -> None:
+    def explodes(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        calls.append(1)
+        return ((student - teacher) ** 2).mean() / (0.0 if len(calls) > 20 else 1.0)
+
+    calls: list[int] = []
+    teacher = AutoModelForSequenceClassification.from_pretrained(tiny.folder / "teacher")
+    run = Distiller(
+        teacher, shrink(teacher, layers=[2, 4]), tasks.glue("sst2", path=tiny.folder / "data"),
+        [Match("labels"), Match("hidden:2", loss=explodes)],
+        {"num_train_epochs": 4, "per_device_train_batch_size": 8, "output_dir": str(tiny.folder / "run")},
+        control=False, tokenizer=make_tokenizer(),
+    )  # fmt: skip
+    with pytest.raises(TextkdError) as caught:
+        run.run()
+    assert "step 21 of 32" in str(caught.value)
+    assert "parts: hidden:2<-2/explodes" in str(caught.value)
+    assert "checkpoint-16" in str(caught.value)
+    assert not (tiny.folder / "run" / "seed-1" / "student").exists()
+
+
+def fill_the_disk() -> None:
+    """The second checkpoint finds no space for its optimizer."""
+    original, seen = torch.save, []
+
+    def full(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        if str(path).endswith("optimizer.pt"):
+            seen.append(1)
+            if len(seen) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        original(value, path, *args, **kwargs)
+
+    torch.save = full
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tiny: Tiny) -> None:
+    file = tiny.write(quick(tiny, save_strategy="steps", save_steps=2))
+    ended = textkd("run", file, folder=tiny.folder, patch=fill_the_disk)
+    assert ended.code == 2
+    assert "no space left on the disk" in ended.said
+    assert "checkpoint-2" in ended.said
+    assert [p.name for p in (tiny.folder / "run").rglob("checkpoint-*")] == ["checkpoint-2"]
+    assert textkd("run", file, folder=tiny.folder).code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_stopped_run_goes_on(number: int, tiny: Tiny) -> None:
+    values = quick(tiny, max_steps=400, save_strategy="no", eval_strategy="no", logging_steps=50)
+    file = tiny.write(values)
+    straight = {**values, "training": {**values["training"], "output_dir": str(tiny.folder / "straight")}}
+    assert textkd("run", tiny.write(straight, "straight.yaml"), folder=tiny.folder).code == 0
+    process = start("run", file, log=tiny.folder / "said.txt")
+    work = tiny.folder / "run" / "seed-1" / "student.work"
+
+    def wait_and_stop() -> None:
+        while not (work / "stage-1").exists() and process.is_alive():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(process.pid, number)
+
+    stopper = threading.Thread(target=wait_and_stop)
+    stopper.start()
+    process.join(120)
+    stopper.join()
+    assert process.exitcode == 130, (tiny.folder / "said.txt").read_text()
+    assert list(work.rglob("checkpoint-*"))
+    assert textkd("run", file, folder=tiny.folder).code == 0
+    assert differences(losses(tiny.folder / "run"), losses(tiny.folder / "straight")) < 1e-6
+
+
+def test_checkpointed_activations_give_the_same_losses(tiny: Tiny) -> None:
+    seen = {}
+    for on in (False, True):
+        values = quick(tiny, gradient_checkpointing=on, output_dir=str(tiny.folder / f"run{on}"))
+        values["matches"].append({"tap": "attention", "layers": "uniform"})
+        recipe.distiller(tiny.write(values)).run()
+        seen[on] = losses(tiny.folder / f"run{on}")
+    assert differences(seen[False], seen[True]) < 1e-5
+
+
+def test_the_best_model_is_published_if_asked(tiny: Tiny) -> None:
+    values = quick(tiny, num_train_epochs=4, max_steps=-1, load_best_model_at_end=True, learning_rate=5e-3)
+    recipe.distiller(tiny.write(values)).run()
+    found = losses(tiny.folder / "run")
+    best = max(value for (_, name), value in found.items() if name == "eval/accuracy")
+    from textkd import report
+
+    assert report.load(tiny.folder / "run").models["student"].mean("accuracy") == pytest.approx(best)
+
+
+def test_bf16_trains(tiny: Tiny) -> None:
+    result = recipe.distiller(tiny.write(quick(tiny, bf16=True))).run()
+    assert weights(result.student)["classifier.weight"].dtype == torch.float32
+
+
+def test_the_plain_loop_of_the_recipes_runs(tmp_path: Path) -> None:
+    make_teacher().save_pretrained(tmp_path / "teacher")
+    make_tokenizer().save_pretrained(tmp_path / "teacher")
+    write_tsv(tmp_path / "train.tsv", sentences(64, 0))
+    command = [sys.executable, str(ROOT / "recipes" / "plain_loop.py"), "teacher", "train.tsv"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "hidden:2<-4/mse" in done.stdout
+    student = AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain_loop_student")
+    assert student.config.num_hidden_layers == 2
