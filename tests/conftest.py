@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs one process per core
 
 import pytest
 from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
