@@ -20,6 +20,7 @@ from transformers import AutoModelForSequenceClassification
 
 from textkd import Distiller, Match, Stage, TextkdError, recipe, shrink, tasks
 from textkd.teachers import LiveTeacher
+from textkd.trainer import DistilTrainer
 
 
 def quick(tiny: Tiny, **training: Any) -> dict[str, Any]:
@@ -117,7 +118,13 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tiny: Tiny) -> None:
     assert textkd("run", file, folder=tiny.folder).code == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+STOPS = [
+    pytest.param(signal.SIGINT, id="ctrl-c"),
+    pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("number", STOPS)
 def test_a_stopped_run_goes_on(number: int, tiny: Tiny) -> None:
     values = quick(tiny, max_steps=400, save_strategy="no", eval_strategy="no", logging_steps=50)
     file = tiny.write(values)
@@ -160,6 +167,13 @@ def test_the_best_model_is_published_if_asked(tiny: Tiny) -> None:
     from textkd import report
 
     assert report.load(tiny.folder / "run").models["student"].mean("accuracy") == pytest.approx(best)
+
+
+def test_events_for_tensorboard_stay_in_the_run_folder(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr(DistilTrainer, "keep_events", lambda self, folder: kept.append(folder))
+    recipe.distiller(tiny.write(quick(tiny))).run()
+    assert kept == [tiny.folder / "run" / "seed-1" / "student.logs" / "stage-1"]
 
 
 def test_bf16_trains(tiny: Tiny) -> None:

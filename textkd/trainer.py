@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -167,6 +168,12 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             logs.update(zip(("loss", *self.record.names), rows.mean(0).tolist(), strict=True))
             self.record.clear()
         super().log(logs, start_time)
+
+    def keep_events(self, folder: Path) -> None:
+        """TensorBoard's files go to `folder`; Trainer would put them beside the checkpoints, which do not stay."""
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+                callback.logging_dir = str(folder)
 
     def seconds(self) -> float:
         """Training seconds so far, those before a resume counted in."""

@@ -147,6 +147,7 @@ class _Run:
                 processing_class=data.processing_class, objective=wiring.objective, capture=wiring.capture,
                 teacher=wiring.teacher, callbacks=[bar, stop],
             )  # fmt: skip
+            trainer.keep_events(self.work.with_name(f"{self.work.stem}.logs") / self.folder.name)
             trainer.train(resume_from_checkpoint=last_checkpoint(self.folder))
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
