@@ -232,6 +232,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("batch", put("training.per_device_train_batch_size", 2.5), ["per_device_train_batch_size", "whole number"]),
     ("types", put("matches", {"tap": "labels"}), ["matches: asked", "give a list"]),
     ("control", put("control", "no"), ["control: 'no'", "true, false, or a block"]),
+    ("best by", put("training.metric_for_best_model", "acuracy"), ["metric_for_best_model", "nearest: accuracy"]),
     ("control steps", put("control", {"max_steps": 3}), ["control.max_steps", "steps or data order"]),
 ]  # fmt: skip
 if not torch.cuda.is_available():

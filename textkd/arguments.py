@@ -4,7 +4,7 @@ finds out in the middle of a run."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -26,14 +26,17 @@ LEAST = {
 WORDS = {"bf16": ("auto",)}
 
 
-def argument_problems(training: Mapping[str, Any]) -> list[Problem]:
+def argument_problems(
+    training: Mapping[str, Any], metrics: Collection[str] = (), owned: Collection[str] = ()
+) -> list[Problem]:
     """Every problem of a block of TrainingArguments: unknown names, wrong types, numbers out of range, and what this
-    machine cannot do. `where` is the name of the argument."""
+    machine cannot do. metrics, owned: as in `check_arguments`. `where` is the name of the argument."""
     if not isinstance(training, Mapping):
         return [problem(f"training {training!r}", "not a block of arguments", fix="as {num_train_epochs: 3}")]
     bad = [p for name, value in training.items() for p in _value_problems(str(name), value)]
     wrong = {p.where for p in bad}
-    return [*bad, *check_arguments({name: value for name, value in training.items() if name not in wrong})]
+    good = {name: value for name, value in training.items() if name not in wrong}
+    return [*bad, *check_arguments(good, metrics, owned)]
 
 
 def _value_problems(name: str, value: Any) -> list[Problem]:

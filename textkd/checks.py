@@ -43,6 +43,10 @@ class _Look:
         self.teacher: Any = None
         self.student: Any = None
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return () if self.task is None else tuple(self.task.metric_names)
+
     def bad(self, room: str) -> bool:
         """Whether anything is wrong with a room of the recipe, as "task"."""
         places = [*self.places, *(p.where for p in self.found.problems)]
@@ -55,13 +59,13 @@ class _Look:
             found.add(problem("matches and stages", "both are given", fix=fix, where="matches"))
         found.add(*_seed_problems(d.seeds))
         with found.collecting("training"):
-            found.add(*argument_problems(d.training))
+            found.add(*argument_problems(d.training, self.metrics))
         if isinstance(d.control, Mapping):
             with found.collecting("control"):
-                found.add(*argument_problems(d.control), *_step_problems(d.control))
+                found.add(*argument_problems(d.control, self.metrics), *_step_problems(d.control))
         if d.finetune is not None:
             with found.collecting("teacher.finetune"):
-                found.add(*argument_problems(d.finetune.training))
+                found.add(*argument_problems(d.finetune.training, self.metrics, owned=("output_dir",)))
 
     def at_task(self) -> None:
         if self.task is not None:
@@ -119,7 +123,7 @@ class _Look:
     def _stage_problems(self, stage: Stage) -> list[Problem]:
         found = Collector()
         with found.collecting("training"):
-            found.add(*argument_problems(stage.training))
+            found.add(*argument_problems(stage.training, self.metrics, owned=("seed", "output_dir")))
         if self.student is not None:
             found.add(*(p for name in stage.frozen if (p := frozen_problem(self.student, name))))
             names = [name for name, _ in self.student.named_parameters()]
