@@ -25,8 +25,9 @@ def test_the_trainer_is_a_plain_loop(tiny: Tiny) -> None:
     tokenizer = make_tokenizer()
     task = tasks.glue("sst2", path=tiny.folder / "data")
     arguments = {
-        "num_train_epochs": 2, "per_device_train_batch_size": 8, "train_sampling_strategy": "sequential", "optim": "sgd",
-        "learning_rate": 0.05, "lr_scheduler_type": "constant", "logging_steps": 1, "output_dir": str(tiny.folder / "run"),
+        "num_train_epochs": 2, "per_device_train_batch_size": 8, "train_sampling_strategy": "sequential",
+        "optim": "sgd", "learning_rate": 0.05, "lr_scheduler_type": "constant", "logging_steps": 1,
+        "output_dir": str(tiny.folder / "run"),
     }  # fmt: skip
     result = Distiller(teacher, student, task, MATCHES, arguments, control=False, tokenizer=tokenizer).run()
     logged = losses(tiny.folder / "run")
