@@ -7,15 +7,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from textkd.errors import Collector, fail, problem
-from textkd.taps.address import Address
+from textkd.taps.address import ATTENTION_KINDS, Address
 from textkd.taps.anatomy import anatomy
 from textkd.taps.hooks import install
 from textkd.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
 
 Projections = Mapping[str, tuple[str, nn.Module]]
+# until transformers 5.21 a checkpoint covers a block and its hooks, since then the block alone
+HOOKS_ARE_RECOMPUTED = "__call__" in vars(GradientCheckpointingLayer)
 # the taps that the model returns itself, and the output they are
 RETURNED = {"logits": "logits", "labels": "loss"}
 
@@ -46,7 +50,7 @@ class Capture:
         resolved = self._resolve(list(addresses), projections or {})
         self.addresses = tuple(dict.fromkeys(resolved[: len(addresses)]))
         self._needed = tuple(dict.fromkeys(resolved))
-        refuse_reentrant(model)
+        refuse_bad_checkpointing(model, self._needed)
         self._switch = Switch()
         hooked = [address for address in self._needed if address.kind not in RETURNED]
         self._recorded = len(hooked)
@@ -154,7 +158,7 @@ class Capture:
                 fix="start with `accelerate launch` or torchrun (DDP), or show one GPU: CUDA_VISIBLE_DEVICES=0",
             )
         if module.training and torch.is_grad_enabled():
-            refuse_reentrant(module)
+            refuse_bad_checkpointing(module, self._needed)
         if self._switch.stop and torch.is_grad_enabled():
             raise fail(
                 "an early stop with gradients", "a forward that is cut short trains nothing", fix="torch.no_grad()"
@@ -227,11 +231,18 @@ def plain_outputs(output: Any) -> dict[str, Tensor]:
     return {} if tensor is None else {"logits": tensor}
 
 
-def refuse_reentrant(model: nn.Module) -> None:
-    """Raises `TextkdError` if `model` checkpoints activations in the reentrant way."""
+def refuse_bad_checkpointing(model: nn.Module, needed: Sequence[Address]) -> None:
+    """Raises `TextkdError` if `model` checkpoints activations in the reentrant way, or if its attention is tapped under
+    a transformers that recomputes a block with its hooks: without the capture they would choose another kernel."""
     for module in model.modules():
         if not getattr(module, "gradient_checkpointing", False):
             continue
+        if HOOKS_ARE_RECOMPUTED and any(address.kind in ATTENTION_KINDS for address in needed):
+            raise fail(
+                "taps inside attention under gradient checkpointing",
+                f"transformers {transformers.__version__}, which recomputes hooks too",
+                fix="transformers 5.21 or newer (Python 3.11 or newer), or no gradient checkpointing",
+            )
         function = getattr(module, "_gradient_checkpointing_func", None)
         # torch's own default is reentrant; transformers writes use_reentrant=False unless told otherwise
         if getattr(function, "keywords", {}).get("use_reentrant") is not False:
