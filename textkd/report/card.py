@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from textkd.errors import fail
 from textkd.report import table, words
 from textkd.report.headline import headline
 from textkd.report.results import ROLES, ModelResult, Results, Role, ordered_roles
+from textkd.report.templates import environment
 
 # Head class -> the auto class that loads it and the hub's name of its task.
 _HEADS = {
@@ -33,17 +32,10 @@ def model_card(results: Results, which: str = "student") -> str:
         )
     model = results.models[role]
     auto_class, hub_task = _head(model)
-    environment = Environment(
-        # Markdown, read by people and by the hub's own cleaner: HTML escapes would show in it.
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = _cell
-    return environment.get_template("card.md.j2").render(
+    # Markdown, read by people and by the hub's own cleaner: HTML escapes would show in it.
+    templates = environment(autoescape=False)
+    templates.filters["cell"] = _cell
+    return templates.get_template("card.md.j2").render(
         front=yaml.safe_dump(_front_matter(results, role, hub_task), sort_keys=False, allow_unicode=True),
         results=results,
         role=role,

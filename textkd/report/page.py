@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from textkd.report import layer_map, plots, table, words
 from textkd.report.headline import headline, timing_noise
 from textkd.report.results import Results, load, ordered_roles, write_atomic
+from textkd.report.templates import environment
 
 FILE = "report.html"
 TITLES = {"teacher": "Teacher", "student": "Student", "control": "Control"}
@@ -16,15 +15,9 @@ TITLES = {"teacher": "Teacher", "student": "Student", "control": "Control"}
 
 def render(results: Results) -> str:
     """The page as text. The same results give the same bytes; nothing in it is read from another place."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(words=words)
-    template = environment.get_template("page.html.j2")
+    templates = environment(autoescape=True)
+    templates.globals.update(words=words)
+    template = templates.get_template("page.html.j2")
     return template.render(
         results=results,
         headline=headline(results),

@@ -1,0 +1,15 @@
+"""The templates of the report: strict, and with white space as it stands in the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+def environment(*, autoescape: bool) -> Environment:
+    """Where `page.html.j2` and `card.md.j2` lie. autoescape: on for HTML, whose texts come from the data."""
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=autoescape, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
