@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ class Distiller:
     of `textkd.tasks`. matches: what is compared (`Match`), or stages: a list of `Stage`. args: TrainingArguments (those
     that differ from transformers' defaults count) or a dict of them; ``output_dir`` is the run folder. control: also
     train the same student, same init, data order and steps, without the teacher; a dict gives it arguments of its own
-    (labels alone may want another learning rate than distillation), but never other steps. seeds: one run each; mean
+    (labels alone may want another learning rate or dropout than distillation), but never other steps. dropout: the
+    student's rate in every stage that names none (None: the model's own). seeds: one run each; mean
     and spread are reported. tokenizer: the student's and teacher's; by default the teacher's own folder has it.
     max_length: tokens per row; default 128, or fewer where a model has fewer positions.
 
@@ -87,6 +88,7 @@ class Distiller:
         seeds: Sequence[int] | None = None,
         tokenizer: Any = None,
         max_length: int | None = None,
+        dropout: float | None = None,
         finetune: Finetune | None = None,
         name: str = "",
         recipe: str = "",
@@ -95,7 +97,8 @@ class Distiller:
         self.folder = RunFolder(Path(self.training.pop("output_dir", None) or f"runs/{name or 'distil'}"))
         self.seeds = [int(self.training.get("seed", 42))] if seeds is None else list(seeds)
         self.training.pop("seed", None)
-        self.stages = list(stages) or [Stage(tuple(matches))]
+        self.dropout = dropout
+        self.stages = [_with_dropout(stage, dropout) for stage in list(stages) or [Stage(tuple(matches))]]
         self.task, self.control, self.given_max_length, self.finetune = task, control, max_length, finetune
         self.name, self.recipe = name or self.folder.path.name, recipe
         self._teacher, self._student, self._tokenizer = teacher, student, tokenizer
@@ -209,8 +212,13 @@ class Distiller:
         done["student"] = self._train(self.folder.model("student", seed), teacher.load, self.stages, seed, "student")
         if self.control:
             # the same stages, so the same steps, but labels alone teach and nothing is frozen
-            own = self.control if isinstance(self.control, Mapping) else {}
-            stages = [Stage(LABELS_ONLY, {**stage.training, **own}, name=stage.name) for stage in self.stages]
+            own = dict(self.control) if isinstance(self.control, Mapping) else {}
+            rates = [own.get("dropout", stage.dropout) for stage in self.stages]
+            own.pop("dropout", None)
+            stages = [
+                Stage(LABELS_ONLY, {**stage.training, **own}, name=stage.name, dropout=rate)
+                for stage, rate in zip(self.stages, rates, strict=True)
+            ]
             done["control"] = self._train(self.folder.model("control", seed), teacher.load, stages, seed, "control")
         return done
 
@@ -265,6 +273,10 @@ class Distiller:
         record["metrics"] = self.task.compute_metrics(logits, labels_of(self.data.eval))
         write_json(part / RECORD, record)
         os.replace(part, folder)
+
+
+def _with_dropout(stage: Stage, rate: float | None) -> Stage:
+    return stage if stage.dropout is not None else replace(stage, dropout=rate)
 
 
 def _arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:

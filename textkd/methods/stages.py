@@ -26,6 +26,7 @@ from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, remove_incomplete, saving, write_json
 from textkd.errors import TextkdError, fail
 from textkd.matches import Match
+from textkd.methods.dropout import dropout
 from textkd.methods.wiring import Wiring, wire
 from textkd.record import history
 from textkd.runs import processes
@@ -35,12 +36,14 @@ from textkd.trainer import DistilTrainer, make_arguments
 @dataclass(frozen=True)
 class Stage:
     """One training of the student. training: arguments that differ from the run's. frozen: dotted module names whose
-    parameters stay as they are."""
+    parameters stay as they are. dropout: the student's rate in this training; None: the model's own rates. Without
+    dropout a student follows its teacher's hidden states several times closer (docs/decisions/004)."""
 
     matches: Sequence[Match]
     training: Mapping[str, Any] = field(default_factory=dict)
     frozen: Sequence[str] = ()
     name: str = ""
+    dropout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ class _Run:
             stack.callback(projections.detach, self.student)
             stack.callback(wiring.close)
             stack.enter_context(_frozen(self.student, self.stage, wiring))
+            stack.enter_context(dropout(self.student, self.stage.dropout))
             stop = stack.enter_context(StopOnSignal())
             bar = stack.enter_context(Bar(title, data.main_metric))
             trainer = DistilTrainer(
