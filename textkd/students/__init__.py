@@ -8,33 +8,46 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from textkd.errors import Collector, fail, problem
+from textkd.errors import fail
 from textkd.pretrained import load_model
-from textkd.students.from_config import RANDOM_INIT_WARNING, from_config
+from textkd.students.composing import compose, compose_from
+from textkd.students.copying import block_list, is_two_sided
+from textkd.students.from_config import from_config
 from textkd.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
-from textkd.students.shrink import block_list, shrink
+from textkd.students.new_ocr import new_ocr_model
+from textkd.students.positions import fit_image_size, repair_positions
+from textkd.students.random_init import RANDOM_INIT_WARNING, random_init_warning
+from textkd.students.sharing import shares_encoder
+from textkd.students.shrink import shrink
+from textkd.students.spec import check_spec, is_mixed
 
 __all__ = [
     "LAYER_CHOICES",
     "RANDOM_INIT_WARNING",
     "block_list",
     "build",
+    "check_spec",
     "choose_layers",
+    "compose",
     "first_layers",
+    "fit_image_size",
     "from_config",
     "from_path",
     "last_layers",
+    "new_ocr_model",
+    "random_init_warning",
+    "repair_positions",
+    "shares_encoder",
     "shrink",
     "uniform_layers",
 ]
 
-KINDS = ("shrink", "path", "config")
-PATH_OPTIONS = ("allow_pickle", "sha256")
-
 
 def from_path(path_or_id: str | os.PathLike[str], auto_class: Any, **kwargs: Any) -> PreTrainedModel:
     """A pretrained student from a folder, `package:NAME/FOLDER` or hub id. See `textkd.pretrained.load_model`."""
-    return load_model(path_or_id, auto_class, **kwargs)
+    model = load_model(path_or_id, auto_class, **kwargs)
+    repair_positions(model)
+    return model
 
 
 def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **labels: Any) -> PreTrainedModel:
@@ -42,10 +55,24 @@ def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **
 
     spec: exactly one of {"shrink": {"layers": [2, 4, 6]}} (or {"layers": "uniform", "n_layers": 3}),
     {"path": ..., "allow_pickle": ..., "sha256": ...} (the last two optional) and {"config": {"hidden_size": 128}}.
+    For a teacher of two sides: {"shrink": {"encoder_layers": 6, "decoder_layers": [1, 2]}}, {"config": {"decoder":
+    {...}}}, or one side each. {"share_encoder": True} beside them promises that the student's encoder is the teacher's.
     auto_class and labels (num_labels, id2label, label2id, problem_type) are for loading from a path; a shrunk student
     and one from a config have the teacher's. Raises `TextkdError` with every problem of the block.
     """
     check_spec(spec)
+    student = _made(spec, teacher, auto_class, labels)
+    if spec.get("share_encoder") and not shares_encoder(student, teacher):
+        if is_two_sided(teacher):
+            found = "the student's encoder is another one than the teacher's"
+            fix = "make the student from the teacher: {shrink: {decoder_layers: ...}, share_encoder: true}"
+        else:
+            found, fix = f"{type(teacher).__name__} is an encoder and no more", "leave share_encoder out"
+        raise fail("student share_encoder: true", found, fix=fix, where="share_encoder")
+    return student
+
+
+def _made(spec: Mapping[str, Any], teacher: Any, auto_class: Any, labels: Mapping[str, Any]) -> PreTrainedModel:
     if "path" in spec:
         loading = {"allow_pickle": spec.get("allow_pickle", False), "expect_sha256": spec.get("sha256")}
         return from_path(spec["path"], auto_class, **loading, **labels)
@@ -53,41 +80,11 @@ def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **
     if want is not None and have != want:
         fix = "finetune the teacher on this task first, or load the student from a path"
         raise fail(f"a student for {want} labels", f"the teacher, which it is made of, has {have}", fix=fix)
+    if is_mixed(spec):
+        if not is_two_sided(teacher):
+            fix = "keep shrink: {layers: ...} or config"
+            raise fail("a student of two sides", f"{type(teacher).__name__} has none", fix=fix)
+        return compose_from(teacher, spec["config"], **spec["shrink"])
     if "shrink" in spec:
         return shrink(teacher, **spec["shrink"])
     return from_config(teacher, **spec["config"])
-
-
-def check_spec(spec: Mapping[str, Any]) -> None:
-    """Raises `TextkdError` with every problem of a recipe's block `student`, before any model is there."""
-    wrong = Collector()
-    if not isinstance(spec, Mapping):
-        example = "{shrink: {layers: [2, 4, 6]}}"
-        raise fail(f"student: {spec!r}", "not a block of keys", fix=f"for example student: {example}")
-    kinds = [kind for kind in KINDS if kind in spec]
-    if len(kinds) != 1:
-        found = f"{' and '.join(kinds)} together" if kinds else f"none of {', '.join(KINDS)}"
-        wrong.add(problem("a student", found, fix=f"give exactly one of {', '.join(KINDS)}"))
-    allowed = [*KINDS, *(PATH_OPTIONS if "path" in spec else ())]
-    for key in (str(key) for key in spec if key not in allowed):
-        wrong.add(
-            problem(
-                f"student key {key}", "no such key", near=(key, allowed), fix=f"keys: {', '.join(allowed)}", where=key
-            )
-        )
-    for kind in ("shrink", "config"):
-        if kind in spec and not isinstance(spec[kind], Mapping):
-            fix = "layers: [2, 4, 6]" if kind == "shrink" else "hidden_size: 128"
-            wrong.add(
-                problem(f"student {kind}: {spec[kind]!r}", "not a block of keys", fix=f"for example {fix}", where=kind)
-            )
-    options = ("layers", "n_layers")
-    if isinstance(spec.get("shrink"), Mapping):
-        for key in (str(key) for key in spec["shrink"] if key not in options):
-            where, fix = f"shrink.{key}", f"keys: {', '.join(options)}"
-            wrong.add(problem(f"student shrink key {key}", "no such key", near=(key, options), fix=fix, where=where))
-    if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"])):
-        wrong.add(
-            problem(f"student path: {spec['path']!r}", "not a path", fix="give a folder or a hub id", where="path")
-        )
-    wrong.raise_any()

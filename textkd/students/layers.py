@@ -51,6 +51,19 @@ def choose_layers(teacher_blocks: int, layers: str | Sequence[int], n_layers: in
     return _block_numbers(teacher_blocks, layers, n_layers)
 
 
+def choose_side(teacher_blocks: int, layers: int | Sequence[int] | None) -> list[int]:
+    """The block numbers (1..L) of one side of an encoder-decoder: that many (uniform), these, or all for None."""
+    if layers is None:
+        return list(range(1, teacher_blocks + 1))
+    if type(layers) is int:
+        return uniform_layers(teacher_blocks, layers)
+    if isinstance(layers, bool | str) or not isinstance(layers, Sequence):
+        example = uniform_layers(teacher_blocks, max(1, teacher_blocks // 2))
+        fix = f"block numbers such as {example}, how many of the {teacher_blocks}, or nothing for all"
+        raise fail(f"student layers {layers!r}", "neither block numbers nor how many", fix=fix)
+    return choose_layers(teacher_blocks, layers)
+
+
 def _block_numbers(teacher_blocks: int, layers: Sequence[Any], n_layers: int | None) -> list[int]:
     asked = f"student layers {list(layers)}"
     wrong = Collector()

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from textkd.errors import fail
+from textkd.errors import Collector, fail, problem
+from textkd.students.composing import SIDES, compose
+from textkd.students.copying import block_list, config_of_blocks, copy_weights, is_two_sided
 from textkd.students.layers import choose_layers
 
 log = logging.getLogger(__name__)
 
-# Where the blocks are, inside the base model. Other models: the one ModuleList as long as the config's depth.
-BLOCKS = {
-    "bert": "encoder.layer",
-    "roberta": "encoder.layer",
-    "xlm-roberta": "encoder.layer",
-    "electra": "encoder.layer",
-    "distilbert": "transformer.layer",
-    "albert": "encoder.albert_layer_groups",
-    "modernbert": "layers",
-    "vit": "layers",
-    "deit": "layers",
-}
-# Config fields with one entry per block.
-PER_BLOCK_FIELDS = ("layer_types", "mlp_layer_types")
-
 
 def shrink(
-    teacher: PreTrainedModel, layers: str | Sequence[int] = "uniform", n_layers: int | None = None
+    teacher: PreTrainedModel,
+    layers: str | Sequence[int] | None = None,
+    n_layers: int | None = None,
+    *,
+    encoder_layers: int | Sequence[int] | None = None,
+    decoder_layers: int | Sequence[int] | None = None,
 ) -> PreTrainedModel:
     """A new model of the teacher's class made of the teacher's blocks `layers`, its embeddings, pooler and head.
 
-    layers: block numbers 1..L (negative from the end, in the order given, none twice), or "uniform", "first", "last"
-    with `n_layers`. Weights are copies with the teacher's dtype and device; tied weights stay tied; labels and every
+    layers: block numbers 1..L (negative from the end, in the order given, none twice), or "uniform" (the default),
+    "first", "last" with `n_layers`. encoder_layers, decoder_layers: the same for the two sides of a
+    `VisionEncoderDecoderModel`, in place of `layers`: block numbers, an int (that many, chosen uniformly), or None
+    (all); its position embeddings, projection between the sides, output layer and generation_config are copied too.
+
+    Weights are copies with the teacher's dtype and device; tied weights stay tied; labels and every
     other config field are kept. The student is in eval mode, like `from_pretrained`, and all its weights are
     trainable. The teacher is not changed, and the global random state neither. With all layers the student computes
     exactly what the teacher computes.
@@ -46,80 +40,50 @@ def shrink(
     ALBERT shares its blocks: only the depth shrinks; where the chosen blocks do not fall evenly into the groups, every
     student block gets a copy of its own. ModernBERT's block 1 has no attention norm (its input is normed already):
     another block in its place has its norm folded into its query-key-value weights (see `_fit_modernbert`).
-    Raises `TextkdError` for a layer out of range, none, one twice, and for models without one stack of blocks.
+    Raises `TextkdError` for a layer out of range, none, one twice, for models without one stack of blocks, and for
+    `layers` on a model of two sides or the other way round.
     """
+    if is_two_sided(teacher):
+        _no_plain_layers(teacher, layers, n_layers)
+        return compose(teacher, encoder_layers=encoder_layers, decoder_layers=decoder_layers)
+    _one_stack(teacher, encoder_layers, decoder_layers)
     path, _ = block_list(teacher)
-    depth = int(teacher.config.num_hidden_layers)
-    chosen = choose_layers(depth, layers, n_layers)
-    config = copy.deepcopy(teacher.config)
-    config.num_hidden_layers = len(chosen)
-    config.name_or_path = ""  # the weights of the teacher's folder are no longer these
-    for field in PER_BLOCK_FIELDS:
-        if isinstance(getattr(config, field, None), list):
-            setattr(config, field, [getattr(teacher.config, field)[k - 1] for k in chosen])
+    chosen = choose_layers(int(teacher.config.num_hidden_layers), "uniform" if layers is None else layers, n_layers)
+    config = config_of_blocks(teacher.config, chosen)
     sources = [k - 1 for k in chosen]
     if teacher.config.model_type == "albert":
         sources, config.num_hidden_groups = _albert_groups(teacher.config, chosen)
     with torch.random.fork_rng(devices=[]):
         student: PreTrainedModel = type(teacher)(config)
-    _copy_weights(teacher, student, path, sources)
+    copy_weights(teacher, student, {path: sources}, allow_missing=config.model_type in FITS)
     if config.model_type in FITS:
         FITS[config.model_type](teacher, student, chosen)
     return student.eval()
 
 
-def block_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The dotted path and the `ModuleList` of a model's blocks; `TextkdError` when there is not exactly one."""
-    asked = f"the blocks of {type(model).__name__}"
-    depth = getattr(model.config, "num_hidden_layers", None)
-    if depth is None:
-        raise fail(asked, "its config has no num_hidden_layers", fix="use an encoder such as BERT, ModernBERT or ViT")
-    base = model.base_model
-    names = {id(module): name for name, module in model.named_modules()}
-    known = BLOCKS.get(model.config.model_type)
-    lists = [
-        m
-        for n, m in base.named_modules()
-        if isinstance(m, nn.ModuleList) and (n == known if known else len(m) == depth)
-    ]
-    if len(lists) != 1:
-        where = ", ".join(names[id(m)] for m in lists) or "none"
-        raise fail(
-            asked, f"{len(lists)} lists of {depth} modules ({where})", fix=f"known architectures: {', '.join(BLOCKS)}"
-        )
-    return names[id(lists[0])], lists[0]
+def _no_plain_layers(teacher: Any, layers: Any, n_layers: Any) -> None:
+    wrong = Collector()
+    for name, value in (("layers", layers), ("n_layers", n_layers)):
+        if value is not None:
+            depths = [f"{side} of {getattr(teacher.config, side).num_hidden_layers} blocks" for side in SIDES]
+            found = f"{type(teacher).__name__} has two sides: {' and '.join(depths)}"
+            fix = "give encoder_layers and decoder_layers: block numbers, how many, or nothing for all"
+            wrong.add(problem(f"student {name} {value!r}", found, fix=fix, where=name))
+    wrong.raise_any()
 
 
-def _copy_weights(teacher: PreTrainedModel, student: PreTrainedModel, path: str, sources: list[int]) -> None:
-    """Copies every parameter and buffer; block i of the student takes block sources[i] of the teacher."""
-    theirs: dict[str, torch.Tensor] = {
-        **dict(teacher.named_parameters(remove_duplicate=False)),
-        **dict(teacher.named_buffers(remove_duplicate=False)),
-    }
-    copies: dict[int, torch.Tensor] = {}  # a weight that the teacher uses under two names is copied once
-    owners = {**dict(student.named_modules(remove_duplicate=False))}
-    own = [name for name, _ in student.named_parameters(remove_duplicate=False)]
-    for name in [*own, *(n for n, _ in student.named_buffers(remove_duplicate=False))]:
-        source = theirs.get(_source_name(name, path, sources))
-        owner, _, leaf = name.rpartition(".")
-        if source is None:
-            if student.config.model_type in FITS:
-                continue
-            fix = "load the teacher anew with from_pretrained; only unchanged models of transformers can be shrunk"
-            raise fail(f"a smaller {type(teacher).__name__}", f"the teacher has no weight for {name}", fix=fix)
-        shared = copies.get(id(source)) if not name.startswith(f"{path}.") else None
-        if shared is None:
-            value = source.detach().clone()
-            shared = nn.Parameter(value) if isinstance(source, nn.Parameter) else value
-            copies[id(source)] = shared
-        setattr(owners[owner], leaf, shared)
-
-
-def _source_name(name: str, path: str, sources: list[int]) -> str:
-    if not name.startswith(f"{path}."):
-        return name
-    number, _, rest = name.removeprefix(f"{path}.").partition(".")
-    return f"{path}.{sources[int(number)]}.{rest}"
+def _one_stack(teacher: Any, encoder_layers: Any, decoder_layers: Any) -> None:
+    """Refuses what has not one stack of blocks, or is asked as if it had two."""
+    if teacher.config.is_encoder_decoder:
+        found = "an encoder-decoder that textkd does not know"
+        fix = "use a VisionEncoderDecoderModel, or a model that is an encoder only"
+        raise fail(f"a smaller {type(teacher).__name__}", found, fix=fix)
+    wrong = Collector()
+    for name, value in (("encoder_layers", encoder_layers), ("decoder_layers", decoder_layers)):
+        if value is not None:
+            found = f"{type(teacher).__name__} has one stack of blocks and no sides"
+            wrong.add(problem(f"student {name} {value!r}", found, fix=f"layers: {value!r}", where=name))
+    wrong.raise_any()
 
 
 def _albert_groups(config: Any, chosen: list[int]) -> tuple[list[int], int]:

@@ -1,0 +1,110 @@
+"""A fresh OCR model with random weights, a ViT or DeiT encoder and a TrOCR decoder: a teacher for a recipe to train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import GenerationConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel
+
+from textkd.errors import Collector, fail, problem
+from textkd.students.fields import override
+from textkd.students.sides import checked_config, class_of
+
+# Line images of 32 pixels, read in columns of 8.
+ENCODER: dict[str, Any] = {
+    "image_size": [32, 1024],
+    "patch_size": [32, 8],
+    "hidden_size": 256,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+    "pooler_output_size": 256,
+}
+DECODER: dict[str, Any] = {
+    "d_model": 256,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 1024,
+    "max_position_embeddings": 128,
+    "activation_function": "gelu",
+    "dropout": 0.1,
+    "use_learned_position_embeddings": True,
+}
+IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
+
+
+def new_ocr_model(
+    encoder: Mapping[str, Any] | None = None, decoder: Mapping[str, Any] | None = None, tokenizer: Any = None
+) -> VisionEncoderDecoderModel:
+    """A `VisionEncoderDecoderModel` with random weights from torch's global random state, in eval mode, float32.
+
+    encoder: fields over the defaults (ViT, images of 32x1024 pixels in patches of 32x8, 6 blocks of width 256;
+    model_type may be vit or deit). decoder: fields over the defaults (TrOCR, 2 blocks of width 256, 128 learned
+    positions, dropout 0.1). tokenizer: one of transformers, or a mapping with vocab_size, pad_token_id, bos_token_id
+    and eos_token_id; they cannot be overridden. Generation starts with eos as in TrOCR (the decoder's
+    decoder_start_token_id changes that) and ends at the decoder's last position.
+    Raises `TextkdError` with every unknown field, impossible size and missing token of both sides.
+    """
+    ids = _token_ids(tokenizer)
+    wrong, configs = Collector(), dict[str, Any]()
+    for side, defaults, given in (("encoder", ENCODER, encoder or {}), ("decoder", {**DECODER, **ids}, decoder or {})):
+        with wrong.collecting(side):
+            configs[side] = _config(side, defaults, given, ids if side == "decoder" else {})
+    wrong.raise_any()
+    return _model(configs["encoder"], configs["decoder"], decoder or {}, ids)
+
+
+def _config(side: str, defaults: Mapping[str, Any], given: Mapping[str, Any], ids: Mapping[str, int]) -> Any:
+    given = dict(given)
+    config_class = class_of(side, given.pop("model_type", "vit" if side == "encoder" else "trocr"))
+    wrong = Collector()
+    values = {**config_class().to_dict(), **defaults}
+    for name in (name for name in ids if name in given and given[name] != ids[name]):
+        fix = "leave it out: the ids are the tokenizer's"
+        wrong.add(problem(f"{side} config {name}: {given[name]!r}", f"the tokenizer's is {ids[name]}", fix=fix))
+    with wrong.collecting():
+        values = override(config_class, values, given, f"{side} config")
+    return checked_config(config_class, side, values, wrong)
+
+
+def _model(encoder: Any, decoder: Any, given: Mapping[str, Any], ids: Mapping[str, int]) -> VisionEncoderDecoderModel:
+    name, width = "cross_attention_hidden_size", encoder.hidden_size
+    if given.get(name, width) not in (None, width):
+        fix = f"leave it out, or {name}: {width}"
+        raise fail(f"decoder config {name}: {given[name]!r}", f"the encoder is {width} wide", fix=fix, where="decoder")
+    decoder.cross_attention_hidden_size = given.get(name, width)
+    decoder.decoder_start_token_id = given.get("decoder_start_token_id", ids["eos_token_id"])
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    tokens = {**{name: ids[name] for name in IDS}, "decoder_start_token_id": decoder.decoder_start_token_id}
+    for token, number in tokens.items():
+        setattr(config, token, number)
+    try:
+        model: VisionEncoderDecoderModel = VisionEncoderDecoderModel(config)
+    except Exception as error:  # a value that only a layer finds impossible
+        raise fail("a new OCR model", str(error), fix="correct the value of the field") from error
+    model.generation_config = GenerationConfig(max_length=decoder.max_position_embeddings, **tokens)
+    return model.eval()
+
+
+def _token_ids(tokenizer: Any) -> dict[str, int]:
+    """vocab_size and the ids of pad, bos and eos. Raises `TextkdError` with all that are missing or out of range."""
+    ids: dict[str, Any]
+    if isinstance(tokenizer, Mapping):
+        ids = {name: tokenizer.get(name) for name in ("vocab_size", *IDS)}
+    elif hasattr(tokenizer, "get_vocab"):
+        size = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+        ids = {"vocab_size": size, **{name: getattr(tokenizer, name, None) for name in IDS}}
+    else:
+        fix = "give a tokenizer, or {vocab_size: ..., pad_token_id: ..., bos_token_id: ..., eos_token_id: ...}"
+        raise fail(f"the tokenizer {tokenizer!r} of a new OCR model", "neither a tokenizer nor its ids", fix=fix)
+    wrong = Collector()
+    for name, value in ids.items():
+        asked = f"{name} of the new model's tokenizer"
+        if type(value) is not int:
+            fix = "give it, or train a tokenizer that has it (TrOCR: <s> 0, <pad> 1, </s> 2)"
+            wrong.add(problem(asked, f"it is {value!r}", fix=fix))
+        elif name != "vocab_size" and type(ids["vocab_size"]) is int and not 0 <= value < ids["vocab_size"]:
+            wrong.add(problem(asked, f"{value} in a vocabulary of {ids['vocab_size']}", fix="correct the id"))
+    wrong.raise_any()
+    return ids

@@ -1,0 +1,87 @@
+"""Position embeddings: for images of another size, and TrOCR's sinusoidal ones, which transformers does not load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from textkd.errors import fail
+from textkd.pretrained import clone
+from textkd.students.copying import is_two_sided
+from textkd.students.sides import TYPES, size_of
+
+
+def fit_image_size(model: PreTrainedModel, size: tuple[int, int]) -> PreTrainedModel:
+    """A copy of a ViT or DeiT, or of a `VisionEncoderDecoderModel` with one, for images of size (height, width) pixels.
+
+    The position embeddings of the patches are interpolated on the patch grid (bicubic, in float32, corners not aligned:
+    what transformers' `interpolate_pos_encoding=True` does, here also for oblong grids); those of the CLS and
+    distillation tokens, and all other weights, stay. The configs tell the new size, so that the saved copy loads as
+    it is. At the model's own size the copy computes exactly the same. The model is not changed; mode, dtype and device
+    are kept. Raises `TextkdError` for other architectures and for a size that is no multiple of the patch size.
+    """
+    encoder = model.encoder if is_two_sided(model) else model.base_model
+    if encoder.config.model_type not in TYPES["encoder"]:
+        found = f"its encoder is of model_type {encoder.config.model_type}"
+        raise fail(f"{type(model).__name__} for another image size", found, fix="use a ViT or a DeiT encoder")
+    patch = size_of(encoder.config.patch_size)
+    _check_size(size, patch)
+    twin: PreTrainedModel = clone(model)
+    encoder = twin.encoder if is_two_sided(twin) else twin.base_model
+    old = size_of(encoder.config.image_size)
+    if old == tuple(size):
+        return twin
+    embeddings = encoder.embeddings
+    grids = [(h // patch[0], w // patch[1]) for h, w in (old, size)]
+    weight = embeddings.position_embeddings
+    special = weight.shape[1] - grids[0][0] * grids[0][1]
+    fitted = torch.cat([weight[:, :special], _interpolated(weight[:, special:], *grids)], dim=1)
+    embeddings.position_embeddings = nn.Parameter(fitted.detach(), requires_grad=weight.requires_grad)
+    embeddings.image_size = embeddings.patch_embeddings.image_size = tuple(size)
+    embeddings.patch_embeddings.num_patches = grids[1][0] * grids[1][1]
+    for config in {id(c): c for c in (encoder.config, getattr(twin.config, "encoder", encoder.config))}.values():
+        config.image_size = size[0] if size[0] == size[1] else list(size)
+    return twin
+
+
+def _check_size(size: Any, patch: tuple[int, int]) -> None:
+    asked = f"an image size of {size!r}"
+    if not isinstance(size, tuple | list) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
+        raise fail(asked, "not (height, width) in pixels", fix="for example (32, 1024)")
+    if any(n % p for n, p in zip(size, patch, strict=True)):
+        near = tuple(max(1, round(n / p)) * p for n, p in zip(size, patch, strict=True))
+        raise fail(asked, f"no multiple of the patches of {patch[0]}x{patch[1]} pixels", fix=f"use {near}")
+
+
+def _interpolated(weight: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """[1, h*w, H] on the grid `old` -> [1, h'*w', H] on `new`."""
+    if old == new:
+        return weight
+    grid = weight.float().reshape(1, *old, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=new, mode="bicubic", align_corners=False)
+    return grid.permute(0, 2, 3, 1).reshape(1, new[0] * new[1], -1).to(weight.dtype)
+
+
+def repair_positions(model: nn.Module) -> int:
+    """Makes the sinusoidal position embeddings of TrOCR decoders whole, in place; returns how many there were.
+
+    transformers 5.23 keeps their table as a plain attribute: `from_pretrained` leaves it on the meta device (the first
+    forward fails), `.to(...)` does not move it. It becomes a buffer that is not saved, computed anew by the module's
+    own formula, with the dtype and device of the model's weights. Learned positions are left alone.
+    """
+    repaired = 0
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    for module in model.modules():
+        table = getattr(module, "weights", None)
+        if not hasattr(module, "get_embedding") or not isinstance(table, Tensor):
+            continue
+        part: Any = module
+        del part.weights
+        table = part.get_embedding(table.shape[0], part.embedding_dim, part.padding_idx)
+        part.register_buffer("weights", table.to(device=like.device, dtype=like.dtype), persistent=False)
+        repaired += 1
+    return repaired

@@ -1,0 +1,34 @@
+"""What is told about students, or sides of them, that start from random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+RANDOM_INIT_WARNING = (
+    "the student starts from random weights: it knows no language yet and needs far more data and steps than a student "
+    "that was pretrained (a TextBrewer user ended at 0.14 accuracy). Prefer student: {shrink: ...} or {path: ...}; "
+    "otherwise pretrain it on plain text first"
+)
+
+
+def random_init_warning(spec: Mapping[str, Any]) -> str | None:
+    """The warning that belongs to a recipe's block `student`; None where nothing starts random."""
+    config = spec.get("config")
+    if not isinstance(config, Mapping):
+        return None
+    sides = [side for side in ("encoder", "decoder") if side in config]
+    return sides_warning(sides) if sides else RANDOM_INIT_WARNING
+
+
+def sides_warning(sides: Sequence[str], links: Sequence[str] = ()) -> str:
+    """Which sides of an encoder-decoder start random, and which weights between the two sides."""
+    named = " and ".join(f"the student's {side}" for side in sides)
+    verb = "starts" if len(sides) == 1 else "start"
+    rest = f" ({'; '.join(links)} too)" if links else ""
+    prefer = ", ".join(f"{side}_layers" for side in sides)
+    return (
+        f"{named} {verb} from random weights{rest}: it has seen no image and no text yet and needs far more data and "
+        f"steps than blocks copied from the teacher. Where the teacher's width will do, prefer student: {{shrink: "
+        f"{{{prefer}: ...}}}}"
+    )

@@ -1,0 +1,44 @@
+"""Whether teacher and student have one and the same encoder, so that a frozen one need run only once for both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from textkd.students.copying import is_two_sided
+from textkd.students.fields import NOT_FIELDS
+
+# The decoder reads the last hidden states: these have no part in them.
+UNREAD = ("pooler.", "embeddings.mask_token")
+UNREAD_FIELDS = (*NOT_FIELDS, "dtype", "pooler_output_size", "pooler_act", "encoder_stride", "id2label")
+
+
+def shares_encoder(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
+    """True if the encoders of two `VisionEncoderDecoderModel` are of one architecture and equal in every element.
+
+    The pooler does not count: no decoder reads it, and `microsoft/trocr-*` start it random whenever they are loaded.
+    dtypes must be equal too, devices need not. Models without two sides share nothing.
+    """
+    if not (is_two_sided(student) and is_two_sided(teacher)):
+        return False
+    mine, theirs = student.encoder, teacher.encoder
+    if type(mine) is not type(theirs) or _fields(mine.config) != _fields(theirs.config):
+        return False
+    own, other = _weights(mine), _weights(theirs)
+    return own.keys() == other.keys() and all(_equal(own[name], other[name]) for name in own)
+
+
+def _fields(config: Any) -> dict[str, Any]:
+    fields = {k: v for k, v in config.to_dict().items() if k not in UNREAD_FIELDS}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+
+def _weights(encoder: Any) -> dict[str, Tensor]:
+    return {name: w for name, w in encoder.state_dict().items() if not name.startswith(UNREAD)}
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other.to(one.device))

@@ -1,0 +1,85 @@
+"""The block `student` of a recipe, looked at before any model is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from textkd.errors import Collector, fail, problem
+from textkd.students.composing import SIDES
+
+KINDS = ("shrink", "path", "config")
+PATH_OPTIONS = ("allow_pickle", "sha256")
+SHRINK_OPTIONS = ("layers", "n_layers", "encoder_layers", "decoder_layers")
+
+
+def check_spec(spec: Mapping[str, Any]) -> None:
+    """Raises `TextkdError` with every problem of a recipe's block `student`, before any model is there."""
+    wrong = Collector()
+    if not isinstance(spec, Mapping):
+        example = "{shrink: {layers: [2, 4, 6]}}"
+        raise fail(f"student: {spec!r}", "not a block of keys", fix=f"for example student: {example}")
+    kinds = [kind for kind in KINDS if kind in spec]
+    if len(kinds) != 1 and not is_mixed(spec):
+        found = f"{' and '.join(kinds)} together" if kinds else f"none of {', '.join(KINDS)}"
+        fix = f"give exactly one of {', '.join(KINDS)}"
+        if kinds == ["shrink", "config"]:
+            fix += ", or one side of an encoder-decoder each: {shrink: {decoder_layers: 2}, config: {encoder: {...}}}"
+        wrong.add(problem("a student", found, fix=fix))
+    allowed = [*KINDS, "share_encoder", *(PATH_OPTIONS if "path" in spec else ())]
+    for key in (str(key) for key in spec if key not in allowed):
+        fix = f"keys: {', '.join(allowed)}"
+        wrong.add(problem(f"student key {key}", "no such key", near=(key, allowed), fix=fix, where=key))
+    for kind, example in (("shrink", "layers: [2, 4, 6]"), ("config", "hidden_size: 128")):
+        if kind in spec and not isinstance(spec[kind], Mapping):
+            asked, fix = f"student {kind}: {spec[kind]!r}", f"for example {example}"
+            wrong.add(problem(asked, "not a block of keys", fix=fix, where=kind))
+    _check_shrink(spec, wrong)
+    _check_sharing(spec, wrong)
+    if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"])):
+        fix = "give a folder or a hub id"
+        wrong.add(problem(f"student path: {spec['path']!r}", "not a path", fix=fix, where="path"))
+    wrong.raise_any()
+
+
+def is_mixed(spec: Mapping[str, Any]) -> bool:
+    """True for a student of which one side is shrunk and the other made from a config."""
+    shrink, config = spec.get("shrink"), spec.get("config")
+    if "path" in spec or not isinstance(shrink, Mapping) or not isinstance(config, Mapping):
+        return False
+    return any(f"{side}_layers" in shrink for side in SIDES) and any(side in config for side in SIDES)
+
+
+def _check_shrink(spec: Mapping[str, Any], wrong: Collector) -> None:
+    shrink, config = spec.get("shrink"), spec.get("config")
+    if not isinstance(shrink, Mapping):
+        return
+    for key in (str(key) for key in shrink if key not in SHRINK_OPTIONS):
+        fix = f"keys: {', '.join(SHRINK_OPTIONS)}"
+        asked, near = f"student shrink key {key}", (key, SHRINK_OPTIONS)
+        wrong.add(problem(asked, "no such key", near=near, fix=fix, where=f"shrink.{key}"))
+    plain = [key for key in SHRINK_OPTIONS[:2] if key in shrink]
+    sided = [key for key in SHRINK_OPTIONS[2:] if key in shrink]
+    if plain and sided:
+        found = "layers is for models of one stack, the others for the two sides of an encoder-decoder"
+        wrong.add(problem(f"student shrink {' and '.join(plain + sided)}", found, fix="keep one kind", where="shrink"))
+    for side in SIDES:
+        if isinstance(config, Mapping) and side in config and f"{side}_layers" in shrink:
+            found, fix = f"the {side} is either copied or new", "give one of them"
+            wrong.add(problem(f"student shrink.{side}_layers and config.{side}", found, fix=fix))
+
+
+def _check_sharing(spec: Mapping[str, Any], wrong: Collector) -> None:
+    share = spec.get("share_encoder", False)
+    if type(share) is not bool:
+        fix = "share_encoder: true"
+        wrong.add(problem(f"student share_encoder: {share!r}", "not true or false", fix=fix, where="share_encoder"))
+        return
+    if not share:
+        return
+    for kind, key in (("shrink", "encoder_layers"), ("config", "encoder")):
+        block = spec.get(kind)
+        if isinstance(block, Mapping) and block.get(key) is not None:
+            found, fix = f"{kind}.{key} makes an encoder of the student's own", "give one of them"
+            wrong.add(problem("student share_encoder: true", found, fix=fix, where="share_encoder"))
