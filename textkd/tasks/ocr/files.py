@@ -1,0 +1,210 @@
+"""Lines from files: parquet with image bytes, csv/tsv/json(l) with image paths, a folder of images with metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from PIL import Image
+
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.tasks.formats import Table, read_table
+from textkd.tasks.ocr.images import image_size, open_image
+from textkd.tasks.ocr.linetable import LineTable, capped, digest_of
+from textkd.tasks.ocr.texts import check_texts
+from textkd.tasks.rows import select
+from textkd.tasks.sources import FileSource, file_source
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pnm", ".pgm", ".ppm", ".jp2", ".avif")
+ROW = "\0row"  # no column of a file is called that
+
+
+class FileLines(LineTable):
+    """The rows of one file: a column of images (bytes, {bytes, path} structs, or paths relative to `folder`, by
+    default the file's own) and one of texts.
+
+    where: {column: value or list of values} keeps those rows only. unlabelled: the texts are None, their column may
+    be missing. Raises `TextkdError` with all that is wrong but the images themselves (see `problems`).
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        image: str | None = None,
+        text: str = "text",
+        where: Mapping[str, Any] | None = None,
+        unlabelled: bool = False,
+        delimiter: str | None = None,
+        quoted: bool | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        origin = file_source(path, delimiter=delimiter, quoted=quoted)
+        self.path, self.source, self._origin = origin.path, str(origin.path), origin
+        self.folder = folder or origin.path.parent
+        self._settings = [image, text, dict(where or {}), unlabelled, delimiter, quoted]
+        table, self._images = _read(origin, image, [] if unlabelled else [text], list(where or {}))
+        table = select(table, where or {}, self.source)
+        self._unit, self._lines = table.unit, table.lines
+        self._cells: list[Any] = table.column(ROW)
+        self._fill(table, text, unlabelled)
+
+    def _fill(self, table: Table, text: str, unlabelled: bool) -> None:
+        collector = Collector()
+        fix = "repair the row, or leave it out"
+        damaged = [
+            problem(f"{self.source}, {table.unit} {line}: a whole row", what, fix=fix)
+            for line, what in sorted(table.damaged)
+        ]
+        collector.add(*capped(damaged, self.source, "rows"))
+        self._texts: list[Any] = [None] * len(table.rows)
+        if not unlabelled:
+            places = [self.where(index) for index in range(len(table.rows))]
+            self._texts, bad = check_texts(zip(places, table.column(text), strict=True), text)
+            collector.add(*capped(bad, self.source, "texts"))
+        if not table.rows and not damaged:
+            collector.add(problem(f"rows in {self.source}", "the file has no rows (a header alone is no data)"))
+        collector.raise_any()
+
+    @property
+    def texts(self) -> Sequence[str | None]:
+        return self._texts
+
+    def where(self, index: int) -> str:
+        return f"{self.source}, {self._unit} {self._lines[index]}"
+
+    def _data(self, index: int) -> Any:
+        """Encoded bytes, or the path of an image."""
+        cell = self._cells[index]
+        if self._images is not None:
+            cell = self._images[cell].as_py()
+        if isinstance(cell, Mapping):
+            cell = cell.get("bytes") or cell.get("path")
+        if not isinstance(cell, str):
+            return cell
+        if not cell:
+            raise fail(f"{self.where(index)}: the path of an image", "an empty cell")
+        return cell if cell.startswith(("http:", "https:")) else self.folder / cell
+
+    def image(self, index: int) -> Image.Image:
+        return open_image(self._data(index), self.where(index))
+
+    def header_problems(self) -> list[Problem]:
+        collector = Collector()
+        for index in range(len(self)):
+            with collector.collecting():
+                image_size(self._data(index), self.where(index))
+        return collector.problems
+
+    def digest(self) -> str:
+        files = []
+        for index in range(len(self)):
+            data = self._data(index)
+            if isinstance(data, Path):
+                files.append([str(self._cells[index]), data.stat().st_size if data.is_file() else None])
+        return digest_of("file", self._origin.digest(), self._settings, files)
+
+
+class FolderLines(FileLines):
+    """An image folder as `datasets` has it: metadata.csv (.jsonl, .parquet, .tsv) with a column `file_name` beside the
+    texts, the names relative to the folder and inside it. Without metadata: all images below the folder, by name, if
+    `unlabelled`."""
+
+    def __init__(self, path: str | Path, image: str | None = None, unlabelled: bool = False, **options: Any) -> None:
+        folder = Path(path)
+        metadata = next((folder / name for name in METADATA if (folder / name).is_file()), None)
+        if metadata is None:
+            self._list_images(folder, unlabelled)
+            return
+        super().__init__(metadata, image=image or "file_name", unlabelled=unlabelled, folder=folder, **options)
+        root = folder.resolve()
+        outside = [
+            problem(f"{self.where(i)}: an image inside {folder}", str(data), fix="name files relative to the folder")
+            for i, data in ((i, self._data(i)) for i in range(len(self)))
+            if isinstance(data, Path) and not data.resolve().is_relative_to(root)
+        ]
+        if outside:
+            raise TextkdError(*capped(outside, self.source, "paths"))
+
+    def _list_images(self, folder: Path, unlabelled: bool) -> None:
+        names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not names or not unlabelled:
+            shown = ", ".join(sorted(p.name for p in folder.iterdir())[:12])
+            fix = "write metadata.csv with the columns file_name and text, or name a parquet file of the folder"
+            fix += "; lines without transcription need unlabelled: true" if names else ""
+            raise fail(f"{METADATA[0]} or {METADATA[1]} in {folder}", f"the folder holds {shown or 'nothing'}", fix=fix)
+        self.source, self.folder, self._images, self._unit = str(folder), folder, None, "image"
+        self._cells, self._lines, self._texts = list(names), list(range(1, len(names) + 1)), [None] * len(names)
+
+    def digest(self) -> str:
+        if hasattr(self, "_origin"):
+            return super().digest()
+        return digest_of("folder", [[name, (self.folder / name).stat().st_size] for name in self._cells])
+
+
+def _read(
+    origin: FileSource, image: str | None, due: Sequence[str], more: Sequence[str]
+) -> tuple[Table, pa.ChunkedArray | None]:
+    """The rows with a last column ROW: the image's path, or its place in the column of images that is returned too.
+    due: columns that must be there; more: read where they are."""
+    if origin.dialect.kind == "parquet":
+        return _read_parquet(origin, image, due, more)
+    table = read_table(origin.path, origin.dialect)
+    column = _check_columns(table.names, image, due, str(origin))
+    cells = table.column(column)
+    rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]
+    return Table((*table.names, ROW), rows, table.lines, table.damaged, table.unit), None
+
+
+def _read_parquet(
+    origin: FileSource, image: str | None, due: Sequence[str], more: Sequence[str]
+) -> tuple[Table, pa.ChunkedArray]:
+    if not origin.path.is_file():
+        read_table(origin.path, origin.dialect)  # says that the file is missing, and what is there
+    try:
+        file = pyarrow.parquet.ParquetFile(origin.path)
+        known = tuple(file.schema_arrow.names)
+        column = _check_columns(known, image, due, str(origin))
+        names = tuple(dict.fromkeys([*due, *(name for name in more if name in known)]))
+        content = file.read(columns=list(dict.fromkeys([column, *names])))
+    except (pa.ArrowException, OSError) as error:
+        raise fail(f"rows in {origin}", f"not a parquet file: {error}") from None
+    images = content.column(column)
+    if not (pa.types.is_struct(images.type) or _is_text_or_bytes(images.type)):
+        found = f"the type {images.type}"
+        raise fail(f"images in column {column!r} of {origin}", found, fix="store encoded bytes, or {bytes, path}")
+    cells = [_cells(content.column(name)) for name in names]
+    count = content.num_rows
+    rows = list(zip(*cells, range(count), strict=True))
+    return Table((*names, ROW), rows, list(range(1, count + 1)), unit="row"), images
+
+
+def _is_text_or_bytes(kind: pa.DataType) -> bool:
+    return any(check(kind) for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string)) or bool(
+        pa.types.is_large_string(kind)
+    )
+
+
+def _cells(column: pa.ChunkedArray) -> list[Any]:
+    """Python values; texts whose bytes are not UTF-8 stay bytes, so that their row can be named."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return list(column.cast(pa.large_binary()).to_pylist())
+
+
+def _check_columns(names: Sequence[str], image: str | None, due: Sequence[str], shown: str) -> str:
+    """The column of images. Raises one problem for each column that is missing."""
+    if not names:
+        raise fail(f"rows in {shown}", "the file has no rows")
+    if image is None:
+        image = next((name for name in ("image", "file_name") if name in names), "image")
+    missing = [name for name in dict.fromkeys([image, *due]) if name not in names]
+    found = f"the columns {', '.join(map(repr, names))}"
+    fix = "name the columns with image: and text:; for lines without transcription: unlabelled: true"
+    if missing:
+        raise TextkdError(*(problem(f"column {n!r} in {shown}", found, near=(n, names), fix=fix) for n in missing))
+    return image

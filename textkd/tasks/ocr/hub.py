@@ -1,0 +1,115 @@
+"""Lines of a data set of the Hugging Face hub, or of a folder that `datasets.load_dataset` reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import datasets
+from PIL import Image
+
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.tasks.formats import Table
+from textkd.tasks.ocr.images import image_size, open_image
+from textkd.tasks.ocr.linetable import LineTable, capped, digest_of
+from textkd.tasks.ocr.texts import check_texts
+from textkd.tasks.rows import select
+
+
+class HubLines(LineTable):
+    """One split; downloaded (or found in the cache of `datasets`) on first use, images stay encoded in its Arrow files.
+
+    Raises `TextkdError` on first use: the hub cannot be reached, no such data set or column, texts that are none.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        config: str | None = None,
+        split: str = "train",
+        image: str = "image",
+        text: str = "text",
+        where: Mapping[str, Any] | None = None,
+        unlabelled: bool = False,
+    ) -> None:
+        self.dataset, self.config, self.split = dataset, config, split
+        self.source = "/".join(part for part in (dataset, config, split) if part)
+        self._image, self._text, self._where, self._unlabelled = image, text, dict(where or {}), unlabelled
+
+    @cached_property
+    def _rows(self) -> Any:
+        rows = self._load()
+        names = rows.column_names
+        due = [self._image, *([] if self._unlabelled else [self._text])]
+        found = f"the columns {', '.join(map(repr, names))}"
+        fix = "name the columns with image: and text:; for lines without transcription: unlabelled: true"
+        missing = [name for name in due if name not in names]
+        if missing:
+            asked = [f"column {name!r} in {self.source}" for name in missing]
+            pairs = zip(asked, missing, strict=True)
+            raise TextkdError(*(problem(one, found, near=(name, names), fix=fix) for one, name in pairs))
+        if isinstance(rows.features[self._image], datasets.Image):
+            rows = rows.cast_column(self._image, datasets.Image(decode=False))
+        return self._chosen(rows)
+
+    def _load(self) -> Any:
+        try:
+            return datasets.load_dataset(self.dataset, self.config, split=self.split)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            reason = (str(error).splitlines() or ["no message"])[0]
+            found = f"{type(error).__name__}: {reason}"
+            if isinstance(error, ConnectionError):
+                found = f"the hub cannot be reached ({reason})"
+            fix = "reach https://huggingface.co, or read files: {path: ...}"
+            raise fail(f"split {self.split!r} of the hub's data set {self.dataset!r}", found, fix=fix) from error
+
+    def _chosen(self, rows: Any) -> Any:
+        if not self._where:
+            return rows
+        names = tuple(name for name in self._where if name in rows.column_names)
+        columns = [_named(rows.features[name], rows[name][:]) for name in names]
+        cells = list(zip(*columns, strict=True)) or [()] * len(rows)
+        table = select(Table(names, cells, list(range(len(rows)))), self._where, self.source)
+        return rows.select(table.lines)
+
+    @cached_property
+    def texts(self) -> Sequence[str | None]:
+        rows = self._rows
+        if not len(rows):
+            raise fail(f"rows in {self.source}", "the data set has no rows")
+        if self._unlabelled:
+            return [None] * len(rows)
+        cells = ((self.where(index), cell) for index, cell in enumerate(rows[self._text][:]))
+        texts, bad = check_texts(cells, self._text)
+        if bad:
+            raise TextkdError(*capped(bad, self.source, "texts"))
+        return texts
+
+    def where(self, index: int) -> str:
+        return f"{self.source}, row {index + 1}"
+
+    def image(self, index: int) -> Image.Image:
+        return open_image(self._rows[int(index)][self._image], self.where(index))
+
+    def header_problems(self) -> list[Problem]:
+        collector = Collector()
+        for index in range(len(self)):
+            with collector.collecting():
+                image_size(self._rows[index][self._image], self.where(index))
+        return collector.problems
+
+    def digest(self) -> str:
+        digest = hashlib.sha256()
+        for cell in self._rows.select_columns([self._image]):
+            data = cell[self._image]
+            inner = data.get("bytes") or data.get("path") if isinstance(data, Mapping) else data
+            digest.update(hashlib.sha256(inner if isinstance(inner, bytes) else str(inner).encode()).digest())
+        return digest_of("hub", digest.hexdigest(), list(self.texts))
+
+
+def _named(feature: Any, values: list[Any]) -> list[Any]:
+    """Class ids as their names, so that a filter can be written with either files' or the hub's words."""
+    names = feature.names if isinstance(feature, datasets.ClassLabel) else []
+    return [names[v] if names and v is not None and 0 <= v < len(names) else v for v in values]

@@ -1,0 +1,28 @@
+"""Checks of the numbers that a recipe may give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textkd.errors import Collector, problem
+
+
+def check_whole(collector: Collector, **values: tuple[Any, int]) -> None:
+    """A problem for every name=(value, least) whose value is no whole number from least."""
+    for name, (value, least) in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            collector.add(problem(f"{name}: a whole number from {least}", repr(value), where=name))
+
+
+def check_range(collector: Collector, name: str, value: Any) -> None:
+    """A problem unless value is [least, most], two whole numbers from 1."""
+    good = isinstance(value, list | tuple) and len(value) == 2
+    good = good and all(isinstance(v, int) and not isinstance(v, bool) for v in value) and 1 <= value[0] <= value[1]
+    if not good:
+        collector.add(problem(f"{name}: [least, most], whole numbers from 1", repr(value), where=name))
+
+
+def check_strength(collector: Collector, value: Any) -> None:
+    """A problem unless value is a number from 0 to 3."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3:
+        collector.add(problem("strength: a number from 0 (off) to 3", repr(value), where="strength"))

@@ -1,0 +1,154 @@
+"""Where lines come from: parquet, csv/tsv/json(l) of paths, an image folder, the hub, the generators of this package.
+
+`lines(spec)` makes a `LineTable` of any of them, and of a list of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from textkd.errors import Collector, fail, problem
+from textkd.tasks.formats import SUFFIXES
+from textkd.tasks.ocr.digits import DigitLines
+from textkd.tasks.ocr.files import FileLines, FolderLines
+from textkd.tasks.ocr.hub import HubLines
+from textkd.tasks.ocr.linetable import Joined, LineTable, Part
+from textkd.tasks.ocr.render import RenderedLines
+from textkd.tasks.ocr.texts import read_sentences
+from textkd.tasks.sources import resolve
+
+__all__ = ["DigitLines", "FileLines", "FolderLines", "HubLines", "LineTable", "RenderedLines", "lines"]
+
+Spec = str | Path | Mapping[str, Any] | Sequence[Any]
+PART = ("limit", "repeat", "seed", "unlabelled")  # options of every kind
+COLUMNS = ("image", "text", "where")
+KINDS: dict[str, tuple[str, ...]] = {
+    "path": (*COLUMNS, "delimiter", "quoted"),
+    "dataset": (*COLUMNS, "config", "split"),
+    "rendered": (),
+    "digits": (),
+}
+SHAPES = "a path, {path: FILE or FOLDER}, {dataset: ID, split: train}, {rendered: {n: 1000}}, {digits: {n: 1000}}"
+
+
+def lines(spec: Spec, *, unlabelled: bool = False) -> LineTable:
+    """The lines that `spec` names.
+
+    spec: a path (parquet, csv, tsv, json, jsonl; a folder of images with metadata.csv or .jsonl; a pattern such as
+    `train-*.parquet`; `package:NAME/inner/path`), or one of
+        {path: ..., image: column, text: column, where: {column: value or values}, delimiter: , quoted: }
+        {dataset: hub id, config: , split: train, image: , text: , where: }
+        {rendered: {n: , texts: , seed: , ...}}  options of `RenderedLines`; texts: sentences, a .txt file with one
+                                                 a line, or a spec of lines whose transcriptions are taken
+        {digits: {n: , split: , seed: , ...}}    options of `DigitLines`
+    each with limit (the first so many; with seed: that many at random), repeat (times over) and unlabelled, or a list
+    of all these, which are joined. `image` and `text` are "image" and "text" unless given; the image column holds
+    encoded bytes, {bytes, path} structs or paths relative to the file. unlabelled: transcriptions are not read, all
+    texts are None and the text column may be missing.
+    Raises `TextkdError` with everything that is wrong in the spec and, files being read at once, in their columns and
+    texts; a data set of the hub is read on first use. Images are checked by `LineTable.problems()`.
+    """
+    if isinstance(spec, str | Path):
+        return lines({"path": spec}, unlabelled=unlabelled)
+    if isinstance(spec, Mapping):
+        return _one(spec, unlabelled)
+    if not isinstance(spec, Sequence) or not len(spec):
+        raise fail("lines of text", f"{spec!r}", fix=f"give {SHAPES}, or a list of these")
+    collector, parts = Collector(), []
+    for number, part in enumerate(spec):
+        with collector.collecting(f"[{number}]"):
+            parts.append(lines(part, unlabelled=unlabelled))
+    collector.raise_any()
+    return parts[0] if len(parts) == 1 else Joined(parts)
+
+
+def _one(spec: Mapping[str, Any], unlabelled: bool) -> LineTable:
+    kinds = [kind for kind in KINDS if kind in spec]
+    if len(kinds) != 1:
+        found = f"{' and '.join(kinds)} together" if kinds else f"the keys {', '.join(map(str, spec)) or '(none)'}"
+        raise fail("one source of lines", found, near=(str(next(iter(spec), "")), KINDS), fix=f"give {SHAPES}")
+    kind, collector = kinds[0], Collector()
+    known = (kind, *KINDS[kind], *PART)
+    for key in spec:
+        if key not in known:
+            collector.add(problem(f"key {key!r}", f"with {kind}: go {', '.join(known[1:])}", near=(str(key), known)))
+    _check_counts(spec, collector)
+    collector.raise_any()
+    unlabelled = unlabelled or bool(spec.get("unlabelled", False))
+    options = {key: spec[key] for key in KINDS[kind] if spec.get(key) is not None}
+    makers: dict[str, Callable[[], LineTable]] = {
+        "path": lambda: _files(spec["path"], unlabelled=unlabelled, **options),
+        "dataset": lambda: HubLines(str(spec["dataset"]), unlabelled=unlabelled, **options),
+        "rendered": lambda: _rendered(spec["rendered"]),
+        "digits": lambda: _generator(DigitLines, "digits", spec["digits"]),
+    }
+    table = makers[kind]()
+    drop = unlabelled and kind in ("rendered", "digits")
+    limit, repeat, seed = spec.get("limit"), spec.get("repeat", 1), spec.get("seed")
+    return table if limit is None and repeat == 1 and not drop else Part(table, limit, repeat, seed, drop)
+
+
+def _check_counts(spec: Mapping[str, Any], collector: Collector) -> None:
+    for key, least in (("limit", 1), ("repeat", 1), ("seed", 0)):
+        value = spec.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            collector.add(problem(f"{key}: a whole number from {least}", repr(value), where=key))
+    if not isinstance(spec.get("unlabelled", False), bool):
+        collector.add(problem("unlabelled: true or false", repr(spec["unlabelled"]), where="unlabelled"))
+    if spec.get("seed") is not None and spec.get("limit") is None:
+        fix = "give limit:, or put seed: inside rendered: or digits:"
+        collector.add(problem("seed: of lines drawn at random", "no limit: to draw", fix=fix, where="seed"))
+
+
+def _files(path: str | Path, **options: Any) -> LineTable:
+    place = resolve(path)
+    if any(sign in place.name for sign in "*?[") and not place.exists():
+        found = sorted(glob(str(place)))
+        if not found:
+            raise fail(f"files {place}", "no file of such a name", fix="correct the pattern")
+        collector, parts = Collector(), []
+        for one in found:
+            with collector.collecting():
+                parts.append(_files(one, **options))
+        collector.raise_any()
+        return Joined(parts)
+    if place.is_dir():
+        return FolderLines(place, **options)
+    if not place.exists() and place.suffix.lower() not in SUFFIXES:
+        siblings = [p.name for p in place.parent.iterdir()] if place.parent.is_dir() else []
+        raise fail(f"lines of {path}", "no such file or folder", near=(place.name, siblings), fix=f"give {SHAPES}")
+    return FileLines(place, **options)
+
+
+def _rendered(options: Any) -> LineTable:
+    if isinstance(options, Mapping) and (texts := options.get("texts")) is not None:
+        collector, read = Collector(), None
+        with collector.collecting("texts"):
+            if isinstance(texts, str | Path):
+                read = read_sentences(resolve(texts))
+            elif isinstance(texts, Mapping):
+                read = [text for text in lines(texts).texts if text is not None]
+        collector.raise_any()
+        options = {**options, "texts": texts if read is None else read}
+    return _generator(RenderedLines, "rendered", options)
+
+
+def _generator(kind: Callable[..., LineTable], name: str, options: Any) -> LineTable:
+    known = list(inspect.signature(kind).parameters)
+    if not isinstance(options, Mapping):
+        raise fail(f"{name}: options", repr(options), fix=f"write {name}: {{n: 1000}}; the options are {known}")
+    collector = Collector()
+    with collector.collecting(name):
+        found = f"the options are {', '.join(known)}"
+        unknown = [problem(f"option {key!r}", found, near=(str(key), known)) for key in options if key not in known]
+        collector.add(*unknown)
+    collector.raise_any()
+    made: list[LineTable] = []
+    with collector.collecting(name):
+        made.append(kind(**options))
+    collector.raise_any()
+    return made[0]
