@@ -14,7 +14,8 @@ from report_fakes import plain, results, run
 
 from textkd.errors import TextkdError
 from textkd.report import build, load, save, summary
-from textkd.report.results import Results, kept
+from textkd.report.public import kept
+from textkd.report.results import Results
 
 
 def test_saved_results_load_as_they_were(tmp_path):

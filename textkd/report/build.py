@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from textkd.report.page import FILE, render
-from textkd.report.results import load, summary, write_atomic
+from textkd.report.public import summary
+from textkd.report.results import load, write_atomic
 
 SUMMARY_FILE = "report.json"
 

@@ -14,12 +14,13 @@ from textkd.report.headline import headline
 from textkd.report.results import ROLES, ModelResult, Results, Role, ordered_roles
 from textkd.report.templates import environment
 
+RECOGNISING = "image-to-text"
 # Head class -> the auto class that loads it and the hub's name of its task.
 _HEADS = {
     "ForSequenceClassification": ("AutoModelForSequenceClassification", "text-classification"),
     "ForTokenClassification": ("AutoModelForTokenClassification", "token-classification"),
     "ForMaskedLM": ("AutoModelForMaskedLM", "fill-mask"),
-    "VisionEncoderDecoderModel": ("AutoModelForImageTextToText", "image-to-text"),
+    "VisionEncoderDecoderModel": ("VisionEncoderDecoderModel", RECOGNISING),
 }
 
 
@@ -44,6 +45,8 @@ def model_card(results: Results, which: str = "student") -> str:
         rows=table.comparison(results),
         headline=headline(results),
         auto_class=auto_class,
+        recognises=hub_task == RECOGNISING,
+        settings=results.measure.generation or {},
         pair=_has_pairs(results),
         fence=_fence(results.recipe),
         words=words,
@@ -60,12 +63,14 @@ def _front_matter(results: Results, role: Role, hub_task: str) -> dict[str, Any]
     ]
     kind, _, config = results.task.partition("/")
     dataset = {"name": results.task, "type": kind, **({"config": config} if config else {})}
-    tags = ["textkd", *(["distillation"] if role == "student" else [])]
+    recognises = hub_task == RECOGNISING
+    tags = ["textkd", *(["distillation"] if role == "student" else []), *(["ocr"] if recognises else [])]
     entry = {"task": {"type": hub_task}, "dataset": dataset, "metrics": metrics}
     return {
         "library_name": "transformers",
         "pipeline_tag": hub_task,
         "tags": sorted(tags),
+        **({"metrics": [name for name in ("cer", "wer") if name in means]} if recognises else {}),
         "model-index": [{"name": f"{results.name}-{role}", "results": [entry]}],
     }
 

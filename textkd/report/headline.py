@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
-from textkd.report.results import Results, kept
-from textkd.report.words import name_of, number, percent, times
+from textkd.report.public import kept
+from textkd.report.results import ModelResult, Results
+from textkd.report.words import difference, name_of, number, percent, times
 
 # Below this two speeds are told as the same: medians of short forwards repeat to a few percent at best.
 SAME_SPEED = 1.05
+# From this on the lengths of the texts that two models wrote are told beside their speeds.
+SAME_LENGTH = 1.1
 
 
 def headline(results: Results) -> str:
@@ -16,7 +19,8 @@ def headline(results: Results) -> str:
     if _all_the_same(results):
         return (
             "Nothing can be concluded: all models score exactly the same in every metric. "
-            "Models that give every text the same answer do that."
+            f"Models that {'write the same for every image' if results.writes else 'give every text the same answer'} "
+            "do that."
         )
     return f"{_against_teacher(results)} {_against_control(results)}"
 
@@ -24,10 +28,13 @@ def headline(results: Results) -> str:
 def timing_noise(results: Results) -> float | None:
     """How many times slower one of student and control was timed than the other, though both are the same model.
 
-    None without a control of the student's own shape. It is the error of this run's latencies, seen, not estimated.
+    None without a control of the student's own shape, or where the two wrote texts of different lengths. It is the
+    error of this run's latencies, seen, not estimated.
     """
     student, control = results.models["student"], results.models.get("control")
     if control is None or (control.architecture, control.parameters) != (student.architecture, student.parameters):
+        return None
+    if results.writes and (student.latency_tokens is None or student.latency_tokens != control.latency_tokens):
         return None
     slow, fast = max(student.latency_ms, control.latency_ms), min(student.latency_ms, control.latency_ms)
     return slow / fast if fast > 0 else None
@@ -47,14 +54,33 @@ def _against_teacher(results: Results) -> str:
     share = kept(results)
     if results.greater_is_better and share is not None and teachers > 0 and value >= 0:
         quality = f"{'keeps' if share <= 1 else 'reaches'} {percent(share)} of the teacher's {metric}"
+    elif results.greater_is_better:
+        quality = f"reaches {metric} {number(value)} where the teacher has {number(teachers)}"
     else:
-        direction = "" if results.greater_is_better else ", lower is better"
-        quality = f"reaches {metric} {number(value)} where the teacher has {number(teachers)}{direction}"
+        quality = f"reaches {metric} {number(value)} (lower is better), {_beside(value, teachers)} {number(teachers)}"
     if len(student.runs) > 1 and value != teachers and abs(value - teachers) <= _threshold(results, "teacher"):
         quality += " (a difference within the spread)"
+    quality += "" if results.greater_is_better else ","
     size = f"with {percent(student.parameters / teacher.parameters, 0)} of its parameters" if teacher.parameters else ""
     speed = _speed(teacher.latency_ms, student.latency_ms, timing_noise(results) or 1.0)
-    return f"The student {quality} {size} and {speed}."
+    return f"The student {quality} {size} and {speed}{_lengths(student, teacher)}."
+
+
+def _beside(value: float, teachers: float) -> str:
+    """A share of an error says nothing, so the two are subtracted."""
+    if value == teachers:
+        return "the same as the teacher's"
+    if value < teachers:
+        return f"{number(teachers - value)} under the teacher's"
+    return f"{difference(value - teachers)} over the teacher's"
+
+
+def _lengths(student: ModelResult, teacher: ModelResult) -> str:
+    """A model that stops early looks fast, one that never stops looks slow."""
+    mine, theirs = student.latency_tokens, teacher.latency_tokens
+    if not mine or not theirs or max(mine / theirs, theirs / mine) < SAME_LENGTH:
+        return ""
+    return f" (it wrote {mine:g} tokens where the teacher wrote {theirs:g})"
 
 
 def _speed(teacher_ms: float, student_ms: float, noise: float) -> str:
@@ -75,6 +101,8 @@ def _against_control(results: Results) -> str:
     if not (math.isfinite(value) and math.isfinite(control)):
         return "The comparison with the student trained without a teacher failed: a metric is not a number."
     reached = f"without a teacher the same student reaches {number(control)} instead of {number(value)}"
+    if not results.greater_is_better and math.isfinite(teachers := _mean(results, "teacher")):
+        reached += f" ({_beside(control, teachers)})"
     gain = value - control if results.greater_is_better else control - value
     runs = min(len(results.models[role].runs) for role in ("student", "control"))
     if gain == 0:

@@ -11,6 +11,7 @@ ROW, BOX_WIDTH, BOX_HEIGHT, TOP = 34.0, 118.0, 24.0, 30.0
 LEFT, RIGHT = 8.0, 354.0
 WIDTH = RIGHT + BOX_WIDTH + 8
 STEP = 4.5
+SIDES = ("", "encoder", "decoder")
 # Told apart in print and by colour-blind readers by the dashes as well.
 # More kinds of comparison than this go into a second drawing.
 LINES = (("#2563eb", ""), ("#c2570c", "7 3"), ("#15803d", "2 3"), ("#7e22ce", "9 3 2 3"))
@@ -50,17 +51,23 @@ class Drawing:
 
 
 def drawings(results: Results) -> list[Drawing]:
-    """One drawing for every stage that compares blocks."""
-    stages = sorted({layer_map.stage for layer_map in results.layer_maps if layer_map.pairs})
+    """One drawing for every stage, and every side of encoder-decoders, that compares blocks."""
+    compared = [layer_map for layer_map in results.layer_maps if layer_map.pairs]
     found = []
-    for stage in stages:
-        maps = [m for m in results.layer_maps if m.stage == stage and m.pairs]
+    for stage, side in sorted({(m.stage, _side(m)) for m in compared}, key=lambda key: (key[0], SIDES.index(key[1]))):
+        maps = [m for m in compared if (m.stage, _side(m)) == (stage, side)]
         names = list(dict.fromkeys(_name(m) for m in maps))
         groups = [names[i : i + len(LINES)] for i in range(0, len(names), len(LINES))]
         for index, group in enumerate(groups, 1):
-            title = f"Stage {stage}" + (f" ({index} of {len(groups)})" if len(groups) > 1 else "")
+            title = f"Stage {stage}{side and ', ' + side}" + (f" ({index} of {len(groups)})" if len(groups) > 1 else "")
             found.append(_drawing(stage, title, group, [m for m in maps if _name(m) in group]))
     return found
+
+
+def _side(layer_map: LayerMap) -> str:
+    """Block 1 of an encoder is not block 1 of a decoder, nor need there be as many."""
+    side = layer_map.tap.partition(".")[0]
+    return side if side in SIDES else ""
 
 
 def _name(layer_map: LayerMap) -> str:

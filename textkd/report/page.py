@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textkd.report import layer_map, plots, table, words
+from textkd.report import layer_map, lines, plots, table, words
 from textkd.report.headline import headline, timing_noise
 from textkd.report.results import Results, load, ordered_roles, write_atomic
 from textkd.report.templates import environment
@@ -32,6 +32,8 @@ def render(results: Results) -> str:
         drawings=layer_map.drawings(results),
         geometry=layer_map,
         examples=table.examples(results),
+        gallery=lines.shown(results),
+        rule=lines.rule(results),
         speed=speed_sentence(results),
     )
 
@@ -54,6 +56,15 @@ def speed_sentence(results: Results) -> str:
         else f" Student and control are models of one shape, yet their latencies differ by {words.percent(noise - 1)}: "
         "that much is noise."
     )
+    if how.generation is not None:
+        return (
+            f"Speed: whole texts written by generate() ({words.settings(how.generation)}; the same for all models and "
+            f"the metrics) on {how.device}{threads}, {how.dtype}; the models take turns on the same images in one "
+            f"process and the median of {words.plural(how.repeats, 'round')} counts. Latency is the time of one batch "
+            f"of {one}; a batch of {many} lasts as long as its longest text. Reading and resizing images is not included. "
+            "The encoder alone is timed in the same rounds, the decoder has the rest. A model that writes more tokens "
+            "takes longer, one that stops early looks fast. The numbers hold for this machine." + seen
+        )
     return (
         f"Speed: forward passes on {how.device}{threads}, {how.dtype}, sequences{length}; "
         f"the models take turns in one process and the median of {words.plural(how.repeats, 'round')} counts. "

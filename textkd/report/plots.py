@@ -114,7 +114,10 @@ def metric_plot(results: Results) -> str | None:
             axes.axhline(
                 level, color=COLOURS["teacher"], linestyle=":", linewidth=1.6, label="teacher, after its training"
             )
-        _finish(axes, results, name_of(metric), log=False)
+        # Errors fall by orders of magnitude, and one early value far above 1 would flatten all that follows.
+        lines = [curves.mean_evaluations(results.models[role], metric) for role in STYLES if role in results.models]
+        log = not results.greater_is_better and curves.wide(lines)
+        _finish(axes, results, name_of(metric) + ("" if results.greater_is_better else ", lower is better"), log)
         axes.legend(loc="best")
         return _data_address(figure)
 

@@ -7,7 +7,7 @@ import os
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,11 @@ from textkd.errors import TextkdError, fail, problem
 FILE = "results.json"
 Role = Literal["teacher", "student", "control"]
 ROLES: tuple[Role, ...] = ("teacher", "student", "control")
+# Which of the metrics beside the main one fall as a model gets better; for the main one the results say it.
+ERROR_METRICS = frozenset({"cer", "wer", "mse", "rmse", "mae", "loss", "perplexity"})
+# The page stays one file under 2 MB: images of at most 40,000 characters each (the address, not the picture's bytes).
+IMAGE_CHARACTERS = 40_000
+GALLERY_LINES = 24
 
 
 class _Strict(BaseModel):
@@ -55,6 +60,11 @@ class ModelResult(_Strict):
     disk_mb: float
     latency_ms: float
     samples_per_s: float
+    # Of models that write a text from an image: the encoder's part of the latency, and how many tokens were written
+    # for the image of the latency and, on average, in the batch of the throughput.
+    encoder_share: float | None = Field(default=None, ge=0, le=1)
+    latency_tokens: float | None = None
+    tokens_per_sample: float | None = None
     runs: list[Run] = Field(min_length=1)
 
     def values(self, metric: str) -> list[float]:
@@ -72,6 +82,11 @@ class ModelResult(_Strict):
         if not all(math.isfinite(value) for value in values):
             return math.nan
         return statistics.stdev(values) if len(values) > 1 else 0.0
+
+    @property
+    def one_by_one_per_s(self) -> float | None:
+        """Samples per second in batches of one."""
+        return 1e3 / self.latency_ms if self.latency_ms > 0 else None
 
     @property
     def train_s(self) -> float | None:
@@ -143,8 +158,26 @@ class Disagreements(_Strict):
     examples: list[Example] = []
 
 
+class GalleryLine(_Strict):
+    """One image with its reference and what every model read. `rank` of `lines`: its place by the student's CER."""
+
+    image: str = Field(pattern=r"^data:image/png;base64,[A-Za-z0-9+/]+=*$", max_length=IMAGE_CHARACTERS)
+    reference: str
+    teacher: str | None = None
+    student: str
+    control: str | None = None
+    cer: dict[Role, float]
+    chosen: Literal["good", "median", "worst"]
+    rank: int = Field(ge=1)
+    lines: int = Field(ge=1)
+
+    def said(self, role: Role) -> str | None:
+        return {"teacher": self.teacher, "student": self.student, "control": self.control}[role]
+
+
 class Measure(_Strict):
-    """How speed was measured."""
+    """How speed was measured. `generation`: the settings of `generate`, where models write texts; they are the same for
+    the metrics and for the speed of all models."""
 
     device: str
     threads: int | None
@@ -152,6 +185,7 @@ class Measure(_Strict):
     batch: dict[Literal["latency", "throughput"], int]
     repeats: int
     sequence_length: int | None
+    generation: dict[str, int | float | bool | str | None] | None = None
 
 
 class Hardware(_Strict):
@@ -174,6 +208,7 @@ class Results(_Strict):
     models: dict[Role, ModelResult]
     layer_maps: list[LayerMap] = []
     disagreements: Disagreements | None = None
+    gallery: list[GalleryLine] = Field(default=[], max_length=GALLERY_LINES)
     measure: Measure
     versions: dict[str, str]
     hardware: Hardware
@@ -185,6 +220,14 @@ class Results(_Strict):
         found = [name for model in self.models.values() for name in model.runs[0].metrics]
         return list(dict.fromkeys([*self.metrics_order, *found]))
 
+    @property
+    def writes(self) -> bool:
+        """Whether the models write texts (`generate`) rather than give labels."""
+        return self.measure.generation is not None
+
+    def lower_is_better(self, metric: str) -> bool:
+        return not self.greater_is_better if metric == self.main_metric else metric in ERROR_METRICS
+
     @model_validator(mode="after")
     def _complete(self) -> Results:
         for role in ("teacher", "student"):
@@ -194,30 +237,6 @@ class Results(_Strict):
             if self.main_metric not in model.runs[0].metrics:
                 raise ValueError(f"the {role} has no {self.main_metric}, the main metric")
         return self
-
-
-def kept(results: Results, role: Role = "student") -> float | None:
-    """That model's mean main metric divided by the teacher's; None where the teacher's is 0 or not a number."""
-    model = results.models[role].mean(results.main_metric)
-    teacher = results.models["teacher"].mean(results.main_metric)
-    if model is None or not teacher:
-        return None
-    return _finite(model / teacher)
-
-
-def summary(results: Results) -> dict[str, Any]:
-    """report.json, the numbers meant for other programs: means and spreads over seeds, sizes, speeds, costs."""
-    models: dict[str, Any] = {
-        role: _model_summary(results, results.models[role]) for role in ROLES if role in results.models
-    }
-    return {
-        "task": results.task,
-        "seeds": results.seeds,
-        **models,
-        "kept": kept(results),
-        "main_metric": results.main_metric,
-        "versions": results.versions,
-    }
 
 
 def load(run_dir: str | Path) -> Results:
@@ -258,25 +277,6 @@ def write_atomic(path: Path, text: str) -> Path:
     finally:
         beside.unlink(missing_ok=True)
     return path
-
-
-def _model_summary(results: Results, model: ModelResult) -> dict[str, Any]:
-    names = [name for name in results.metric_names if name in model.runs[0].metrics]
-    return {
-        "metrics": {name: _finite(model.mean(name)) for name in names},
-        "spread": {name: _finite(model.spread(name)) for name in names},
-        "parameters": model.parameters,
-        "disk_mb": _finite(model.disk_mb),
-        "latency_ms": _finite(model.latency_ms),
-        "samples_per_s": _finite(model.samples_per_s),
-        "train_s": _finite(model.train_s),
-        "peak_mb": _finite(model.peak_mb),
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    # JSON has no not-a-number; other programs read null.
-    return value if value is not None and math.isfinite(value) else None
 
 
 def ordered_roles(roles: Iterable[Role]) -> list[Role]:

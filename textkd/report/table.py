@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from textkd.report.results import Example, ModelResult, Results, Role, kept, ordered_roles
-from textkd.report.words import amount, answer, duration, name_of, number, percent, plural, probability, times
+from textkd.report.public import kept, over_teacher
+from textkd.report.results import Example, ModelResult, Results, Role, ordered_roles
+from textkd.report.words import (
+    amount,
+    answer,
+    difference,
+    duration,
+    name_of,
+    number,
+    percent,
+    plural,
+    probability,
+    times,
+)
 
 SHOWN_CHARACTERS = 400
 
@@ -48,16 +60,6 @@ def comparison(results: Results) -> list[Row]:
     roles = ordered_roles(results.models)
     models = [results.models[role] for role in roles]
     teacher = results.models["teacher"]
-
-    def ratio(label: str, of: Callable[[ModelResult], float], unit: str, note: str, inverse: bool = False) -> Row:
-        cells = []
-        for model in models:
-            mine, theirs = of(model), of(teacher)
-            known = model is not teacher and mine > 0 and theirs > 0
-            sub = f"{times(theirs / mine if inverse else mine / theirs)} the teacher's {'speed' if inverse else 'rate'}"
-            cells.append(Cell(amount(mine, unit), sub if known else ""))
-        return Row(label, cells, note=note)
-
     rows = [_metric_row(results, name, models) for name in results.metric_names]
     rows.insert(1 + results.metric_names.index(results.main_metric), _share_row(results, roles))
     rows.append(
@@ -66,10 +68,7 @@ def comparison(results: Results) -> list[Row]:
     rows.append(
         Row("Size on disk", [Cell(*_size(m.disk_mb, teacher.disk_mb, amount(m.disk_mb, "MB"))) for m in models])
     )
-    batch = results.measure.batch
-    one, many = batch.get("latency", 1), batch.get("throughput", 1)
-    rows.append(ratio("Latency", lambda m: m.latency_ms, "ms", f"batch of {one}", inverse=True))
-    rows.append(ratio("Throughput", lambda m: m.samples_per_s, "samples/s", f"batch of {many}"))
+    rows += _speeds(results, models)
     rows.append(
         Row(
             "Training time",
@@ -94,14 +93,70 @@ def _metric_row(results: Results, name: str, models: list[ModelResult]) -> Row:
         spread = f"± {number(model.spread(name))}" if len(values) > 1 else ""
         seeds = plural(len(values), "seed") if model.runs[0].train_s is not None else "as given"
         cells.append(Cell(number(model.mean(name)), f"{spread} ({seeds})".strip() if values else ""))
-    main = name == results.main_metric
-    note = "" if results.greater_is_better or not main else "lower is better"
-    return Row(name_of(name), cells, strong=main, note=note)
+    note = "lower is better" if results.lower_is_better(name) else ""
+    return Row(name_of(name), cells, strong=name == results.main_metric, note=note)
 
 
 def _share_row(results: Results, roles: list[Role]) -> Row:
-    note = name_of(results.main_metric) + ("" if results.greater_is_better else "; under 100% is better")
-    return Row("Share of the teacher's", [Cell(percent(kept(results, role))) for role in roles], note=note)
+    metric = name_of(results.main_metric)
+    if results.greater_is_better:
+        return Row("Share of the teacher's", [Cell(percent(kept(results, role))) for role in roles], note=metric)
+    cells = [_over(None if role == "teacher" else over_teacher(results, role)) for role in roles]
+    return Row("Difference from the teacher's", cells, note=f"{metric}; above zero is worse")
+
+
+def _over(more: float | None) -> Cell:
+    if more is None:
+        return Cell(difference(None))
+    return Cell(difference(more), "worse" if more > 0 else "better" if more < 0 else "the same")
+
+
+def _speeds(results: Results, models: list[ModelResult]) -> list[Row]:
+    """models: the teacher first."""
+    batch, unit = results.measure.batch, "images/s" if results.writes else "samples/s"
+    one, many = f"batch of {batch.get('latency', 1)}", f"batch of {batch.get('throughput', 1)}"
+    rows = [
+        _ratio("Latency", models, lambda m: m.latency_ms, "ms", one, inverse=True),
+        _ratio("Throughput", models, lambda m: m.samples_per_s, unit, many),
+    ]
+    if results.writes:
+        rows.insert(1, Row("Throughput", [Cell(amount(model.one_by_one_per_s, unit)) for model in models], note=one))
+        rows.append(Row("Tokens written", [_written(model) for model in models], note=f"mean per image, {many}"))
+        rows.append(Row("Encoder's share", [_encoder(model) for model in models], note="of the latency"))
+    return rows
+
+
+def _ratio(
+    label: str,
+    models: list[ModelResult],
+    of: Callable[[ModelResult], float],
+    unit: str,
+    note: str,
+    inverse: bool = False,
+) -> Row:
+    cells, theirs = [], of(models[0])
+    for index, model in enumerate(models):
+        mine = of(model)
+        known = index > 0 and mine > 0 and theirs > 0
+        sub = f"{times(theirs / mine if inverse else mine / theirs)} the teacher's {'speed' if inverse else 'rate'}"
+        cells.append(Cell(amount(mine, unit), sub if known else ""))
+    return Row(label, cells, note=note)
+
+
+def _written(model: ModelResult) -> Cell:
+    of_one = model.latency_tokens
+    return Cell(amount(model.tokens_per_sample), "" if of_one is None else f"({of_one:g} for the image of the latency)")
+
+
+def _encoder(model: ModelResult) -> Cell:
+    """The decoder has the rest; its time per token compares models that wrote texts of different lengths."""
+    if model.encoder_share is None:
+        return Cell(percent(None))
+    encoder = model.encoder_share * model.latency_ms
+    decoder = model.latency_ms - encoder
+    each = f": {amount(decoder / model.latency_tokens, 'ms')} a token" if model.latency_tokens else ""
+    parts = f"(encoder {amount(encoder, 'ms')}, decoder {amount(decoder, 'ms')}{each})"
+    return Cell(percent(model.encoder_share, 0), parts)
 
 
 def _size(mine: float, theirs: float, shown: str) -> tuple[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 NOTHING = "–"  # noqa: RUF001  an en dash is how a table shows that there is no value
 MINUTE, HOUR = 60, 3600
+_NAMES = {"cer": "CER", "wer": "WER", "exact": "exact lines"}
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -50,8 +51,25 @@ def times(ratio: float) -> str:
 
 
 def name_of(metric: str) -> str:
-    """A metric's name as words: matthews_correlation -> "matthews correlation"."""
-    return metric.replace("_", " ")
+    """A metric's name as words: matthews_correlation -> "matthews correlation", cer -> "CER"."""
+    return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def sentence(text: str) -> str:
+    """With a capital first letter, the others as they are: "CER" stays."""
+    return text[:1].upper() + text[1:]
+
+
+def difference(value: float | None) -> str:
+    """0.012 -> "+0.0120": with its sign."""
+    if value is None:
+        return NOTHING
+    return f"{value:+.4f}" if math.isfinite(value) else "not a number"
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """{"num_beams": 4} -> "num_beams 4"; in their order."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def answer(value: object) -> str:

@@ -1,0 +1,144 @@
+"""The gallery: real lines with what every model read, chosen by rule, and how the page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from textkd.errors import Collector, problem
+from textkd.report.alignment import Piece, align, character_error_rate, errors
+from textkd.report.results import GALLERY_LINES, ROLES, GalleryLine, Results, Role, ordered_roles
+from textkd.report.thumbnails import thumbnail
+from textkd.report.words import plural
+
+SHOWN_CHARACTERS = 300
+TITLES = {"good": "Lines read best", "median": "Lines in the middle", "worst": "Lines read worst"}
+
+
+def gallery(
+    images: Sequence[Image.Image],
+    references: Sequence[str],
+    said: Mapping[str, Sequence[str]],
+    limit: int = 12,
+) -> list[dict[str, Any]]:
+    """The rows of `Results.gallery`, chosen by the student's CER alone.
+
+    images, references and each of said's lists (roles teacher, student, control; the student must be there) are in the
+    order of the evaluation set, one entry a line. All lines are put in the order of the student's CER, ties as in the
+    data; a third of the limit (24 at most) are the first ones ("good"), a third stand around the middle ("median"), the
+    rest are the last ones ("worst"). Only the chosen images are read.
+    """
+    _check(len(images), len(references), said, limit)
+    total = len(references)
+    cers = [character_error_rate(*pair) for pair in zip(references, said["student"], strict=True)]
+    order = sorted(range(total), key=lambda i: (cers[i], i))
+    rows = []
+    for chosen, places in _places(total, min(limit, total)).items():
+        for place in places:
+            i = order[place]
+            texts = {role: said[role][i] for role in ROLES if role in said}
+            cer = {role: character_error_rate(references[i], text) for role, text in texts.items()}
+            row: dict[str, Any] = {"image": thumbnail(images[i]), "reference": references[i], **texts, "cer": cer}
+            rows.append({**row, "chosen": chosen, "rank": place + 1, "lines": total})
+    return rows
+
+
+def _places(total: int, limit: int) -> dict[str, range]:
+    """Places in the order, from 0: the worst come first in getting one, then the good, then the middle."""
+    worst, good, median = (limit + 2) // 3, (limit + 1) // 3, limit // 3
+    start = max(good, min((total - median) // 2, total - worst - median))
+    return {"good": range(good), "median": range(start, start + median), "worst": range(total - worst, total)}
+
+
+def _check(images: int, references: int, said: Mapping[str, Sequence[str]], limit: int) -> None:
+    asked, found = "a gallery of lines", Collector()
+    if "student" not in said:
+        found.add(problem(asked, "what the student read is missing", near=("student", said)))
+    for role, texts in said.items():
+        if role not in ROLES:
+            found.add(problem(asked, f"there is no model {role!r} in a report", near=(role, ROLES)))
+        if len(texts) != references:
+            found.add(problem(asked, f"{references} references but {len(texts)} texts of the {role}"))
+    if images != references:
+        found.add(problem(asked, f"{references} references but {images} images"))
+    if not 1 <= limit <= GALLERY_LINES:
+        found.add(problem(asked, f"a limit of {limit}", fix=f"give 1 to {GALLERY_LINES}"))
+    found.raise_any()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one model read: its text in pieces, how many of them are not shown, and its errors in words."""
+
+    role: Role
+    pieces: list[Piece]
+    left_out: int
+    nothing: bool
+    score: str
+
+
+@dataclass(frozen=True)
+class ShownLine:
+    image: str
+    place: str
+    reference: str
+    readings: list[Reading]
+
+
+def shown(results: Results) -> list[tuple[str, list[ShownLine]]]:
+    """The gallery as the page shows it: (title, lines) of the good, the median and the worst."""
+    roles = ordered_roles(results.models)
+    groups = []
+    for chosen, title in TITLES.items():
+        lines = [_shown(line, roles) for line in results.gallery if line.chosen == chosen]
+        if lines:
+            groups.append((title, lines))
+    return groups
+
+
+def rule(results: Results) -> str:
+    """How the lines were chosen, in words."""
+    total = max((line.lines for line in results.gallery), default=0)
+    if total <= len(results.gallery):
+        return f"Shown are all {plural(total, 'line')} of the evaluation set, in the order of the student's CER."
+    counts = {name: sum(line.chosen == name for line in results.gallery) for name in TITLES}
+    return (
+        f"Chosen by rule, not by hand: all {total:,} lines of the evaluation set stand in the order of the student's "
+        f"CER, ties as in the data; shown are the first {counts['good']}, the {counts['median']} in the middle and the "
+        f"last {counts['worst']}."
+    )
+
+
+def _shown(line: GalleryLine, roles: list[Role]) -> ShownLine:
+    texts = {role: line.said(role) for role in roles}
+    readings = [_reading(role, line, text) for role, text in texts.items() if text is not None]
+    return ShownLine(line.image, f"place {line.rank:,} of {line.lines:,}", line.reference, readings)
+
+
+def _reading(role: Role, line: GalleryLine, text: str) -> Reading:
+    pieces = align(line.reference, text)
+    made = errors(pieces)
+    score = f"{plural(made, 'error')}, CER {line.cer[role]:.3f}" if made else "no error"
+    short, left_out = _clipped(pieces)
+    return Reading(role, [_visible(piece) for piece in short], left_out, not text, score)
+
+
+def _clipped(pieces: list[Piece]) -> tuple[list[Piece], int]:
+    """The pieces up to SHOWN_CHARACTERS, and how many characters follow."""
+    short: list[Piece] = []
+    room, total = SHOWN_CHARACTERS, sum(len(piece.text) for piece in pieces)
+    for piece in pieces:
+        if room > 0:
+            short.append(Piece(piece.kind, piece.text[:room], piece.instead_of[:room]))
+            room -= len(piece.text)
+    return short, max(0, total - SHOWN_CHARACTERS)
+
+
+def _visible(piece: Piece) -> Piece:
+    """A space that is an error must be seen."""
+    if piece.kind == "same":
+        return piece
+    return Piece(piece.kind, piece.text.replace(" ", "␣"), piece.instead_of.replace(" ", "␣"))
