@@ -3,7 +3,16 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    DeiTConfig,
+    TrOCRConfig,
+    VisionEncoderDecoderConfig,
+    ViTConfig,
+)
 
 from textkd import projections
 from textkd.errors import TextkdError
@@ -135,3 +144,122 @@ def test_resume_restores_trained_projections(student, tmp_path):
     nn.init.ones_(trained.weight)
     student.load_state_dict(state)
     assert torch.equal(trained.weight, state["textkd_projections.module:a%2Eb.weight"])
+
+
+# grids of patches: the reference pools by hand, bin by bin, from the definition of adaptive pooling
+
+
+def bins(old: int, new: int) -> list[range]:
+    return [range(i * old // new, -((i + 1) * old // -new)) for i in range(new)]
+
+
+def pooled_by_hand(x: torch.Tensor, grid: projections.Grid, target: projections.Grid) -> torch.Tensor:
+    rows = []
+    for row in bins(grid.height, target.height):
+        for column in bins(grid.width, target.width):
+            tokens = [grid.special + r * grid.width + c for r in row for c in column]
+            rows.append(x[:, tokens].mean(1))
+    return torch.stack(rows, dim=1)
+
+
+GRIDS = [
+    (projections.Grid(1, 16, 1), projections.Grid(1, 8, 1)),  # columns half as wide
+    (projections.Grid(1, 8, 2), projections.Grid(1, 16, 1)),  # columns twice as wide, DeiT
+    (projections.Grid(4, 4, 2), projections.Grid(1, 10, 1)),  # finer in one axis, coarser in the other
+    (projections.Grid(5, 7, 0), projections.Grid(3, 4, 1)),  # bins that overlap
+    (projections.Grid(2, 6, 1), projections.Grid(2, 6, 2)),  # the same grid, other special tokens
+]
+
+
+@pytest.mark.parametrize(("student", "teacher"), GRIDS, ids=str)
+def test_both_sides_are_pooled_to_the_coarser_grid(student, teacher):
+    target = projections.common_grid(student, teacher)
+    sides = (projections.build("grid", 6, 6, grids=(student, teacher)), projections.teacher_pool(student, teacher))
+    for module, grid in zip(sides, (student, teacher), strict=True):
+        x = torch.randn(3, grid.special + grid.height * grid.width, 6, dtype=torch.float64)
+        y = module(x)
+        assert torch.allclose(y, pooled_by_hand(x, grid, target))
+        planes = x[:, grid.special :].transpose(1, 2).reshape(3, 6, grid.height, grid.width)
+        expected = nn.functional.adaptive_avg_pool2d(planes, (target.height, target.width))
+        assert torch.equal(y.transpose(1, 2).reshape(expected.shape), expected)
+    assert target.height == min(student.height, teacher.height)
+    assert target.width == min(student.width, teacher.width)
+
+
+def test_special_tokens_have_no_part_in_it():
+    grid = projections.Grid(2, 4, 2)
+    module = projections.build("grid", 3, 3, grids=(grid, projections.Grid(1, 4, 1)))
+    x = torch.randn(2, 10, 3)
+    changed = x.clone()
+    changed[:, :2] = 100.0
+    assert torch.equal(module(x), module(changed))
+    same = projections.build("grid", 3, 3, grids=(grid, grid))
+    assert torch.equal(same(x), x[:, 2:])
+
+
+def test_a_grid_projection_has_a_linear_layer_where_widths_differ():
+    grids = projections.Grid(1, 8, 1), projections.Grid(1, 4, 1)
+    assert not list(projections.build("grid", 6, 6, grids=grids).parameters())
+    torch.manual_seed(3)
+    module = projections.build("grid", 6, 5, grids=grids)
+    torch.manual_seed(3)
+    linear = projections.build("linear", 6, 5)
+    x = torch.randn(2, 9, 6, requires_grad=True)
+    assert torch.allclose(module(x), pooled_by_hand(x, grids[0], grids[1]) @ linear.weight.T, atol=1e-6)
+    module(x).sum().backward()
+    assert (x.grad[:, 0] == 0).all()
+    assert (x.grad[:, 1:] != 0).all()
+
+
+def test_grid_projections_are_told_apart_by_their_grids(student):
+    one, other = (
+        projections.build("grid", 4, 4, grids=(projections.Grid(1, w, 1), projections.Grid(1, 2, 1))) for w in (4, 8)
+    )
+    assert projections.attach(student, "a", one) is one
+    with pytest.raises(TextkdError, match="1x4 patches after 1 special tokens"):
+        projections.attach(student, "a", other)
+
+
+@pytest.mark.parametrize("encoder", [ViTConfig, DeiTConfig])
+@pytest.mark.parametrize(("image", "patch", "shape"), [(8, 4, (2, 2)), ([8, 32], [8, 4], (1, 8)), ([8, 32], 4, (2, 8))])
+def test_the_grid_of_a_config_is_that_of_its_hidden_states(encoder, image, patch, shape):
+    config = encoder(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=image,
+        patch_size=patch,
+    )
+    grid = projections.grid_of(config)
+    assert (grid.height, grid.width) == shape
+    height, width = image if isinstance(image, list) else (image, image)
+    pixels = torch.zeros(1, 3, height, width)
+    model = AutoModel.from_config(config).eval()
+    with torch.no_grad():
+        model.embeddings.position_embeddings.zero_()
+        model.embeddings.patch_embeddings.projection.bias.zero_()
+        y, x = shape[0] - 1, 1
+        step = [height // shape[0], width // shape[1]]
+        pixels[:, :, y * step[0] : (y + 1) * step[0], x * step[1] : (x + 1) * step[1]] = 1.0
+        tokens = model.embeddings(pixels)
+    assert tokens.shape[1] == grid.special + grid.height * grid.width
+    lit = tokens[0, grid.special :].abs().sum(-1).nonzero().flatten().tolist()
+    assert lit == [y * grid.width + x]  # row by row
+    both = VisionEncoderDecoderConfig.from_encoder_decoder_configs(config, TrOCRConfig(vocab_size=20))
+    assert projections.grid_of(both) == grid
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: projections.build("grid", 3, 3), "no grids of patches"),
+        (lambda: projections.grid_of(BertConfig()), "type bert"),
+        (lambda: projections.GridPool(projections.Grid(1, 4), projections.Grid(1, 5)), "there are only 1x4"),
+        (lambda: projections.GridPool(projections.Grid(1, 4, 1), projections.Grid(1, 2))(torch.zeros(2, 4, 3)), "2, 4"),
+        (lambda: projections.GridPool(projections.Grid(1, 4, 1), projections.Grid(1, 4))(torch.zeros(5, 3)), "5, 3"),
+    ],
+)
+def test_grids_that_cannot_be_are_told(call, words):
+    with pytest.raises(TextkdError, match=words):
+        call()
