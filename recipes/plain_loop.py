@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from textkd import Match, projections, shrink, tasks, wire
-from textkd.teachers import forward_inputs
+from textkd.inputs import forward_inputs
 
 teacher_folder, train_file, out = *sys.argv[1:3], "plain_loop_student"
 accelerator = Accelerator()

@@ -14,7 +14,7 @@ import textkd
 ROOT = Path(textkd.__file__).parent
 # every room of ours, and the rooms it may import; `errors` is allowed everywhere
 LOW = ("taps", "losses", "projections", "schedules", "layermaps")
-MODELS = ("pretrained", "modelfiles", "students", "tasks", "teachers", "predict")
+MODELS = ("inputs", "pretrained", "modelfiles", "students", "tasks", "teachers", "predict")
 RUNNING = ("trainer", "objective", "matches", "callbacks", "checkpoints", "record", "methods", "runs")
 MAY = {
     "errors": (),
@@ -24,11 +24,12 @@ MAY = {
     "schedules": (),
     "layermaps": (),
     "metrics": (),
-    "tasks": ("metrics",),
+    "inputs": (),
+    "tasks": ("metrics", "predict", "pretrained"),
     "modelfiles": (),
     "pretrained": ("modelfiles",),
     "students": ("pretrained",),
-    "teachers": ("taps",),
+    "teachers": ("taps", "inputs"),
     "comparison": ("losses", "projections", "schedules"),
     "matches": (*LOW, "comparison"),
     "objective": ("matches", "losses", "schedules", "taps"),
@@ -36,13 +37,14 @@ MAY = {
     "callbacks": ("checkpoints",),
     "record": ("checkpoints",),
     "runs": ("checkpoints",),
-    "predict": ("teachers",),
-    "trainer": ("taps", "losses", "objective", "teachers", "callbacks", "checkpoints", "record"),
+    "predict": ("inputs",),
+    "trainer": ("inputs", "taps", "losses", "objective", "teachers", "callbacks", "checkpoints", "record"),
     "arguments": ("trainer", "losses"),
-    "methods": (*LOW, *RUNNING, "teachers", "students"),
+    "methods": (*LOW, *RUNNING, "inputs", "teachers", "students"),
     "report": (),
-    "results": (*LOW, *MODELS, "methods", "matches", "report", "checkpoints", "runs"),
-    "evaluation": ("results", "tasks", "pretrained", "teachers", "predict"),
+    "examples": (),
+    "results": ("examples", *LOW, *MODELS, "methods", "matches", "report", "checkpoints", "runs"),
+    "evaluation": ("tasks", "pretrained", "inputs"),
     "checks": (*LOW, *MODELS, *RUNNING, "evaluation", "arguments"),
     "distiller": (*LOW, *MODELS, *RUNNING, "results", "report", "evaluation", "checks"),
     "export": ("pretrained", "modelfiles"),

@@ -21,13 +21,12 @@ from transformers import TrainingArguments
 from textkd import checks, pretrained, report
 from textkd.checkpoints import saving, write_json
 from textkd.evaluation import MAX_LENGTH, positions
+from textkd.inputs import forward_inputs
 from textkd.matches import Match, Pair
 from textkd.methods.stages import Data, Stage, run_stages
-from textkd.predict import predict
-from textkd.results import RECORD, Finished, gather, labels_of
+from textkd.results import RECORD, Finished, gather
 from textkd.runs import RunFolder, locked, processes
 from textkd.taps import anatomy
-from textkd.teachers import forward_inputs
 
 log = logging.getLogger("textkd")
 LABELS_ONLY = (Match("labels"),)
@@ -269,8 +268,8 @@ class Distiller:
             model.save_pretrained(part)
             self.tokenizer.save_pretrained(part)
         reloaded = pretrained.load_model(str(part), self.task.auto_class).to(next(model.parameters()).device)
-        logits = predict(reloaded, self.data.eval, self.data.collator)
-        record["metrics"] = self.task.compute_metrics(logits, labels_of(self.data.eval))
+        said = self.task.predict(reloaded, self.data.eval, self.data.collator)
+        record["metrics"] = self.task.compute_metrics(said, self.task.references(self.data.eval))
         write_json(part / RECORD, record)
         os.replace(part, folder)
 

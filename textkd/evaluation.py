@@ -7,9 +7,7 @@ from typing import Any
 
 from textkd import pretrained, tasks
 from textkd.errors import Problem, TextkdError, fail, problem
-from textkd.predict import predict
-from textkd.results import labels_of
-from textkd.teachers import forward_inputs
+from textkd.inputs import forward_inputs
 
 MAX_LENGTH = 128
 # their positions start behind the padding id
@@ -56,7 +54,8 @@ def evaluate(
         raise fail(f"max_length {max_length}", f"the model has {most} positions", fix=f"4 to {most}")
     tokenizer = pretrained.load_tokenizer(model_dir)
     rows = task.encode(tokenizer, "eval", forward_inputs(model), max_length or min(MAX_LENGTH, most))
-    return dict(task.compute_metrics(predict(model, rows, task.collator(tokenizer)), labels_of(rows)))
+    said = task.predict(model, rows, task.collator(tokenizer))
+    return dict(task.compute_metrics(said, task.references(rows)))
 
 
 def label_problems(model: Any, task: Any) -> list[Problem]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textkd.teachers import forward_inputs
+from textkd.inputs import inputs_of
 
 
 def predict(
@@ -17,7 +17,6 @@ def predict(
 ) -> np.ndarray[Any, Any]:
     """[N, C] float32 logits of `model` on the `rows` of an encoded data set, in float32 and eval mode; batches are
     sorted by length, so little is padded. Every module's mode comes back."""
-    accepts, device = forward_inputs(model), next(model.parameters()).device
     order = (
         np.argsort([-n for n in rows["length"]], kind="stable")
         if "length" in rows.column_names
@@ -30,7 +29,7 @@ def predict(
         for start in range(0, len(order), batch_size):
             chosen = [int(i) for i in order[start : start + batch_size]]
             batch = collator([rows[i] for i in chosen])
-            logits = model(**{k: v.to(device) for k, v in batch.items() if k in accepts and k != "labels"})["logits"]
+            logits = model(**inputs_of(model, batch))["logits"]
             found.update(zip(chosen, logits.float().cpu(), strict=True))
     for module in training:  # one by one: `model.train()` would wake what the user put to eval on purpose
         module.training = True

@@ -18,10 +18,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from textkd.callbacks import Boundaries
 from textkd.checkpoints import last_checkpoint, saving
 from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.inputs import forward_inputs
 from textkd.objective import Objective
 from textkd.record import LossRecord
 from textkd.taps import Capture
-from textkd.teachers import LiveTeacher, forward_inputs
+from textkd.teachers import LiveTeacher
 
 # textkd's own defaults; everything else is transformers'
 DEFAULTS: dict[str, Any] = {

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from textkd import projections
 from textkd.errors import Collector
+from textkd.inputs import inputs_of
 from textkd.losses import check_shapes
 from textkd.matches import Match, Pair, bind
 from textkd.objective import Objective
 from textkd.taps import Capture, anatomy
-from textkd.teachers import LiveTeacher, forward_inputs
+from textkd.teachers import LiveTeacher
 
 log = logging.getLogger("textkd")
 
@@ -75,13 +76,10 @@ def check(
 
 
 def _probe(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    accepts, device = forward_inputs(model), next(model.parameters()).device
     capture = Capture(model, addresses)
     try:
         with torch.no_grad():
-            taps: dict[str, Tensor] = capture.run(
-                model, **{k: v.to(device) for k, v in batch.items() if k in accepts and k != "labels"}
-            )["taps"]
+            taps: dict[str, Tensor] = capture.run(model, **inputs_of(model, batch))["taps"]
         return taps
     finally:
         capture.remove()

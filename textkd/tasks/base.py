@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification
 
 from textkd import metrics
 from textkd.errors import Collector, fail
+from textkd.predict import predict
 from textkd.tasks.encode import Collator, encode
 from textkd.tasks.formats import Table
 from textkd.tasks.holdout import hold_out
@@ -184,6 +185,14 @@ class Task:
     def collator(self, tokenizer: Any) -> Collator:
         """Pads a list of encoded rows to the longest of them; keeps labels and example_id, drops other columns."""
         return Collator(tokenizer, float_labels=self.spec.type != "classification")
+
+    def predict(self, model: Any, rows: Dataset, collator: Collator) -> np.ndarray[Any, Any]:
+        """What `model` says on encoded rows: logits [N, C] in the rows' order."""
+        return predict(model, rows, collator)
+
+    def references(self, rows: Dataset) -> np.ndarray[Any, Any]:
+        """The labels of encoded rows, as `compute_metrics` takes them."""
+        return np.asarray(rows["labels"])
 
     def decide(self, predictions: Any) -> np.ndarray[Any, Any]:
         """Logits -> decisions: [N, C] -> class ids [N]; [N], [N, 1] -> scores [N]; multi-label [N, C] -> 0/1 [N, C]."""

@@ -1,5 +1,5 @@
 """Where the teacher's taps come from."""
 
-from textkd.teachers.live import LiveTeacher, forward_inputs
+from textkd.teachers.live import LiveTeacher
 
-__all__ = ["LiveTeacher", "forward_inputs"]
+__all__ = ["LiveTeacher"]

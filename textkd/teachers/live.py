@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from textkd.inputs import inputs_of
 from textkd.taps import Capture
 
 
@@ -22,7 +22,6 @@ class LiveTeacher:
     def __init__(self, model: nn.Module, addresses: Sequence[str], autocast: torch.dtype | None = None) -> None:
         self.model = model
         self.autocast = autocast
-        self._accepts = forward_inputs(model)
         self._training = [module for module in model.modules() if module.training]
         model.eval()
         self._capture = Capture(model, list(addresses), stop_early=True)
@@ -31,9 +30,8 @@ class LiveTeacher:
         """The asked taps of `batch` by address, without gradient. `batch` may hold more columns than the teacher takes;
         `example_id` is for teachers that look their taps up."""
         device = next(self.model.parameters()).device
-        inputs = {k: v.to(device, non_blocking=True) for k, v in batch.items() if k in self._accepts and k != "labels"}
         with torch.no_grad(), self._precision(device.type):
-            return self._capture.run(self.model, **inputs)["taps"]
+            return self._capture.run(self.model, **inputs_of(self.model, batch))["taps"]
 
     def _precision(self, device_type: str) -> contextlib.AbstractContextManager[object]:
         if self.autocast is None:
@@ -46,9 +44,3 @@ class LiveTeacher:
         self._capture.remove()
         for module in self._training:
             module.training = True
-
-
-def forward_inputs(model: nn.Module) -> frozenset[str]:
-    """The named inputs of `model.forward`: each model gets what its signature takes, nothing else."""
-    parameters = inspect.signature(model.forward).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
