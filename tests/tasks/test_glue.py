@@ -92,7 +92,7 @@ def test_labels_are_in_the_order_of_the_hub():
 MAIN = {"cola": "matthews_correlation", "stsb": "pearson"}
 
 
-@pytest.mark.parametrize("name", [n for n in tasks.TASK_NAMES if n != "text"])
+@pytest.mark.parametrize("name", [n for n in tasks.TASK_NAMES if n.startswith("glue/")])
 def test_every_subset_is_judged_by_its_metrics(name):
     task = tasks.get(name)
     logits = [[0.1], [4.0], [2.0]] if task.labels is None else [[2.0, 1.0], [1.0, 2.0], [3.0, 1.0]]

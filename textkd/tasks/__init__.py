@@ -7,15 +7,19 @@ from typing import Any
 from textkd.errors import fail
 from textkd.tasks.base import Task, TaskSpec
 from textkd.tasks.glue import SUBSETS, glue
+from textkd.tasks.ocr.factory import ocr
+from textkd.tasks.ocr.task import OcrTask
 from textkd.tasks.text import text
 
-TASK_NAMES = (*(f"glue/{subset}" for subset in SUBSETS), "text")
+TASK_NAMES = (*(f"glue/{subset}" for subset in SUBSETS), "text", "ocr")
 
-__all__ = ["TASK_NAMES", "Task", "TaskSpec", "get", "glue", "text"]
+__all__ = ["TASK_NAMES", "OcrTask", "Task", "TaskSpec", "get", "glue", "ocr", "text"]
 
 
-def get(name: str, **options: Any) -> Task:
-    """A task by name: "glue/sst2" (options of `glue`) or "text" (options of `text`). Raises `TextkdError` on a typo."""
+def get(name: str, **options: Any) -> Any:
+    """A task by name: "glue/sst2" (options of `glue`), "text" (of `text`) or "ocr" (of `ocr`); a `Task` or an
+    `OcrTask`. Raises `TextkdError` on a typo."""
     if name not in TASK_NAMES:
         raise fail(f"task {name!r}", f"the tasks are {', '.join(TASK_NAMES)}", near=(name, TASK_NAMES))
-    return text(**options) if name == "text" else glue(name.removeprefix("glue/"), **options)
+    makers: dict[str, Any] = {"text": text, "ocr": ocr}
+    return makers[name](**options) if name in makers else glue(name.removeprefix("glue/"), **options)

@@ -1,0 +1,109 @@
+"""`ocr`: a task on lines of text from options, all of them checked before any data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from textkd.errors import Collector, problem
+from textkd.tasks.ocr.generate import Generation
+from textkd.tasks.ocr.processor import check_shape
+from textkd.tasks.ocr.sources import Spec
+from textkd.tasks.ocr.task import OcrTask
+
+HOLDOUT = ("fraction", "seed")
+
+
+def ocr(
+    train: Spec | None = None,
+    eval: Spec | None = None,
+    processor: Any = None,
+    height: int = 32,
+    width: int = 1024,
+    tokenizer: str = "char",
+    vocab_size: int | None = None,
+    augment: bool | float = True,
+    generation: Mapping[str, Any] | None = None,
+    *,
+    extra_evals: Mapping[str, Spec] | None = None,
+    seed: int = 0,
+    skip_unwritable: bool = False,
+    name: str = "ocr",
+) -> OcrTask:
+    """A task on images of lines and their transcriptions.
+
+    train, eval: what `textkd.tasks.ocr.sources.lines` takes: a parquet, csv or jsonl file, an image folder,
+    {dataset: hub id}, {rendered: {...}}, {digits: {...}}, or a list of these. eval may be {"fraction": 0.1, "seed": 0}:
+    that part of the train lines, equal texts on one side. train may be missing where a model is only evaluated.
+    extra_evals: {name: lines}, evaluated as "eval_NAME".
+    processor: a folder, a hub id or a `TrOCRProcessor`. Without one, `line_processor` trains a sentencepiece tokenizer
+    of kind `tokenizer` ("char", "unigram" with `vocab_size`) on the train texts, for images of height x width.
+    augment: whether, or how strongly (1.0), train images are degraded (never those of evaluation); seed: of that.
+    generation: num_beams, max_new_tokens, length_penalty, ... (see `Generation`); greedy by default.
+    skip_unwritable: train lines with characters that the tokenizer lacks are left out; otherwise they are an error.
+    Raises `TextkdError` with all options that cannot work; data is read on first use (see `OcrTask.problems`).
+    """
+    collector = Collector()
+    shape: dict[str, Any] = {"height": height, "width": width, "kind": tokenizer, "vocab_size": vocab_size}
+    if processor is None:
+        collector.add(*check_shape(**shape))
+    elif shape != {"height": 32, "width": 1024, "kind": "char", "vocab_size": None}:
+        found = "the processor has its own size and tokenizer"
+        fix = "leave height, width, tokenizer and vocab_size out, or the processor"
+        collector.add(problem("processor: with height, width, tokenizer or vocab_size", found, fix=fix))
+    strength = float(augment) if isinstance(augment, bool | int | float) else -1.0
+    if not 0 <= strength <= 3:
+        fix = "true, false, or a strength from 0 to 3"
+        collector.add(problem(f"augment: {augment!r}", "not true, false or a number from 0 to 3", fix=fix))
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        collector.add(problem(f"seed: {seed!r}", "not a whole number from 0", where="seed"))
+    sources: dict[str, Spec] = {}
+    holdout, settings = None, Generation()
+    with collector.collecting():
+        settings = Generation.of(generation)
+    with collector.collecting():
+        sources, holdout = _sources(train, eval, extra_evals or {})
+    collector.raise_any()
+    return OcrTask(
+        sources, processor=processor, shape=shape, strength=strength, generation=settings, holdout=holdout, seed=seed,
+        skip_unwritable=skip_unwritable, name=name,
+    )  # fmt: skip
+
+
+def _sources(
+    train: Spec | None, eval: Spec | None, extra: Mapping[str, Spec]
+) -> tuple[dict[str, Spec], tuple[float, int] | None]:
+    collector, sources, holdout = Collector(), dict[str, Spec](), None
+    if isinstance(eval, Mapping) and "fraction" in eval:
+        with collector.collecting("eval"):
+            holdout = _holdout(eval)
+        if train is None:
+            collector.add(problem("eval: a part of the train lines", "no train lines", fix="give train:"))
+    elif eval is None:
+        fix = "give eval:, such as a parquet file, or eval: {fraction: 0.1, seed: 0}"
+        collector.add(problem("lines to evaluate on", "none", fix=fix))
+    if train is not None:
+        sources["train"] = train
+    if eval is not None and holdout is None:
+        sources["eval"] = eval
+    for name, spec in extra.items():
+        if not str(name).isidentifier():
+            fix = "letters, digits and _, such as receipts"
+            collector.add(problem(f"the name {name!r}", "no name for a split", fix=fix, where="extra_evals"))
+        sources[f"eval_{name}"] = spec
+    collector.raise_any()
+    return sources, holdout
+
+
+def _holdout(options: Mapping[str, Any]) -> tuple[float, int]:
+    collector = Collector()
+    for key in options:
+        if key not in HOLDOUT:
+            collector.add(problem(f"key {key!r}", f"the keys are {', '.join(HOLDOUT)}", near=(str(key), HOLDOUT)))
+    fraction, seed = options["fraction"], options.get("seed", 0)
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        collector.add(problem("fraction: a number between 0 and 1", repr(fraction), fix="fraction: 0.1, say"))
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        collector.add(problem("seed: a whole number from 0", repr(seed)))
+    collector.raise_any()
+    return float(fraction), int(seed)

@@ -1,0 +1,67 @@
+"""What a reader of results on lines should know: leaks, characters out of reach, lines that are squeezed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from textkd.tasks.ocr.linetable import LineTable, spread
+from textkd.tasks.ocr.processor import missing_characters, one_spaced
+
+MOST_COMPARED = 4000  # images, about 0.2 ms each
+SAMPLE = 200
+
+
+def leaks(train: LineTable, other: LineTable, shown: str) -> Iterator[str]:
+    """Lines of `other` whose text stands in `train` too, and how many of them are the very same image. Short lines
+    (a word, a price) share texts without any leak; a shared image is one."""
+    ours = {one_spaced(text) for text in train.texts if text is not None}
+    same = [i for i, text in enumerate(other.texts) if text is not None and one_spaced(text) in ours]
+    if not same:
+        return
+    note = f"{shown}: {len(same):,} of {len(other):,} texts also stand in train"
+    shared = {one_spaced(other.texts[i] or "") for i in same}
+    there = [i for i, text in enumerate(train.texts) if text is not None and one_spaced(text) in shared]
+    if len(same) + len(there) > MOST_COMPARED:
+        yield f"{note} (too many to compare their images)"
+        return
+    known = {_content(train, i) for i in there}
+    images = sum(_content(other, i) in known for i in same)
+    yield f"{note}, {images:,} of them with the very same image (leak)" if images else f"{note}, with other images"
+
+
+def _content(table: LineTable, index: int) -> bytes:
+    image = table.image(index)
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
+
+
+def out_of_reach(tokenizer: Any, texts: Sequence[str | None], shown: str) -> Iterator[str]:
+    """Characters that the tokenizer cannot write, and white space that it does not keep: both count as errors."""
+    given = [text for text in texts if text is not None]
+    if lost := missing_characters(tokenizer, given):
+        few = ", ".join(f"{char!r} ({count})" for char, count in lost.most_common(8))
+        lines = sum(any(char in lost for char in text) for text in given)
+        more = ", ..." if len(lost) > 8 else ""
+        total = sum(lost.values())
+        yield f"{shown}: {total:,} characters in {lines:,} lines are not in the tokenizer, so are errors: {few}{more}"
+    if spaced := sum(text != one_spaced(text) for text in given):
+        yield f"{shown}: {spaced:,} texts have white space other than single spaces; a model writes single spaces"
+
+
+def squeezed(table: LineTable, processor: Any, shown: str) -> Iterator[str]:
+    """Lines that a processor which keeps the aspect ratio has to shrink below its height (of a sample)."""
+    images = processor.image_processor
+    size = dict(images.size) if getattr(images, "do_thumbnail", False) else {}
+    height, width = size.get("height"), size.get("width")
+    if not height or not width:
+        return
+    chosen = spread(len(table), SAMPLE)
+    ratios = [image.width / image.height for image in map(table.image, chosen)]
+    wide = [ratio for ratio in ratios if ratio > width / height]
+    if wide:
+        lowest = max(1, round(width / max(wide)))
+        yield (
+            f"{shown}: {len(wide) / len(ratios):.0%} of {len(ratios)} lines looked at are wider than {width} at height "
+            f"{height}; they are shrunk, to {lowest} pixels of height at worst (a larger width keeps them)"
+        )

@@ -1,0 +1,266 @@
+"""`OcrTask`: transcribed lines, how they become batches, how texts are generated and judged."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import VisionEncoderDecoderModel
+
+from textkd import metrics
+from textkd.errors import Collector, TextkdError, fail
+from textkd.tasks.ocr import notes
+from textkd.tasks.ocr.augment import augment as augmented
+from textkd.tasks.ocr.generate import Generation, Reading, transcribe
+from textkd.tasks.ocr.linetable import LineTable
+from textkd.tasks.ocr.processor import encode_texts, line_processor, load_processor, missing_characters, unwritable
+from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines
+from textkd.tasks.ocr.sources import Spec, lines
+from textkd.tasks.ocr.splits import Chosen, hold_out
+
+MAX_LENGTH = 512
+
+
+class OcrTask:
+    """Text recognition on images of lines with a `VisionEncoderDecoderModel`. Data is read on first use.
+
+    Attributes: name "ocr"; problem_type "sequence_to_sequence"; main_metric "cer" (lower is better), metric_names;
+    auto_class; splits ("train", "eval", and further "eval_NAME"); generation (`Generation`).
+    """
+
+    problem_type = "sequence_to_sequence"
+    main_metric = "cer"
+    greater_is_better = False
+    auto_class = VisionEncoderDecoderModel
+    labels: list[str] | None = None
+
+    def __init__(
+        self,
+        sources: Mapping[str, Spec],
+        *,
+        processor: Any = None,
+        shape: Mapping[str, Any] | None = None,
+        strength: float = 1.0,
+        generation: Generation | None = None,
+        holdout: tuple[float, int] | None = None,
+        seed: int = 0,
+        skip_unwritable: bool = False,
+        name: str = "ocr",
+    ) -> None:
+        self.name, self.sources, self.holdout = name, dict(sources), holdout
+        self.metric_names = ["cer", "wer", "exact"]
+        self.generation, self.strength, self.seed = generation or Generation(), strength, seed
+        self.shape, self.skip_unwritable = dict(shape or {}), skip_unwritable
+        self._processor = self._given = processor
+        self._tables: dict[str, LineTable] = {}
+        self._notes: dict[str, list[str]] = {}
+
+    def __repr__(self) -> str:
+        return f"OcrTask({self.name!r}, splits={list(self.splits)})"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return (*self.sources, "eval") if self.holdout else tuple(self.sources)
+
+    @property
+    def eval_splits(self) -> tuple[str, ...]:
+        return tuple(split for split in self.splits if split != "train")
+
+    @property
+    def processor(self) -> Any:
+        """The `TrOCRProcessor`: the one that was given (loaded, if by path), or one trained on the train texts."""
+        if self._processor is None:
+            texts = [text for text in self.table("train").texts if text is not None]
+            self._processor = line_processor(texts, **self.shape)
+        elif isinstance(self._processor, str | Path):
+            self._processor = load_processor(self._processor)
+        return self._processor
+
+    def table(self, split: str) -> LineTable:
+        """The lines of a split. Raises `TextkdError` for an unknown split and for data that cannot be read."""
+        if split not in self.splits:
+            fix = f"give {split}:" if split in ("train", "eval") else ""
+            raise fail(f"split {split!r} of {self.name}", f"it has {', '.join(self.splits)}", near=(split, self.splits),
+                       fix=fix)  # fmt: skip
+        if split not in self._tables:
+            if self.holdout and split in ("train", "eval"):
+                self._tables["train"], self._tables["eval"] = hold_out(lines(self.sources["train"]), *self.holdout)
+            else:
+                self._tables[split] = lines(self.sources[split])
+        return self._tables[split]
+
+    def problems(self, splits: Collection[str] | None = None) -> None:
+        """Reads `splits` (all by default) and the given processor, and raises one `TextkdError` with everything that
+        is wrong: missing files and columns, damaged images, eval lines without transcription."""
+        collector = Collector()
+        for split in splits or self.splits:
+            with collector.collecting():
+                table = self.table(split)
+                table.problems()
+                if bare := sum(text is None for text in table.texts) * (split != "train"):
+                    raise fail(f"a transcription of every line of {split}", f"{bare:,} of {len(table):,} have none")
+        if isinstance(self._processor, str | Path):
+            with collector.collecting("processor"):
+                _ = self.processor
+        collector.raise_any()
+
+    def load(self, split: str) -> Lines:
+        """The split as rows of image (RGB), text and example_id (row number), nothing left out."""
+        return Lines(self.table(split))
+
+    def encode(
+        self,
+        processor: Any,
+        split: str,
+        model_inputs: Collection[str] = (),
+        max_length: int = MAX_LENGTH,
+        training: bool | None = None,
+    ) -> LineRows:
+        """The split as `LineRows` with labels of at most `max_length` ids, eos counted in.
+
+        training (by default: whether the split is "train"): images are augmented; lines without transcription or with
+        longer labels are left out, and `warnings()` tells how many. Otherwise every line stays, labels are cut for the
+        loss alone (the text stays whole for the metrics), and lines without transcription have no labels.
+        Raises `TextkdError`: train texts that the tokenizer cannot write (unless `skip_unwritable`), no line left.
+        `model_inputs` is not looked at: a batch of lines has the same columns for every model.
+        """
+        table, tokenizer = self.table(split), processor.tokenizer
+        training = split == "train" if training is None else training
+        labels: list[list[int]] = [[] for _ in table.texts]
+        told = [i for i, text in enumerate(table.texts) if text is not None]
+        texts = [str(table.texts[i]) for i in told]
+        for i, ids in zip(told, encode_texts(tokenizer, texts), strict=True):
+            labels[i] = ids
+        long = {i for i in told if len(labels[i]) > max_length}
+        found = self._notes[split] = list(table.notes)
+        shown = f"{self.name} {split}"
+        if not training:
+            if long:
+                longest = max(len(labels[i]) for i in long)
+                note = f"{shown}: {len(long):,} texts have more than {max_length} tokens (up to {longest})"
+                found.append(f"{note}; metrics count them whole, the loss their first {max_length}")
+            found += notes.out_of_reach(tokenizer, texts, shown)
+            found += notes.squeezed(table, processor, shown)
+            return LineRows(table, [row[:max_length] for row in labels])
+        out = self._unwritable(tokenizer, texts, [labels[i] for i in told], split)
+        left_out = {
+            "have no transcription": set(range(len(table))) - set(told),
+            f"have more than {max_length} tokens": long,
+            "have characters that are not in the tokenizer": {told[i] for i in out},
+        }
+        found += [f"{shown}: {len(rows):,} lines {why} and are left out" for why, rows in left_out.items() if rows]
+        kept = sorted(set(range(len(table))).difference(*left_out.values()))
+        if not kept:
+            reasons = ", ".join(f"{len(rows):,} {why}" for why, rows in left_out.items() if rows)
+            raise fail(f"lines to train on in {table.source}", f"of {len(table):,}, {reasons}")
+        change = partial(augmented, strength=self.strength) if self.strength > 0 else None
+        return LineRows(table, [labels[i] for i in kept], kept, change, self.seed)
+
+    def _unwritable(self, tokenizer: Any, texts: list[str], labels: list[list[int]], split: str) -> list[int]:
+        out = unwritable(tokenizer, texts, [row[:-1] for row in labels])
+        if out and not self.skip_unwritable:
+            lost = missing_characters(tokenizer, [texts[i] for i in out])
+            few = ", ".join(f"{char!r} ({count})" for char, count in lost.most_common(12)) or repr(texts[out[0]])
+            found = f"{len(out):,} of {len(texts):,} texts of {split} hold others: {few}"
+            fix = "a processor trained on these texts, or skip_unwritable: true to leave such lines out"
+            raise fail("characters that the tokenizer can write", found, fix=fix)
+        return out
+
+    def collator(self, processor: Any, decoder_start_token_id: int | None = None) -> LineCollator:
+        """Rows -> pixel_values, labels, decoder_input_ids, example_id (see `LineCollator`)."""
+        return LineCollator(processor, decoder_start_token_id)
+
+    def predict(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[str]:
+        """The texts that `model` generates for the rows, in their order, by `generation_settings()`."""
+        return [one.text for one in transcribe(model, rows, collator, batch_size, self.generation, scores=False)]
+
+    def transcribe(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[Reading]:
+        """`predict` with confidences: text, mean_log_prob, min_prob, tokens, finished of each row."""
+        return transcribe(model, rows, collator, batch_size, self.generation)
+
+    def generation_settings(self, model: Any = None, rows: LineRows | None = None) -> dict[str, Any]:
+        """num_beams, max_new_tokens and so on; exact numbers with the model and rows they are for."""
+        return self.generation.settings(model, max(rows["length"], default=0) if rows is not None else 0)
+
+    def references(self, rows: LineRows) -> list[str]:
+        """The transcriptions of encoded rows, whole. Raises `TextkdError` where some have none."""
+        texts = rows["text"]
+        if bare := sum(text is None for text in texts):
+            raise fail(f"metrics of {self.name}", f"{bare:,} of {len(texts):,} lines have no transcription")
+        return list(texts)
+
+    def compute_metrics(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+        """Texts and transcriptions -> cer, wer, exact (see the modules `cer` and `wer`): of the corpus, nothing
+        normalised. Raises `TextkdError` for no rows and where the numbers differ."""
+        said, truth = list(predictions), list(references)
+        if len(said) != len(truth) or not truth:
+            asked = f"one prediction for each reference of {self.name}"
+            raise fail(asked, f"{len(said)} predictions, {len(truth)} references")
+        rates = metrics.load("cer").compute(predictions=said, references=truth)
+        rates |= metrics.load("wer").compute(predictions=said, references=truth)
+        return {name: float(rates[name]) for name in self.metric_names}
+
+    def model_kwargs(self) -> dict[str, Any]:
+        """Nothing: a model's own folder says all that `from_pretrained` needs."""
+        return {}
+
+    def with_file(self, file: str | Path | Mapping[str, Any]) -> OcrTask:
+        """This task with the lines of one file (or spec) as its only split, "eval"; columns named as in its own eval or
+        train lines."""
+        spec: Spec = file
+        own = self.sources.get("eval", self.sources.get("train"))
+        if isinstance(own, Mapping) and not isinstance(file, Mapping):
+            spec = {"path": file, **{key: own[key] for key in ("image", "text") if key in own}}
+        options = {"processor": self._given, "shape": self.shape, "generation": self.generation, "name": self.name}
+        return OcrTask({"eval": spec}, **options)
+
+    def with_lines(
+        self, split: str, indices: Sequence[int] | None = None, texts: Sequence[str | None] | None = None
+    ) -> OcrTask:
+        """This task with some lines of a split (all, by default), and with other texts for them: a teacher's, say, one
+        for each of `indices`; None leaves a line without. A processor trained on the train texts stays as it was."""
+        twin = copy.copy(self)
+        twin._notes, twin._tables = {}, {name: self.table(name) for name in self.splits}
+        twin._tables[split] = Chosen(self.table(split), indices, texts)
+        if self._given is None and split == "train" and any(text is not None for text in self.table("train").texts):
+            twin._processor = self.processor
+        return twin
+
+    def fingerprint(self) -> str:
+        """sha256 of the lines of every split and of all settings that change batches or metrics; where files lie does
+        not count."""
+        settings: dict[str, Any] = {
+            "name": self.name,
+            "lines": {split: self.table(split).digest() for split in self.splits},
+            "processor": self.shape if self._given is None else _content(self.processor),
+            "training": [self.strength, self.seed, self.skip_unwritable],
+            "generation": self.generation_settings(),
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def warnings(self) -> list[str]:
+        """What a reader of the results should know: lines left out, squeezed or with characters that the tokenizer
+        lacks, texts and images of eval that stand in train too. Splits that were not encoded yet are, with the task's
+        own processor. Reads all splits."""
+        for split in self.splits:
+            if split not in self._notes:
+                try:
+                    self.encode(self.processor, split)
+                except TextkdError as error:
+                    self._notes[split] = [f"{self.name} {split}: {one.found}" for one in error.problems]
+        found = [note for split in self.splits for note in self._notes[split]]
+        if "train" in self.splits:
+            for split in self.eval_splits:
+                found += notes.leaks(self.table("train"), self.table(split), f"{self.name} {split}")
+        return list(dict.fromkeys(found))
+
+
+def _content(processor: Any) -> list[Any]:
+    """What decides a processor's outputs."""
+    words = processor.tokenizer.backend_tokenizer.to_str()
+    return [processor.image_processor.to_dict(), hashlib.sha256(words.encode()).hexdigest()]
