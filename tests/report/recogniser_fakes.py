@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from report_fakes import history, plain
+from transformers import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
 from textkd.report import gallery
 from textkd.report.results import Results
@@ -132,3 +134,19 @@ def layer_map(tap: str, pairs: list[list[int]], student: int, teacher: int) -> d
 
 def ocr_results(**changes: Any) -> Results:
     return Results.model_validate(recognisers(**changes))
+
+
+def tiny_recogniser(blocks: int = 1) -> VisionEncoderDecoderModel:
+    """Random, 16 wide; images of 8 by 32 pixels, 24 tokens, the ids of TrOCR's folders."""
+    torch.manual_seed(blocks)
+    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    encoder = ViTConfig(
+        hidden_size=16, num_hidden_layers=blocks, num_attention_heads=2, intermediate_size=32,
+        image_size=[8, 32], patch_size=[8, 4],
+    )  # fmt: skip
+    decoder = TrOCRConfig(
+        vocab_size=24, d_model=16, decoder_layers=blocks, decoder_attention_heads=2, decoder_ffn_dim=32,
+        max_position_embeddings=32, cross_attention_hidden_size=16, **ids,
+    )  # fmt: skip
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder, **ids)
+    return VisionEncoderDecoderModel(config).eval()

@@ -39,10 +39,10 @@ def gallery(
     for chosen, places in _places(total, min(limit, total)).items():
         for place in places:
             i = order[place]
-            texts = {role: said[role][i] for role in ROLES if role in said}
+            texts: dict[str, str] = {role: said[role][i] for role in ROLES if role in said}
             cer = {role: character_error_rate(references[i], text) for role, text in texts.items()}
-            row: dict[str, Any] = {"image": thumbnail(images[i]), "reference": references[i], **texts, "cer": cer}
-            rows.append({**row, "chosen": chosen, "rank": place + 1, "lines": total})
+            how = {"cer": cer, "chosen": chosen, "rank": place + 1, "lines": total}
+            rows.append({"image": thumbnail(images[i]), "reference": references[i], **texts, **how})
     return rows
 
 

@@ -61,9 +61,9 @@ def speed_sentence(results: Results) -> str:
             f"Speed: whole texts written by generate() ({words.settings(how.generation)}; the same for all models and "
             f"the metrics) on {how.device}{threads}, {how.dtype}; the models take turns on the same images in one "
             f"process and the median of {words.plural(how.repeats, 'round')} counts. Latency is the time of one batch "
-            f"of {one}; a batch of {many} lasts as long as its longest text. Reading and resizing images is not included. "
-            "The encoder alone is timed in the same rounds, the decoder has the rest. A model that writes more tokens "
-            "takes longer, one that stops early looks fast. The numbers hold for this machine." + seen
+            f"of {one}; a batch of {many} lasts as long as its longest text. Reading and resizing images is not "
+            "included. The encoder alone is timed in the same rounds, the decoder has the rest. A model that writes "
+            "more tokens takes longer, one that stops early looks fast. The numbers hold for this machine." + seen
         )
     return (
         f"Speed: forward passes on {how.device}{threads}, {how.dtype}, sequences{length}; "
