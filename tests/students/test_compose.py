@@ -28,7 +28,7 @@ def same(one, other, without: tuple[str, ...] = ()) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_narrower_decoder_with_the_teachers_encoder(kind: str, tmp_path) -> None:
+def test_narrower_decoder_with_the_teachers_encoder(kind: str, tmp_path, caplog) -> None:
     teacher = reader(kind)
     student = from_config(teacher, decoder={"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2})
     config = student.config.decoder
@@ -36,7 +36,10 @@ def test_narrower_decoder_with_the_teachers_encoder(kind: str, tmp_path) -> None
     assert (config.vocab_size, config.is_decoder, config.add_cross_attention) == (40, True, True)
     assert config.activation_function == "relu"
     assert same(student.encoder, teacher.encoder)
+    assert "the student's decoder starts from random weights" in caplog.text
     by_projection = kind != "cross width"
+    assert ("the projection between the two sides" in caplog.text) == by_projection
+    assert "cross-attention" not in caplog.text  # it belongs to the decoder, which is new as a whole
     assert hasattr(student, "enc_to_dec_proj") == by_projection
     assert config.cross_attention_hidden_size == (None if by_projection else 24)
     assert logits(student).shape == logits(teacher).shape

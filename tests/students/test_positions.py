@@ -60,6 +60,7 @@ def test_everything_else_stays_and_the_copy_reloads(tmp_path) -> None:
     assert fitted.training
     assert not any(p.requires_grad for p in fitted.parameters())
     assert fitted.config.encoder.image_size == fitted.encoder.config.image_size == [16, 40]
+    assert fitted.encoder.embeddings.patch_embeddings.num_patches == 2 * 10
     assert model.config.to_dict() == before.config.to_dict()
     changed = {n for n, w in fitted.state_dict().items() if w.shape != model.state_dict()[n].shape}
     assert changed == {"encoder.embeddings.position_embeddings"}

@@ -74,7 +74,7 @@ def _no_plain_layers(teacher: Any, layers: Any, n_layers: Any) -> None:
 
 def _one_stack(teacher: Any, encoder_layers: Any, decoder_layers: Any) -> None:
     """Refuses what has not one stack of blocks, or is asked as if it had two."""
-    if teacher.config.is_encoder_decoder:
+    if getattr(teacher.config, "is_encoder_decoder", False):
         found = "an encoder-decoder that textkd does not know"
         fix = "use a VisionEncoderDecoderModel, or a model that is an encoder only"
         raise fail(f"a smaller {type(teacher).__name__}", found, fix=fix)

@@ -13,7 +13,7 @@ TYPES = {"encoder": ("vit", "deit"), "decoder": ("trocr",)}
 VOCABULARY = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 IMAGES = ("image_size", "num_channels")
 # What makes a TrOCR a decoder of an encoder's outputs: never a choice.
-DECODER_FLAGS = {"is_decoder": True, "add_cross_attention": True}
+FLAGS = ("is_decoder", "add_cross_attention")
 
 
 def side_config(teacher: Any, side: str, overrides: Mapping[str, Any]) -> Any:
@@ -41,8 +41,6 @@ def checked_config(config_class: Any, side: str, values: Mapping[str, Any], wron
     if side == "encoder" and not wrong.problems:
         wrong.add(*_patch_problems(values))
     wrong.raise_any()
-    if side == "decoder":
-        values = {**values, **DECODER_FLAGS}
     try:
         config = config_class.from_dict(dict(values))
     except Exception as error:  # transformers' configs raise their own kinds
@@ -82,7 +80,7 @@ def size_of(value: Any) -> tuple[int, int]:
 
 def _changed(side: str, own: Any, overrides: Mapping[str, Any]) -> list[Problem]:
     out = []
-    for name in (VOCABULARY if side == "decoder" else IMAGES) + tuple(DECODER_FLAGS):
+    for name in (*(VOCABULARY if side == "decoder" else IMAGES), *FLAGS):
         if name not in overrides or not hasattr(own, name):
             continue
         have, want = getattr(own, name), overrides[name]
