@@ -162,7 +162,12 @@ def _expand(match: Match, ends: Ends, student: Anatomy, teacher: Anatomy | None)
         _refuse_layers(match, s)
         return [ends]
     spec = "uniform" if match.layers is None else match.layers
-    pairs = layer_map(spec, student.num_blocks, teacher.num_blocks)
+    found, counts = Collector(), list[int]()
+    for side, model, address in (("student", student, s), ("teacher", teacher, t)):
+        with found.collecting(side if match.student else "tap"):
+            counts.append(model.on(address).num_blocks)
+    found.raise_any()
+    pairs = layer_map(spec, *counts)
     return [(replace(s, block=i), replace(t, block=j)) for i, j in pairs]
 
 
@@ -170,7 +175,8 @@ def _refuse_layers(match: Match, address: Address) -> None:
     if match.layers is None:
         return
     if address.needs_block:
-        what, fix = "the address names its block already", f'"{address.kind}" with layers, or no layers'
+        open_ = replace(address, block=None)
+        what, fix = "the address names its block already", f'"{open_}" with layers, or no layers'
     else:
         what, fix = "this tap is not one per block", "no layers"
     raise fail(f"layers beside {address}", what, fix=fix, where="layers")
@@ -183,5 +189,6 @@ def _is_open(address: Address) -> bool:
 def _name(student: Address, teacher: Address | None, loss: Loss) -> str:
     if teacher is None or (student == teacher and student.block is None):
         return f"{student}/{loss.name}"
-    other = str(teacher.block) if teacher.block is not None and student.kind == teacher.kind else str(teacher)
+    alike = (student.kind, student.side) == (teacher.kind, teacher.side)
+    other = str(teacher.block) if teacher.block is not None and alike else str(teacher)
     return f"{student}<-{other}/{loss.name}"

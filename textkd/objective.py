@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from textkd.errors import Collector, fail
 from textkd.losses import check_shapes
 from textkd.matches import Pair
-from textkd.taps import mask_for, require_some
+from textkd.taps import Address, mask_for, require_some
 
 Batch = Mapping[str, Tensor]
 
@@ -46,8 +47,8 @@ class Objective:
 
     def items(self, batch: Batch) -> Tensor:
         """[P] how many items (rows, valid positions, valid query-key pairs) each pair's mean runs over in `batch`."""
-        counts: dict[tuple[str, str], Tensor] = {}
-        keys = [(pair.student.kind, pair.loss.unit(pair.options)) for pair in self.pairs]
+        counts: dict[tuple[Address, str], Tensor] = {}
+        keys = [(replace(pair.student, block=None), pair.loss.unit(pair.options)) for pair in self.pairs]
         for pair, key in zip(self.pairs, keys, strict=True):
             if key not in counts:
                 counts[key] = _count(mask_for(pair.student, batch, None), key[1], batch)
@@ -124,6 +125,8 @@ def _count(mask: Tensor | None, unit: str, batch: Batch) -> Tensor:
     if mask is None or unit == "row":
         some = next(iter(batch.values()))
         return torch.tensor(float(len(some)), device=some.device)
+    if mask.dim() > 2:  # a mask of pairs; its rows are the positions
+        return (mask if unit == "pair" else mask.any(-1)).sum().float()
     valid = mask.sum(-1).float()
     return (valid**2).sum() if unit == "pair" else valid.sum()
 

@@ -64,6 +64,57 @@ def batch_for(model, rows=3, length=9):
     return {"input_ids": ids, "attention_mask": mask}
 
 
+SIDED = ("vit", "deit")
+TARGETS = torch.tensor([[5, 6, 7, 8, 9, 2], [9, 8, 7, 2, -100, -100], [4, 2, -100, -100, -100, -100]])
+
+
+def build_sided(encoder="vit", implementation="sdpa", **decoder):
+    """A tiny vision-encoder-decoder in eval mode: 3 blocks of 16, 2 of 24. ViT's output is projected to the decoder's
+    width by the model, DeiT's by the decoder's own keys and values; DeiT's decoder differs in the rest too."""
+    torch.manual_seed(0)
+    config = type(CONFIGS[encoder]())(**{**_WIDTH, "image_size": [8, 32], "patch_size": [8, 4]})
+    special = {"cross_attention_hidden_size": 16, "layernorm_embedding": False, "scale_embedding": True,
+               "use_learned_position_embeddings": False} if encoder == "deit" else {}  # fmt: skip
+    trocr = hf.TrOCRConfig(**{
+        "vocab_size": 40, "d_model": 24, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 28,
+        "max_position_embeddings": 30, "attention_dropout": 0.3, **special, **decoder,
+    })  # fmt: skip
+    both = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        config, trocr, pad_token_id=1, decoder_start_token_id=2, eos_token_id=2
+    )
+    model = hf.VisionEncoderDecoderModel._from_config(both, attn_implementation={"encoder": implementation})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3)
+    return model.eval()
+
+
+def lines(extra=0, labels=TARGETS):
+    """Three images of lines and their targets of 6, 4 and 2 tokens; extra: columns of padding more."""
+    torch.manual_seed(1)
+    labels = torch.nn.functional.pad(labels, (0, extra), value=-100)
+    starts = torch.full_like(labels[:, :1], 2)
+    ids = torch.cat([starts, labels[:, :-1]], 1).masked_fill(labels == -100, 1)
+    return {"pixel_values": torch.randn(len(labels), 3, 8, 32), "decoder_input_ids": ids, "labels": labels}
+
+
+@pytest.fixture(params=SIDED)
+def sided(request):
+    """A tiny encoder-decoder with a ViT, and one with a DeiT."""
+    return build_sided(request.param)
+
+
+@pytest.fixture
+def tiny_sided():
+    return build_sided
+
+
+@pytest.fixture
+def line_batch():
+    return lines
+
+
 @pytest.fixture(params=ARCHITECTURES)
 def architecture(request):
     return request.param

@@ -25,6 +25,10 @@ from textkd.taps import Address
         ("module:classifier@input", Address("module", path="classifier", at_input=True), "hidden"),
         ("encoder.hidden:6", Address("hidden", 6, side="encoder"), "hidden"),
         ("decoder.attention:2", Address("attention", 2, side="decoder"), "attention"),
+        ("decoder.cross_attention:-1", Address("cross_attention", -1, side="decoder"), "attention"),
+        ("cross_scores:1", Address("cross_scores", 1), "scores"),
+        ("decoder.cross_key", Address("cross_key", side="decoder"), "heads"),
+        ("decoder.logits", Address("logits", side="decoder"), "logits"),
     ],
 )
 def test_parse_and_print(text, address, family):
@@ -61,3 +65,9 @@ def test_which_kinds_live_in_blocks():
     assert Address("hidden").needs_block
     assert not Address("pooled").needs_block
     assert not Address("module", path="a").needs_block
+
+
+def test_what_a_decoder_is_does_not_change_the_name():
+    known = Address("attention", 2, side="decoder", causal=True)
+    assert known == Address.parse("decoder.attention:2")
+    assert str(known) == "decoder.attention:2"

@@ -50,10 +50,88 @@ def test_images_have_no_mask():
         assert mask_for(Address.parse(kind), batch) is None
 
 
-def test_the_decoder_side_follows_its_labels():
-    batch = {"pixel_values": torch.zeros(2, 3, 8, 8), "labels": TOKENS}
-    assert torch.equal(mask_for(Address.parse("decoder.hidden:1"), batch, torch.zeros(2, 4, 8)), TOKENS != -100)
-    assert mask_for(Address.parse("encoder.hidden:1"), batch, torch.zeros(2, 5, 8)) is None
+VALID = TOKENS != -100  # of rows 2 and 1 targets: [[0, 1, 1, 0], [0, 1, 0, 0]]
+LINES = {"pixel_values": torch.zeros(2, 3, 8, 8), "decoder_input_ids": torch.ones(2, 4).long(), "labels": TOKENS}
+
+
+def by_hand(valid):
+    """Query t may look at key s if both count and s is not after t."""
+    rows, length = valid.shape
+    return torch.tensor(
+        [[[bool(valid[b, t] and valid[b, s] and s <= t) for s in range(length)] for t in range(length)]
+         for b in range(rows)]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", ["hidden:1", "hidden:0", "embeddings", "ffn:2", "query:1", "key:2", "value:1", "cross_query:1"]
+)
+def test_decoder_positions_follow_the_labels(kind):
+    address = Address.parse(f"decoder.{kind}")
+    tap = torch.zeros(2, 2, 4, 8) if address.family == "heads" else torch.zeros(2, 4, 8)
+    assert torch.equal(mask_for(address, LINES, tap), VALID)
+    assert torch.equal(mask_for(address, LINES), VALID)
+    known = Address(address.kind, address.block, causal=True)
+    assert torch.equal(mask_for(known, {**LINES, "attention_mask": torch.ones(2, 4)}, tap), VALID)
+
+
+@pytest.mark.parametrize("kind", ["attention:1", "scores:2"])
+def test_decoder_attention_is_of_causal_pairs(kind):
+    address, tap = Address.parse(f"decoder.{kind}"), torch.zeros(2, 3, 4, 4)
+    expected = by_hand(VALID)
+    assert expected.sum() == 3 + 1
+    assert torch.equal(mask_for(address, LINES, tap), expected)
+    assert torch.equal(mask_for(address, LINES), expected)
+
+
+@pytest.mark.parametrize("kind", ["cross_attention:1", "cross_scores:2"])
+def test_cross_attention_is_of_valid_rows_and_all_columns(kind):
+    address = Address.parse(f"decoder.{kind}")
+    mask = mask_for(address, LINES, torch.zeros(2, 3, 4, 5))
+    assert torch.equal(mask, VALID[:, :, None].repeat(1, 1, 5))
+    assert torch.equal(mask_for(address, LINES), VALID[:, :, None])
+    for other in ("cross_key:1", "cross_value:1"):
+        assert mask_for(Address.parse(f"decoder.{other}"), LINES, torch.zeros(2, 3, 5, 8)) is None
+
+
+def test_the_encoder_of_images_has_no_mask():
+    for kind in ("hidden:1", "attention:2", "embeddings", "key:1", "pooled"):
+        address = Address.parse(f"encoder.{kind}")
+        assert mask_for(address, LINES, torch.zeros(2, 4, 4, 8)) is None
+        assert mask_for(address, LINES) is None
+
+
+def test_logits_of_a_decoder_follow_the_labels():
+    for name in ("logits", "decoder.logits", "labels"):
+        assert torch.equal(mask_for(Address.parse(name), LINES, torch.zeros(2, 4, 40)), VALID)
+        assert torch.equal(mask_for(Address.parse(name), LINES), VALID)
+
+
+def test_without_labels_the_decoders_own_mask_tells():
+    unlabelled = {name: value for name, value in LINES.items() if name != "labels"}
+    hidden, maps = Address.parse("decoder.hidden:1"), Address.parse("decoder.attention:1")
+    told = {**unlabelled, "decoder_attention_mask": ATTENDED}
+    for address in (hidden, Address("logits")):
+        assert torch.equal(mask_for(address, told, torch.zeros(2, 4, 8)), ATTENDED.bool())
+        assert torch.equal(mask_for(address, told), ATTENDED.bool())
+        assert mask_for(address, unlabelled, torch.zeros(2, 4, 8)) is None
+        assert mask_for(address, unlabelled) is None
+    assert torch.equal(mask_for(maps, told, torch.zeros(2, 3, 4, 4)), by_hand(ATTENDED.bool()))
+    everywhere = by_hand(torch.ones(2, 4))
+    assert torch.equal(mask_for(maps, unlabelled, torch.zeros(2, 3, 4, 4)), everywhere)
+    assert torch.equal(mask_for(maps, unlabelled), everywhere)
+    assert mask_for(Address.parse("decoder.cross_scores:1"), unlabelled, torch.zeros(2, 3, 4, 5)) is None
+    with_labels = {**told, "labels": TOKENS}
+    assert torch.equal(mask_for(hidden, with_labels), VALID), "labels tell before the mask"
+
+
+def test_modules_of_the_decoder_follow_the_labels_if_they_are_shaped_like_them():
+    inside, outside = Address("module", path="decoder.model.decoder"), Address("module", path="encoder.layernorm")
+    assert torch.equal(mask_for(inside, LINES, torch.zeros(2, 4, 8)), VALID)
+    assert torch.equal(mask_for(inside, LINES), VALID)
+    assert mask_for(inside, LINES, torch.zeros(2, 5, 8)) is None
+    assert mask_for(outside, LINES, torch.zeros(2, 4, 8)) is None
+    assert torch.equal(mask_for(inside, TEXT, torch.zeros(2, 4, 8)), ATTENDED.bool()), "a head called decoder"
 
 
 def test_a_mask_of_another_length_is_an_error():
@@ -61,6 +139,13 @@ def test_a_mask_of_another_length_is_an_error():
         mask_for(Address("hidden", 1), TEXT, torch.zeros(2, 5, 8))
     with pytest.raises(TextkdError, match="attention_mask"):
         mask_for(Address("hidden", 1), {"attention_mask": torch.ones(2, 1, 4, 4)})
+    for tap in (torch.zeros(2, 3, 5, 5), torch.zeros(2, 3, 4, 5)):
+        with pytest.raises(TextkdError, match="beside a tap"):
+            mask_for(Address.parse("decoder.attention:1"), LINES, tap)
+    with pytest.raises(TextkdError, match="beside a tap"):
+        mask_for(Address.parse("decoder.cross_attention:1"), LINES, torch.zeros(2, 3, 5, 4))
+    with pytest.raises(TextkdError, match="decoder_attention_mask"):
+        mask_for(Address.parse("decoder.hidden:1"), {"decoder_attention_mask": torch.ones(2, 1, 4)})
 
 
 def test_a_mask_of_everything_is_an_error():

@@ -1,9 +1,9 @@
-"""The words for what can be read out of a model: `hidden:4`, `attention:-1`, `module:classifier@input`."""
+"""The words for what can be read out of a model: `hidden:4`, `decoder.attention:-1`, `module:classifier@input`."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from textkd.errors import fail
 
@@ -19,18 +19,27 @@ KINDS: dict[str, tuple[str, bool]] = {
     "query": ("heads", True),
     "key": ("heads", True),
     "value": ("heads", True),
+    "cross_attention": ("attention", True),
+    "cross_scores": ("scores", True),
+    "cross_query": ("heads", True),
+    "cross_key": ("heads", True),
+    "cross_value": ("heads", True),
     "pooled": ("hidden", False),
     "module": ("hidden", False),
 }
 SIDES = ("encoder", "decoder")
-# kinds that are read inside the attention function
-ATTENTION_KINDS = ("attention", "scores", "query", "key", "value")
+# kinds that are read inside the attention of a block; a decoder has a second one, over the encoder's tokens
+SELF_KINDS = ("attention", "scores", "query", "key", "value")
+CROSS_KINDS = {f"cross_{kind}": kind for kind in SELF_KINDS}
+ATTENTION_KINDS = (*SELF_KINDS, *CROSS_KINDS)
 
 
 @dataclass(frozen=True)
 class Address:
     """One tap. kind: a key of `KINDS`. block: 1..L, negative from the end, 0 only for `hidden` (the input of block 1),
     None where the kind has none or a layer map gives it. path, at_input: for `module`. side: "", "encoder", "decoder".
+    causal: set by `Anatomy.resolve` where a position sees only the ones before it; masks need to know. Not part of the
+    name.
     """
 
     kind: str
@@ -38,6 +47,7 @@ class Address:
     path: str = ""
     at_input: bool = False
     side: str = ""
+    causal: bool = field(default=False, compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str | Address) -> Address:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from torch import nn
 
-from textkd.errors import TextkdError, fail
-from textkd.taps.address import ATTENTION_KINDS, KINDS, Address
+from textkd.errors import fail
+from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, KINDS, SELF_KINDS, Address
 from textkd.taps.plans import PLANS, Plan
 
 # implementations whose masks the tap function understands (None: a model built without from_pretrained; it runs eager)
@@ -16,18 +18,22 @@ _READABLE = (None, "eager", "sdpa")
 
 
 class Anatomy:
-    """The parts of one model; made by `anatomy`.
+    """The parts of one stack of blocks; made by `anatomy`.
 
-    model: the model. base: its encoder without head. blocks: module of block k at index k-1 (ALBERT: the same module
-    many times). plan: the architecture's row, None for an unknown architecture (logits and module: taps still work).
+    model: the model. side: "" or, for half of an encoder-decoder, which half; its addresses carry it. base: the model
+    without its head. blocks: module of block k at index k-1 (ALBERT: the same module many times). plan: the
+    architecture's row, None for an unknown architecture (logits and module: taps still work). sides: none; see
+    `EncoderDecoder`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    sides: Mapping[str, Anatomy] = {}
+
+    def __init__(self, model: nn.Module, side: str = "") -> None:
+        self.model, self.side = model, side
         self.config: Any = getattr(model, "config", None)
         self.base: nn.Module = getattr(model, "base_model", model)
         self.model_type = str(getattr(self.config, "model_type", type(model).__name__))
-        self.plan = PLANS.get(self.model_type)
+        self.plan = self._fitting().get(self.model_type)
         self.blocks = self.plan.blocks(self.base) if self.plan else []
 
     @property
@@ -49,6 +55,11 @@ class Anatomy:
         return int(self.config.hidden_size)
 
     @property
+    def size(self) -> str:
+        """Blocks and width in a word: "6x384"."""
+        return f"{self.num_blocks}x{self.hidden_size}"
+
+    @property
     def pooler(self) -> nn.Module | None:
         """The module whose output is the pooled representation [B, H], None where the model has none."""
         found = getattr(self.base, self.plan.pooler, None) if self.plan else None
@@ -59,32 +70,44 @@ class Anatomy:
         """Whether there is something on top of the base model that makes logits."""
         return self.base is not self.model or self.plan is None
 
+    def on(self, address: Address | str) -> Anatomy:
+        """The stack of blocks that `address` (with or without its block) is read from. Raises `TextkdError`."""
+        address = Address.parse(address)
+        if address.side != self.side:
+            raise fail(
+                f'tap "{address}"',
+                f"{self.model_type} is {_sort(self.plan)} and has no sides",
+                fix=f'"{replace(address, side=self.side)}"',
+            )
+        return self
+
     def part(self, kind: str, block: int) -> nn.Module:
         """The module of block `block` (1..L) that a kind of tap is read at."""
         plan = self._known(kind)
-        path = {"ffn": plan.ffn, **dict.fromkeys(ATTENTION_KINDS, plan.attention)}.get(kind, "")
-        return self.blocks[block - 1].get_submodule(path)
+        paths = {"ffn": plan.ffn, **dict.fromkeys(SELF_KINDS, plan.attention), **dict.fromkeys(CROSS_KINDS, plan.cross)}
+        return self.blocks[block - 1].get_submodule(paths.get(kind, ""))
+
+    def lends(self, kind: str) -> bool:
+        """Whether reading this kind puts our function in the place of an attention module's own."""
+        return kind in ATTENTION_KINDS and self.plan is not None and self.plan.projections is None
 
     def addresses(self) -> list[str]:
         """Every address the model offers, `module:` ones left out."""
-        found = ["labels", "logits"] if self.has_head else []
-        if self.plan is None:
+        found = ["labels", "logits"] if self.has_head and not self.side else []
+        if self.plan is None or self._skips_blocks():
             return found
-        found.append("embeddings")
+        side = f"{self.side}." if self.side else ""
+        found.append(f"{side}embeddings")
         for kind, (_, in_block) in KINDS.items():
-            if in_block and (kind not in ATTENTION_KINDS or self._readable()):
-                found.extend(f"{kind}:{k}" for k in range(0 if kind == "hidden" else 1, len(self.blocks) + 1))
-        return found + (["pooled"] if self.pooler is not None else [])
+            if in_block and self._has(kind) and (kind not in ATTENTION_KINDS or self._readable()):
+                first = 0 if kind == "hidden" else 1
+                found.extend(f"{side}{kind}:{k}" for k in range(first, len(self.blocks) + 1))
+        return found + ([f"{side}pooled"] if self.pooler is not None else [])
 
     def resolve(self, address: Address | str) -> Address:
         """`address` with a block counted from the front. Raises `TextkdError` where this model has no such tap."""
         address = Address.parse(address)
-        if address.side:
-            raise fail(
-                f'tap "{address}"',
-                f"{self.model_type} is an encoder and has no sides",
-                fix=f'"{replace(address, side="")}"',
-            )
+        self.on(address)
         if address.kind == "module":
             self._check_path(address)
         elif address.kind in ("labels", "logits"):
@@ -95,14 +118,14 @@ class Anatomy:
                 f"the model has no pooler: {type(self.model).__name__}",
                 fix='match "hidden" instead',
             )
-        elif address.needs_block:
-            return self._resolve_block(address)
         else:
-            self._known(address)
+            plan = self._known(address)
+            self._check_kind(address)
+            address = self._resolve_block(address) if address.needs_block else address
+            return replace(address, causal=plan.causal)
         return address
 
     def _resolve_block(self, address: Address) -> Address:
-        self._known(address)
         count, first = len(self.blocks), 0 if address.kind == "hidden" else 1
         if address.block is None:
             raise fail(
@@ -117,7 +140,24 @@ class Anatomy:
                 f'tap "{address}"',
                 f"{type(self.model).__name__} has {count} blocks",
                 near=(str(address), self.addresses()),
-                fix=f"{address.kind}:{first} to {address.kind}:{count}",
+                fix=f"{replace(address, block=first)} to {replace(address, block=count)}",
+            )
+        return replace(address, block=block)
+
+    def _check_kind(self, address: Address) -> None:
+        if not self._has(address.kind):
+            other = f', or "{replace(address, side="decoder")}"' if self.side else ""
+            raise fail(
+                f'tap "{address}"',
+                f"{self.model_type} is {_sort(self.plan)} without cross-attention",
+                near=(str(address), self.addresses()),
+                fix=f'"{replace(address, kind=CROSS_KINDS[address.kind])}"{other}',
+            )
+        if self._skips_blocks():
+            raise fail(
+                f'tap "{address}"',
+                "layerdrop is above 0: training skips blocks at random, and their taps with them",
+                fix="load the model with decoder_layerdrop=0",
             )
         if address.kind in ATTENTION_KINDS and not self._readable():
             raise fail(
@@ -131,7 +171,6 @@ class Anatomy:
                 f"feed-forward in chunks of {self.config.chunk_size_feed_forward}",
                 fix="load the model with chunk_size_feed_forward=0",
             )
-        return replace(address, block=block)
 
     def _check_path(self, address: Address) -> None:
         names = [name for name, _ in self.model.named_modules(remove_duplicate=False) if name]
@@ -151,34 +190,34 @@ class Anatomy:
                 fix="load it with an AutoModelFor... class",
             )
 
+    def _has(self, kind: str) -> bool:
+        return kind not in CROSS_KINDS or bool(self.plan and self.plan.cross)
+
     def _readable(self) -> bool:
-        return getattr(self.config, "_attn_implementation", None) in _READABLE
+        own_code = self.plan is not None and self.plan.projections is not None
+        return own_code or getattr(self.config, "_attn_implementation", None) in _READABLE
+
+    def _skips_blocks(self) -> bool:
+        if self.plan is None or not self.plan.layerdrop:
+            return False
+        return float(attrgetter(self.plan.layerdrop)(self.base)) > 0
+
+    def _fitting(self) -> dict[str, Plan]:
+        """The plans that a model on this side can have."""
+        return {name: plan for name, plan in PLANS.items() if not self.side or plan.causal == (self.side == "decoder")}
 
     def _known(self, asked: object) -> Plan:
         if self.plan is None:
             name = f'tap "{asked}"' if isinstance(asked, Address) else str(asked)
+            kind = f"architecture of the {self.side}" if self.side else "architecture"
             raise fail(
                 name,
-                f'the architecture "{self.model_type}" is not known',
-                near=(self.model_type, PLANS),
-                fix=f"known: {', '.join(PLANS)}; logits and module:<path> work on any model",
+                f'the {kind} "{self.model_type}" is not known',
+                near=(self.model_type, self._fitting()),
+                fix=f"known: {', '.join(self._fitting())}; logits and module:<path> work on any model",
             )
         return self.plan
 
 
-def anatomy(model: nn.Module) -> Anatomy:
-    """Finds the parts of `model` (unwrapped, any head class of the architectures in `PLANS`)."""
-    if hasattr(model, "module") and not hasattr(model, "config"):
-        raise fail(f"the parts of {type(model).__name__}", "a wrapped model", fix="give the model inside the wrapper")
-    try:
-        return Anatomy(model)
-    except AttributeError as error:
-        raise _not_as_planned(model, error) from error
-
-
-def _not_as_planned(model: nn.Module, error: AttributeError) -> TextkdError:
-    return fail(
-        f"the blocks of {type(model).__name__}",
-        str(error),
-        fix=f"model classes of {', '.join(PLANS)} in transformers' own code",
-    )
+def _sort(plan: Plan | None) -> str:
+    return "a decoder" if plan is not None and plan.causal else "an encoder"

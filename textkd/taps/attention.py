@@ -100,7 +100,7 @@ def tapped_attention(
     scores = torch.matmul(query, key.transpose(2, 3)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     for ticket in tickets:
         ticket.record("scores", scores)
-    probabilities = _softmax(scores, attention_mask)
+    probabilities = softmax(scores, attention_mask)
     for ticket in tickets:
         ticket.record("attention", probabilities)
     dropped = nn.functional.dropout(probabilities, p=dropout, training=module.training)
@@ -108,7 +108,8 @@ def tapped_attention(
     return output, None if native == "sdpa" else probabilities.to(query.dtype)
 
 
-def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+def softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Probabilities in float32 over the keys that `mask` (bool, or added to the scores) leaves."""
     scores = scores.float()
     if mask is None:
         return scores.softmax(dim=-1)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from textkd.errors import Collector, fail, problem
-from textkd.taps.address import ATTENTION_KINDS, Address
-from textkd.taps.anatomy import anatomy
+from textkd.taps.address import Address
 from textkd.taps.hooks import install
 from textkd.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
+from textkd.taps.sides import anatomy
 
 Projections = Mapping[str, tuple[str, nn.Module]]
 # until transformers 5.21 a checkpoint covers a block and its hooks, since then the block alone
@@ -50,7 +50,8 @@ class Capture:
         resolved = self._resolve(list(addresses), projections or {})
         self.addresses = tuple(dict.fromkeys(resolved[: len(addresses)]))
         self._needed = tuple(dict.fromkeys(resolved))
-        refuse_bad_checkpointing(model, self._needed)
+        self._lent = [address for address in self._needed if self.anatomy.on(address).lends(address.kind)]
+        refuse_bad_checkpointing(model, self._lent)
         self._switch = Switch()
         hooked = [address for address in self._needed if address.kind not in RETURNED]
         self._recorded = len(hooked)
@@ -158,7 +159,7 @@ class Capture:
                 fix="start with `accelerate launch` or torchrun (DDP), or show one GPU: CUDA_VISIBLE_DEVICES=0",
             )
         if module.training and torch.is_grad_enabled():
-            refuse_bad_checkpointing(module, self._needed)
+            refuse_bad_checkpointing(module, self._lent)
         if self._switch.stop and torch.is_grad_enabled():
             raise fail(
                 "an early stop with gradients", "a forward that is cut short trains nothing", fix="torch.no_grad()"
@@ -231,13 +232,14 @@ def plain_outputs(output: Any) -> dict[str, Tensor]:
     return {} if tensor is None else {"logits": tensor}
 
 
-def refuse_bad_checkpointing(model: nn.Module, needed: Sequence[Address]) -> None:
-    """Raises `TextkdError` if `model` checkpoints activations in the reentrant way, or if its attention is tapped under
-    a transformers that recomputes a block with its hooks: without the capture they would choose another kernel."""
+def refuse_bad_checkpointing(model: nn.Module, lent: Sequence[Address]) -> None:
+    """Raises `TextkdError` if `model` checkpoints activations in the reentrant way, or if it lends attention modules
+    for `lent` taps under a transformers that recomputes a block with its hooks: without the capture they would choose
+    another kernel."""
     for module in model.modules():
         if not getattr(module, "gradient_checkpointing", False):
             continue
-        if HOOKS_ARE_RECOMPUTED and any(address.kind in ATTENTION_KINDS for address in needed):
+        if HOOKS_ARE_RECOMPUTED and lent:
             raise fail(
                 "taps inside attention under gradient checkpointing",
                 f"transformers {transformers.__version__}, which recomputes hooks too",

@@ -7,19 +7,48 @@ from collections.abc import Sequence
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from textkd.taps.address import ATTENTION_KINDS, Address
+from textkd.taps import projected
+from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, SELF_KINDS, Address
 from textkd.taps.anatomy import Anatomy
 from textkd.taps.attention import BlockHook, LendHook, ReturnHook
 from textkd.taps.recorder import InputHook, OutputHook, Switch
 
+Wants = dict[int, dict[str, str]]  # block -> kind -> key of the tap
+
 
 def install(found: Anatomy, switch: Switch, addresses: Sequence[Address]) -> list[RemovableHandle]:
     """Registers the hooks that record `addresses` (resolved, none of them logits or labels) while `switch` is on."""
-    handles = [_hook(found, switch, address) for address in addresses if address.kind not in ATTENTION_KINDS]
-    wants: dict[int, dict[str, str]] = {}
+    handles: list[RemovableHandle] = []
+    for part in (found, *found.sides.values()):
+        mine = [address for address in addresses if address.side == part.side]
+        handles.extend(_hook(part, switch, address) for address in mine if address.kind not in ATTENTION_KINDS)
+        handles.extend(_attention(part, switch, mine))
+    return handles
+
+
+def _attention(part: Anatomy, switch: Switch, addresses: Sequence[Address]) -> list[RemovableHandle]:
+    projections = part.plan.projections if part.plan is not None else None
+    if projections is None:
+        return _lend(part, switch, _wants(addresses, cross=False))
+    handles: list[RemovableHandle] = []
+    for cross in (False, True):
+        for block, kinds in _wants(addresses, cross).items():
+            module = part.part("cross_attention" if cross else "attention", block)
+            handles.extend(projected.install(module, switch, projections, kinds))
+    return handles
+
+
+def _wants(addresses: Sequence[Address], cross: bool) -> Wants:
+    """What is asked of each block's attention; of the one over the encoder's tokens, under the plain names of kinds."""
+    wants: Wants = {}
     for address in addresses:
-        if address.kind in ATTENTION_KINDS and address.block is not None:
-            wants.setdefault(address.block, {})[address.kind] = str(address)
+        if address.block is not None and address.kind in (CROSS_KINDS if cross else SELF_KINDS):
+            wants.setdefault(address.block, {})[CROSS_KINDS.get(address.kind, address.kind)] = str(address)
+    return wants
+
+
+def _lend(found: Anatomy, switch: Switch, wants: Wants) -> list[RemovableHandle]:
+    handles: list[RemovableHandle] = []
     for block, kinds in wants.items():
         module, call, calls = _in_block(found.blocks, block)
         ticket = BlockHook(switch, " ".join(kinds.values()), call, calls, kinds)
@@ -35,11 +64,17 @@ def install(found: Anatomy, switch: Switch, addresses: Sequence[Address]) -> lis
 
 def _hook(found: Anatomy, switch: Switch, address: Address) -> RemovableHandle:
     module, call, calls = _place(found, address)
-    if address.at_input or address == Address("hidden", 0):
+    if address.at_input or _enters_block_1(found, address):
         before = InputHook(switch, str(address), call, calls)
         return module.register_forward_pre_hook(before, with_kwargs=True)
     half = address.kind == "ffn" and found.plan is not None and found.plan.gated
     return module.register_forward_hook(OutputHook(switch, str(address), call, calls, {"first_half": half}))
+
+
+def _enters_block_1(found: Anatomy, address: Address) -> bool:
+    if address.kind == "embeddings":
+        return found.plan is not None and not found.plan.embeddings
+    return address.kind == "hidden" and address.block == 0
 
 
 def _in_block(blocks: list[nn.Module], block: int) -> tuple[nn.Module, int, int]:
@@ -52,8 +87,9 @@ def _in_block(blocks: list[nn.Module], block: int) -> tuple[nn.Module, int, int]
 def _place(found: Anatomy, address: Address) -> tuple[nn.Module, int, int]:
     if address.kind == "module":
         return found.model.get_submodule(address.path), 1, 1
-    if address.block is None:
+    if address.block is None and not _enters_block_1(found, address):
         assert found.plan is not None
         return found.base.get_submodule(found.plan.pooler if address.kind == "pooled" else found.plan.embeddings), 1, 1
-    _, call, calls = _in_block(found.blocks, max(address.block, 1))
-    return found.part(address.kind, max(address.block, 1)), call, calls
+    block = max(address.block or 1, 1)
+    _, call, calls = _in_block(found.blocks, block)
+    return found.part(address.kind, block), call, calls

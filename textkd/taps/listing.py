@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from textkd.errors import fail
 from textkd.taps.address import Address
-from textkd.taps.anatomy import Anatomy, anatomy
+from textkd.taps.anatomy import Anatomy
 from textkd.taps.capture import Capture
+from textkd.taps.sides import EncoderDecoder, anatomy
 
 _PRIMES = (5, 7, 11, 13, 17, 19, 23)
 _NOTES = {
@@ -20,6 +21,10 @@ _NOTES = {
     "attention": "probabilities before dropout",
     "scores": "scaled, without mask",
     "pooled": "output of the pooler",
+    "cross_attention": "over the encoder's tokens, before dropout",
+    "cross_scores": "over the encoder's tokens, scaled, without mask",
+    "cross_key": "of the encoder's tokens",
+    "cross_value": "of the encoder's tokens",
 }
 
 
@@ -32,7 +37,8 @@ class TapRow(NamedTuple):
 
 
 def list_taps(model: nn.Module) -> list[TapRow]:
-    """Every tap of `model` with its shape, from one forward of a dummy batch. B: rows, T: tokens.
+    """Every tap of `model` with its shape, from one forward of a dummy batch. B: rows, T: tokens (of the
+    target, in a decoder), S: tokens of an encoder that is not there.
 
     Leaves the model's mode, hooks and the random state as they were. `module:<path>` reaches everything else.
     """
@@ -45,13 +51,16 @@ def list_taps(model: nn.Module) -> list[TapRow]:
         taps = _measure(model, addresses, batch)
     for address in addresses:
         if address in taps:
-            rows.append(TapRow(address, _shape(taps[address], symbols), _note(found, Address.parse(address))))
+            one = Address.parse(address)
+            # an encoder's tokens are as many as its image has patches, never T
+            shape = _shape(taps[address], {} if one.side == "encoder" else symbols)
+            rows.append(TapRow(address, shape, _note(found.on(one), one)))
     return rows
 
 
 def _measure(model: nn.Module, addresses: list[str], batch: dict[str, Tensor]) -> dict[str, Tensor]:
     # a pretraining head returns logits under other names, so first see whether they are there
-    probe = Capture(model, [next(address for address in addresses if address != "logits")])
+    probe = Capture(model, [next((address for address in addresses if address != "logits"), "logits")])
     try:
         outputs = probe.run(model, **batch)["outputs"]
     finally:
@@ -64,24 +73,56 @@ def _measure(model: nn.Module, addresses: list[str], batch: dict[str, Tensor]) -
 
 
 def _dummy(found: Anatomy) -> tuple[dict[str, Tensor], dict[int, str]]:
-    config: Any = found.config
+    if isinstance(found, EncoderDecoder):
+        encoder, decoder = found.sides["encoder"], found.sides["decoder"]
+        (length,) = _lengths(1, encoder, decoder)
+        return {**_pixels(encoder), "decoder_input_ids": _ids(found, length)}, {length: "T"}
     if found.plan is None:
         raise fail(
             f"the taps of {type(found.model).__name__}",
             f'the architecture "{found.model_type}" is not known',
             fix="logits and module:<path> work on any model",
         )
-    device = next(found.model.parameters()).device
     if getattr(found.base, "main_input_name", "input_ids") == "pixel_values":
-        size = config.image_size if isinstance(config.image_size, list | tuple) else [config.image_size] * 2
-        return {"pixel_values": torch.zeros(2, config.num_channels, *size, device=device)}, {}
-    # a length that no width of this model has, so that a T in the printed shape is a T
-    taken = {value for value in vars(config).values() if isinstance(value, int)} | {
-        config.hidden_size // config.num_attention_heads
-    }
-    length = next(prime for prime in _PRIMES if prime not in taken)
-    ids = torch.ones(2, length, dtype=torch.long, device=device)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, {length: "T"}
+        return _pixels(found), {}
+    length, memory = _lengths(2, found)
+    ids = _ids(found, length)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if not found.plan.cross:
+        return batch, {length: "T"}
+    width = getattr(found.config, "cross_attention_hidden_size", None) or found.hidden_size
+    batch["encoder_hidden_states"] = torch.zeros(2, memory, width, device=ids.device)
+    return batch, {length: "T", memory: "S"}
+
+
+def _pixels(found: Anatomy) -> dict[str, Tensor]:
+    config = found.config
+    return {"pixel_values": torch.zeros(2, config.num_channels, *_pair(config.image_size), device=_device(found))}
+
+
+def _ids(found: Anatomy, length: int) -> Tensor:
+    return torch.ones(2, length, dtype=torch.long, device=_device(found))
+
+
+def _device(found: Anatomy) -> torch.device:
+    return next(found.model.parameters()).device
+
+
+def _lengths(count: int, *parts: Anatomy) -> list[int]:
+    """Lengths that no axis of this model has, so that a T in the printed shape is a T."""
+    taken: set[int] = set()
+    for part in parts:
+        taken |= {value for value in vars(part.config).values() if isinstance(value, int)}
+        taken |= {part.num_heads, part.hidden_size, part.hidden_size // part.num_heads}
+        if hasattr(part.config, "patch_size"):
+            sizes, patches = _pair(part.config.image_size), _pair(part.config.patch_size)
+            tokens = (sizes[0] // patches[0]) * (sizes[1] // patches[1])
+            taken |= {tokens, tokens + 1, tokens + 2}  # with a class token, with a distillation token
+    return [prime for prime in _PRIMES if prime not in taken][:count]
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else (int(size), int(size))
 
 
 def _shape(tap: Tensor, symbols: dict[int, str]) -> str:

@@ -8,25 +8,33 @@ import torch
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.taps.address import Address
+from textkd.taps.address import CROSS_KINDS, Address
 
 IGNORED = -100  # transformers' label for positions that have none
 
 
 def mask_for(address: Address, batch: Mapping[str, Tensor], tap: Tensor | None = None) -> Tensor | None:
-    """Bool [B, T], true where `address` counts; None where every position does.
+    """Bool, true where `address` counts; None where every position does.
 
-    Token-wise taps follow ``attention_mask``; token-wise logits follow the labels that are not -100, if the batch has
-    them; the decoder side always follows its labels; rows ([B, C] logits, pooled) and images have no mask.
+    Encoders: [B, T] from ``attention_mask``; images have no mask. Attention and scores use it for rows and columns.
+    Decoders: [B, T] of the target positions with a label; without labels ``decoder_attention_mask`` tells them, without
+    both there is no mask. Attention and scores of a decoder: [B, T, T] of query-key pairs, both valid, the key not
+    after the query. Cross-attention: [B, T, S], every column of a valid row ([B, T, 1] without `tap`); its keys and
+    values are the encoder's tokens and have no mask.
+    Token-wise logits follow the labels that are not -100, if the batch has them; rows ([B, C] logits, pooled) have no
+    mask. ``module:decoder...`` of a batch with images follows the target positions if it is shaped like them.
     tap: the tensor itself where it is at hand; it tells [B, C] from [B, T, V] and is checked against the mask.
-    Attention and scores use the mask for rows and columns.
     """
     if address.kind in ("labels", "logits"):
-        mask = _of_logits(address, batch, tap)
-    elif address.kind == "pooled" or (address.kind == "module" and tap is not None and not _token_wise(tap, batch)):
+        mask = _of_logits(batch, tap)
+    elif address.kind == "pooled":
         mask = None
+    elif address.kind == "module":
+        mask = _of_module(address, batch, tap)
+    elif address.side == "decoder" or address.causal:
+        mask = _of_decoder(address, batch, tap)
     else:
-        mask = _labelled(batch) if address.side == "decoder" else _attended(batch)
+        mask = _attended(batch)
     if mask is not None and tap is not None:
         _check(address, mask, tap)
     return mask
@@ -48,13 +56,52 @@ def require_some(mask: Tensor | None, name: str) -> Tensor | None:
     return mask
 
 
-def _of_logits(address: Address, batch: Mapping[str, Tensor], tap: Tensor | None) -> Tensor | None:
+def _of_logits(batch: Mapping[str, Tensor], tap: Tensor | None) -> Tensor | None:
     if tap is not None and tap.dim() < 3:
         return None
     labelled = _labelled(batch)
-    if labelled is not None or tap is None or address.side == "decoder":
+    if labelled is not None or (tap is None and "decoder_attention_mask" not in batch):
         return labelled
-    return _attended(batch)
+    return _targets(batch)
+
+
+def _of_module(address: Address, batch: Mapping[str, Tensor], tap: Tensor | None) -> Tensor | None:
+    of_targets = "pixel_values" in batch and address.path.partition(".")[0] == "decoder"
+    mask = _targets(batch) if of_targets else _attended(batch)
+    if mask is None or tap is None:
+        return mask
+    return mask if tap.dim() >= 3 and tap.shape[:2] == mask.shape else None
+
+
+def _of_decoder(address: Address, batch: Mapping[str, Tensor], tap: Tensor | None) -> Tensor | None:
+    if address.kind in ("cross_key", "cross_value"):
+        return None
+    valid = _targets(batch)
+    if address.family not in ("attention", "scores"):
+        return valid
+    if address.kind in CROSS_KINDS:
+        if valid is None:
+            return None
+        return valid[:, :, None].expand(-1, -1, 1 if tap is None else tap.shape[-1])
+    if valid is None:
+        valid = _everywhere(batch, tap)
+    return None if valid is None else (valid[:, :, None] & valid[:, None, :]).tril()
+
+
+def _targets(batch: Mapping[str, Tensor]) -> Tensor | None:
+    """[B, T] target positions that count; None if the batch does not tell."""
+    labelled = _labelled(batch)
+    if labelled is not None:
+        return labelled
+    return _attended(batch, "decoder_attention_mask" if "decoder_attention_mask" in batch else "attention_mask")
+
+
+def _everywhere(batch: Mapping[str, Tensor], tap: Tensor | None) -> Tensor | None:
+    """[B, T] of true: without a mask a decoder's attention is still causal."""
+    if tap is not None:
+        return torch.ones(tap.shape[0], tap.shape[-1], dtype=torch.bool, device=tap.device)
+    ids = batch.get("decoder_input_ids", batch.get("input_ids"))
+    return None if ids is None else torch.ones_like(ids, dtype=torch.bool)
 
 
 def _labelled(batch: Mapping[str, Tensor]) -> Tensor | None:
@@ -63,23 +110,19 @@ def _labelled(batch: Mapping[str, Tensor]) -> Tensor | None:
     return None if labels is None or labels.dim() != 2 or labels.is_floating_point() else labels != IGNORED
 
 
-def _attended(batch: Mapping[str, Tensor]) -> Tensor | None:
-    mask = batch.get("attention_mask")
+def _attended(batch: Mapping[str, Tensor], name: str = "attention_mask") -> Tensor | None:
+    mask = batch.get(name)
     if mask is None:
         return None
     if mask.dim() != 2:
-        raise fail("attention_mask [B, T]", f"shape {list(mask.shape)}", fix="a 0/1 tensor per token")
+        raise fail(f"{name} [B, T]", f"shape {list(mask.shape)}", fix="a 0/1 tensor per token")
     return mask.to(torch.bool)
-
-
-def _token_wise(tap: Tensor, batch: Mapping[str, Tensor]) -> bool:
-    mask = batch.get("attention_mask")
-    return mask is not None and tap.dim() >= 3 and tap.shape[:2] == mask.shape
 
 
 def _check(address: Address, mask: Tensor, tap: Tensor) -> None:
     length = tap.shape[-2] if address.family in ("attention", "scores", "heads") else tap.shape[1]
-    if (tap.shape[0], length) != tuple(mask.shape):
+    needed = (tap.shape[0], length) if mask.dim() == 2 else (tap.shape[0], length, tap.shape[-1])
+    if needed != tuple(mask.shape):
         raise fail(
             f'a mask for "{address}"',
             f"mask {list(mask.shape)} beside a tap {list(tap.shape)}",

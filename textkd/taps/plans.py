@@ -14,7 +14,13 @@ class Plan:
     """Attribute paths of one architecture: `blocks`, `embeddings`, `pooler` from the base model, the rest from a block.
 
     ffn: the linear layer whose output goes into the activation. gated: that output is [activated half, gate half].
-    notes: what `textkd ls taps` should say about a kind of tap here.
+    embeddings "": no module makes them all; they are read as the input of block 1. notes: what `textkd ls taps` should
+    say about a kind of tap here.
+
+    causal: a decoder; a position sees only the ones before it. cross: its attention over the encoder's tokens.
+    projections: the query, key and value layers of attention modules with code of their own, which transformers'
+    attention interface never sees; they hold `num_heads` and `scaling`. layerdrop: attribute path (from the base model)
+    of the probability that training skips a block.
     """
 
     blocks: Callable[[nn.Module], list[nn.Module]]
@@ -23,6 +29,10 @@ class Plan:
     embeddings: str = "embeddings"
     pooler: str = "pooler"
     gated: bool = False
+    causal: bool = False
+    cross: str = ""
+    projections: tuple[str, str, str] | None = None
+    layerdrop: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -59,4 +69,17 @@ PLANS: dict[str, Plan] = {
     ),
     "vit": _VIT,
     "deit": _VIT,
+    "trocr": Plan(
+        _listed("decoder.layers"),
+        attention="self_attn",
+        ffn="fc1",
+        embeddings="",
+        causal=True,
+        cross="encoder_attn",
+        projections=("q_proj", "k_proj", "v_proj"),
+        layerdrop="decoder.layerdrop",
+        notes={"embeddings": "of tokens and positions, the input of block 1", "query": "before the scaling"},
+    ),
 }
+# model types of two models in one, which stand under these attributes
+SIDED = {"vision-encoder-decoder": ("encoder", "decoder")}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 from textkd.errors import fail
+
+Later = Callable[[], Tensor]
 
 
 class StopForwardError(Exception):
@@ -21,10 +23,11 @@ class Recorder:
 
     def __init__(self, wanted: int, stop: bool) -> None:
         self.wanted, self.stop, self.open = wanted, stop, True
-        self.taps: dict[str, Tensor | None] = {}
+        self.taps: dict[str, Tensor | Later | None] = {}
         self.calls: Counter[int] = Counter()
 
-    def record(self, key: str, value: Tensor | None) -> None:
+    def record(self, key: str, value: Tensor | Later | None) -> None:
+        """Keeps a tap, or the function that will compute it once the forward is over."""
         if not self.open:
             return
         self.taps[key] = value
@@ -37,8 +40,9 @@ class Recorder:
         return len(self.taps) == self.wanted
 
     def close(self) -> dict[str, Tensor | None]:
+        """The taps; from now on nothing is recorded."""
         taps, self.taps, self.open = self.taps, {}, False
-        return taps
+        return {key: value() if callable(value) else value for key, value in taps.items()}
 
 
 @dataclass

@@ -1,0 +1,106 @@
+"""Encoder-decoders: two stacks of blocks in one model, each an anatomy of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from textkd.errors import TextkdError, fail
+from textkd.taps.address import Address
+from textkd.taps.anatomy import Anatomy
+from textkd.taps.plans import PLANS, SIDED, Plan
+
+
+class EncoderDecoder(Anatomy):
+    """The parts of a model with an encoder and a decoder; made by `anatomy`.
+
+    sides: {"encoder": Anatomy, "decoder": Anatomy}, whose addresses carry their side. `num_blocks` counts both sides;
+    `num_heads` and `hidden_size` are the decoder's, which the logits are made from; ask ``sides["encoder"]`` for the
+    encoder's, and `size` for a line of a report.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.base = model
+        self.sides = {side: Anatomy(getattr(model, side), side) for side in SIDED[self.model_type]}
+
+    @property
+    def num_blocks(self) -> int:
+        """The number of blocks a forward runs through, on both sides."""
+        return sum(part.num_blocks for part in self.sides.values())
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads per block of the decoder."""
+        return self.sides["decoder"].num_heads
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the decoder's hidden states."""
+        return self.sides["decoder"].hidden_size
+
+    @property
+    def size(self) -> str:
+        """Blocks and width of encoder and decoder: "12x384 + 6x256"."""
+        return " + ".join(part.size for part in self.sides.values())
+
+    def on(self, address: Address | str) -> Anatomy:
+        """The side that `address` (with or without its block) names. Raises `TextkdError` for an address without."""
+        address = Address.parse(address)
+        if address.side:
+            return self.sides[address.side]
+        if address.kind in ("labels", "logits", "module"):
+            return self
+        offered = {Address.parse(name).side for part in self.sides.values() for name in part.addresses()
+                   if Address.parse(name).kind == address.kind}  # fmt: skip
+        both = [f'"{replace(address, side=side)}"' for side in self.sides if side in offered or not offered]
+        raise fail(
+            f'tap "{address}"',
+            f"{type(self.model).__name__} has two sides, encoder and decoder",
+            fix=" or ".join(both),
+        )
+
+    def part(self, kind: str, block: int) -> nn.Module:
+        """There is none without a side: ask `on(address)`. Raises `TextkdError`."""
+        return self.on(Address(kind, block)).part(kind, block)
+
+    def addresses(self) -> list[str]:
+        """Every address of both sides, `module:` ones left out."""
+        return super().addresses() + [address for part in self.sides.values() for address in part.addresses()]
+
+    def resolve(self, address: Address | str) -> Address:
+        """`address` with a block counted from the front; ``decoder.logits`` is ``logits``. Raises `TextkdError`."""
+        address = Address.parse(address)
+        if address.kind == "module" and address.side:
+            path = f"module:{address.side}.{address.path}{'@input' if address.at_input else ''}"
+            raise fail(f'tap "{address}"', "module paths begin at the whole model and have no side", fix=f'"{path}"')
+        if address.kind in ("labels", "logits"):
+            if address.side == "encoder":
+                raise fail(f'tap "{address}"', "the encoder makes no logits", fix=f'"{address.kind}"')
+            address = replace(address, side="")
+        found = self.on(address)
+        return super().resolve(address) if found is self else found.resolve(address)
+
+    def _fitting(self) -> dict[str, Plan]:
+        return {}
+
+
+def anatomy(model: nn.Module) -> Anatomy:
+    """Finds the parts of `model` (unwrapped, any head class of the architectures in `PLANS`, encoder-decoders made of
+    two of them)."""
+    if hasattr(model, "module") and not hasattr(model, "config"):
+        raise fail(f"the parts of {type(model).__name__}", "a wrapped model", fix="give the model inside the wrapper")
+    sided = getattr(getattr(model, "config", None), "model_type", None) in SIDED
+    try:
+        return EncoderDecoder(model) if sided else Anatomy(model)
+    except AttributeError as error:
+        raise _not_as_planned(model, error) from error
+
+
+def _not_as_planned(model: nn.Module, error: AttributeError) -> TextkdError:
+    return fail(
+        f"the blocks of {type(model).__name__}",
+        str(error),
+        fix=f"model classes of {', '.join(PLANS)} in transformers' own code",
+    )
