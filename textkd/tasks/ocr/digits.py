@@ -32,8 +32,8 @@ class DigitLines(LineTable):
 
     def __init__(
         self,
-        n: int,
         split: str = "train",
+        n: int = 1000,
         seed: int = 0,
         digits: Sequence[int] = (1, 8),
         height: int = 32,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL import Image
 
-from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.tasks.formats import Table, read_table
 from textkd.tasks.ocr.images import image_size, open_image
 from textkd.tasks.ocr.linetable import LineTable, capped, digest_of
@@ -92,12 +92,8 @@ class FileLines(LineTable):
     def image(self, index: int) -> Image.Image:
         return open_image(self._data(index), self.where(index))
 
-    def header_problems(self) -> list[Problem]:
-        collector = Collector()
-        for index in range(len(self)):
-            with collector.collecting():
-                image_size(self._data(index), self.where(index))
-        return collector.problems
+    def check_header(self, index: int) -> None:
+        image_size(self._data(index), self.where(index))
 
     def digest(self) -> str:
         files = []

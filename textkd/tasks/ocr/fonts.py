@@ -88,7 +88,9 @@ def find_faces(fonts: Sequence[str | Path] | str | Path | None = None) -> list[F
     """
     if fonts is None:
         return _unique([Face(None), *_group("matplotlib"), *_group("debian")])
-    wanted = [fonts] if isinstance(fonts, str | Path) else list(fonts)
+    wanted = [fonts] if isinstance(fonts, str | Path) else fonts
+    if not isinstance(wanted, Sequence) or not all(isinstance(one, str | Path) for one in wanted):
+        raise fail(f"fonts: a list of files, folders, or {', '.join(GROUPS)}", repr(fonts))
     collector, faces = Collector(), list[Face]()
     if not wanted:
         collector.add(problem("fonts", "an empty list", fix=f"give files, folders, or {', '.join(GROUPS)}"))

@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
-from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.errors import TextkdError, fail, problem
 from textkd.tasks.formats import Table
 from textkd.tasks.ocr.images import image_size, open_image
 from textkd.tasks.ocr.linetable import LineTable, capped, digest_of
@@ -93,12 +93,8 @@ class HubLines(LineTable):
     def image(self, index: int) -> Image.Image:
         return open_image(self._rows[int(index)][self._image], self.where(index))
 
-    def header_problems(self) -> list[Problem]:
-        collector = Collector()
-        for index in range(len(self)):
-            with collector.collecting():
-                image_size(self._rows[index][self._image], self.where(index))
-        return collector.problems
+    def check_header(self, index: int) -> None:
+        image_size(self._rows[index][self._image], self.where(index))
 
     def digest(self) -> str:
         digest = hashlib.sha256()

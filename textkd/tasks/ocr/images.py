@@ -82,7 +82,7 @@ def _opened(data: ImageLike, where: str) -> Image.Image:
         return _from_array(data, where)
     if isinstance(data, Mapping):
         inner = data.get("bytes") or data.get("path")
-        if inner is None:
+        if not inner:
             raise fail(f"{where}: an image", f"neither bytes nor a path, but the keys {', '.join(map(str, data))}")
         return _opened(inner, where)
     if isinstance(data, bytes | bytearray | memoryview):
@@ -140,6 +140,8 @@ def _rgb(image: Image.Image, where: str) -> Image.Image:
         return image.copy()
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return Image.fromarray(_to_bytes(np.asarray(image), where)).convert("RGB")
+    if image.mode in ("La", "RGBa"):  # premultiplied: Pillow converts them to their plain kin alone
+        image = image.convert(image.mode.upper())
     if image.mode == "LAB":
         return image.getchannel("L").convert("RGB")
     if image.has_transparency_data:

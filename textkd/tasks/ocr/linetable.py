@@ -53,9 +53,16 @@ class LineTable(ABC):
         """What messages call line `index`."""
         return f"{self.source}, line {index + 1}"
 
+    def check_header(self, index: int) -> None:  # noqa: B027 - generators have nothing to check
+        """Raises `TextkdError` where image `index` is none by its header. A generator makes no such images."""
+
     def header_problems(self) -> list[Problem]:
-        """Problems of all images that can be told without decoding pixels. Generators have none."""
-        return []
+        """Problems of all images that can be told without decoding pixels (about 20 us each)."""
+        collector = Collector()
+        for index in range(len(self)):
+            with collector.collecting():
+                self.check_header(index)
+        return list(dict.fromkeys(collector.problems))
 
     def problems(self, sample: int = 64) -> None:
         """Raises one `TextkdError` with the problems of the images: of the headers of all, and of the pixels of the
@@ -66,7 +73,7 @@ class LineTable(ABC):
             for index in spread(len(self), sample):
                 with collector.collecting():
                     self.image(index)
-            bad, collector.problems = collector.problems, []
+            bad, collector.problems = list(dict.fromkeys(collector.problems)), []
         collector.add(*capped(bad, self.source, "images"))
         collector.raise_any()
 
@@ -89,7 +96,7 @@ def digest_of(*settings: Any) -> str:
 
 
 class Part(LineTable):
-    """Some lines of another table: the first `limit` (with a `seed`: that many drawn at random, in their old order),
+    """The first `limit` lines of another table (with a `seed`: that many drawn at random, in their old order),
     `repeat` times over, `unlabelled` without their texts. The other table is read on first use."""
 
     def __init__(
@@ -105,7 +112,7 @@ class Part(LineTable):
 
     @cached_property
     def places(self) -> list[int]:
-        """The lines of the other table, by their numbers."""
+        """Line numbers of the other table."""
         count = len(self.table)
         chosen = list(range(min(self.limit or count, count)))
         if self.seed is not None and len(chosen) < count:
@@ -128,11 +135,11 @@ class Part(LineTable):
     def where(self, index: int) -> str:
         return self.table.where(self.places[index])
 
+    def check_header(self, index: int) -> None:
+        self.table.check_header(self.places[index])
+
     def digest(self) -> str:
         return digest_of("part", self.table.digest(), self.limit, self.repeat, self.seed, self.unlabelled)
-
-    def header_problems(self) -> list[Problem]:
-        return self.table.header_problems()
 
 
 class Joined(LineTable):
@@ -169,5 +176,6 @@ class Joined(LineTable):
     def digest(self) -> str:
         return digest_of("joined", *(part.digest() for part in self.parts))
 
-    def header_problems(self) -> list[Problem]:
-        return [problem for part in self.parts for problem in part.header_problems()]
+    def check_header(self, index: int) -> None:
+        part, inner = self._place(index)
+        part.check_header(inner)

@@ -32,6 +32,18 @@ KINDS: dict[str, tuple[str, ...]] = {
     "rendered": (),
     "digits": (),
 }
+TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "path": ((str, Path), "a path"),
+    "dataset": (str, "an id of the hub"),
+    "config": (str, "a name"),
+    "split": (str, "a name"),
+    "image": (str, "the name of a column"),
+    "text": (str, "the name of a column"),
+    "where": (Mapping, "{column: value, ...}"),
+    "delimiter": (str, "a character"),
+    "quoted": (bool, "true or false"),
+    "unlabelled": (bool, "true or false"),
+}
 SHAPES = "a path, {path: FILE or FOLDER}, {dataset: ID, split: train}, {rendered: {n: 1000}}, {digits: {n: 1000}}"
 
 
@@ -76,7 +88,7 @@ def _one(spec: Mapping[str, Any], unlabelled: bool) -> LineTable:
     for key in spec:
         if key not in known:
             collector.add(problem(f"key {key!r}", f"with {kind}: go {', '.join(known[1:])}", near=(str(key), known)))
-    _check_counts(spec, collector)
+    _check_values(spec, collector)
     collector.raise_any()
     unlabelled = unlabelled or bool(spec.get("unlabelled", False))
     options = {key: spec[key] for key in KINDS[kind] if spec.get(key) is not None}
@@ -92,13 +104,14 @@ def _one(spec: Mapping[str, Any], unlabelled: bool) -> LineTable:
     return table if limit is None and repeat == 1 and not drop else Part(table, limit, repeat, seed, drop)
 
 
-def _check_counts(spec: Mapping[str, Any], collector: Collector) -> None:
+def _check_values(spec: Mapping[str, Any], collector: Collector) -> None:
     for key, least in (("limit", 1), ("repeat", 1), ("seed", 0)):
         value = spec.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             collector.add(problem(f"{key}: a whole number from {least}", repr(value), where=key))
-    if not isinstance(spec.get("unlabelled", False), bool):
-        collector.add(problem("unlabelled: true or false", repr(spec["unlabelled"]), where="unlabelled"))
+    for key, (kind, words) in TYPES.items():
+        if spec.get(key) is not None and not isinstance(spec[key], kind):
+            collector.add(problem(f"{key}: {words}", repr(spec[key]), where=key))
     if spec.get("seed") is not None and spec.get("limit") is None:
         fix = "give limit:, or put seed: inside rendered: or digits:"
         collector.add(problem("seed: of lines drawn at random", "no limit: to draw", fix=fix, where="seed"))
