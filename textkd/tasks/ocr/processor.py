@@ -187,26 +187,36 @@ def size_problems(processor: Any, model: Any) -> list[Problem]:
 
 def token_problems(processor: Any, model: Any) -> list[Problem]:
     """Ids that the model lacks or that mean another token to its tokenizer; a vocabulary larger than the decoder's."""
-    tokenizer, config = processor.tokenizer, model.config
+    tokenizer = processor.tokenizer
     problems = []
     for name, token, value in (
         ("pad_token_id", "pad", tokenizer.pad_token_id),
         ("decoder_start_token_id", "eos", tokenizer.eos_token_id),
     ):
-        given = getattr(config, name, None)
+        given = model_token(model, name)
         if value is None:
             problems.append(problem(f"a {token} token", "the tokenizer has none", fix=f"set tokenizer.{token}_token"))
         elif given is None:
             fix = f"model.config.{name} = {value}, and the same in model.generation_config"
-            problems.append(problem(f"{name} in the model's config", "none", fix=fix))
+            problems.append(problem(f"a {name} of the model", "none in its config", fix=fix))
         elif name == "pad_token_id" and given != value:
-            found = f"{given} in the model's config, {value} in the tokenizer"
+            found = f"{given} in the model, {value} in the tokenizer"
             problems.append(problem(f"one {name}", found, fix="take the tokenizer of this model"))
     rows = model.config.decoder.vocab_size
     if len(tokenizer) > rows:
         found = f"the tokenizer has {len(tokenizer)} tokens, the decoder {rows} rows"
         problems.append(problem("a decoder for this tokenizer", found, fix="take the tokenizer of this model"))
     return problems
+
+
+def model_token(model: Any, name: str) -> int | None:
+    """An id such as decoder_start_token_id: of the model's config, its generation settings or its decoder's config
+    (where the folders of microsoft/trocr-* have it), whichever has one first."""
+    for config in (model.config, getattr(model, "generation_config", None), model.config.decoder):
+        value = getattr(config, name, None)
+        if value is not None:
+            return int(value)
+    return None
 
 
 def pixels(processor: Any, images: Sequence[Image.Image]) -> np.ndarray[Any, Any]:
