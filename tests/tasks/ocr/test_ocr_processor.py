@@ -29,7 +29,16 @@ from textkd.tasks.ocr.processor import (
 )
 
 SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[3].parent / "shared"))
-HARD = ["ﬁ ½ Å Å", "é é", "Ⅷ ① ㌔", "a\u200db \U0001f600", "أهلا وسهلا", "漢字 ひら", "%s {x} \\n 100%", "x" * 5000]
+HARD = [
+    "ﬁ ½ Å Å",
+    "é é",
+    "Ⅷ ① ㌔",
+    "a\u200db \U0001f600",
+    "أهلا وسهلا",
+    "漢字 ひら",
+    "%s {x} \\n 100%",
+    "§" + "x" * 5000,
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)

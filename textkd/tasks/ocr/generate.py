@@ -134,7 +134,6 @@ def _config(model: Any, collator: Any, generation: Generation, longest: int, sco
     settings = {**asdict(generation), "max_new_tokens": limit}
     return GenerationConfig(
         **settings,
-        max_length=limit + 1,  # with the start token; left out, the model's own would come in
         do_sample=False,
         min_length=0,
         num_return_sequences=1,
