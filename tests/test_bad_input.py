@@ -134,7 +134,8 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("control", put("control", "no"), ["control: 'no'", "true, false, or a block"]),
     ("best by", put("training.metric_for_best_model", "acuracy"), ["metric_for_best_model", "nearest: accuracy"]),
     ("control steps", put("control", {"max_steps": 3}), ["control.max_steps", "steps or data order"]),
-    ("dropout", put("dropout", 1.5), ["dropout: 1.5", "from 0 to below 1"]),
+    ("dropout", put("training.dropout", 1.5), ["training.dropout", "from 0 to below 1"]),
+    ("average", put("training.average", "yes"), ["training.average", "from 0 to below 1"]),
     ("control dropout", put("control", {"dropout": "none"}), ["control.dropout", "from 0 to below 1"]),
 ]  # fmt: skip
 if not torch.cuda.is_available():

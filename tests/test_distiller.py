@@ -52,7 +52,7 @@ def test_a_finished_run_reproduces_its_report(tiny: Tiny) -> None:
 def test_a_control_may_have_a_learning_rate_and_a_dropout_of_its_own(tiny: Tiny) -> None:
     values = tiny.recipe
     values["control"] = {"learning_rate": 5e-4, "dropout": 0.2}
-    values["dropout"] = 0.0
+    values["training"]["dropout"] = 0.0
     recipe.distiller(tiny.write(values)).run()
     control = json.loads((tiny.folder / "run" / "results.json").read_text())["models"]["control"]
     student = json.loads((tiny.folder / "run" / "results.json").read_text())["models"]["student"]
@@ -67,10 +67,3 @@ def test_a_random_student_is_warned_about_in_the_report(tiny: Tiny) -> None:
     recipe.distiller(tiny.write(values)).run()
     warnings = json.loads((tiny.folder / "run" / "results.json").read_text())["warnings"]
     assert any("random" in text for text in warnings)
-
-
-def test_dropout_goes_to_the_stages_that_name_none(tiny: Tiny) -> None:
-    values = tiny.recipe
-    matches = values.pop("matches")
-    values |= {"dropout": 0.0, "stages": [{"matches": matches}, {"matches": matches, "dropout": 0.3}]}
-    assert [stage.dropout for stage in recipe.distiller(tiny.write(values)).stages] == [0.0, 0.3]

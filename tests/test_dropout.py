@@ -6,12 +6,18 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
-    BertConfig, BertForSequenceClassification, ModernBertConfig, ModernBertForSequenceClassification, TrOCRConfig,
-    TrOCRForCausalLM, ViTConfig, ViTModel,
+    BertConfig,
+    BertForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    TrOCRConfig,
+    TrOCRForCausalLM,
+    ViTConfig,
+    ViTModel,
 )  # fmt: skip
 
 from textkd.errors import TextkdError
-from textkd.methods.dropout import dropout, dropout_problems
+from textkd.methods.dropout import dropout
 
 SMALL = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
 TEXT = {"input_ids": torch.arange(3, 11).reshape(2, 4)}
@@ -64,24 +70,19 @@ def test_none_changes_nothing():
 
 def test_rates_come_back_after_an_error():
     model, _ = bert()
-    with pytest.raises(RuntimeError, match="inside"), dropout(model, 0.5):
-        assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.5}
-        raise RuntimeError("inside")
+    seen: list[set[float]] = []
+
+    def fails() -> None:
+        with dropout(model, 0.5):
+            seen.append({m.p for m in model.modules() if isinstance(m, nn.Dropout)})
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fails()
+    assert seen == [{0.5}]
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.1}
 
 
 def test_a_model_without_dropout_refuses_a_rate():
     with pytest.raises(TextkdError, match="built without dropout"), dropout(nn.Linear(2, 2), 0.1):
         pass
-
-
-@pytest.mark.parametrize("rate", [-0.1, 1.0, "none", True])
-def test_bad_rates_are_told(rate):
-    (found,) = dropout_problems(rate)
-    assert "from 0 to below 1" in found.found
-    assert found.where == "dropout"
-
-
-@pytest.mark.parametrize("rate", [None, 0, 0.0, 0.3])
-def test_good_rates_are_not(rate):
-    assert dropout_problems(rate) == []

@@ -15,7 +15,7 @@ ROOT = Path(textkd.__file__).parent
 # every room of ours, and the rooms it may import; `errors` is allowed everywhere
 LOW = ("taps", "losses", "projections", "schedules", "layermaps")
 MODELS = ("inputs", "pretrained", "modelfiles", "students", "tasks", "teachers", "predict")
-RUNNING = ("trainer", "objective", "matches", "callbacks", "checkpoints", "record", "methods", "runs")
+RUNNING = ("trainer", "average", "objective", "matches", "callbacks", "checkpoints", "record", "methods", "runs")
 MAY = {
     "errors": (),
     "taps": (),
@@ -36,9 +36,10 @@ MAY = {
     "checkpoints": (),
     "callbacks": ("checkpoints",),
     "record": ("checkpoints",),
+    "average": (),
     "runs": ("checkpoints",),
     "predict": ("inputs",),
-    "trainer": ("inputs", "taps", "losses", "objective", "teachers", "callbacks", "checkpoints", "record"),
+    "trainer": ("inputs", "taps", "losses", "objective", "teachers", "callbacks", "checkpoints", "record", "average"),
     "arguments": ("trainer", "losses"),
     "methods": (*LOW, *RUNNING, "inputs", "teachers", "students"),
     "report": (),

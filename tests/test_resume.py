@@ -154,7 +154,10 @@ def unbroken(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return found
 
 
-SAVE = {"epoch": {"save_strategy": "epoch"}, "steps": {"save_strategy": "steps", "save_steps": 5}}
+SAVE: dict[str, dict[str, Any]] = {
+    "epoch": {"save_strategy": "epoch"},
+    "steps": {"save_strategy": "steps", "save_steps": 5, "average": 0.9, "dropout": 0.2},
+}
 
 
 def link(tiny: Tiny, source: Path) -> None:

@@ -13,7 +13,7 @@ from transformers import TrainingArguments
 
 from textkd.errors import Problem, problem
 from textkd.losses.options import fits, say
-from textkd.trainer import check_arguments
+from textkd.trainer import OWN, check_arguments
 
 # the least value, and whether it is allowed itself
 LEAST = {
@@ -41,6 +41,8 @@ def argument_problems(
 
 def _value_problems(name: str, value: Any) -> list[Problem]:
     hints = _hints()
+    if name in OWN:
+        return _rate_problems(name, value)
     if name not in hints or value in WORDS.get(name, ()):
         return []
     asked = f"{name}: {value!r}"
@@ -62,6 +64,14 @@ def _value_problems(name: str, value: Any) -> list[Problem]:
             )
         ]
     return []
+
+
+def _rate_problems(name: str, value: Any) -> list[Problem]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or (is_number and 0 <= value < 1):
+        return []
+    fix = {"dropout": "dropout: 0.0", "average": "average: 0.999"}[name]
+    return [problem(f"{name}: {value!r}", "not a number from 0 to below 1", fix=fix, where=name)]
 
 
 def _number(value: Any) -> float | None:

@@ -40,6 +40,17 @@ class Boundaries(TrainerCallback):  # type: ignore[misc]
         return control
 
 
+class Epochs(TrainerCallback):  # type: ignore[misc]
+    """Tells a data set that augments its rows which epoch it is, also in a run that resumes within one."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if hasattr(self.data, "set_epoch"):
+            self.data.set_epoch(int(state.epoch or 0))
+
+
 class StopOnSignal(TrainerCallback):  # type: ignore[misc]
     """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint. A second one ends it at once.
 

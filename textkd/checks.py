@@ -15,7 +15,6 @@ from textkd.errors import Collector, Problem, TextkdError, problem
 from textkd.evaluation import label_problems, positions
 from textkd.matches import Pair, check_words
 from textkd.methods import wiring
-from textkd.methods.dropout import dropout_problems
 from textkd.methods.stages import Stage, frozen_problem
 
 if TYPE_CHECKING:
@@ -58,14 +57,12 @@ class _Look:
         if d.is_doubled:
             fix = "give one of the two, or put the matches into the stages"
             found.add(problem("matches and stages", "both are given", fix=fix, where="matches"))
-        found.add(*_seed_problems(d.seeds), *dropout_problems(d.dropout))
+        found.add(*_seed_problems(d.seeds))
         with found.collecting("training"):
             found.add(*argument_problems(d.training, self.metrics))
         if isinstance(d.control, Mapping):
             with found.collecting("control"):
-                own = {name: value for name, value in d.control.items() if name != "dropout"}
-                found.add(*argument_problems(own, self.metrics), *_step_problems(own))
-                found.add(*dropout_problems(d.control.get("dropout")))
+                found.add(*argument_problems(d.control, self.metrics), *_step_problems(d.control))
         if d.finetune is not None:
             with found.collecting("teacher.finetune"):
                 found.add(*argument_problems(d.finetune.training, self.metrics, owned=("output_dir",)))
@@ -127,8 +124,6 @@ class _Look:
         found = Collector()
         with found.collecting("training"):
             found.add(*argument_problems(stage.training, self.metrics, owned=("seed", "output_dir")))
-        if stage.dropout != self.distiller.dropout:  # else it is told already
-            found.add(*dropout_problems(stage.dropout))
         if self.student is not None:
             found.add(*(p for name in stage.frozen if (p := frozen_problem(self.student, name))))
             names = [name for name, _ in self.student.named_parameters()]

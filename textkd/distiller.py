@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,8 @@ class Distiller:
     of `textkd.tasks`. matches: what is compared (`Match`), or stages: a list of `Stage`. args: TrainingArguments (those
     that differ from transformers' defaults count) or a dict of them; ``output_dir`` is the run folder. control: also
     train the same student, same init, data order and steps, without the teacher; a dict gives it arguments of its own
-    (labels alone may want another learning rate or dropout than distillation), but never other steps. dropout: the
-    student's rate in every stage that names none (None: the model's own). seeds: one run each; mean
-    and spread are reported. tokenizer: the student's and teacher's; by default the teacher's own folder has it.
+    (labels alone may want another learning rate or dropout than distillation), but never other steps. seeds: one run
+    each; mean and spread are reported. tokenizer: of student and teacher; by default the teacher's folder has it.
     max_length: tokens per row; default 128, or fewer where a model has fewer positions.
 
     Raises `TextkdError` with every problem of the input before anything is trained or written.
@@ -87,7 +86,6 @@ class Distiller:
         seeds: Sequence[int] | None = None,
         tokenizer: Any = None,
         max_length: int | None = None,
-        dropout: float | None = None,
         finetune: Finetune | None = None,
         name: str = "",
         recipe: str = "",
@@ -96,8 +94,7 @@ class Distiller:
         self.folder = RunFolder(Path(self.training.pop("output_dir", None) or f"runs/{name or 'distil'}"))
         self.seeds = [int(self.training.get("seed", 42))] if seeds is None else list(seeds)
         self.training.pop("seed", None)
-        self.dropout = dropout
-        self.stages = [_with_dropout(stage, dropout) for stage in list(stages) or [Stage(tuple(matches))]]
+        self.stages = list(stages) or [Stage(tuple(matches))]
         self.task, self.control, self.given_max_length, self.finetune = task, control, max_length, finetune
         self.name, self.recipe = name or self.folder.path.name, recipe
         self._teacher, self._student, self._tokenizer = teacher, student, tokenizer
@@ -138,7 +135,8 @@ class Distiller:
         encoded = {split: self.task.encode(self.tokenizer, split, inputs, length) for split in ("train", "eval")}
         return Data(
             **encoded, collator=self.task.collator(self.tokenizer), compute_metrics=self.task.compute_metrics,
-            problem_type=self.task.problem_type, main_metric=self.task.main_metric, processing_class=self.tokenizer,
+            problem_type=self.task.problem_type, main_metric=self.task.main_metric,
+            greater_is_better=self.task.greater_is_better, processing_class=self.tokenizer,
         )  # fmt: skip
 
     # -- before anything runs ----------------------------------------------------------------------------------------
@@ -211,13 +209,8 @@ class Distiller:
         done["student"] = self._train(self.folder.model("student", seed), teacher.load, self.stages, seed, "student")
         if self.control:
             # the same stages, so the same steps, but labels alone teach and nothing is frozen
-            own = dict(self.control) if isinstance(self.control, Mapping) else {}
-            rates = [own.get("dropout", stage.dropout) for stage in self.stages]
-            own.pop("dropout", None)
-            stages = [
-                Stage(LABELS_ONLY, {**stage.training, **own}, name=stage.name, dropout=rate)
-                for stage, rate in zip(self.stages, rates, strict=True)
-            ]
+            own = self.control if isinstance(self.control, Mapping) else {}
+            stages = [Stage(LABELS_ONLY, {**stage.training, **own}, name=stage.name) for stage in self.stages]
             done["control"] = self._train(self.folder.model("control", seed), teacher.load, stages, seed, "control")
         return done
 
@@ -272,10 +265,6 @@ class Distiller:
         record["metrics"] = self.task.compute_metrics(said, self.task.references(self.data.eval))
         write_json(part / RECORD, record)
         os.replace(part, folder)
-
-
-def _with_dropout(stage: Stage, rate: float | None) -> Stage:
-    return stage if stage.dropout is not None else replace(stage, dropout=rate)
 
 
 def _arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:

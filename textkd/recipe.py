@@ -82,8 +82,7 @@ class _Builder:
             _Teacher(recipe.teacher, task),
             lambda model, seed: students.build(recipe.student, model, auto_class, **labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
-            max_length=recipe.max_length, dropout=recipe.dropout,
-            finetune=self._finetune(), name=self.name, recipe=recipefile.dump(identity),
+            max_length=recipe.max_length, finetune=self._finetune(), name=self.name, recipe=recipefile.dump(identity),
         )  # fmt: skip
         if "config" in recipe.student:
             made.warnings.append(students.RANDOM_INIT_WARNING)
@@ -166,4 +165,4 @@ def _match(block: MatchBlock) -> Match:
 
 
 def _stage(block: StageBlock) -> Stage:
-    return Stage([_match(match) for match in block.matches], block.training, block.frozen, block.name, block.dropout)
+    return Stage([_match(match) for match in block.matches], block.training, block.frozen, block.name)

@@ -52,13 +52,12 @@ class TeacherBlock(_Block):
 
 class StageBlock(_Block):
     """One stage: name (for the report), its matches, training (what differs from the recipe's), frozen (dotted names
-    of the student's modules that stay as they are), dropout (the student's rate in this stage)."""
+    of the student's modules that stay as they are)."""
 
     name: str = ""
     matches: list[MatchBlock]
     training: dict[str, Any] = Field(default_factory=dict)
     frozen: list[str] = Field(default_factory=list)
-    dropout: int | float | None = None
 
 
 class Recipe(_Block):
@@ -69,9 +68,8 @@ class Recipe(_Block):
     {shrink: {layers: [2, 4, 6]}}, {path: FOLDER_OR_HUB_ID}, {config: {hidden_size: 128}}. training: transformers'
     TrainingArguments. matches: a list of `MatchBlock`, or stages: a list of `StageBlock`. control: also train the
     student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
-    steps, and `dropout`. dropout: the student's rate (default: what its config says; 0.0 lets it follow hidden states
-    closely). seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default: 128, or fewer
-    where a model has fewer positions).
+    steps. seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default: 128, or fewer where
+    a model has fewer positions).
     """
 
     about: str = ""
@@ -82,7 +80,6 @@ class Recipe(_Block):
     matches: list[MatchBlock] | None = None
     stages: list[StageBlock] | None = None
     control: bool | dict[str, Any] = True
-    dropout: int | float | None = None
     seeds: list[int] | None = None
     max_length: int | None = None
 
@@ -99,7 +96,7 @@ EXPECTED = {
     "temperature": "a number or a schedule", "schedule": "a schedule, as {kind: linear}", "options": "a block",
     "projection": "auto, none, or a kind of projection", "loss": "the name of a loss", "tap": 'an address, as "hidden"',
     "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
-    "frozen": "a list of module names", "dropout": "a number from 0 to below 1",
+    "frozen": "a list of module names",
 }  # fmt: skip
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from textkd.callbacks import Boundaries
+from textkd.average import Average
+from textkd.callbacks import Boundaries, Epochs
 from textkd.checkpoints import last_checkpoint, saving
 from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.inputs import forward_inputs
@@ -46,13 +48,18 @@ RESERVED: dict[str, Any] = {
     "batch_eval_metrics": False,
 }
 
+# beside TrainingArguments: dropout, the model's rate in this training (without dropout a student follows its teacher's
+# hidden states several times closer); average, the decay of an exponential moving average of the weights, which is
+# what the training ends in (docs/decisions/004)
+OWN = ("dropout", "average")
+
 
 def check_arguments(
     training: Mapping[str, Any], metrics: Collection[str] = (), owned: Collection[str] = ()
 ) -> list[Problem]:
     """What is wrong with a `training:` block: names that TrainingArguments lacks, that textkd sets itself or that
     belong to the whole run (`owned`), values it refuses, a best model by something that is none of `metrics`."""
-    known = {f.name for f in fields(TrainingArguments) if f.init}
+    known = {f.name for f in fields(TrainingArguments) if f.init} | set(OWN)
     problems = []
     for name in training:
         if name in owned:
@@ -66,6 +73,10 @@ def check_arguments(
             problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,
                                     fix="a name of transformers.TrainingArguments"))  # fmt: skip
     problems += _metric_problem(training.get("metric_for_best_model"), metrics)
+    if training.get("average") and training.get("load_best_model_at_end"):
+        fix = "keep one: the average is the end of a whole training"
+        asked = f"average: {training['average']}"
+        problems.append(problem(asked, "load_best_model_at_end is there too", fix=fix, where="average"))
     if not problems:
         try:
             make_arguments(training, "unused")
@@ -84,7 +95,8 @@ def _metric_problem(name: Any, metrics: Collection[str]) -> list[Problem]:
 
 def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced: Any) -> TrainingArguments:
     """TrainingArguments with textkd's defaults under the user's `training`; `forced` wins over both."""
-    values = {**DEFAULTS, **training, **RESERVED, **forced, "output_dir": str(output_dir)}
+    given = {name: value for name, value in training.items() if name not in OWN}
+    values = {**DEFAULTS, **given, **RESERVED, **forced, "output_dir": str(output_dir)}
     values.setdefault("dataloader_pin_memory", torch.cuda.is_available())
     values.setdefault("use_cpu", not torch.accelerator.is_available())  # bf16 on a CPU has to be asked for like this
     if values.get("bf16") == "auto":
@@ -120,11 +132,15 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         objective: Objective,
         capture: Capture,
         teacher: LiveTeacher | None,
+        generate: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None,
+        average: Average | None = None,
         callbacks: Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
         self.record = LossRecord()
-        super().__init__(*args, callbacks=[Boundaries(), self.record, *callbacks], **kwargs)
+        own = [Epochs(kwargs.get("train_dataset")), *([] if average is None else [average])]
+        super().__init__(*args, callbacks=[Boundaries(), *own, self.record, *callbacks], **kwargs)
+        self.generate, self.average = generate, average
         self.model_accepts_loss_kwargs = False
         self.objective, self.capture, self.teacher = objective, capture, teacher
         self._accepts = forward_inputs(self.model)
@@ -162,6 +178,23 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         total, parts = self.objective(student["taps"], teacher, inputs, progress, self._expected)
         self.record.add(total, parts, self.current_gradient_accumulation_steps)
         return (total, student["outputs"]) if return_outputs else total
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's own, of the averaged weights where there are such."""
+        with nullcontext() if self.average is None else self.average.applied():
+            return super().evaluate(*args, **kwargs)
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> Any:
+        """Trainer's own; where the task's answers are generated, their ids stand in place of the logits."""
+        if self.generate is None:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad():
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(model, inputs).detach()
+            return loss, self.generate(self.model, inputs), inputs["labels"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         rows = self._rows() if "loss" in logs else None
@@ -227,6 +260,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
+        if self.average is not None and self.args.should_save:
+            self.average.save(Path(output_dir))
         self.accelerator.wait_for_everyone()  # the state, written next, says that everything of every process is there
 
 

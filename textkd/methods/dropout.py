@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from textkd.errors import Problem, fail, problem
+from textkd.errors import fail
 
 # what transformers' own code names the rates that it hands to functional dropout
 RATES = ("dropout", "attention_dropout", "activation_dropout")
@@ -40,11 +40,3 @@ def _places(model: nn.Module) -> Iterator[tuple[Any, str, float]]:
             value = vars(module).get(name)
             if isinstance(value, int | float):
                 yield module, name, float(value)
-
-
-def dropout_problems(rate: Any) -> list[Problem]:
-    """What is wrong with a rate of a recipe."""
-    is_number = isinstance(rate, int | float) and not isinstance(rate, bool)
-    if rate is None or (is_number and 0 <= rate < 1):
-        return []
-    return [problem(f"dropout: {rate!r}", "not a number from 0 to below 1", fix="dropout: 0.0", where="dropout")]

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from textkd import projections
+from textkd.average import Average
 from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, remove_incomplete, saving, write_json
 from textkd.errors import TextkdError, fail
@@ -36,19 +37,18 @@ from textkd.trainer import DistilTrainer, make_arguments
 @dataclass(frozen=True)
 class Stage:
     """One training of the student. training: arguments that differ from the run's. frozen: dotted module names whose
-    parameters stay as they are. dropout: the student's rate in this training; None: the model's own rates. Without
-    dropout a student follows its teacher's hidden states several times closer (docs/decisions/004)."""
+    parameters stay as they are."""
 
     matches: Sequence[Match]
     training: Mapping[str, Any] = field(default_factory=dict)
     frozen: Sequence[str] = ()
     name: str = ""
-    dropout: float | None = None
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a task gives to a training: encoded rows, collator, metrics."""
+    """What a task gives to a training: encoded rows, collator, metrics (of logits; of ids, where answers are generated:
+    `generate` makes those of a batch)."""
 
     train: Any
     eval: Any
@@ -56,7 +56,9 @@ class Data:
     compute_metrics: Callable[[Any, Any], dict[str, float]]
     problem_type: str
     main_metric: str
+    greater_is_better: bool = True
     processing_class: Any = None
+    generate: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None
 
     def sample(self, rows: int = 4) -> dict[str, Tensor]:
         """A small real batch to try taps on."""
@@ -142,19 +144,24 @@ class _Run:
             stack.callback(projections.detach, self.student)
             stack.callback(wiring.close)
             stack.enter_context(_frozen(self.student, self.stage, wiring))
-            stack.enter_context(dropout(self.student, self.stage.dropout))
+            stack.enter_context(dropout(self.student, self.training.get("dropout")))
             stop = stack.enter_context(StopOnSignal())
             bar = stack.enter_context(Bar(title, data.main_metric))
+            rate, checkpoint = self.training.get("average"), last_checkpoint(self.folder)
+            average = Average(self.student, rate, checkpoint) if rate else None
             trainer = DistilTrainer(
                 self.student, arguments, train_dataset=data.train, eval_dataset=data.eval, data_collator=data.collator,
                 compute_metrics=lambda p: data.compute_metrics(p.predictions, p.label_ids),
                 processing_class=data.processing_class, objective=wiring.objective, capture=wiring.capture,
-                teacher=wiring.teacher, callbacks=[bar, stop],
+                teacher=wiring.teacher, generate=data.generate, average=average,
+                callbacks=[bar, stop],
             )  # fmt: skip
             trainer.keep_events(self.work.with_name(f"{self.work.stem}.logs") / self.folder.name)
-            trainer.train(resume_from_checkpoint=last_checkpoint(self.folder))
+            trainer.train(resume_from_checkpoint=checkpoint)
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
+            if average is not None:
+                average.take_over()
             names = [pair.name for pair in wiring.objective.pairs]
             rows = history(trainer.state.log_history, names, self.number)
             trained = Trained(trainer.state.global_step, trainer.seconds(), rows)
@@ -166,7 +173,10 @@ class _Run:
     def _training(self) -> dict[str, Any]:
         """Trainer's own idea of the best model is the lowest loss; ours is the task's main metric."""
         best = self.training.get("load_best_model_at_end") or self.training.get("save_strategy") == "best"
-        return {**({"metric_for_best_model": self.data.main_metric} if best else {}), **self.training}
+        by = {"metric_for_best_model": self.data.main_metric}
+        if not self.data.greater_is_better and not str(self.training.get("metric_for_best_model")).endswith("loss"):
+            by["greater_is_better"] = False
+        return {**(by if best else {}), **self.training}
 
     def _publish(self, trainer: DistilTrainer, trained: Trained) -> None:
         """The stage's weights appear under ``final`` in one rename; its checkpoints go."""

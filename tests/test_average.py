@@ -1,0 +1,82 @@
+"""The moving average of the weights: its formula, and that a training ends in it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_lab import Tiny
+from torch import nn
+
+from textkd import recipe
+from textkd.average import Average
+
+
+def steps(model: nn.Module, average: Average, values: list[float]) -> None:
+    for value in values:
+        with torch.no_grad():
+            model.weight.fill_(value)
+        average.update()
+
+
+def test_it_is_the_recurrence_with_a_decay_that_grows():
+    model = nn.Linear(2, 1)
+    average = Average(model, 0.5)
+    steps(model, average, [1.0, 3.0, -2.0, 8.0])
+    expected = 1.0
+    for n, value in enumerate([1.0, 3.0, -2.0, 8.0]):
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * value
+    assert average.average["weight"][0, 0].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_applied_is_there_and_gone_again():
+    model = nn.Linear(2, 1)
+    average = Average(model, 0.9)
+    steps(model, average, [1.0, 5.0])
+    mean = average.average["weight"].clone()
+    assert not torch.equal(mean, model.weight)
+    with average.applied():
+        assert torch.equal(model.weight, mean)
+    assert (model.weight == 5.0).all()
+    assert torch.equal(average.average["weight"], mean)
+    average.take_over()
+    assert torch.equal(model.weight, mean)
+
+
+def test_frozen_weights_stay():
+    model = nn.Linear(2, 1)
+    model.bias.requires_grad_(False)
+    average = Average(model, 0.9)
+    steps(model, average, [1.0])
+    assert set(average.average) == {"weight"}
+
+
+def test_a_checkpoint_goes_on_as_if_unbroken(tmp_path):
+    model = nn.Linear(2, 1)
+    straight, first = Average(model, 0.9), Average(model, 0.9)
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            model.weight.fill_(value)
+        straight.update()
+        first.update()
+    first.save(tmp_path)
+    second = Average(model, 0.9, tmp_path)
+    with torch.no_grad():
+        model.weight.fill_(7.0)
+    straight.update()
+    second.update()
+    assert torch.equal(straight.average["weight"], second.average["weight"])
+    assert second.steps == 3
+
+
+def test_a_run_ends_in_the_average_and_not_in_the_last_weights(tiny: Tiny) -> None:
+    ends = {}
+    for name, own in {"plain": {}, "averaged": {"average": 0.99}}.items():
+        values = tiny.recipe | {"control": False}
+        values["training"] = values["training"] | own | {"output_dir": str(tiny.folder / name)}
+        recipe.distiller(tiny.write(values)).run()
+        ends[name] = load_file(tiny.folder / name / "seed-1" / "student" / "model.safetensors")
+    differing = [key for key in ends["plain"] if not torch.equal(ends["plain"][key], ends["averaged"][key])]
+    assert len(differing) > len(ends["plain"]) // 2
+    assert not any("average" in path.name for path in (tiny.folder / "averaged").rglob("*"))
