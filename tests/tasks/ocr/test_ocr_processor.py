@@ -30,6 +30,7 @@ from textkd.tasks.ocr.processor import (
 
 SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[3].parent / "shared"))
 HARD = [
+HARD.append("§" + "x" * 5000)  # longer than what sentencepiece takes by default
     "ﬁ ½ Å Å",
     "é é",
     "Ⅷ ① ㌔",

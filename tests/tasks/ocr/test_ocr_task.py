@@ -98,10 +98,8 @@ def test_long_train_lines_are_left_out_and_told_never_cut():
     assert task.references(dev) == TEXTS
     found = task.warnings()
     assert f"ocr train: 2 lines have more than {most} tokens and are left out" in found
-    assert (
-        f"ocr eval: 2 texts have more than {most} tokens (up to 28); metrics count them whole, the loss their first {most}"
-        in found
-    )  # noqa: E501
+    note = f"ocr eval: 2 texts have more than {most} tokens (up to 28); "
+    assert f"{note}metrics count them whole, the loss their first {most}" in found
     with pytest.raises(TextkdError, match="of 6, 6 have more than 2 tokens"):
         task.encode(task.processor, "train", max_length=2)
 
@@ -202,10 +200,8 @@ def test_leaks_are_told_and_images_compared():
 def test_lines_that_are_squeezed_and_odd_spaces_are_told():
     task = of_tables(train=DrawnLines(["x" * 60, "ab  c"], notes=["a note"]), eval=DrawnLines(["x" * 60, "a  b c"]))
     found = task.warnings()
-    assert (
-        "ocr eval: 50% of 2 lines looked at are wider than 128 at height 32; they are shrunk, to 7 pixels of height at worst (a larger width keeps them)"
-        in found
-    )  # noqa: E501
+    note = "ocr eval: 50% of 2 lines looked at are wider than 128 at height 32; "
+    assert f"{note}they are shrunk, to 7 pixels of height at worst (a larger width keeps them)" in found
     assert any("1 texts have white space other than single spaces" in note for note in found)
     assert "a note" in found
 
