@@ -30,7 +30,6 @@ from textkd.tasks.ocr.processor import (
 
 SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[3].parent / "shared"))
 HARD = [
-HARD.append("§" + "x" * 5000)  # longer than what sentencepiece takes by default
     "ﬁ ½ Å Å",
     "é é",
     "Ⅷ ① ㌔",
@@ -38,7 +37,7 @@ HARD.append("§" + "x" * 5000)  # longer than what sentencepiece takes by defaul
     "أهلا وسهلا",
     "漢字 ひら",
     "%s {x} \\n 100%",
-    "§" + "x" * 5000,
+    "§" + "x" * 5000,  # longer than what sentencepiece takes by default
 ]
 
 
