@@ -68,11 +68,11 @@ SIDED = ("vit", "deit")
 TARGETS = torch.tensor([[5, 6, 7, 8, 9, 2], [9, 8, 7, 2, -100, -100], [4, 2, -100, -100, -100, -100]])
 
 
-def build_sided(encoder="vit", implementation="sdpa", **decoder):
+def build_sided(encoder="vit", implementation="sdpa", image_size=(8, 32), **decoder):
     """A tiny vision-encoder-decoder in eval mode: 3 blocks of 16, 2 of 24. ViT's output is projected to the decoder's
     width by the model, DeiT's by the decoder's own keys and values; DeiT's decoder differs in the rest too."""
     torch.manual_seed(0)
-    config = type(CONFIGS[encoder]())(**{**_WIDTH, "image_size": [8, 32], "patch_size": [8, 4]})
+    config = type(CONFIGS[encoder]())(**{**_WIDTH, "image_size": list(image_size), "patch_size": [8, 4]})
     special = {"cross_attention_hidden_size": 16, "layernorm_embedding": False, "scale_embedding": True,
                "use_learned_position_embeddings": False} if encoder == "deit" else {}  # fmt: skip
     trocr = hf.TrOCRConfig(**{

@@ -131,7 +131,8 @@ def test_modules_of_the_decoder_follow_the_labels_if_they_are_shaped_like_them()
     assert torch.equal(mask_for(inside, LINES), VALID)
     assert mask_for(inside, LINES, torch.zeros(2, 5, 8)) is None
     assert mask_for(outside, LINES, torch.zeros(2, 4, 8)) is None
-    assert torch.equal(mask_for(inside, TEXT, torch.zeros(2, 4, 8)), ATTENDED.bool()), "a head called decoder"
+    for text in (TEXT, {**TEXT, "labels": TOKENS}):
+        assert torch.equal(mask_for(inside, text, torch.zeros(2, 4, 8)), ATTENDED.bool()), "a head called decoder"
 
 
 def test_a_mask_of_another_length_is_an_error():

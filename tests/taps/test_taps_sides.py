@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from textkd.errors import TextkdError
 from textkd.taps import Address, Capture, anatomy, list_taps, mask_for
 
 INNER = ("attention", "scores", "query", "key", "value")
@@ -169,6 +170,14 @@ def test_every_listed_tap_is_there_and_has_the_listed_shape(sided, line_batch):
     assert "decoder.hidden:1" not in alone
 
 
+def test_the_length_of_an_image_is_never_taken_for_that_of_a_target(tiny_sided):
+    model = tiny_sided("vit", image_size=[8, 16])  # four patches and the class token
+    shapes = {row.address: row.shape for row in list_taps(model)}
+    assert shapes["encoder.hidden:1"] == "[B, 5, 16]"
+    assert shapes["decoder.cross_attention:1"] == "[B, 2, T, 5]"
+    assert shapes["decoder.attention:1"] == "[B, 2, T, T]"
+
+
 def test_both_sides_are_anatomies_of_their_own(sided):
     found = anatomy(sided)
     encoder, decoder = found.sides["encoder"], found.sides["decoder"]
@@ -176,6 +185,7 @@ def test_both_sides_are_anatomies_of_their_own(sided):
     assert (decoder.num_blocks, decoder.hidden_size, decoder.num_heads, decoder.size) == (2, 24, 2, "2x24")
     assert (found.num_blocks, found.hidden_size, found.num_heads, found.size) == (5, 24, 2, "3x16 + 2x24")
     assert found.on("decoder.cross_attention") is decoder
-    assert found.part is not None
+    with pytest.raises(TextkdError, match="two sides"):
+        found.part("attention", 1)
     assert decoder.part("cross_scores", 2) is layer(sided, 2).encoder_attn
     assert anatomy(sided.encoder).sides == {}

@@ -52,9 +52,7 @@ def list_taps(model: nn.Module) -> list[TapRow]:
     for address in addresses:
         if address in taps:
             one = Address.parse(address)
-            # an encoder's tokens are as many as its image has patches, never T
-            shape = _shape(taps[address], {} if one.side == "encoder" else symbols)
-            rows.append(TapRow(address, shape, _note(found.on(one), one)))
+            rows.append(TapRow(address, _shape(taps[address], symbols), _note(found.on(one), one)))
     return rows
 
 

@@ -78,7 +78,11 @@ PLANS: dict[str, Plan] = {
         cross="encoder_attn",
         projections=("q_proj", "k_proj", "v_proj"),
         layerdrop="decoder.layerdrop",
-        notes={"embeddings": "of tokens and positions, the input of block 1", "query": "before the scaling"},
+        notes={
+            "embeddings": "of tokens and positions, the input of block 1",
+            "query": "before the scaling",
+            "cross_query": "before the scaling",
+        },
     ),
 }
 # model types of two models in one, which stand under these attributes
