@@ -30,8 +30,8 @@ from textkd.tasks.ocr.processor import (
 
 SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[3].parent / "shared"))
 HARD = [
-    "ﬁ ½ Å Å",
-    "é é",
+    "\ufb01 \u00bd \u212b \u00c5",  # a ligature, a fraction, the unit and the letter
+    "e\u0301 \u00e9",  # decomposed and composed
     "Ⅷ ① ㌔",
     "a\u200db \U0001f600",
     "أهلا وسهلا",
