@@ -107,21 +107,34 @@ def test_a_stopped_budget_still_makes_three_rounds():
     assert calls.count("a writes 4") == 4
 
 
+def lengths(texts: list[list[int]], end: int) -> list[int]:
+    return [text.index(end) + 1 if end in text else len(text) for text in texts]
+
+
+def an_end(texts: list[list[int]]) -> int:
+    """A token that would end these texts at different places."""
+    return next(token for text in texts for token in text if len(set(lengths(texts, token))) > 1)
+
+
 @pytest.mark.parametrize("beams", [1, 2])
 def test_real_recognisers_are_measured_as_they_generate(beams):
     models = {"teacher": tiny_recogniser(2), "student": tiny_recogniser(1)}
+    pixels, settings = images()["throughput"]["pixel_values"], {"num_beams": beams, "max_new_tokens": 6}
+    ends = {name: an_end(model.generate(pixels, **settings)[:, 1:].tolist()) for name, model in models.items()}
+    for name, model in models.items():
+        model.generation_config.eos_token_id = ends[name]
     models["teacher"].generation_config.no_repeat_ngram_size = 1
-    settings = {"num_beams": beams, "max_new_tokens": 6}
     speeds = measure_generation(models, images(), settings, repeats=2)
     for name, model in models.items():
         result = speeds[name]
         assert {"latency_ms", "samples_per_s", "encoder_share", "latency_tokens", "tokens_per_sample"} == set(result)
         assert set(result) <= set(ModelResult.model_fields)
-        assert 0 < result["encoder_share"] < 1
-        ngrams = {"no_repeat_ngram_size": 0, "do_sample": False}
-        alone = model.generate(images()["throughput"]["pixel_values"], **settings, **ngrams)[:, 1:].tolist()
-        counts = [text.index(END) + 1 if END in text else len(text) for text in alone]
+        assert 0 < result["encoder_share"] <= 1
+        alone = model.generate(pixels, **settings, no_repeat_ngram_size=0)[:, 1:].tolist()
+        counts = lengths(alone, ends[name])
+        assert len(set(counts)) > 1
         assert result["tokens_per_sample"] == pytest.approx(sum(counts) / len(counts))
+        assert result["latency_tokens"] == counts[0]
 
 
 def test_all_that_is_wrong_is_told_at_once():

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import DonutImageProcessor, PreTrainedTokenizerFast, TrOCRProcessor
 
-from textkd.report import build, load, model_card, save, summary
+from textkd.report import build, load, model_card, plots, save, summary
 from textkd.report.headline import headline, timing_noise
 from textkd.report.layer_map import drawings
 from textkd.report.page import render
@@ -148,6 +148,18 @@ def test_encoder_and_decoder_blocks_are_drawn_apart():
     encoder, decoder = drawings(ocr_results())
     assert (encoder.title, len(encoder.teachers), len(encoder.students)) == ("Stage 1, encoder", 8, 4)
     assert (decoder.title, len(decoder.teachers), len(decoder.students)) == ("Stage 1, decoder", 4, 2)
+
+
+@pytest.mark.parametrize(("greater", "label", "log"), [(False, "CER, lower is better", True), (True, "CER", False)])
+def test_curves_of_errors_say_so_and_stand_on_a_logarithmic_axis(monkeypatch, greater, label, log):
+    seen = []
+    monkeypatch.setattr(plots, "_finish", lambda axes, results, ylabel, log: seen.append((ylabel, log)))
+    data = recognisers(gallery=[], greater_is_better=greater)
+    for role in ("student", "control"):
+        for one in data["models"][role]["runs"]:
+            one["history"][0]["eval"] = {"cer": 3.0}
+    assert plots.metric_plot(Results.model_validate(data))
+    assert seen == [(label, log)]
 
 
 def test_an_encoder_share_outside_its_range_is_damage():
