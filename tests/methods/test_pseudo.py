@@ -1,16 +1,14 @@
 """Which lines and texts a student gets: filters, interpolation, and what is refused."""
 
-import io
 import os
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from line_tables import WORDS, Table
-from PIL import Image
 
 from textkd.errors import TextkdError
 from textkd.methods.pseudo import Filters, PseudoLabels, apply, pseudo_labels
+from textkd.tasks.ocr.sources import lines
 from textkd.teachers.recogniser import Recogniser
 
 SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[2].parent / "shared"))
@@ -144,13 +142,7 @@ def test_a_black_box_labels_real_lines(tmp_path):
     file = SHARED / "data" / "ocr_oldbooks" / "dev.parquet"
     if not file.is_file():
         pytest.skip(f"{file} is not here (TEXTKD_SHARED)")
-    rows = pq.read_table(file).to_pylist()[::8][:60]
-
-    class Real(Table):
-        def image(self, index):
-            return Image.open(io.BytesIO(rows[index]["image"]["bytes"])).convert("RGB")
-
-    table = Real(60, texts=[row["text"] for row in rows])
+    table = lines({"path": file, "limit": 60, "seed": 0})
     reader = Recogniser(SHARED / "models" / "ppocrv6-rec-small" / "PP-OCRv6_rec_small.onnx", threads=1)
     labels = pseudo_labels(reader, table, tmp_path, shard_size=32)
     selection = apply(table, labels, Filters(min_confidence=0.9, max_cer=0.15))

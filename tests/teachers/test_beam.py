@@ -87,7 +87,7 @@ def pair():
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_greedy_text_and_confidence_are_those_of_a_plain_loop(pair, batch_size):
     model, processor = pair
-    readings = teacher_reader(model, processor, num_beams=1, batch_size=batch_size)(images())
+    readings = teacher_reader(model, processor, num_beams=1, batch_size=batch_size, max_length=10)(images())
     model.eval()
     with torch.no_grad():
         wanted = [by_hand(model, processor, image) for image in images()]
@@ -103,7 +103,7 @@ def end_letter(model):
 
 def test_beams_give_the_scores_that_generate_gives(pair):
     model, processor = pair
-    readings = teacher_reader(model, processor, num_beams=3)(images())
+    readings = teacher_reader(model, processor, num_beams=3, max_length=10)(images())
     model.eval()
     pixels = processor(images=images(), return_tensors="pt").pixel_values
     out = model.generate(pixel_values=pixels, num_beams=3, do_sample=False, max_length=10,
@@ -126,14 +126,28 @@ def test_modes_come_back_and_no_gradient_is_kept(pair):
     model, processor = pair
     model.train()
     model.encoder.eval()
-    before, lines = [module.training for module in model.modules()], images()
+    before, lines, own = [module.training for module in model.modules()], images(), model.generation_config
     one, two = (teacher_reader(model, processor, num_beams=2)(lines) for _ in range(2))
     assert one == two  # dropout 0.3 was off
     assert [module.training for module in model.modules()] == before
+    assert model.generation_config is own
     assert all(parameter.grad is None for parameter in model.parameters())
     with pytest.raises(TypeError):
         teacher_reader(model, processor, num_beams=2)([None])
+    assert model.generation_config is own
     assert [module.training for module in model.modules()] == before
+
+
+def test_lengths_and_penalties_of_the_models_folder_do_not_count(pair):
+    model, processor = pair
+    reader = teacher_reader(model, processor, num_beams=2, max_length=10)
+    wanted, own = reader(images()), model.generation_config
+    changed = {"length_penalty": 9.0, "no_repeat_ngram_size": 1, "min_length": 9, "max_new_tokens": 4, "num_beams": 1}
+    model.generation_config = hf.GenerationConfig(**{**own.to_dict(), **changed})
+    try:
+        assert teacher_reader(model, processor, num_beams=2, max_length=10)(images()) == wanted
+    finally:
+        model.generation_config = own
 
 
 def test_the_callers_autocast_stays_outside(pair):
@@ -166,6 +180,8 @@ def test_settings_that_cannot_work_are_refused():
     model, processor = make_model(), make_processor()
     with pytest.raises(TextkdError, match="num_beams 0"):
         teacher_reader(model, processor, num_beams=0)
-    model.generation_config.eos_token_id = None
-    with pytest.raises(TextkdError, match="no eos_token_id"):
+    with pytest.raises(TextkdError, match="max_length 1"):
+        teacher_reader(model, processor, max_length=1)
+    model.generation_config.eos_token_id = model.generation_config.decoder_start_token_id = None
+    with pytest.raises(TextkdError, match=r"no decoder_start_token_id[\s\S]*no eos_token_id"):
         teacher_reader(model, processor)

@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
-from textkd.errors import fail
+from textkd.errors import Collector, fail, problem
+
+LONGEST = 256  # tokens; a text that runs on is a loop
 
 
 class BeamReader:
@@ -28,15 +31,17 @@ class BeamReader:
         max_length: int | None = None,
         autocast: torch.dtype | None = None,
     ) -> None:
-        for name, number in (("num_beams", num_beams), ("batch_size", batch_size), ("max_length", max_length)):
-            if number is not None and number < 1:
-                raise fail(f"{name} {number} of a reading teacher", "not a number from 1", fix=f"{name}=1 or more")
+        for name, number, least in (("num_beams", num_beams, 1), ("batch_size", batch_size, 1),
+                                    ("max_length", max_length, 2)):  # fmt: skip
+            if number is not None and number < least:
+                asked = f"{name} {number} of a reading teacher"
+                raise fail(asked, f"not a number from {least}", fix=f"{name}={least} or more")
         self.model, self.processor = model, processor
-        self.num_beams, self.batch_size, self.autocast = num_beams, batch_size, autocast
-        self.max_length = max_length or _longest(model)
+        self.batch_size, self.autocast = batch_size, autocast
+        self._settings = _search(model, num_beams, max_length)
 
     def __call__(self, images: Sequence[Image.Image]) -> list[tuple[str, float]]:
-        with _evaluating(self.model), torch.no_grad():
+        with _reading(self.model, self._settings), torch.no_grad():
             starts = range(0, len(images), self.batch_size)
             return [pair for start in starts for pair in self._read(images[start : start + self.batch_size])]
 
@@ -44,9 +49,8 @@ class BeamReader:
         """sha256 of weights, configs, processor and settings."""
         digest = hashlib.sha256()
         tokenizer, pictures = self.processor.tokenizer, self.processor.image_processor
-        configs = [self.model.config.to_dict(), self.model.generation_config.to_dict(), pictures.to_dict()]
-        own = [self.num_beams, self.max_length, str(self.autocast)]
-        settings = [configs, sorted(tokenizer.get_vocab().items()), own]
+        configs = [self.model.config.to_dict(), self._settings.to_dict(), pictures.to_dict()]
+        settings = [configs, sorted(tokenizer.get_vocab().items()), str(self.autocast)]
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -58,13 +62,8 @@ class BeamReader:
         pixels = self.processor(images=list(images), return_tensors="pt").pixel_values.to(device)
         with self._precision(device.type):
             states = self.model.encoder(pixel_values=pixels).last_hidden_state
-            ids = self.model.generate(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                num_beams=self.num_beams,
-                do_sample=False,
-                max_length=self.max_length,
-                return_dict_in_generate=False,
-            )
+            outputs = BaseModelOutput(last_hidden_state=states)
+            ids = self.model.generate(encoder_outputs=outputs)
             # one more pass of the decoder instead of the scores of every step, which `generate` keeps for all beams
             # and the whole vocabulary: gigabytes with 64 thousand tokens
             logits = self.model(encoder_outputs=(states,), decoder_input_ids=ids[:, :-1]).logits
@@ -74,8 +73,8 @@ class BeamReader:
 
     def _confidence(self, logits: Tensor, ids: Tensor) -> Tensor:
         """logits [B, T, V], ids [B, T] -> exp of the mean log-probability up to the end token and with it; [B]."""
-        end = self.model.generation_config.eos_token_id
-        ends = torch.isin(ids, torch.as_tensor(end, device=ids.device).reshape(-1))
+        end = torch.as_tensor(self._settings.eos_token_id, device=ids.device).reshape(-1)
+        ends = torch.isin(ids, end)
         valid = ends.cumsum(1) - ends.long() == 0
         scores = logits.double().log_softmax(-1).gather(2, ids[..., None])[..., 0]
         mean = (scores * valid).sum(1) / valid.sum(1)
@@ -99,28 +98,46 @@ def teacher_reader(
 
     The text is that of the best beam (Kim & Rush 2016, arXiv:1606.07947). The confidence is the geometric mean of the
     probabilities that the model itself gives to the tokens of the text and to its end: exp(mean log p), 0..1. A text
-    that has not ended after max_length tokens has confidence 0: it is cut off, or a loop. max_length: None: the
-    generation config's, or the positions of the decoder. autocast: the dtype to compute in. The model runs in eval mode
-    without gradient, every module's mode comes back. Raises `TextkdError` for numbers below 1 and for a model without
-    an end token.
+    that has not ended after max_length tokens, the start token counted in, has confidence 0: it is cut off, or a loop.
+    max_length None: 256, or the positions of the decoder where they are fewer. Of the model's own generation config
+    only the special tokens count: its lengths and penalties are made for other uses. autocast: the dtype to compute in.
+    The model runs in eval mode without gradient, every module's mode comes back. Raises `TextkdError` for numbers that
+    cannot be and for a model without start or end token.
     """
-    if getattr(model.generation_config, "eos_token_id", None) is None:
-        fix = "model.generation_config.eos_token_id = processor.tokenizer.eos_token_id"
-        raise fail("a teacher that reads lines", "its generation config has no eos_token_id", fix=fix)
     return BeamReader(model, processor, num_beams, batch_size, max_length, autocast)
 
 
-def _longest(model: Any) -> int:
-    positions = getattr(model.config.decoder, "max_position_embeddings", None)
-    return int(getattr(model.generation_config, "max_length", None) or positions or 256)
+def _search(model: Any, num_beams: int, max_length: int | None) -> GenerationConfig:
+    """Plain beam search with the special tokens of the model."""
+    own = model.generation_config
+    collector = Collector()
+    for name in ("decoder_start_token_id", "eos_token_id"):
+        if getattr(own, name) is None:
+            found = f"its generation config has no {name}"
+            fix = f"model.generation_config.{name} = the id of processor.tokenizer"
+            collector.add(problem("a teacher that reads lines", found, fix=fix))
+    collector.raise_any()
+    positions = getattr(model.config.decoder, "max_position_embeddings", None) or LONGEST
+    return GenerationConfig(
+        num_beams=num_beams,
+        max_length=max_length or min(positions, LONGEST),
+        do_sample=False,
+        decoder_start_token_id=own.decoder_start_token_id,
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+    )
 
 
 @contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
+def _reading(model: Any, settings: GenerationConfig) -> Iterator[None]:
+    """Eval mode, and `settings` in place of the model's own, which `generate` consults for all that is left open."""
+    training, own = [module for module in model.modules() if module.training], model.generation_config
     model.eval()
+    model.generation_config = settings
     try:
         yield
     finally:
+        model.generation_config = own
         for module in training:
             module.training = True
