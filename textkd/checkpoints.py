@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from textkd.errors import fail
 
 
@@ -62,3 +64,14 @@ def write_json(path: Path, value: Any) -> None:
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(value, indent=1, ensure_ascii=False))
     os.replace(part, path)
+
+
+def refuse_lost(model: nn.Module, loaded: Any, shown: str, but: tuple[str, ...] = ()) -> None:
+    """Raises `TextkdError` where a checkpoint and the model have not the same weights: transformers loads what fits and
+    logs a line about the rest. loaded: what `load_state_dict` returned. but: prefixes that may differ."""
+    tied = getattr(model, "all_tied_weights_keys", {})
+    names = (*loaded.missing_keys, *loaded.unexpected_keys)
+    lost = [name for name in names if name not in tied and not name.startswith(but or ("\0",))]
+    if lost:
+        found = f"{len(lost)} of them do not fit the model: {', '.join(lost[:5])}"
+        raise fail(f"the weights of {shown}", found, fix="delete the run folder")

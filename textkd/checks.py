@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from textkd import pretrained
 from textkd.arguments import argument_problems
 from textkd.errors import Collector, Problem, TextkdError, problem
-from textkd.evaluation import label_problems, positions
+from textkd.evaluation import fit_problems, positions
 from textkd.matches import Pair, check_words
 from textkd.methods import wiring
 from textkd.methods.stages import Stage, frozen_problem
@@ -79,11 +79,12 @@ class _Look:
                 self.teacher = d.teacher
                 tokenizer = d.tokenizer
                 if self.task is not None and not self.bad("task"):
-                    found.add(*label_problems(self.teacher, self.task))
+                    found.add(*fit_problems(self.teacher, self.task, tokenizer))
         if self.teacher is not None and not self.bad("student"):
             with found.collecting("student"):
                 self.student = d.build_student(self.teacher, 42 if self.bad("seeds") else d.seeds[0])
-                problems = pretrained.check_pair(self.teacher, self.student, tokenizer, _own_tokenizer(self.student))
+                own = getattr(tokenizer, "tokenizer", tokenizer)  # a processor has one inside
+                problems = pretrained.check_pair(self.teacher, self.student, own, _own_tokenizer(self.student))
                 found.add(*(p for p in problems if not self._is_told_by_task(p)))
         found.add(*_length_problems(d.given_max_length, [m for m in (self.teacher, self.student) if m is not None]))
 

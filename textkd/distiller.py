@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from transformers import TrainingArguments
 
 from textkd import checks, pretrained, report
 from textkd.checkpoints import saving, write_json
-from textkd.evaluation import MAX_LENGTH, positions
+from textkd.evaluation import positions
 from textkd.inputs import forward_inputs
 from textkd.matches import Match, Pair
 from textkd.methods.stages import Data, Stage, run_stages
@@ -68,7 +68,8 @@ class Distiller:
     train the same student, same init, data order and steps, without the teacher; a dict gives it arguments of its own
     (labels alone may want another learning rate or dropout than distillation), but never other steps. seeds: one run
     each; mean and spread are reported. tokenizer: of student and teacher; by default the teacher's folder has it.
-    max_length: tokens per row; default 128, or fewer where a model has fewer positions.
+    max_length: tokens per row; default 128, or fewer where a model has fewer positions. share_encoder: the student's
+    encoder is the teacher's (encoder-decoders): it stays frozen, also in the control, and runs once for both.
 
     Raises `TextkdError` with every problem of the input before anything is trained or written.
     """
@@ -86,6 +87,7 @@ class Distiller:
         seeds: Sequence[int] | None = None,
         tokenizer: Any = None,
         max_length: int | None = None,
+        share_encoder: bool = False,
         finetune: Finetune | None = None,
         name: str = "",
         recipe: str = "",
@@ -99,6 +101,7 @@ class Distiller:
         self.name, self.recipe = name or self.folder.path.name, recipe
         self._teacher, self._student, self._tokenizer = teacher, student, tokenizer
         self.has_stages, self.is_doubled = bool(stages), bool(matches) and bool(stages)
+        self.share_encoder = share_encoder
         self._checked = False
         self.pairs: list[list[Pair]] = []
         self.warnings: list[str] = []
@@ -121,9 +124,7 @@ class Distiller:
     @cached_property
     def tokenizer(self) -> Any:
         return (
-            self._tokenizer
-            or getattr(self.task, "tokenizer", None)
-            or pretrained.load_tokenizer(self.teacher.name_or_path)
+            self._tokenizer or getattr(self.task, "tokenizer", None) or self.task.processing(self.teacher.name_or_path)
         )
 
     @cached_property
@@ -131,10 +132,16 @@ class Distiller:
         """The encoded task; its columns are the union of what teacher and student take."""
         models = self.teacher, self.build_student(self.teacher, self.seeds[0])
         inputs = forward_inputs(models[0]) | forward_inputs(models[1])
-        length = self.given_max_length or min(MAX_LENGTH, *map(positions, models))
-        encoded = {split: self.task.encode(self.tokenizer, split, inputs, length) for split in ("train", "eval")}
+        task, length = self.task, self.given_max_length or min(self.task.default_length, *map(positions, models))
+        encoded = {split: task.encode(self.tokenizer, split, inputs, length) for split in ("train", "eval")}
+        judge, generate = task.compute_metrics, None
+        if not hasattr(task, "generate"):
+            collator = task.collator(self.tokenizer)
+        else:  # its answers are written, not chosen
+            collator = task.collator(self.tokenizer, task.start_token(self.teacher))
+            generate, judge = task.generate(collator, encoded["eval"]), partial(task.judge_ids, collator)
         return Data(
-            **encoded, collator=self.task.collator(self.tokenizer), compute_metrics=self.task.compute_metrics,
+            **encoded, collator=collator, compute_metrics=judge, generate=generate,
             problem_type=self.task.problem_type, main_metric=self.task.main_metric,
             greater_is_better=self.task.greater_is_better, processing_class=self.tokenizer,
         )  # fmt: skip
@@ -242,7 +249,15 @@ class Distiller:
         training = {} if role == "teacher" else self.training
         with report.PeakMemory(processes().device) as memory:
             trained = run_stages(
-                work, model, tutor if role == "student" else None, stages, self.data, training, seed, label
+                work,
+                model,
+                tutor if role == "student" else None,
+                stages,
+                self.data,
+                training,
+                seed,
+                label,
+                share_encoder=self.share_encoder and role != "teacher",
             )
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed}
         if processes().is_main_process:

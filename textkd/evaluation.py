@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from textkd import pretrained, tasks
-from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.inputs import forward_inputs
 
-MAX_LENGTH = 128
 # their positions start behind the padding id
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
@@ -26,11 +25,14 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics of `task_name` for the model in `model_dir` on `file`.
 
-    task_name: "glue/sst2", or "text" with the model's own labels and the columns `text`, `text_pair`, `label`.
+    task_name: "glue/sst2", "text" with the model's own labels and the columns `text`, `text_pair`, `label`, or "ocr"
+    with the processor beside the model and the column `text` of transcriptions.
     max_length: tokens per row; default 128, or fewer where the model has fewer positions.
     Raises `TextkdError`: unknown task, bad file, damaged model or one without a trained head, another number or order
     of labels than the task's.
     """
+    if task_name == "ocr":
+        return _evaluate_lines(model_dir, file, max_length, text)
     known = None if task_name == "text" else tasks.get(task_name)
     auto_class = tasks.Task.auto_class if known is None else known.auto_class
     model, missing = pretrained.load_model_info(model_dir, auto_class)
@@ -50,12 +52,40 @@ def evaluate(
     if wrong:
         raise TextkdError(*wrong)
     most = positions(model)
-    if max_length is not None and not 4 <= max_length <= most:
-        raise fail(f"max_length {max_length}", f"the model has {most} positions", fix=f"4 to {most}")
+    if wrong := length_problems(max_length, most):
+        raise TextkdError(*wrong)
     tokenizer = pretrained.load_tokenizer(model_dir)
-    rows = task.encode(tokenizer, "eval", forward_inputs(model), max_length or min(MAX_LENGTH, most))
+    rows = task.encode(tokenizer, "eval", forward_inputs(model), max_length or min(task.default_length, most))
     said = task.predict(model, rows, task.collator(tokenizer))
     return dict(task.compute_metrics(said, task.references(rows)))
+
+
+def _evaluate_lines(model_dir: str, file: str | Path, max_length: int | None, text: str | None) -> dict[str, float]:
+    model, missing = pretrained.load_model_info(model_dir, tasks.OcrTask.auto_class)
+    if missing:
+        found = f"{missing[0]} is not in the file, it would be random"
+        raise fail(f"ocr with {model_dir}", found, fix="give a model that was trained on lines")
+    task = tasks.ocr(eval=str(file) if text is None else {"path": str(file), "text": text}, processor=model_dir)
+    task.problems()
+    wrong = Collector()
+    wrong.add(*fit_problems(model, task, task.processor))
+    wrong.add(*length_problems(max_length, positions(model)))
+    wrong.raise_any()
+    rows = task.encode(task.processor, "eval", (), max_length or min(task.default_length, positions(model)))
+    collator = task.collator(task.processor, task.start_token(model))
+    return dict(task.compute_metrics(task.predict(model, rows, collator), task.references(rows)))
+
+
+def length_problems(max_length: int | None, most: int) -> list[Problem]:
+    """What is wrong with an asked length beside a model's number of positions."""
+    if max_length is None or 4 <= max_length <= most:
+        return []
+    return [problem(f"max_length {max_length}", f"the model has {most} positions", fix=f"4 to {most}")]
+
+
+def fit_problems(model: Any, task: Any, processing: Any) -> list[Problem]:
+    """Where a model and a task do not fit: its classes; for lines, the image size and the tokens of the processor."""
+    return list(task.fits(model, processing)) if hasattr(task, "fits") else label_problems(model, task)
 
 
 def label_problems(model: Any, task: Any) -> list[Problem]:
@@ -80,6 +110,7 @@ def label_problems(model: Any, task: Any) -> list[Problem]:
 def positions(model: Any) -> int:
     """The longest row, in tokens, that a text model has positions for; a million where its config names no limit."""
     config = getattr(model, "config", None)
+    config = getattr(config, "decoder", config)
     count = getattr(config, "max_position_embeddings", None)
     if not isinstance(count, int) or count < 1:
         return 10**6

@@ -1,15 +1,36 @@
-"""Where teacher and student differ on real examples, for the report."""
+"""Real examples for the report: where teacher and student differ, or what they read in images of lines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from textkd import report
+
 EXAMPLES = 12
+
+
+def gallery(task: Any, data: Any, models: Mapping[str, nn.Module]) -> list[dict[str, Any]]:
+    """Lines of the evaluation set with what the first seed's models read in them."""
+    said = {role: task.predict(model, data.eval, data.collator) for role, model in models.items()}
+    return report.gallery(_Images(data.eval), task.references(data.eval), said)
+
+
+class _Images(Sequence[Any]):
+    """The images of encoded rows, decoded when asked for."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.rows[i]["image"]
 
 
 def disagreements(task: Any, data: Any, models: Mapping[str, nn.Module]) -> dict[str, Any] | None:

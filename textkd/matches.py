@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torch import Tensor
+
 from textkd.comparison import comparison
 from textkd.errors import Collector, fail, problem
 from textkd.layermaps import LayerSpec, layer_map, read_layers
@@ -44,7 +46,9 @@ class Match:
 
 @dataclass(frozen=True)
 class Pair:
-    """A match bound to two models: one tap of the student, one of the teacher, and how they are compared."""
+    """A match bound to two models: one tap of the student, one of the teacher, and how they are compared.
+
+    teacher_pool: what the teacher's tap passes through where the student's has a grid projection."""
 
     name: str
     student: Address
@@ -55,6 +59,7 @@ class Pair:
     temperature: Schedule | None
     projection: str | None
     options: Mapping[str, Any]
+    teacher_pool: Callable[[Tensor], Tensor] | None = None
 
     @property
     def blocks(self) -> tuple[int, int] | None:

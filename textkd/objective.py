@@ -91,7 +91,7 @@ class Objective:
         options = dict(pair.options)
         if pair.temperature is not None:
             options["temperature"] = pair.temperature(progress)
-        return pair.loss(mine, teacher[str(pair.teacher)].detach(), mask, **options)
+        return pair.loss(mine, _theirs(pair, teacher), mask, **options)
 
     def _check(self, student: Batch, teacher: Batch, batch: Batch) -> None:
         found = Collector()
@@ -112,9 +112,14 @@ class Objective:
                     raise fail(
                         f"teacher tap {pair.teacher}", f"only {', '.join(teacher) or 'nothing'}", fix="capture it"
                     )
-                found.add(*check_shapes(pair.loss, tuple(mine.shape), tuple(teacher[str(pair.teacher)].shape)))
+                found.add(*check_shapes(pair.loss, tuple(mine.shape), tuple(_theirs(pair, teacher).shape)))
         found.raise_any()
         self._checked = True
+
+
+def _theirs(pair: Pair, teacher: Batch) -> Tensor:
+    tap = teacher[str(pair.teacher)].detach()
+    return tap if pair.teacher_pool is None else pair.teacher_pool(tap)
 
 
 def _student_key(pair: Pair) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
@@ -127,6 +128,7 @@ def load_with_report(
             fix="give the number of labels and the sizes that the weights were saved with, "
             "or ignore_mismatched_sizes=True to start these weights anew",
         )
+    repair_positions(model)
     return model, info
 
 
@@ -165,6 +167,27 @@ def fingerprint(path_or_id: str | os.PathLike[str]) -> str:
     return f"{source}@{_hub_file(source, 'config.json').parent.name}"
 
 
+def repair_positions(model: nn.Module) -> int:
+    """Makes the sinusoidal position embeddings of TrOCR decoders whole, in place; returns how many there were.
+
+    transformers 5.23 keeps their table as a plain attribute: `from_pretrained` leaves it on the meta device (the first
+    forward fails), `.to(...)` does not move it. It becomes a buffer that is not saved, computed anew by the module's
+    own formula, with the dtype and device of the model's weights. Learned positions are left alone.
+    """
+    repaired = 0
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    for module in model.modules():
+        table = getattr(module, "weights", None)
+        if not hasattr(module, "get_embedding") or not isinstance(table, Tensor):
+            continue
+        part: Any = module
+        del part.weights
+        table = part.get_embedding(table.shape[0], part.embedding_dim, part.padding_idx)
+        part.register_buffer("weights", table.to(device=like.device, dtype=like.dtype), persistent=False)
+        repaired += 1
+    return repaired
+
+
 def check_pair(
     teacher: PreTrainedModel, student: PreTrainedModel, tokenizer_t: Any = None, tokenizer_s: Any = None
 ) -> list[Problem]:
@@ -176,7 +199,9 @@ def check_pair(
 
 
 def _vocabulary_problems(teacher: Any, student: Any, tokenizer_t: Any, tokenizer_s: Any) -> Iterator[Problem]:
-    size_t, size_s = (getattr(m.config, "vocab_size", None) for m in (teacher, student))
+    # a model of two sides has its vocabulary in the decoder
+    configs = (getattr(m.config, "decoder", m.config) for m in (teacher, student))
+    size_t, size_s = (getattr(config, "vocab_size", None) for config in configs)
     asked = "the same token ids for teacher and student"
     fix = "use a student with the teacher's vocabulary: shrink the teacher, or a pretrained model of its family"
     if tokenizer_t is not None and tokenizer_s is not None:

@@ -10,15 +10,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from textkd import checks, pretrained, recipefile, students, tasks
 from textkd.distiller import Distiller, Finetune
-from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.matches import Match
 from textkd.methods.stages import Stage
 from textkd.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
 
 log = logging.getLogger("textkd")
-MAX_LENGTH = 128
 
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
@@ -61,6 +62,8 @@ class _Builder:
         if not self._reported("task"):
             with found.collecting("task"):
                 self.task = task_of(self.recipe.task, found)
+        if not self._reported("teacher", "teacher.path", "teacher.config"):
+            found.add(*_teacher_problems(self.recipe.teacher))
         if not self._reported("student"):
             with found.collecting("student"):
                 students.check_spec(self.recipe.student)
@@ -82,10 +85,11 @@ class _Builder:
             _Teacher(recipe.teacher, task),
             lambda model, seed: students.build(recipe.student, model, auto_class, **labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
-            max_length=recipe.max_length, finetune=self._finetune(), name=self.name, recipe=recipefile.dump(identity),
+            share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
+            finetune=self._finetune(), name=self.name, recipe=recipefile.dump(identity),
         )  # fmt: skip
-        if "config" in recipe.student:
-            made.warnings.append(students.RANDOM_INIT_WARNING)
+        if warning := students.random_init_warning(recipe.student):
+            made.warnings.append(warning)
         return made
 
     def _finetune(self) -> Finetune | None:
@@ -99,8 +103,8 @@ class _Builder:
         """A hash of all that a fine-tuned teacher depends on: its weights, the data, the arguments."""
         block = self.recipe.teacher
         arguments = sorted((k, v) for k, v in (block.finetune or {}).items() if k != "seed")
-        weights = pretrained.fingerprint(block.path)
-        parts = [weights, self.task.fingerprint(), arguments, self.recipe.max_length or MAX_LENGTH]
+        weights = pretrained.fingerprint(block.path) if block.config is None else recipefile.dump(block.config)
+        parts = [weights, self.task.fingerprint(), arguments, self.recipe.max_length or self.task.default_length]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
 
     def _reported(self, *rooms: str) -> bool:
@@ -108,8 +112,9 @@ class _Builder:
 
 
 def task_of(block: Mapping[str, Any], found: Collector) -> Any:
-    """The task of {name: glue, subset: sst2, path: DIR} or {name: text, train: FILE, ...}: the options are those of
-    `tasks.glue` and `tasks.text`. Unknown options go to `found` and are left out; else raises `TextkdError`."""
+    """The task of {name: glue, subset: sst2, path: DIR}, {name: text, train: FILE, ...} or {name: ocr, ...}: the
+    options are those of `tasks.glue`, `tasks.text` and `tasks.ocr`. Unknown options go to `found` and are left out;
+    else raises `TextkdError`."""
     options = dict(block)
     name, where = str(options.pop("name", "")), "name"
     if name == "glue" and "subset" in options:
@@ -117,7 +122,8 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Any:
     if name not in tasks.TASK_NAMES:
         fix = f"one of {', '.join(tasks.TASK_NAMES)}"
         raise fail(f"task {name or '(no name)'}", "no such task", near=(name, tasks.TASK_NAMES), where=where, fix=fix)
-    known = set(inspect.signature(tasks.text if name == "text" else tasks.glue).parameters) - {"subset", "name"}
+    maker = {"text": tasks.text, "ocr": tasks.ocr}.get(name, tasks.glue)
+    known = set(inspect.signature(maker).parameters) - {"subset", "name"}
     for key in [key for key in options if key not in known]:
         fix = f"one of {', '.join(sorted(known))}"
         asked, near = f"{key}: {options.pop(key)!r}", (str(key), known)
@@ -141,6 +147,8 @@ class _Teacher:
         return self._model
 
     def _load(self) -> Any:
+        if self.block.config is not None:
+            return self._new(self.block.config)
         block, auto_class = self.block, tasks.Task.auto_class if self.task is None else self.task.auto_class
         labels = labels_of_task(self.task) if block.finetune is not None else {}
         model, missing = pretrained.load_model_info(
@@ -150,6 +158,27 @@ class _Teacher:
             fix = "teacher.finetune: {num_train_epochs: 3, ...} trains it on the task first"
             raise fail(f"teacher {block.path}", "it has no trained head for this task", fix=fix)
         return model
+
+    def _new(self, config: Mapping[str, Any]) -> Any:
+        """A recogniser with random weights, the same ones every time, for the task's processor."""
+        if self.task is None or not hasattr(self.task, "processor"):
+            raise fail("teacher.config", "only a task ocr trains a new teacher", fix="teacher.path: FOLDER_OR_HUB_ID")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return students.new_ocr_model(**config, tokenizer=self.task.processor.tokenizer)
+
+
+def _teacher_problems(block: TeacherBlock) -> list[Problem]:
+    """A teacher is loaded or made, never both; a made one has to be trained."""
+    example = "path: FOLDER_OR_HUB_ID"
+    if not block.path and block.config is None:
+        return [problem("a teacher", "no path", fix=f"add {example}", where="teacher.path")]
+    if block.path and block.config is not None:
+        return [problem("teacher.path and teacher.config", "both are given", fix="keep one", where="teacher.config")]
+    if block.config is not None and block.finetune is None:
+        fix = "add finetune: {num_train_epochs: 30}"
+        return [problem("teacher.config", "random weights teach nothing", fix=fix, where="teacher.config")]
+    return []
 
 
 def labels_of_task(task: Any) -> dict[str, Any]:

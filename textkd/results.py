@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from textkd import pretrained, report
-from textkd.examples import disagreements
+from textkd.examples import disagreements, gallery
 from textkd.matches import Pair
 from textkd.runs import processes
+from textkd.speeds import speed, writing_speed
 from textkd.taps import anatomy
 
 if TYPE_CHECKING:
     from textkd.distiller import Distiller
 
 RECORD = "textkd.json"
+SIDES = ("student", "teacher")
+WRITERS = ("jiwer", "pillow", "sentencepiece")  # packages whose version matters where texts are written
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
     """Measures the first seed's models side by side and writes results.json and the student's model card."""
     first = finished[0]
     models = {role: _copy(one, distiller).float().eval().to(processes().device) for role, one in first.items()}
-    speeds, measure = _speed(models, distiller.data)
+    writes = hasattr(distiller.task, "generate")
+    speeds, measure = (writing_speed if writes else speed)(distiller.task, models, distiller.data)
+    examples = gallery if writes else disagreements
     roles = {role: _unique([seed[role] for seed in finished]) for role in first}
     task = distiller.task
     results = report.Results.model_validate(
@@ -63,8 +66,9 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
             "greater_is_better": task.greater_is_better,
             "models": {role: _model(distiller, role, models[role], runs, speeds[role]) for role, runs in roles.items()},
             "layer_maps": [row for i, stage in enumerate(pairs, 1) for row in _layer_maps(stage, i, models)],
-            "disagreements": disagreements(task, distiller.data, models),
-            "measure": measure, "versions": report.versions(), "hardware": report.hardware(),
+            "gallery" if writes else "disagreements": examples(task, distiller.data, models),
+            "measure": measure, "versions": report.versions(*(WRITERS if writes else ())),
+            "hardware": report.hardware(),
             "warnings": [*task.warnings(), *distiller.warnings],
         }
     )  # fmt: skip
@@ -94,7 +98,7 @@ def _model(
     record_keys = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")
     return {
         "description": distiller.describe(role),
-        "architecture": f"{type(model).__name__} {shape.num_blocks}x{shape.hidden_size}",
+        "architecture": f"{type(model).__name__} {shape.size}",
         "path": None if folder is None else _shown(folder, distiller.folder.path),
         "parameters": report.parameters(model), "disk_mb": size, **speed,
         "runs": [{key: run.record[key] for key in record_keys} for run in runs],
@@ -107,31 +111,16 @@ def _shown(folder: Path, run: Path) -> str:
     return str(folder.resolve().relative_to(run.resolve())) if inside else folder.name
 
 
-def _speed(models: Mapping[str, nn.Module], data: Any) -> tuple[report.Speeds, dict[str, Any]]:
-    """On real rows: one of median length, and 32 around it."""
-    order = np.argsort(data.eval["length"], kind="stable")
-    middle, some = len(order) // 2, min(32, len(order))
-    start = max(0, min(middle - some // 2, len(order) - some))
-    batches: dict[str, dict[str, Tensor]] = {
-        "latency": data.collator([data.eval[int(order[middle])]]),
-        "throughput": data.collator([data.eval[int(i)] for i in order[start : start + some]]),
-    }
-    speeds = report.measure_speed(models, batches)
-    device = next(next(iter(models.values())).parameters()).device
-    return speeds, {
-        "device": str(device), "threads": torch.get_num_threads(), "dtype": "float32",
-        "batch": {"latency": 1, "throughput": some}, "repeats": speeds.repeats,
-        "sequence_length": int(batches["throughput"]["input_ids"].shape[-1]),
-    }  # fmt: skip
-
-
 def _layer_maps(pairs: list[Pair], stage: int, models: Mapping[str, nn.Module]) -> list[dict[str, Any]]:
-    rows: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    rows: dict[tuple[str, str, int, int], list[tuple[int, int]]] = {}
     for pair in pairs:
         if pair.blocks is not None:
-            rows.setdefault((pair.student.kind, pair.loss.name), []).append(pair.blocks)
-    blocks = {
-        "student_blocks": anatomy(models["student"]).num_blocks,
-        "teacher_blocks": anatomy(models["teacher"]).num_blocks,
-    }
-    return [{"stage": stage, "tap": tap, "loss": loss, "pairs": found, **blocks} for (tap, loss), found in rows.items()]
+            assert pair.teacher is not None
+            ends = pair.student, pair.teacher
+            tap = str(replace(pair.student, block=None))
+            mine, theirs = (anatomy(models[role]).on(end).num_blocks for role, end in zip(SIDES, ends, strict=True))
+            rows.setdefault((tap, pair.loss.name, mine, theirs), []).append(pair.blocks)
+    return [
+        {"stage": stage, "tap": tap, "loss": loss, "pairs": found, "student_blocks": mine, "teacher_blocks": theirs}
+        for (tap, loss, mine, theirs), found in rows.items()
+    ]

@@ -37,13 +37,15 @@ class MatchBlock(_Block):
 class TeacherBlock(_Block):
     """The teacher.
 
-    path: a folder, a hub id, or package:NAME/FOLDER inside an installed Python package. finetune: TrainingArguments
-    that train it on the task first, once (with a seed among them: one teacher for all seeds). keep: the folder for
-    fine-tuned teachers (default: ``teachers`` beside the run folder). sha256: of the weights file, checked before it
-    is loaded. allow_pickle: also load pickle weights, which can run code.
+    path: a folder, a hub id, or package:NAME/FOLDER inside an installed Python package. config: {encoder: {...},
+    decoder: {...}} in its place makes a new recogniser of lines (`textkd.students.new_ocr_model`), which finetune
+    trains. finetune: TrainingArguments that train it on the task first, once (with a seed among them: one teacher for
+    all seeds). keep: the folder for fine-tuned teachers (default: ``teachers`` beside the run folder). sha256: of the
+    weights file, checked before it is loaded. allow_pickle: also load pickle weights, which can run code.
     """
 
-    path: str
+    path: str = ""
+    config: dict[str, dict[str, Any]] | None = None
     finetune: dict[str, Any] | None = None
     keep: str | None = None
     sha256: str | None = None

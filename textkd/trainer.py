@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from textkd.average import Average
 from textkd.callbacks import Boundaries, Epochs
-from textkd.checkpoints import last_checkpoint, saving
+from textkd.checkpoints import last_checkpoint, refuse_lost, saving
 from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.inputs import forward_inputs
 from textkd.objective import Objective
 from textkd.record import LossRecord
+from textkd.samplers import by_length
 from textkd.taps import Capture
 from textkd.teachers import LiveTeacher
 
@@ -134,13 +135,14 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         teacher: LiveTeacher | None,
         generate: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None,
         average: Average | None = None,
+        shared: str = "",
         callbacks: Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
         self.record = LossRecord()
         own = [Epochs(kwargs.get("train_dataset")), *([] if average is None else [average])]
         super().__init__(*args, callbacks=[Boundaries(), *own, self.record, *callbacks], **kwargs)
-        self.generate, self.average = generate, average
+        self.generate, self.average, self.shared = generate, average, shared
         self.model_accepts_loss_kwargs = False
         self.objective, self.capture, self.teacher = objective, capture, teacher
         self._accepts = forward_inputs(self.model)
@@ -166,12 +168,14 @@ class DistilMixin(Trainer):  # type: ignore[misc]
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        wanted = {name: value for name, value in inputs.items() if name in self._accepts}
+        wanted: dict[str, Any] = {name: value for name, value in inputs.items() if name in self._accepts}
         if not model.training:
             outputs = model(**wanted)
             return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
         wanted.pop("labels", None)
         teacher = self.teacher.taps(inputs, inputs.get("example_id")) if self.teacher is not None else {}
+        if self.shared:  # the frozen encoder of both ran in the teacher
+            wanted["encoder_outputs"] = (teacher[self.shared],)
         with self.capture.active():
             student = model(**wanted)
         progress = self.state.global_step / max(self.state.max_steps, 1)
@@ -245,11 +249,13 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         data = self.train_dataset if train_dataset is None else train_dataset
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return _SeededLengthSampler(
-            size, list(data[self.args.length_column_name]), seed, lambda: int(self.state.epoch or 0)
-        )
+        return by_length(data, self.args, size, lambda: int(self.state.epoch or 0))
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_eval_sampler(eval_dataset)
+        return by_length(eval_dataset, self.args, self.args.eval_batch_size, lambda: 0)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Trainer's checkpoint; a failed one is removed, and weights that are not finite are never saved."""
@@ -257,6 +263,17 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         self.record.prepare(self._rows())
         with saving(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"):
             super()._save_checkpoint(model, trial)
+
+    def _save(self, *args: Any, **kwargs: Any) -> None:
+        # in the hub's older names, save_pretrained's default, Trainer would load a ViT encoder's checkpoint not at all
+        self.model.save_pretrained = partial(self.model.save_pretrained, save_original_format=False)
+        try:
+            super()._save(*args, **kwargs)
+        finally:
+            del self.model.save_pretrained
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        refuse_lost(self.model, load_result, "a checkpoint")
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
@@ -267,15 +284,3 @@ class DistilMixin(Trainer):  # type: ignore[misc]
 
 class DistilTrainer(DistilMixin, Trainer):  # type: ignore[misc]
     """`DistilMixin` on transformers' Trainer."""
-
-
-class _SeededLengthSampler(LengthGroupedSampler):  # type: ignore[misc]
-    """Length-grouped batches in an order that depends on seed and epoch alone, so that a resumed run sees the same."""
-
-    def __init__(self, batch_size: int, lengths: list[int], seed: int, epoch: Callable[[], int]) -> None:
-        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
-        self.seed, self.epoch = seed, epoch
-
-    def __iter__(self) -> Any:
-        self.generator.manual_seed(self.seed * 100_003 + self.epoch())
-        return super().__iter__()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from textkd import projections
 from textkd.average import Average
 from textkd.callbacks import Bar, StopOnSignal
-from textkd.checkpoints import last_checkpoint, remove_incomplete, saving, write_json
+from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
 from textkd.errors import TextkdError, fail
 from textkd.matches import Match
 from textkd.methods.dropout import dropout
@@ -83,14 +83,16 @@ def run_stages(
     training: Mapping[str, Any],
     seed: int,
     label: str,
+    share_encoder: bool = False,
 ) -> Trained:
     """Trains `student` in place through all `stages`, resuming from what `work` holds.
 
-    seed: of data order, dropout and projections. Raises KeyboardInterrupt after a signal, with the state saved.
+    seed: of data order, dropout and projections. share_encoder: the student's encoder is the teacher's: it is frozen,
+    without dropout, and runs once for both. Raises KeyboardInterrupt after a signal, with the state saved.
     """
     total = Trained()
     for number, stage in enumerate(stages, 1):
-        run = _Run(work, number, student, teacher, stage, data, {**training, **stage.training}, seed)
+        run = _Run(work, number, student, teacher, stage, data, {**training, **stage.training}, seed, share_encoder)
         title = f"{label}, {stage.name or f'stage {number}'}" if len(stages) > 1 else label
         trained = run.finished() or run.train(title)
         total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
@@ -111,6 +113,7 @@ class _Run:
     data: Data
     training: Mapping[str, Any]
     seed: int
+    share_encoder: bool = False
 
     @property
     def folder(self) -> Path:
@@ -135,16 +138,20 @@ class _Run:
             self.teacher.to(arguments.device)
         data = self.data
         wiring = wire(
-            self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, _autocast(arguments)
-        )
+            self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, _autocast(arguments),
+            self.share_encoder,
+        )  # fmt: skip
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             _load(self.student, self.work / f"stage-{before}" / "final")
         remove_incomplete(self.folder)
         with ExitStack() as stack:
             stack.callback(projections.detach, self.student)
             stack.callback(wiring.close)
-            stack.enter_context(_frozen(self.student, self.stage, wiring))
+            shared = ["encoder"] if self.share_encoder else []
+            stack.enter_context(_frozen(self.student, self.stage, wiring, shared))
             stack.enter_context(dropout(self.student, self.training.get("dropout")))
+            if self.share_encoder:
+                stack.enter_context(dropout(self.student.get_submodule("encoder"), 0.0))
             stop = stack.enter_context(StopOnSignal())
             bar = stack.enter_context(Bar(title, data.main_metric))
             rate, checkpoint = self.training.get("average"), last_checkpoint(self.folder)
@@ -153,7 +160,7 @@ class _Run:
                 self.student, arguments, train_dataset=data.train, eval_dataset=data.eval, data_collator=data.collator,
                 compute_metrics=lambda p: data.compute_metrics(p.predictions, p.label_ids),
                 processing_class=data.processing_class, objective=wiring.objective, capture=wiring.capture,
-                teacher=wiring.teacher, generate=data.generate, average=average,
+                teacher=wiring.teacher, generate=data.generate, average=average, shared=wiring.shared,
                 callbacks=[bar, stop],
             )  # fmt: skip
             trainer.keep_events(self.work.with_name(f"{self.work.stem}.logs") / self.folder.name)
@@ -173,7 +180,7 @@ class _Run:
     def _training(self) -> dict[str, Any]:
         """Trainer's own idea of the best model is the lowest loss; ours is the task's main metric."""
         best = self.training.get("load_best_model_at_end") or self.training.get("save_strategy") == "best"
-        by = {"metric_for_best_model": self.data.main_metric}
+        by: dict[str, Any] = {"metric_for_best_model": self.data.main_metric}
         if not self.data.greater_is_better and not str(self.training.get("metric_for_best_model")).endswith("loss"):
             by["greater_is_better"] = False
         return {**(by if best else {}), **self.training}
@@ -201,18 +208,7 @@ def _load(student: nn.Module, folder: Path) -> None:
         name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()
     }
     result = student.load_state_dict(weights, strict=False)
-    tied = getattr(student, "all_tied_weights_keys", {})
-    lost = [
-        n
-        for n in (*result.missing_keys, *result.unexpected_keys)
-        if not n.startswith(projections.ATTRIBUTE) and n not in tied
-    ]
-    if lost:
-        raise fail(
-            f"the weights of {folder}",
-            f"they do not fit the student: {', '.join(lost[:5])}",
-            fix="delete the run folder",
-        )
+    refuse_lost(student, result, str(folder), but=(projections.ATTRIBUTE,))
 
 
 def _autocast(arguments: Any) -> torch.dtype | None:
@@ -220,10 +216,10 @@ def _autocast(arguments: Any) -> torch.dtype | None:
 
 
 @contextmanager
-def _frozen(student: nn.Module, stage: Stage, wiring: Wiring) -> Iterator[None]:
+def _frozen(student: nn.Module, stage: Stage, wiring: Wiring, shared: Sequence[str] = ()) -> Iterator[None]:
     """Freezes the stage's parts, and the head in a stage that does not look at the logits: under DDP a parameter
     without a gradient would have to be searched for in every step."""
-    prefixes = [*stage.frozen, *([] if wiring.objective.uses_head else head_modules(student))]
+    prefixes = [*stage.frozen, *shared, *([] if wiring.objective.uses_head else head_modules(student))]
     problems = [p for name in stage.frozen if (p := frozen_problem(student, name))]
     if problems:
         raise TextkdError(*problems)

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from textkd import projections
-from textkd.errors import Collector
+from textkd.errors import fail
 from textkd.inputs import inputs_of
-from textkd.losses import check_shapes
 from textkd.matches import Match, Pair, bind
+from textkd.methods.adapters import adapt
 from textkd.objective import Objective
 from textkd.taps import Capture, anatomy
 from textkd.teachers import LiveTeacher
 
-log = logging.getLogger("textkd")
+SHARED = "module:encoder"  # its output, which a student that shares the encoder reads in place of its own
 
 
 @dataclass
 class Wiring:
-    """What one training needs: call ``objective(taps of capture, teacher.taps(batch), batch)`` in every step."""
+    """What one training needs: call ``objective(taps of capture, teacher.taps(batch), batch)`` in every step.
+
+    shared: the teacher's tap that stands in for the student's own encoder, "" without one (see `wire`)."""
 
     objective: Objective
     capture: Capture
     teacher: LiveTeacher | None
+    shared: str = ""
 
     def close(self) -> None:
         """Takes all hooks off both models. Projections stay on the student until `projections.detach`."""
@@ -44,23 +46,31 @@ def wire(
     batch: Mapping[str, Tensor],
     problem_type: str = "single_label_classification",
     autocast: torch.dtype | None = None,
+    share_encoder: bool = False,
 ) -> Wiring:
     """Binds `matches` to the two models, tries every tap on `batch` (two or more real rows) without training, adds the
     projections that differing widths need to the student, and wakes nothing else.
 
-    autocast: the dtype the teacher computes in. Raises one `TextkdError` with every problem of every match.
+    autocast: the dtype the teacher computes in. share_encoder: the student's encoder is the teacher's and frozen, so it
+    runs once: the teacher's output stands in for the student's.
+
+    Raises one `TextkdError` with every problem of every match.
     """
     pairs = bind(matches, anatomy(student), None if teacher is None else anatomy(teacher), problem_type)
     if all(pair.teacher is None for pair in pairs):
         teacher = None  # nobody asks it
+    if share_encoder:
+        _refuse_frozen_side(pairs)
     with _evaluating(student):
         mine = _probe(student, Objective(pairs).student_addresses, batch)
     theirs = {} if teacher is None else _probe_teacher(teacher, Objective(pairs).teacher_addresses, batch)
-    pairs, adapters = _project(student, pairs, mine, theirs)
+    pairs, adapters = adapt(student, teacher, pairs, mine, theirs)
     objective = Objective(pairs)
     capture = Capture(student, _captured(pairs, adapters), projections=adapters)
-    live = None if teacher is None else LiveTeacher(teacher, objective.teacher_addresses, autocast)
-    return Wiring(objective, capture, live)
+    shared = SHARED if share_encoder and teacher is not None else ""
+    asked = [*objective.teacher_addresses, *([shared] if shared else [])]
+    live = None if teacher is None else LiveTeacher(teacher, asked, autocast)
+    return Wiring(objective, capture, live, shared)
 
 
 def check(
@@ -93,39 +103,11 @@ def _probe_teacher(model: nn.Module, addresses: list[str], batch: Mapping[str, T
         teacher.close()
 
 
-def _project(
-    student: nn.Module, pairs: list[Pair], mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
-) -> tuple[list[Pair], dict[str, tuple[str, nn.Module]]]:
-    found, out, adapters = Collector(), [], {}
-    for pair in pairs:
-        if pair.teacher is None:
-            out.append(replace(pair, projection=None))
-            continue
-        s, t = mine[str(pair.student)], theirs[str(pair.teacher)]
-        kind = _kind(pair, s.shape[-1], t.shape[-1])
-        if kind is not None:
-            if pair.name not in projections.names(student):
-                log.info(
-                    "%s: %d wide, the teacher %d: a %s projection is trained on the student's side",
-                    pair.name,
-                    s.shape[-1],
-                    t.shape[-1],
-                    kind,
-                )
-            adapter = projections.attach(student, pair.name, projections.build(kind, s.shape[-1], t.shape[-1]))
-            adapters[pair.name] = (str(pair.student), adapter)
-        shape = (*s.shape[:-1], t.shape[-1]) if kind is not None else tuple(s.shape)
-        with found.collecting(pair.name):
-            found.add(*check_shapes(pair.loss, tuple(shape), tuple(t.shape)))
-        out.append(replace(pair, projection=kind))
-    found.raise_any()
-    return out, adapters
-
-
-def _kind(pair: Pair, student_width: int, teacher_width: int) -> str | None:
-    if pair.projection != "auto":
-        return None if pair.projection == "none" else pair.projection
-    return "linear" if pair.student.family == "hidden" and student_width != teacher_width else None
+def _refuse_frozen_side(pairs: list[Pair]) -> None:
+    frozen = [pair.name for pair in pairs if pair.student.side == "encoder"]
+    if frozen:
+        raise fail(f"{', '.join(frozen)} beside share_encoder", "the student's encoder is the teacher's and frozen",
+                   fix="match the decoder and the logits, or do not share the encoder")  # fmt: skip
 
 
 def _captured(pairs: list[Pair], adapters: Mapping[str, object]) -> list[str]:

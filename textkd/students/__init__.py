@@ -9,13 +9,13 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
-from textkd.pretrained import load_model
+from textkd.pretrained import load_model, repair_positions
 from textkd.students.composing import compose, compose_from
 from textkd.students.copying import block_list, is_two_sided
 from textkd.students.from_config import from_config
 from textkd.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
 from textkd.students.new_ocr import new_ocr_model
-from textkd.students.positions import fit_image_size, repair_positions
+from textkd.students.positions import fit_image_size
 from textkd.students.random_init import RANDOM_INIT_WARNING, random_init_warning
 from textkd.students.sharing import shares_encoder
 from textkd.students.shrink import shrink
@@ -45,9 +45,7 @@ __all__ = [
 
 def from_path(path_or_id: str | os.PathLike[str], auto_class: Any, **kwargs: Any) -> PreTrainedModel:
     """A pretrained student from a folder, `package:NAME/FOLDER` or hub id. See `textkd.pretrained.load_model`."""
-    model = load_model(path_or_id, auto_class, **kwargs)
-    repair_positions(model)
-    return model
+    return load_model(path_or_id, auto_class, **kwargs)
 
 
 def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **labels: Any) -> PreTrainedModel:

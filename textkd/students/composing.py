@@ -13,10 +13,9 @@ import torch
 from transformers import PreTrainedModel
 
 from textkd.errors import Collector, fail, problem
-from textkd.pretrained import quiet
+from textkd.pretrained import quiet, repair_positions
 from textkd.students.copying import block_list, config_of_blocks, copy_weights
 from textkd.students.layers import choose_side
-from textkd.students.positions import repair_positions
 from textkd.students.random_init import sides_warning
 from textkd.students.sides import link_widths, side_config
 

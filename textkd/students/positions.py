@@ -64,24 +64,3 @@ def _interpolated(weight: Tensor, old: tuple[int, int], new: tuple[int, int]) ->
     grid = weight.float().reshape(1, *old, -1).permute(0, 3, 1, 2)
     grid = F.interpolate(grid, size=new, mode="bicubic", align_corners=False)
     return grid.permute(0, 2, 3, 1).reshape(1, new[0] * new[1], -1).to(weight.dtype)
-
-
-def repair_positions(model: nn.Module) -> int:
-    """Makes the sinusoidal position embeddings of TrOCR decoders whole, in place; returns how many there were.
-
-    transformers 5.23 keeps their table as a plain attribute: `from_pretrained` leaves it on the meta device (the first
-    forward fails), `.to(...)` does not move it. It becomes a buffer that is not saved, computed anew by the module's
-    own formula, with the dtype and device of the model's weights. Learned positions are left alone.
-    """
-    repaired = 0
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    for module in model.modules():
-        table = getattr(module, "weights", None)
-        if not hasattr(module, "get_embedding") or not isinstance(table, Tensor):
-            continue
-        part: Any = module
-        del part.weights
-        table = part.get_embedding(table.shape[0], part.embedding_dim, part.padding_idx)
-        part.register_buffer("weights", table.to(device=like.device, dtype=like.dtype), persistent=False)
-        repaired += 1
-    return repaired

@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification
 from textkd import metrics
 from textkd.errors import Collector, fail
 from textkd.predict import predict
+from textkd.pretrained import load_tokenizer
 from textkd.tasks.encode import Collator, encode
 from textkd.tasks.formats import Table
 from textkd.tasks.holdout import hold_out
@@ -63,6 +64,7 @@ class Task:
 
     greater_is_better = True
     auto_class = AutoModelForSequenceClassification
+    default_length = 128  # tokens per row
 
     def __init__(self, spec: TaskSpec, sources: Mapping[str, Source]) -> None:
         self.spec, self.sources = spec, dict(sources)
@@ -185,6 +187,10 @@ class Task:
     def collator(self, tokenizer: Any) -> Collator:
         """Pads a list of encoded rows to the longest of them; keeps labels and example_id, drops other columns."""
         return Collator(tokenizer, float_labels=self.spec.type != "classification")
+
+    def processing(self, path: str) -> Any:
+        """The tokenizer in a teacher's folder."""
+        return load_tokenizer(path)
 
     def predict(self, model: Any, rows: Dataset, collator: Collator) -> np.ndarray[Any, Any]:
         """What `model` says on encoded rows: logits [N, C] in the rows' order."""

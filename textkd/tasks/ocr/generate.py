@@ -129,6 +129,23 @@ def transcribe(
     return [readings[i] for i in range(len(order))]
 
 
+def generator(collator: Any, generation: Generation, longest: int) -> Callable[[Any, Mapping[str, Tensor]], Tensor]:
+    """``f(model, batch) -> ids [B, T]``, the start token left out, by the settings of `transcribe`."""
+
+    def generate(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        config = _config(model, collator, generation, longest, scores=False)
+        with Quiet():
+            ids: Tensor = model.generate(pixel_values=batch["pixel_values"], generation_config=config).sequences[:, 1:]
+        return ids
+
+    return generate
+
+
+def cut_at(rows: Sequence[list[int]], eos: int) -> list[list[int]]:
+    """Each row up to its first eos and with it."""
+    return [row[: row.index(eos) + 1] if eos in row else row for row in rows]
+
+
 def _config(model: Any, collator: Any, generation: Generation, longest: int, scores: bool) -> GenerationConfig:
     tokenizer, limit = collator.processor.tokenizer, token_limit(model, generation.max_new_tokens, longest)
     settings = {**asdict(generation), "max_new_tokens": limit}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,25 @@ from typing import Any
 from transformers import VisionEncoderDecoderModel
 
 from textkd import metrics
-from textkd.errors import Collector, TextkdError, fail
+from textkd.errors import Collector, Problem, TextkdError, fail
 from textkd.tasks.ocr import notes
 from textkd.tasks.ocr.augment import augment as augmented
-from textkd.tasks.ocr.generate import Generation, Reading, transcribe
+from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, transcribe
 from textkd.tasks.ocr.linetable import LineTable
-from textkd.tasks.ocr.processor import encode_texts, line_processor, load_processor, missing_characters, unwritable
+from textkd.tasks.ocr.processor import (
+    decode_texts,
+    encode_texts,
+    line_processor,
+    load_processor,
+    missing_characters,
+    model_token,
+    size_problems,
+    token_problems,
+    unwritable,
+)
 from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines
 from textkd.tasks.ocr.sources import Spec, lines
 from textkd.tasks.ocr.splits import Chosen, hold_out
-
-MAX_LENGTH = 512
 
 
 class OcrTask:
@@ -38,6 +46,7 @@ class OcrTask:
     greater_is_better = False
     auto_class = VisionEncoderDecoderModel
     labels: list[str] | None = None
+    default_length = 512  # tokens per row, fewer where a decoder has fewer positions
 
     def __init__(
         self,
@@ -81,6 +90,12 @@ class OcrTask:
             self._processor = load_processor(self._processor)
         return self._processor
 
+    def processing(self, path: str) -> Any:
+        """The processor that was given, else the one in a teacher's folder `path`, else (no path) `processor`."""
+        if self._given is None and path:
+            self._processor = load_processor(path)
+        return self.processor
+
     def table(self, split: str) -> LineTable:
         """The lines of a split. Raises `TextkdError` for an unknown split and for data that cannot be read."""
         if split not in self.splits:
@@ -118,7 +133,7 @@ class OcrTask:
         processor: Any,
         split: str,
         model_inputs: Collection[str] = (),
-        max_length: int = MAX_LENGTH,
+        max_length: int = default_length,
         training: bool | None = None,
     ) -> LineRows:
         """The split as `LineRows` with labels of at most `max_length` ids, eos counted in.
@@ -171,6 +186,10 @@ class OcrTask:
             raise fail("characters that the tokenizer can write", found, fix=fix)
         return out
 
+    def start_token(self, model: Any) -> int | None:
+        """What the texts of `model` begin with; None: its config does not say, so it is eos, as in every TrOCR."""
+        return model_token(model, "decoder_start_token_id")
+
     def collator(self, processor: Any, decoder_start_token_id: int | None = None) -> LineCollator:
         """Rows -> pixel_values, labels, decoder_input_ids, example_id (see `LineCollator`)."""
         return LineCollator(processor, decoder_start_token_id)
@@ -178,6 +197,17 @@ class OcrTask:
     def predict(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[str]:
         """The texts that `model` generates for the rows, in their order, by `generation_settings()`."""
         return [one.text for one in transcribe(model, rows, collator, batch_size, self.generation, scores=False)]
+
+    def generate(self, collator: LineCollator, rows: LineRows) -> Callable[[Any, Mapping[str, Any]], Any]:
+        """``f(model, batch) -> ids [B, T]``: what `predict` decodes, without the start token, for `judge_ids`."""
+        return generator(collator, self.generation, max(rows["length"], default=0))
+
+    def judge_ids(self, collator: LineCollator, ids: Any, labels: Any) -> dict[str, float]:
+        """`compute_metrics` of generated ids and labels [N, T], padded with -100 or anything behind their eos."""
+        tokenizer = collator.processor.tokenizer
+        said, truth = ([row[row >= 0].tolist() for row in rows] for rows in (ids, labels))
+        texts = [decode_texts(tokenizer, cut_at(rows, tokenizer.eos_token_id)) for rows in (said, truth)]
+        return self.compute_metrics(*texts)
 
     def transcribe(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[Reading]:
         """`predict` with confidences: text, mean_log_prob, min_prob, tokens, finished of each row."""
@@ -204,6 +234,10 @@ class OcrTask:
         rates = metrics.load("cer").compute(predictions=said, references=truth)
         rates |= metrics.load("wer").compute(predictions=said, references=truth)
         return {name: float(rates[name]) for name in self.metric_names}
+
+    def fits(self, model: Any, processor: Any) -> list[Problem]:
+        """Where a model and a processor do not fit: the size of images, the ids of tokens."""
+        return [*size_problems(processor, model), *token_problems(processor, model)]
 
     def model_kwargs(self) -> dict[str, Any]:
         """Nothing: a model's own folder says all that `from_pretrained` needs."""
