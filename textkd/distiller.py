@@ -123,9 +123,9 @@ class Distiller:
 
     @cached_property
     def tokenizer(self) -> Any:
-        return (
-            self._tokenizer or getattr(self.task, "tokenizer", None) or self.task.processing(self.teacher.name_or_path)
-        )
+        path = self.teacher.name_or_path
+        own = self._tokenizer or getattr(self.task, "tokenizer", None)
+        return own or (pretrained.load_tokenizer(path) if self.task is None else self.task.processing(path))
 
     @cached_property
     def data(self) -> Data:

@@ -14,7 +14,7 @@ import torch
 
 from textkd import checks, pretrained, recipefile, students, tasks
 from textkd.distiller import Distiller, Finetune
-from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.matches import Match
 from textkd.methods.stages import Stage
 from textkd.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
@@ -62,8 +62,6 @@ class _Builder:
         if not self._reported("task"):
             with found.collecting("task"):
                 self.task = task_of(self.recipe.task, found)
-        if not self._reported("teacher", "teacher.path", "teacher.config"):
-            found.add(*_teacher_problems(self.recipe.teacher))
         if not self._reported("student"):
             with found.collecting("student"):
                 students.check_spec(self.recipe.student)
@@ -122,7 +120,8 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Any:
     if name not in tasks.TASK_NAMES:
         fix = f"one of {', '.join(tasks.TASK_NAMES)}"
         raise fail(f"task {name or '(no name)'}", "no such task", near=(name, tasks.TASK_NAMES), where=where, fix=fix)
-    maker = {"text": tasks.text, "ocr": tasks.ocr}.get(name, tasks.glue)
+    makers: dict[str, Any] = {"text": tasks.text, "ocr": tasks.ocr}
+    maker = makers.get(name, tasks.glue)
     known = set(inspect.signature(maker).parameters) - {"subset", "name"}
     for key in [key for key in options if key not in known]:
         fix = f"one of {', '.join(sorted(known))}"
@@ -166,19 +165,6 @@ class _Teacher:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return students.new_ocr_model(**config, tokenizer=self.task.processor.tokenizer)
-
-
-def _teacher_problems(block: TeacherBlock) -> list[Problem]:
-    """A teacher is loaded or made, never both; a made one has to be trained."""
-    example = "path: FOLDER_OR_HUB_ID"
-    if not block.path and block.config is None:
-        return [problem("a teacher", "no path", fix=f"add {example}", where="teacher.path")]
-    if block.path and block.config is not None:
-        return [problem("teacher.path and teacher.config", "both are given", fix="keep one", where="teacher.config")]
-    if block.config is not None and block.finetune is None:
-        fix = "add finetune: {num_train_epochs: 30}"
-        return [problem("teacher.config", "random weights teach nothing", fix=fix, where="teacher.config")]
-    return []
 
 
 def labels_of_task(task: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from textkd.errors import Problem, nearest
+from textkd.errors import Problem, nearest, problem
 
 
 class _Block(BaseModel):
@@ -103,8 +103,7 @@ EXPECTED = {
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
     "task": {},
-    "teacher": {"path": ""},
-    "teacher.path": "",
+    "teacher": {},
     "student": {},
     "stages.matches": [],
 }
@@ -116,7 +115,10 @@ def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
     values, problems = copy.deepcopy(dict(values)), dict[str, Problem]()
     for _ in range(4):  # dropping a value of a wrong type can make a required one absent
         try:
-            return Recipe.model_validate(values), list(problems.values())
+            recipe = Recipe.model_validate(values)
+            if not any(place.split(".")[0] == "teacher" for place in problems):
+                problems.update({p.where: p for p in _teacher_problems(recipe.teacher)})
+            return recipe, list(problems.values())
         except ValidationError as error:
             for one in _without_echoes(error):
                 found = _problem(one)
@@ -124,6 +126,19 @@ def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
                 if not _mend(values, one):
                     return None, list(problems.values())
     return None, list(problems.values())
+
+
+def _teacher_problems(block: TeacherBlock) -> list[Problem]:
+    """A teacher is loaded or made, never both; a made one has to be trained."""
+    example = "path: FOLDER_OR_HUB_ID"
+    if not block.path and block.config is None:
+        return [problem("a teacher", "no path", fix=f"add {example}", where="teacher.path")]
+    if block.path and block.config is not None:
+        return [problem("teacher.path and teacher.config", "both are given", fix="keep one", where="teacher.config")]
+    if block.config is not None and block.finetune is None:
+        fix = "add finetune: {num_train_epochs: 30}"
+        return [problem("teacher.config", "random weights teach nothing", fix=fix, where="teacher.config")]
+    return []
 
 
 def _mend(values: Any, error: Any) -> bool:
