@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from textkd.schedules import Schedule
     from textkd.students import fit_image_size, from_config, new_ocr_model, shrink
     from textkd.taps import Capture
-    from textkd.teachers import LiveTeacher
+    from textkd.targets import Pseudo
+    from textkd.teachers import LiveTeacher, Recogniser
 
 __all__ = [
-    "Capture", "Distiller", "LiveTeacher", "Match", "Result", "Schedule", "Stage", "TextkdError", "Wiring",
-    "fit_image_size", "from_config", "losses", "new_ocr_model", "shrink", "tasks", "wire",
+    "Capture", "Distiller", "LiveTeacher", "Match", "Pseudo", "Recogniser", "Result", "Schedule", "Stage",
+    "TextkdError", "Wiring", "fit_image_size", "from_config", "losses", "new_ocr_model", "shrink", "tasks", "wire",
 ]  # fmt: skip
 
 # where each name is; looked up on first use, so that `textkd --help` need not wait for torch
 _HOMES = {
     "Capture": "taps", "Distiller": "distiller", "LiveTeacher": "teachers", "Match": "matches", "Result": "distiller",
-    "Schedule": "schedules", "Stage": "methods.stages", "TextkdError": "errors", "Wiring": "methods.wiring",
+    "Pseudo": "targets", "Recogniser": "teachers", "Schedule": "schedules", "Stage": "methods.stages",
+    "TextkdError": "errors", "Wiring": "methods.wiring",
     "fit_image_size": "students", "from_config": "students", "losses": "", "new_ocr_model": "students",
     "shrink": "students", "tasks": "", "wire": "methods.wiring",
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,9 +14,10 @@ from textkd import pretrained
 from textkd.arguments import argument_problems
 from textkd.errors import Collector, Problem, TextkdError, problem
 from textkd.evaluation import fit_problems, positions
-from textkd.matches import Pair, check_words
+from textkd.matches import Match, Pair, check_words
 from textkd.methods import wiring
 from textkd.methods.stages import Stage, frozen_problem
+from textkd.targets import target_problems
 
 if TYPE_CHECKING:
     from textkd.distiller import Distiller
@@ -28,6 +30,7 @@ def check(distiller: Distiller, known: Sequence[Problem] = ()) -> list[list[Pair
     look = _Look(distiller, known)
     look.at_settings()
     look.at_task()
+    look.at_pseudo()
     look.at_models()
     pairs = look.at_stages()
     look.at_folder()
@@ -72,14 +75,30 @@ class _Look:
             with self.found.collecting("task"):
                 self.task.problems()
 
+    def at_pseudo(self) -> None:
+        d, found = self.distiller, self.found
+        if d.pseudo is None:
+            if d.is_black_box:
+                what, fix = "the teacher is a black box that only reads", "add pseudo: {}, with lines: if you like"
+                found.add(problem("pseudo labels", what, fix=fix, where="pseudo"))
+        elif self.task is not None:
+            with found.collecting():
+                found.add(*target_problems(d.pseudo, d.targets, self.task, bool(d.control), d.finetune is not None,
+                                           self.bad("task")))  # fmt: skip
+
     def at_models(self) -> None:
         d, found, tokenizer = self.distiller, self.found, None
-        if not self.places & {"teacher", "teacher.path"}:  # a bad key beside the path leaves the model as it is
+        if d.is_black_box:
+            self._at_reader()
+        # a bad key beside the path leaves the model as it is
+        elif not self.places & {"teacher", "teacher.path", "teacher.recogniser"}:
             with found.collecting("teacher"):
                 self.teacher = d.teacher
                 tokenizer = d.tokenizer
                 if self.task is not None and not self.bad("task"):
                     found.add(*fit_problems(self.teacher, self.task, tokenizer))
+                if d.targets is not None and not self.bad("pseudo"):
+                    d.targets.reader(self.teacher, tokenizer)
         if self.teacher is not None and not self.bad("student"):
             with found.collecting("student"):
                 self.student = d.build_student(self.teacher, 42 if self.bad("seeds") else d.seeds[0])
@@ -87,6 +106,17 @@ class _Look:
                 problems = pretrained.check_pair(self.teacher, self.student, own, _own_tokenizer(self.student))
                 found.add(*(p for p in problems if not self._is_told_by_task(p)))
         found.add(*_length_problems(d.given_max_length, [m for m in (self.teacher, self.student) if m is not None]))
+
+    def _at_reader(self) -> None:
+        """A teacher that only reads; the student then stands alone, and its processor is the task's or its own."""
+        d, found = self.distiller, self.found
+        with found.collecting("teacher.recogniser"):
+            _ = d.teacher
+        if not (self.bad("student") or self.bad("task") or self.bad("teacher") or self.task is None):
+            with found.collecting("student"):
+                student = d.build_student(d.teacher, 42 if self.bad("seeds") else d.seeds[0])
+                found.add(*fit_problems(student, self.task, d.tokenizer))
+                self.student = student
 
     def _is_told_by_task(self, wrong: Problem) -> bool:
         """A student with the task's names was made for the task; that the teacher's fit the task was looked at already,
@@ -137,7 +167,11 @@ class _Look:
         problem_type = None if self.task is None else self.task.problem_type
         if self.teacher is None:
             check_words(stage.matches, problem_type)
-            return []
+            if not self.distiller.is_black_box:
+                return []
+            self.found.add(*(p for i, match in enumerate(stage.matches) if (p := _unreadable(i, match))))
+            if self.student is None or self.found.problems or not batch:
+                return []
         if self.student is not None:
             return wiring.check(self.student, self.teacher, stage.matches, batch, problem_type or _CLASSES)
         try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have
@@ -150,12 +184,24 @@ class _Look:
             return []
 
     def _batch(self) -> dict[str, Tensor]:
-        if self.teacher is None:
+        if self.teacher is None and self.student is None:
             return {}
         if self.student is not None and not self.found.problems and not self.places:
             with self.found.collecting():
-                return self.distiller.data.sample()
-        return made_up_batch(self.teacher)
+                data = self.distiller.data
+                # where the teacher has yet to write all targets, no row of training is there
+                return (data if len(data.train) else replace(data, train=data.eval)).sample()
+        return {} if self.teacher is None else made_up_batch(self.teacher)
+
+
+def _unreadable(number: int, match: Match) -> Problem | None:
+    """A match that needs more of the teacher than its texts."""
+    tap, where = (match.tap, "tap") if match.tap else (match.teacher, "teacher")
+    if tap == "labels":
+        return None
+    what = "the teacher is a black box: it gives texts, and nothing inside it can be read"
+    return problem(f"the teacher's {tap}", what, fix="keep {tap: labels}: its texts are the labels",
+                   where=f"[{number}].{where}")  # fmt: skip
 
 
 def _class_names(task: Any) -> list[str] | None:

@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from accelerate.utils import set_seed
 from torch import nn
 from transformers import TrainingArguments
 
-from textkd import checks, pretrained, report
+from textkd import checks, pretrained, report, telling
 from textkd.checkpoints import saving, write_json
 from textkd.evaluation import positions
 from textkd.inputs import forward_inputs
@@ -26,7 +26,7 @@ from textkd.matches import Match, Pair
 from textkd.methods.stages import Data, Stage, run_stages
 from textkd.results import RECORD, Finished, gather
 from textkd.runs import RunFolder, locked, processes
-from textkd.taps import anatomy
+from textkd.targets import Pseudo, Targets, is_reader, same_steps
 
 log = logging.getLogger("textkd")
 LABELS_ONLY = (Match("labels"),)
@@ -69,7 +69,9 @@ class Distiller:
     (labels alone may want another learning rate or dropout than distillation), but never other steps. seeds: one run
     each; mean and spread are reported. tokenizer: of student and teacher; by default the teacher's folder has it.
     max_length: tokens per row; default 128, or fewer where a model has fewer positions. share_encoder: the student's
-    encoder is the teacher's (encoder-decoders): it stays frozen, also in the control, and runs once for both.
+    encoder is the teacher's (encoder-decoders): it stays frozen, also in the control, and runs once for both. pseudo:
+    the teacher writes the texts that the student learns (`Pseudo`); the control then trains on the transcribed lines
+    alone, for as many steps. A teacher that only reads (`textkd.Recogniser`) needs it, and can match labels alone.
 
     Raises `TextkdError` with every problem of the input before anything is trained or written.
     """
@@ -88,6 +90,7 @@ class Distiller:
         tokenizer: Any = None,
         max_length: int | None = None,
         share_encoder: bool = False,
+        pseudo: Pseudo | None = None,
         finetune: Finetune | None = None,
         name: str = "",
         recipe: str = "",
@@ -96,12 +99,15 @@ class Distiller:
         self.folder = RunFolder(Path(self.training.pop("output_dir", None) or f"runs/{name or 'distil'}"))
         self.seeds = [int(self.training.get("seed", 42))] if seeds is None else list(seeds)
         self.training.pop("seed", None)
-        self.stages = list(stages) or [Stage(tuple(matches))]
+        self.is_black_box = is_reader(teacher) or bool(getattr(teacher, "is_black_box", False))
+        self.stages = list(stages) or [Stage(tuple(matches) or (LABELS_ONLY if self.is_black_box else ()))]
         self.task, self.control, self.given_max_length, self.finetune = task, control, max_length, finetune
         self.name, self.recipe = name or self.folder.path.name, recipe
         self._teacher, self._student, self._tokenizer = teacher, student, tokenizer
         self.has_stages, self.is_doubled = bool(stages), bool(matches) and bool(stages)
-        self.share_encoder = share_encoder
+        self.share_encoder, self.pseudo = share_encoder, pseudo
+        keep = self.folder.path.parent / "teachers" if finetune is None else finetune.keep
+        self.targets = None if pseudo is None or task is None else Targets(pseudo, task, keep)
         self._checked = False
         self.pairs: list[list[Pair]] = []
         self.warnings: list[str] = []
@@ -110,9 +116,9 @@ class Distiller:
 
     @cached_property
     def teacher(self) -> Any:
-        """The teacher as given, before any fine-tuning."""
+        """The teacher as given, before any fine-tuning; a black box, where `is_black_box`."""
         given: Any = self._teacher
-        return given if isinstance(given, nn.Module) else given()
+        return given if isinstance(given, nn.Module) or is_reader(given) else given()
 
     def build_student(self, teacher: nn.Module, seed: int) -> nn.Module:
         """The student of `seed` before training: the same for the distilled student and its control."""
@@ -121,30 +127,44 @@ class Distiller:
         made: nn.Module = pretrained.clone(given) if isinstance(given, nn.Module) else given(teacher, seed)
         return made
 
+    def models(self) -> list[Any]:
+        """Teacher and student as they begin; the student alone where the teacher only reads."""
+        student = self.build_student(self.teacher, self.seeds[0])
+        return [student] if self.is_black_box else [self.teacher, student]
+
     @cached_property
     def tokenizer(self) -> Any:
-        path = self.teacher.name_or_path
+        path = self.models()[0].name_or_path if self.is_black_box else self.teacher.name_or_path
         own = self._tokenizer or getattr(self.task, "tokenizer", None)
         return own or (pretrained.load_tokenizer(path) if self.task is None else self.task.processing(path))
 
     @cached_property
     def data(self) -> Data:
-        """The encoded task; its columns are the union of what teacher and student take."""
-        models = self.teacher, self.build_student(self.teacher, self.seeds[0])
-        inputs = forward_inputs(models[0]) | forward_inputs(models[1])
-        task, length = self.task, self.given_max_length or min(self.task.default_length, *map(positions, models))
-        encoded = {split: task.encode(self.tokenizer, split, inputs, length) for split in ("train", "eval")}
+        """The encoded task; its columns are the union of what teacher and student take. Of lines that somebody else
+        reads, those with a transcription: what a teacher and the control train on."""
+        task, bare = self.task, self.targets is not None and not self.targets.own
+        encoded: dict[str, Any] = {
+            split: [] if bare and split == "train" else task.encode(self.tokenizer, split, *self._room)
+            for split in ("train", "eval")
+        }
         judge, generate = task.compute_metrics, None
         if not hasattr(task, "generate"):
             collator = task.collator(self.tokenizer)
         else:  # its answers are written, not chosen
-            collator = task.collator(self.tokenizer, task.start_token(self.teacher))
+            collator = task.collator(self.tokenizer, task.start_token(self.models()[0]))
             generate, judge = task.generate(collator, encoded["eval"]), partial(task.judge_ids, collator)
         return Data(
             **encoded, collator=collator, compute_metrics=judge, generate=generate,
             problem_type=self.task.problem_type, main_metric=self.task.main_metric,
             greater_is_better=self.task.greater_is_better, processing_class=self.tokenizer,
         )  # fmt: skip
+
+    @cached_property
+    def _room(self) -> tuple[frozenset[str], int]:
+        """The columns that the models take, and how many tokens a row may have."""
+        models = self.models()
+        length = self.given_max_length or min(self.task.default_length, *map(positions, models))
+        return frozenset().union(*map(forward_inputs, models)), length
 
     # -- before anything runs ----------------------------------------------------------------------------------------
 
@@ -158,36 +178,17 @@ class Distiller:
     def fingerprint(self) -> str:
         """What makes this run this run; a folder of another one is refused."""
         made_of = (self.task.fingerprint(), self.stages, self.training, self.seeds, self.control)
+        read = "" if self.targets is None or self.recipe else self.targets.fingerprint(self._teacher)
         # a function of the user's own is known by its name: its address differs in every process
-        return self.recipe or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(made_of))
+        return self.recipe or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(made_of)) + read
 
     def plan(self) -> list[str]:
         """What `run` will do, a line each."""
-        blocks = [anatomy(m).num_blocks for m in (self.teacher, self.build_student(self.teacher, self.seeds[0]))]
-        seeds = f"seeds {', '.join(map(str, self.seeds))}" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
-        examples = f"{len(self.data.train)} training and {len(self.data.eval)} evaluation examples"
-        lines = [f"{self.name}: {self.task.name}, {examples}, {seeds}"]
-        if self.finetune is not None:
-            made = [self.finetune.folder(seed) for seed in self.seeds]
-            done = all((folder / RECORD).is_file() for folder in made)
-            state = "is there already" if done else "is fine-tuned first and kept"
-            lines.append(f"teacher: {blocks[0]} blocks, {state}: {made[0].parent}")
-        what = "student and control (the same without a teacher)" if self.control else "student"
-        stages = f"{len(self.stages)} stages" if len(self.stages) > 1 else "1 stage"
-        lines.append(f"{what}: {blocks[1]} blocks, {stages}; report in {self.folder.path}")
-        return lines
+        return telling.plan(self)
 
     def describe(self, role: str) -> str:
         """One line on what a model of the report is."""
-        return {
-            "teacher": "the teacher" + (", fine-tuned on the task by this run" if self.finetune else ", as given"),
-            "student": "distilled from the teacher",
-            "control": "the same student, start, data order and steps, without a teacher" + self._own_arguments(),
-        }[role]
-
-    def _own_arguments(self) -> str:
-        own = self.control if isinstance(self.control, Mapping) else {}
-        return "".join(f", {name} {value}" for name, value in own.items())
+        return telling.describe(self, role)
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -212,16 +213,22 @@ class Distiller:
 
     def _seed(self, seed: int) -> dict[str, Finished]:
         teacher = self._finished_teacher(seed)
-        done = {"teacher": teacher}
-        done["student"] = self._train(self.folder.model("student", seed), teacher.load, self.stages, seed, "student")
+        student = self._train(self.folder.model("student", seed), teacher.load, self.stages, seed, "student")
+        done = {"teacher": teacher, "student": student}
         if self.control:
             # the same stages, so the same steps, but labels alone teach and nothing is frozen
             own = self.control if isinstance(self.control, Mapping) else {}
             stages = [Stage(LABELS_ONLY, {**stage.training, **own}, name=stage.name) for stage in self.stages]
+            if self.targets is not None:
+                stages = same_steps(stages, student.record, self.training)
             done["control"] = self._train(self.folder.model("control", seed), teacher.load, stages, seed, "control")
         return done
 
     def _finished_teacher(self, seed: int) -> Finished:
+        if self.is_black_box:
+            assert self.targets is not None
+            said = self.targets.read(self.teacher, self.task.table("eval")).texts
+            return Finished.reading(self.teacher, list(said), self.data, self.task)
         if self.finetune is None:
             return Finished.given(self.teacher, self.data, self.task)
         folder = self.finetune.folder(seed)
@@ -247,19 +254,15 @@ class Distiller:
         model = pretrained.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
         label = f"{role}, seed {seed}" if len(self.seeds) > 1 else role
         training = {} if role == "teacher" else self.training
+        data, told = self.data, dict[str, Any]()
+        if role == "student" and self.targets is not None:
+            rows, told["targets"] = self.targets.rows(tutor, self.tokenizer, *self._room)
+            data = replace(data, train=rows)
         with report.PeakMemory(processes().device) as memory:
-            trained = run_stages(
-                work,
-                model,
-                tutor if role == "student" else None,
-                stages,
-                self.data,
-                training,
-                seed,
-                label,
-                share_encoder=self.share_encoder and role != "teacher",
-            )
-        record = {**vars(trained), "peak_mb": memory.mb, "seed": seed}
+            asked = tutor if role == "student" and not self.is_black_box else None
+            shares = self.share_encoder and role != "teacher"
+            trained = run_stages(work, model, asked, stages, data, training, seed, label, share_encoder=shares)
+        record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, **told}
         if processes().is_main_process:
             self._publish(folder, model, record)
             shutil.rmtree(work, ignore_errors=True)

@@ -14,9 +14,11 @@ from textkd import report
 EXAMPLES = 12
 
 
-def gallery(task: Any, data: Any, models: Mapping[str, nn.Module]) -> list[dict[str, Any]]:
-    """Lines of the evaluation set with what the first seed's models read in them."""
-    said = {role: task.predict(model, data.eval, data.collator) for role, model in models.items()}
+def gallery(
+    task: Any, data: Any, models: Mapping[str, nn.Module], known: Mapping[str, Sequence[str]] | None = None
+) -> list[dict[str, Any]]:
+    """Lines of the evaluation set with what the first seed's models read in them. known: what others read."""
+    said = {role: task.predict(model, data.eval, data.collator) for role, model in models.items()} | dict(known or {})
     return report.gallery(_Images(data.eval), task.references(data.eval), said)
 
 

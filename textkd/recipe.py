@@ -18,8 +18,14 @@ from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.matches import Match
 from textkd.methods.stages import Stage
 from textkd.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
+from textkd.targets import Pseudo
+from textkd.teachers import Recogniser
 
 log = logging.getLogger("textkd")
+NEW_STUDENT = (
+    "the student starts from random weights: a black box has no blocks to copy, so all that it knows of images and "
+    "texts comes from the lines of this run"
+)
 
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
@@ -65,6 +71,7 @@ class _Builder:
         if not self._reported("student"):
             with found.collecting("student"):
                 students.check_spec(self.recipe.student)
+                self._check_new(self.recipe.student)
         made = self._distiller()
         if found.problems:
             known = list(found.problems)
@@ -81,21 +88,48 @@ class _Builder:
         labels = labels_of_task(task) if "path" in recipe.student else {}  # others have the teacher's
         made = Distiller(
             _Teacher(recipe.teacher, task),
-            lambda model, seed: students.build(recipe.student, model, auto_class, **labels),
+            lambda model, seed: self._student(model, auto_class, labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
-            finetune=self._finetune(), name=self.name, recipe=recipefile.dump(identity),
+            pseudo=self._pseudo(), finetune=self._finetune(), name=self.name, recipe=recipefile.dump(identity),
         )  # fmt: skip
         if warning := students.random_init_warning(recipe.student):
-            made.warnings.append(warning)
+            made.warnings.append(warning if recipe.teacher.recogniser is None else NEW_STUDENT)
         return made
+
+    def _student(self, teacher: Any, auto_class: Any, labels: Mapping[str, Any]) -> Any:
+        """A student of the teacher's; beside a black box a new one."""
+        spec = self.recipe.student
+        if self.recipe.teacher.recogniser is not None and "config" in spec:
+            return new_reader(spec["config"], self.task)
+        return students.build(spec, teacher, auto_class, **labels)
+
+    def _check_new(self, spec: Mapping[str, Any]) -> None:
+        """What only a student of a model can be."""
+        if self.recipe.teacher.recogniser is None:
+            return
+        fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
+        for key in ("shrink", "share_encoder"):
+            if spec.get(key):
+                asked, found = f"student {key}: {spec[key]!r}", "the teacher is a black box: it has no blocks to take"
+                self.found.add(problem(asked, found, fix=fix, where=key))
+
+    def _pseudo(self) -> Pseudo | None:
+        block = self.recipe.pseudo
+        given = {} if block is None else {name: getattr(block, name) for name in type(block).model_fields}
+        return None if block is None else Pseudo(**given, keep=self._keep)
+
+    @property
+    def _keep(self) -> Path:
+        """The folder for what teachers are and say."""
+        keep = self.recipe.teacher.keep
+        return Path(keep) if keep else self.output.parent / "teachers"
 
     def _finetune(self) -> Finetune | None:
         block, name = self.recipe.teacher, "none" if self.task is None else self.task.name.replace("/", "-")
         if block.finetune is None:
             return None
-        keep = Path(block.keep) if block.keep else self.output.parent / "teachers"
-        return Finetune(block.finetune, keep, cache(lambda: f"{name}-{self._teacher_key()}"))
+        return Finetune(block.finetune, self._keep, cache(lambda: f"{name}-{self._teacher_key()}"))
 
     def _teacher_key(self) -> str:
         """A hash of all that a fine-tuned teacher depends on: its weights, the data, the arguments."""
@@ -134,10 +168,11 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Any:
 
 
 class _Teacher:
-    """Loads the teacher of a recipe, with a head that fits the task where it is fine-tuned on it."""
+    """Loads the teacher of a recipe, with a head that fits the task where it is fine-tuned on it; or a black box."""
 
     def __init__(self, block: TeacherBlock, task: Any) -> None:
         self.block, self.task = block, task
+        self.is_black_box = block.recogniser is not None
         self._model: Any = None
 
     def __call__(self) -> Any:
@@ -146,8 +181,12 @@ class _Teacher:
         return self._model
 
     def _load(self) -> Any:
+        if self.block.recogniser is not None:
+            return Recogniser(self.block.recogniser)
         if self.block.config is not None:
-            return self._new(self.block.config)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # the same weights every time
+                return new_reader(self.block.config, self.task)
         block, auto_class = self.block, tasks.Task.auto_class if self.task is None else self.task.auto_class
         labels = labels_of_task(self.task) if block.finetune is not None else {}
         model, missing = pretrained.load_model_info(
@@ -158,13 +197,19 @@ class _Teacher:
             raise fail(f"teacher {block.path}", "it has no trained head for this task", fix=fix)
         return model
 
-    def _new(self, config: Mapping[str, Any]) -> Any:
-        """A recogniser with random weights, the same ones every time, for the task's processor."""
-        if self.task is None or not hasattr(self.task, "processor"):
-            raise fail("teacher.config", "only a task ocr trains a new teacher", fix="teacher.path: FOLDER_OR_HUB_ID")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return students.new_ocr_model(**config, tokenizer=self.task.processor.tokenizer)
+
+def new_reader(config: Mapping[str, Any], task: Any) -> Any:
+    """A recogniser of lines {encoder: {...}, decoder: {...}} with random weights, for the task's processor."""
+    if task is None or not hasattr(task, "processor"):
+        raise fail("a new recogniser", "only a task ocr has a use for one", fix="path: FOLDER_OR_HUB_ID")
+    found, sides = Collector(), ("encoder", "decoder")
+    for key in (key for key in config if key not in sides):
+        fix = "config: {encoder: {...}, decoder: {...}}"
+        found.add(
+            problem(f"config.{key}", "a recogniser has two sides", near=(str(key), sides), fix=fix, where="config")
+        )
+    found.raise_any()
+    return students.new_ocr_model(**config, tokenizer=task.processor.tokenizer)
 
 
 def labels_of_task(task: Any) -> dict[str, Any]:

@@ -49,14 +49,28 @@ class Finished:
         record = {"metrics": metrics, "train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model)
 
+    @classmethod
+    def reading(cls, reader: Any, said: list[str], data: Any, task: Any) -> Finished:
+        """A black box that read the evaluation lines as `said`."""
+        metrics = task.compute_metrics(said, task.references(data.eval))
+        record = {"metrics": metrics, "train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
+        return cls(None, {**record, "said": said}, lambda: reader)
+
 
 def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: float, pairs: list[list[Pair]]) -> None:
     """Measures the first seed's models side by side and writes results.json and the student's model card."""
     first = finished[0]
-    models = {role: _copy(one, distiller).float().eval().to(processes().device) for role, one in first.items()}
-    writes = hasattr(distiller.task, "generate")
-    speeds, measure = (writing_speed if writes else speed)(distiller.task, models, distiller.data)
-    examples = gallery if writes else disagreements
+    loaded = {role: _copy(one, distiller) for role, one in first.items()}
+    readers = {role: one for role, one in loaded.items() if not isinstance(one, nn.Module)}
+    models = {role: one.float().eval().to(processes().device) for role, one in loaded.items() if role not in readers}
+    writes, data = hasattr(distiller.task, "generate"), distiller.data
+    if writes:
+        speeds, measure = writing_speed(distiller.task, models, data, readers)
+        said = {role: first[role].record["said"] for role in readers}
+        examples: dict[str, Any] = {"gallery": gallery(distiller.task, data, models, said)}
+    else:
+        speeds, measure = speed(distiller.task, models, data)
+        examples = {"disagreements": disagreements(distiller.task, data, models)}
     roles = {role: _unique([seed[role] for seed in finished]) for role in first}
     task = distiller.task
     results = report.Results.model_validate(
@@ -64,12 +78,12 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
             "name": distiller.name, "recipe": distiller.recipe, "seeds": distiller.seeds, "seconds_total": seconds,
             "task": task.name, "main_metric": task.main_metric, "metrics_order": list(task.metric_names),
             "greater_is_better": task.greater_is_better,
-            "models": {role: _model(distiller, role, models[role], runs, speeds[role]) for role, runs in roles.items()},
+            "models": {role: _model(distiller, role, loaded[role], runs, speeds[role]) for role, runs in roles.items()},
             "layer_maps": [row for i, stage in enumerate(pairs, 1) for row in _layer_maps(stage, i, models)],
-            "gallery" if writes else "disagreements": examples(task, distiller.data, models),
+            **examples,
             "measure": measure, "versions": report.versions(*(WRITERS if writes else ())),
             "hardware": report.hardware(),
-            "warnings": [*task.warnings(), *distiller.warnings],
+            "warnings": [*task.warnings(), *distiller.warnings, *_told(finished)],
         }
     )  # fmt: skip
     report.save(distiller.folder.path, results)
@@ -79,10 +93,16 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
                 (folder / "README.md").write_text(report.model_card(results, role), encoding="utf-8")
 
 
-def _copy(one: Finished, distiller: Distiller) -> nn.Module:
+def _told(finished: list[dict[str, Finished]]) -> list[str]:
+    """What the records of the students say of their training texts, each once."""
+    return list(dict.fromkeys(note for seed in finished for note in seed["student"].record.get("targets", [])))
+
+
+def _copy(one: Finished, distiller: Distiller) -> Any:
     """The model, to be changed at will; a teacher that the user gave stays as it is."""
     model = one.load()
-    return pretrained.clone(model) if model is distiller.teacher else model
+    is_given = model is distiller.teacher and isinstance(model, nn.Module)
+    return pretrained.clone(model) if is_given else model
 
 
 def _unique(runs: list[Finished]) -> list[Finished]:
@@ -91,16 +111,23 @@ def _unique(runs: list[Finished]) -> list[Finished]:
 
 
 def _model(
-    distiller: Distiller, role: str, model: nn.Module, runs: list[Finished], speed: dict[str, float]
+    distiller: Distiller, role: str, model: Any, runs: list[Finished], speed: dict[str, float]
 ) -> dict[str, Any]:
-    shape, folder = anatomy(model), runs[0].folder
-    size = report.disk_mb(folder) if folder is not None else sum(t.nbytes for t in model.state_dict().values()) / 1e6
+    folder = runs[0].folder
+    if isinstance(model, nn.Module):
+        weights = sum(t.nbytes for t in model.state_dict().values()) / 1e6
+        size: float | None = report.disk_mb(folder) if folder is not None else weights
+        count: int | None = report.parameters(model)
+        shape = f"{type(model).__name__} {anatomy(model).size}"
+    else:  # it says of itself what can be known
+        size, count = getattr(model, "disk_mb", None), getattr(model, "parameters", None)
+        shape = f"{type(model).__name__} {getattr(getattr(model, 'path', None), 'name', '')}".strip()
     record_keys = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")
     return {
         "description": distiller.describe(role),
-        "architecture": f"{type(model).__name__} {shape.size}",
+        "architecture": shape,
         "path": None if folder is None else _shown(folder, distiller.folder.path),
-        "parameters": report.parameters(model), "disk_mb": size, **speed,
+        "parameters": count, "disk_mb": size, **speed,
         "runs": [{key: run.record[key] for key in record_keys} for run in runs],
     }  # fmt: skip
 

@@ -37,6 +37,7 @@ class MatchBlock(_Block):
 class TeacherBlock(_Block):
     """The teacher.
 
+    recogniser: an .onnx file of a PP-OCR line recogniser, a black box that only reads: nothing else is given then. Else
     path: a folder, a hub id, or package:NAME/FOLDER inside an installed Python package. config: {encoder: {...},
     decoder: {...}} in its place makes a new recogniser of lines (`textkd.students.new_ocr_model`), which finetune
     trains. finetune: TrainingArguments that train it on the task first, once (with a seed among them: one teacher for
@@ -44,12 +45,30 @@ class TeacherBlock(_Block):
     weights file, checked before it is loaded. allow_pickle: also load pickle weights, which can run code.
     """
 
+    recogniser: str | None = None
     path: str = ""
     config: dict[str, dict[str, Any]] | None = None
     finetune: dict[str, Any] | None = None
     keep: str | None = None
     sha256: str | None = None
     allow_pickle: bool = False
+
+
+class PseudoBlock(_Block):
+    """The teacher writes the targets, as `textkd.Pseudo` explains.
+
+    lines: a source of lines, as a path, {path: ...} or a list of them, that the teacher reads (default: the task's own
+    train lines). num_beams: of a teacher that is a model. mix: the share of the own train lines that take the teacher's
+    text. min_confidence: of a text that is taken. max_cer: of one whose line has a transcription. change: lower or
+    upper, for transcriptions of one case.
+    """
+
+    lines: str | dict[str, Any] | list[Any] | None = None
+    num_beams: int = 4
+    mix: int | float = 1.0
+    min_confidence: int | float | None = None
+    max_cer: int | float | None = None
+    change: str | None = None
 
 
 class StageBlock(_Block):
@@ -71,7 +90,7 @@ class Recipe(_Block):
     TrainingArguments. matches: a list of `MatchBlock`, or stages: a list of `StageBlock`. control: also train the
     student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
     steps. seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default: 128, or fewer where
-    a model has fewer positions).
+    a model has fewer positions). pseudo: `PseudoBlock`, for lines of text.
     """
 
     about: str = ""
@@ -84,9 +103,12 @@ class Recipe(_Block):
     control: bool | dict[str, Any] = True
     seeds: list[int] | None = None
     max_length: int | None = None
+    pseudo: PseudoBlock | None = None
 
 
-BLOCKS: dict[str, type[BaseModel]] = {"": Recipe, "teacher": TeacherBlock, "stages": StageBlock, "matches": MatchBlock}
+BLOCKS: dict[str, type[BaseModel]] = {
+    "": Recipe, "teacher": TeacherBlock, "stages": StageBlock, "matches": MatchBlock, "pseudo": PseudoBlock,
+}  # fmt: skip
 # what a value of a wrong type should have been; a union of types says it badly
 EXPECTED = {
     "about": "a text", "task": "a block, as {name: glue, subset: sst2}", "teacher": "a block, as {path: FOLDER}",
@@ -98,7 +120,10 @@ EXPECTED = {
     "temperature": "a number or a schedule", "schedule": "a schedule, as {kind: linear}", "options": "a block",
     "projection": "auto, none, or a kind of projection", "loss": "the name of a loss", "tap": 'an address, as "hidden"',
     "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
-    "frozen": "a list of module names",
+    "frozen": "a list of module names", "recogniser": "the path of an .onnx file", "num_beams": "a whole number",
+    "pseudo": "a block, as {min_confidence: 0.9}", "lines": "a path, {path: ...} or a list of these",
+    "mix": "a number from 0 to 1", "min_confidence": "a number from 0 to 1", "max_cer": "a number, such as 0.2",
+    "change": "lower or upper",
 }  # fmt: skip
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
@@ -131,6 +156,11 @@ def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
 def _teacher_problems(block: TeacherBlock) -> list[Problem]:
     """A teacher is loaded or made, never both; a made one has to be trained."""
     example = "path: FOLDER_OR_HUB_ID"
+    if block.recogniser is not None:
+        fix = "leave it out: a recogniser is one file and is used as it is"
+        others = [name for name in block.model_fields_set if name not in ("recogniser", "keep")]
+        return [problem(f"teacher.{name} beside teacher.recogniser", "both are given", fix=fix, where=f"teacher.{name}")
+                for name in sorted(others)]  # fmt: skip
     if not block.path and block.config is None:
         return [problem("a teacher", "no path", fix=f"add {example}", where="teacher.path")]
     if block.path and block.config is not None:

@@ -67,11 +67,13 @@ class Data:
 
 @dataclass
 class Trained:
-    """What a training cost and how it went; `history` rows are those of `textkd.trainer.history`."""
+    """What a training cost and how it went; `history` rows are those of `textkd.record.history`. stage_steps: the
+    optimizer steps of each of its stages."""
 
     steps: int = 0
     train_s: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    stage_steps: list[int] = field(default_factory=list)
 
 
 def run_stages(
@@ -97,6 +99,7 @@ def run_stages(
         trained = run.finished() or run.train(title)
         total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
         total.steps += trained.steps
+        total.stage_steps.append(trained.steps)
         total.train_s += trained.train_s
     return total
 

@@ -25,13 +25,15 @@ def measure_generation(
     repeats: int = 10,
     warmup: int = 1,
     budget_s: float = 120.0,
+    others: Mapping[str, Mapping[str, Callable[[], Any]]] | None = None,
 ) -> Speeds:
     """Times `generate` of VisionEncoderDecoderModels in turns, on the same images and with the same settings.
 
     models: name -> model, each on its own device. batches: "latency" (one image, pixel_values [1, 3, H, W]) and
     "throughput" (several, [B, 3, H, W]); other columns are ignored. settings: fields of GenerationConfig, num_beams and
     max_new_tokens among them; what they leave open is the library's default, not what a model's folder says, so that
-    all models search alike (no sampling). repeats, warmup and budget_s as in `measure_speed`.
+    all models search alike (no sampling). repeats, warmup and budget_s as in `measure_speed`. others: name -> kind of
+    batch -> a call that reads the same images in its own way; timed in the same turns, without encoder and tokens.
 
     Returns name -> the fields of `results.ModelResult`: "latency_ms" (one image), "samples_per_s" (images per second in
     the large batch), "encoder_share" (time of the encoder alone in the same rounds / latency, at most 1),
@@ -41,12 +43,13 @@ def measure_generation(
     """
     check_batches(batches)
     _check(models, batches, settings)
-    speeds = Speeds({name: {} for name in models})
+    others = others or {}
+    speeds = Speeds({name: {} for name in (*others, *models)})
     rounds = []
     with eval_mode(models), _searching_alike(models, settings), torch.no_grad():
         for kind in KINDS:
             written: dict[str, Tensor] = {}
-            calls: dict[tuple[str, str], Callable[[], None]] = {}
+            calls: dict[tuple[str, str], Callable[[], Any]] = {(name, "read"): others[name][kind] for name in others}
             for name, model in models.items():
                 pixels = batches[kind]["pixel_values"].to(device_of(model))
                 calls[name, "generate"] = _generate(name, model, pixels, written)
@@ -54,6 +57,10 @@ def measure_generation(
                     calls[name, "encoder"] = _encode(model, pixels)
             seconds, done = median_seconds(calls, repeats, warmup, budget_s / 2)
             rounds.append(done)
+            for name in others:
+                taken = seconds[name, "read"]
+                of_many = {"samples_per_s": len(batches[kind]["pixel_values"]) / taken}
+                speeds[name].update({"latency_ms": 1e3 * taken} if kind == "latency" else of_many)
             for name, model in models.items():
                 taken, tokens = seconds[name, "generate"], _tokens(written[name], model)
                 if kind == "latency":

@@ -61,9 +61,10 @@ def _against_teacher(results: Results) -> str:
     if len(student.runs) > 1 and value != teachers and abs(value - teachers) <= _threshold(results, "teacher"):
         quality += " (a difference within the spread)"
     quality += "" if results.greater_is_better else ","
-    size = f"with {percent(student.parameters / teacher.parameters, 0)} of its parameters" if teacher.parameters else ""
+    mine, theirs = student.parameters, teacher.parameters
+    size = f"with {percent(mine / theirs, 0)} of its parameters " if mine is not None and theirs else ""
     speed = _speed(teacher.latency_ms, student.latency_ms, timing_noise(results) or 1.0)
-    return f"The student {quality} {size} and {speed}{_lengths(student, teacher)}."
+    return f"The student {quality} {size}and {speed}{_lengths(student, teacher)}."
 
 
 def _beside(value: float, teachers: float) -> str:

@@ -51,13 +51,14 @@ class Run(_Strict):
 
 
 class ModelResult(_Strict):
-    """One model of the comparison; size and speed are those of its first seed."""
+    """One model of the comparison; size and speed are those of its first seed. The sizes of a black box may be unknown
+    (None)."""
 
     description: str
     architecture: str
     path: str | None
-    parameters: int = Field(ge=0)
-    disk_mb: float
+    parameters: int | None = Field(ge=0)
+    disk_mb: float | None
     latency_ms: float
     samples_per_s: float
     # Of models that write a text from an image: the encoder's part of the latency, and how many tokens were written

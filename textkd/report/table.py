@@ -18,6 +18,7 @@ from textkd.report.words import (
     plural,
     probability,
     times,
+    whole,
 )
 
 SHOWN_CHARACTERS = 400
@@ -63,7 +64,7 @@ def comparison(results: Results) -> list[Row]:
     rows = [_metric_row(results, name, models) for name in results.metric_names]
     rows.insert(1 + results.metric_names.index(results.main_metric), _share_row(results, roles))
     rows.append(
-        Row("Parameters", [Cell(*_size(m.parameters, teacher.parameters, f"{m.parameters:,}")) for m in models])
+        Row("Parameters", [Cell(*_size(m.parameters, teacher.parameters, whole(m.parameters))) for m in models])
     )
     rows.append(
         Row("Size on disk", [Cell(*_size(m.disk_mb, teacher.disk_mb, amount(m.disk_mb, "MB"))) for m in models])
@@ -159,8 +160,8 @@ def _encoder(model: ModelResult) -> Cell:
     return Cell(percent(model.encoder_share, 0), parts)
 
 
-def _size(mine: float, theirs: float, shown: str) -> tuple[str, str]:
-    return shown, "" if mine == theirs or not theirs else f"{percent(mine / theirs)} of the teacher's"
+def _size(mine: float | None, theirs: float | None, shown: str) -> tuple[str, str]:
+    return shown, "" if mine is None or mine == theirs or not theirs else f"{percent(mine / theirs)} of the teacher's"
 
 
 def _trained(model: ModelResult) -> Cell:

@@ -28,6 +28,11 @@ def amount(value: float | None, unit: str = "") -> str:
     return f"{value:,.{digits}f}{unit and ' ' + unit}"
 
 
+def whole(value: int | None) -> str:
+    """1234567 -> "1,234,567"; None -> a dash."""
+    return NOTHING if value is None else f"{value:,}"
+
+
 def duration(seconds: float | None) -> str:
     """3723.4 -> "1 h 2 min"; 12.34 -> "12 s"."""
     if seconds is None:

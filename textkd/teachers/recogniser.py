@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from textkd.errors import TextkdError, fail
+from textkd.teachers.onnxfile import weights
 
 INSTALL = "pip install 'textkd[ppocr]' (or: pip install onnxruntime)"
 HEIGHT = 48
@@ -64,16 +65,39 @@ class Recogniser:
         """The reading of every line image, in their order. A line keeps its aspect however wide it is; how lines fall
         into batches does not change what is read. Raises `TextkdError` for an image that is no line: wider than 341
         times its height, or of a mode that has no plain brightness (transparency, more than 8 bits)."""
+        return self._readings(self._pixels(images), len(images))
+
+    def prepared(self, images: Sequence[Image.Image]) -> Callable[[], list[Reading]]:
+        """`read` in two parts, to be timed: the images are resized now, and read by every call of what comes back."""
+        pixels = list(self._pixels(images))
+        return lambda: self._readings(pixels, len(images))
+
+    def _pixels(self, images: Sequence[Image.Image]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """(places of the images, [B, 3, 48, W]) of every batch."""
         widths = [_width(image, place) for place, image in enumerate(images)]
         padded = [max(LEAST_WIDTH, -(-width // STEP) * STEP) for width in widths]
-        readings: dict[int, Reading] = {}
         for batch in _batches(padded, self.batch_size):
             pixels = np.zeros((len(batch), 3, HEIGHT, padded[batch[0]]), np.float32)
             for row, place in enumerate(batch):
                 pixels[row, :, :, : widths[place]] = _pixels(images[place], widths[place])
+            yield batch, pixels
+
+    def _readings(self, batches: Iterable[tuple[list[int], NDArray[np.float32]]], count: int) -> list[Reading]:
+        readings: dict[int, Reading] = {}
+        for batch, pixels in batches:
             for place, probabilities in zip(batch, self._run(pixels), strict=True):
                 readings[place] = decode(probabilities, self._characters)
-        return [readings[place] for place in range(len(images))]
+        return [readings[place] for place in range(count)]
+
+    @property
+    def parameters(self) -> int | None:
+        """Weights in the file; None where it does not say."""
+        return weights(self.path)
+
+    @property
+    def disk_mb(self) -> float:
+        """Size of the file in MB (1e6 bytes)."""
+        return self.path.stat().st_size / 1e6
 
     def fingerprint(self) -> str:
         """sha256 of the model file and of how it is used here."""

@@ -241,6 +241,8 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 def decode_texts(tokenizer: Any, ids: Iterable[Sequence[int]]) -> list[str]:
     """Token ids -> texts, without special tokens, no space moved."""
     rows = [list(row) for row in ids]
+    if not rows:
+        return []  # batch_decode takes no rows for one empty row
     return list(tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 

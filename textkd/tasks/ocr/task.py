@@ -28,7 +28,7 @@ from textkd.tasks.ocr.processor import (
     size_problems,
     token_problems,
     unwritable,
-)
+)  # fmt: skip
 from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines
 from textkd.tasks.ocr.sources import Spec, lines
 from textkd.tasks.ocr.splits import Chosen, hold_out
@@ -49,18 +49,10 @@ class OcrTask:
     default_length = 512  # tokens per row, fewer where a decoder has fewer positions
 
     def __init__(
-        self,
-        sources: Mapping[str, Spec],
-        *,
-        processor: Any = None,
-        shape: Mapping[str, Any] | None = None,
-        strength: float = 1.0,
-        generation: Generation | None = None,
-        holdout: tuple[float, int] | None = None,
-        seed: int = 0,
-        skip_unwritable: bool = False,
-        name: str = "ocr",
-    ) -> None:
+        self, sources: Mapping[str, Spec], *, processor: Any = None, shape: Mapping[str, Any] | None = None,
+        strength: float = 1.0, generation: Generation | None = None, holdout: tuple[float, int] | None = None,
+        seed: int = 0, skip_unwritable: bool = False, name: str = "ocr",
+    ) -> None:  # fmt: skip
         self.name, self.sources, self.holdout = name, dict(sources), holdout
         self.metric_names = ["cer", "wer", "exact"]
         self.generation, self.strength, self.seed = generation or Generation(), strength, seed
@@ -258,10 +250,15 @@ class OcrTask:
     ) -> OcrTask:
         """This task with some lines of a split (all, by default), and with other texts for them: a teacher's, say, one
         for each of `indices`; None leaves a line without. A processor trained on the train texts stays as it was."""
-        twin = copy.copy(self)
-        twin._notes, twin._tables = {}, {name: self.table(name) for name in self.splits}
-        twin._tables[split] = Chosen(self.table(split), indices, texts)
-        if self._given is None and split == "train" and any(text is not None for text in self.table("train").texts):
+        return self.with_table(split, Chosen(self.table(split), indices, texts))
+
+    def with_table(self, split: str, table: LineTable) -> OcrTask:
+        """This task with other lines for a split, or with one split more; its processor is kept as in `with_lines`."""
+        twin, known = copy.copy(self), {name: self.table(name) for name in self.splits}
+        twin._notes, twin._tables = {}, {**known, split: table}
+        twin.sources = dict(self.sources) if split in known else {**self.sources, split: table.source}
+        own = known[split].texts if split == "train" and split in known else []
+        if self._given is None and any(text is not None for text in own):
             twin._processor = self.processor
         return twin
 

@@ -1,0 +1,371 @@
+"""Runs whose targets a teacher writes: a black box that only reads, or a model; what the control has then."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import yaml
+from PIL import Image
+
+from textkd import Distiller, Match, Pseudo, TextkdError, new_ocr_model, recipe, targets, tasks
+from textkd.methods.stages import Stage
+from textkd.targets import Targets, same_steps
+from textkd.tasks.ocr.digits import DigitLines
+from textkd.tasks.ocr.processor import line_processor
+from textkd.teachers import Recogniser
+from textkd.teachers.onnxfile import weights
+
+sys.path.append(str(Path(__file__).parent / "teachers"))
+import tiny_onnx
+
+SIZE = {"height": 16, "width": 64}
+ENCODER = {"image_size": [16, 64], "patch_size": [16, 8], "hidden_size": 8, "num_hidden_layers": 1,
+           "num_attention_heads": 2, "intermediate_size": 8}  # fmt: skip
+DECODER = {"d_model": 8, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 8,
+           "max_position_embeddings": 16}  # fmt: skip
+OWN = {"digits": {"split": "train", "n": 16, "seed": 1, "digits": [1, 4], "height": 16}}
+MORE = {"digits": {"split": "train", "n": 24, "seed": 5, "digits": [1, 4], "height": 16}}
+EVAL = {"digits": {"split": "eval", "n": 6, "seed": 2, "digits": [1, 4], "height": 16}}
+TRAINING = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
+
+
+class DigitReader:
+    """Knows the lines of OWN, MORE and EVAL by their pixels. unsure: reads those of every n-th line with confidence
+    0.1. dies_after: lines, then it is killed. read: how many it was shown."""
+
+    def __init__(self, unsure: int = 0, dies_after: int | None = None) -> None:
+        self.unsure, self.dies_after, self.read = unsure, dies_after, 0
+        tables = [DigitLines(**spec["digits"]) for spec in (OWN, MORE, EVAL)]
+        self.texts = {table.image(i).tobytes(): table.texts[i] for table in tables for i in range(len(table))}
+
+    def __call__(self, images: Any) -> list[tuple[str, float]]:
+        self.read += len(images)
+        if self.dies_after is not None and self.read > self.dies_after:
+            raise KeyboardInterrupt
+        said = [self.texts[image.convert("RGB").tobytes()] for image in images]
+        return [(text, 0.1 if self.unsure and i % self.unsure == 0 else 0.9) for i, text in enumerate(said)]
+
+    def fingerprint(self) -> str:
+        return f"digits {self.unsure}"
+
+
+def task(**options: Any) -> Any:
+    return tasks.ocr(**{"train": OWN, "eval": EVAL, **SIZE, "augment": False, **options})
+
+
+def student(teacher: Any, seed: int, processor: Any = None) -> Any:
+    reads = processor or line_processor([*"0123456789"], **SIZE)
+    return new_ocr_model(ENCODER, DECODER, tokenizer=reads.tokenizer)
+
+
+def made(folder: Path, reader: Any, pseudo: Pseudo, **options: Any) -> Distiller:
+    options = {"task": task(), "args": {**TRAINING, "output_dir": str(folder / "run")}, "seeds": [1], **options}
+    return Distiller(reader, student, pseudo=pseudo, **options)
+
+
+@pytest.fixture(scope="module")
+def black_box(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A finished run with a black box, killed once while it read."""
+    folder, lines = tmp_path_factory.mktemp("black box"), [MORE, {**EVAL, "limit": 3}]
+    pseudo = Pseudo(lines=lines, min_confidence=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "pseudo_labels", partial(targets.pseudo_labels, shard_size=8))
+        killed, second = DigitReader(unsure=4, dies_after=6 + 8), DigitReader(unsure=4)
+        with pytest.raises(KeyboardInterrupt):
+            made(folder, killed, pseudo).run()
+        result = made(folder, second, pseudo).run()
+    kept = [file for file in (folder / "teachers").rglob("shard-*.jsonl")]
+    results = json.loads((folder / "run" / "results.json").read_text())
+    return SimpleNamespace(folder=folder, second=second, results=results, result=result, kept=kept, pseudo=pseudo)
+
+
+def test_a_run_that_was_killed_while_reading_goes_on(black_box: Any) -> None:
+    assert len(black_box.kept) == 1 + 4  # of 6 evaluation lines and of 27 others
+    # evaluation lines and the first shard were there; more reading is the timing's, of one line and of six
+    reading = 27 - 8
+    assert (black_box.second.read - reading) % (1 + 6) == 0
+    assert black_box.second.read > reading
+
+
+def test_the_teacher_stands_in_the_report_with_what_is_known_of_it(black_box: Any) -> None:
+    teacher = black_box.results["models"]["teacher"]
+    assert teacher["runs"][0]["metrics"] == {"cer": 0.0, "wer": 0.0, "exact": 1.0}
+    assert teacher["parameters"] is None
+    assert teacher["disk_mb"] is None
+    assert teacher["latency_ms"] > 0
+    assert teacher["samples_per_s"] > 0
+    assert "black box" in teacher["description"]
+    page = black_box.result.report.read_text(encoding="utf-8")
+    assert "DigitReader" in page
+    assert black_box.results["gallery"][0]["teacher"] == black_box.results["gallery"][0]["reference"]
+
+
+def test_the_control_makes_the_students_steps_from_transcribed_lines_alone(black_box: Any) -> None:
+    runs = {role: black_box.results["models"][role]["runs"][0] for role in ("student", "control")}
+    # 16 lines of the task, 24 others of which 6 are unsure: 34 rows in batches of 8, twice
+    assert runs["student"]["steps"] == runs["control"]["steps"] == 10
+    evaluated = {role: [row["step"] for row in run["history"] if row.get("eval")] for role, run in runs.items()}
+    assert evaluated["student"] == evaluated["control"] == [5, 10]
+    assert "on the 16 transcribed train lines alone" in black_box.results["models"]["control"]["description"]
+
+
+def test_what_was_kept_and_dropped_is_told_and_evaluation_lines_are_not_trained_on(black_box: Any) -> None:
+    told = "\n".join(black_box.results["warnings"])
+    # every 4th line of a shard of 8 is unsure; of the last shard of 3 evaluation lines the first
+    assert "20 of 27 lines: 20 with the teacher's text" in told
+    assert "dropped: min_confidence 7" in told
+    assert "2 lines are the very images of evaluation lines" in told
+    assert "the student trains on 34 lines" in told
+
+
+def test_a_finished_run_is_read_and_another_block_is_another_run(black_box: Any) -> None:
+    again = DigitReader(unsure=4)
+    same = made(black_box.folder, again, black_box.pseudo).run()
+    assert (again.read, same.metrics) == (0, black_box.result.metrics)
+    with pytest.raises(TextkdError, match="the run of another recipe"):
+        made(black_box.folder, again, Pseudo(lines=black_box.pseudo.lines)).check()
+    with pytest.raises(TextkdError, match="the run of another recipe"):
+        made(black_box.folder, DigitReader(unsure=3), black_box.pseudo).check()
+
+
+# -- the rows --------------------------------------------------------------------------------------------------------
+
+
+class Upside(DigitReader):
+    """Reads x for every line: sure, and wrong, if x is a digit."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__()
+        self.said = said
+
+    def __call__(self, images: Any) -> list[tuple[str, float]]:
+        return [(self.said, 0.9) for _ in images]
+
+    def fingerprint(self) -> str:
+        return f"always {self.said}"
+
+
+def rows(folder: Path, reader: Any, pseudo: Pseudo, data: Any = None, processor: Any = None) -> tuple[Any, list[str]]:
+    data = data or task()
+    return Targets(pseudo, data, folder).rows(reader, processor or data.processor, (), 16)
+
+
+@pytest.mark.parametrize(("mix", "count"), [(0.0, 0), (0.25, 4), (1.0, 16)])
+def test_a_share_of_the_own_lines_takes_the_teachers_text(tmp_path: Path, mix: float, count: int) -> None:
+    found, _ = rows(tmp_path, Upside("77777"), Pseudo(mix=mix))
+    truth = DigitLines(**OWN["digits"]).texts
+    assert [text == "77777" for text in found["text"]].count(True) == count
+    assert all(text in ("77777", truth[i]) for i, text in zip(found["example_id"], found["text"], strict=True))
+
+
+def test_lines_without_transcription_take_the_teachers_text_whatever_the_mix(tmp_path: Path) -> None:
+    data = task()
+    half = data.with_lines("train", texts=[t if i < 8 else None for i, t in enumerate(data.table("train").texts)])
+    found, notes = rows(tmp_path, DigitReader(), Pseudo(mix=0.0), half, data.processor)
+    assert found["text"] == list(data.table("train").texts)
+    assert "8 train lines have a transcription" in notes[-1]
+
+
+def test_texts_that_the_student_cannot_write_or_that_are_empty_are_dropped(tmp_path: Path) -> None:
+    for reader, why in ((Upside("7a"), "alphabet 16"), (Upside("7" * 30), "max_chars 16"), (Upside(""), "min_chars")):
+        with pytest.raises(TextkdError, match=f"drops everything[\\s\\S]*{why}"):
+            rows(tmp_path, reader, Pseudo())
+
+
+def test_readings_are_changed_before_they_are_compared(tmp_path: Path) -> None:
+    lines = task(train=OWN).with_lines("train", texts=["AB"] * 16)
+    processor = line_processor(["ABab"], **SIZE)
+    found, notes = rows(tmp_path, Upside("ab"), Pseudo(change="upper", max_cer=0.0), lines, processor)
+    assert set(found["text"]) == {"AB"}
+    assert "CER is 0.0000" in notes[0]
+
+
+def test_lines_of_the_task_keep_their_texts_beside_those_that_are_read(tmp_path: Path) -> None:
+    found, _ = rows(tmp_path, Upside("77777"), Pseudo(lines=MORE))
+    assert found["text"] == [*DigitLines(**OWN["digits"]).texts, *["77777"] * 24]
+    bare = tasks.ocr(eval=EVAL, processor=line_processor([*"0123456789"], **SIZE), augment=False)
+    found, _ = rows(tmp_path, Upside("77777"), Pseudo(lines=MORE), bare)
+    assert found["text"] == ["77777"] * 24
+
+
+def test_steps_and_evaluations_are_those_of_the_other_training() -> None:
+    stages = [Stage((), {"num_train_epochs": 1}), Stage((), {"eval_strategy": "steps", "eval_steps": 7})]
+    history = [{"stage": 1, "step": 10, "epoch": 2.5}, {"stage": 2, "step": 42, "epoch": 4.0}]
+    first, second = same_steps(stages, {"stage_steps": [10, 32], "history": history}, {"save_strategy": "no"})
+    assert first.training == {"num_train_epochs": 1, "max_steps": 10, "eval_strategy": "steps", "eval_steps": 4}
+    assert second.training == {"eval_strategy": "steps", "eval_steps": 7, "max_steps": 32}
+
+
+# -- a teacher that is a model ---------------------------------------------------------------------------------------
+
+
+def test_a_model_teacher_writes_targets_and_is_matched_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def reads(model: Any, processor: Any, num_beams: int) -> Any:
+        asked.append(num_beams)
+        return DigitReader()
+
+    monkeypatch.setattr(targets, "teacher_reader", reads)
+    bare = {**OWN, "unlabelled": True}
+    teacher = new_ocr_model(ENCODER, DECODER, tokenizer=line_processor([*"0123456789"], **SIZE).tokenizer)
+    lines = task(train=bare, processor=line_processor([*"0123456789"], **SIZE), height=32, width=1024)
+    matches = [Match("logits", loss="kl"), Match("encoder.hidden")]
+    one = made(tmp_path, teacher, Pseudo(num_beams=3), task=lines, control=False, matches=matches)
+    result = one.run()
+    assert set(asked) == {3}
+    assert set(result.metrics) == {"teacher", "student"}
+    record = json.loads((result.student / "textkd.json").read_text())
+    assert record["steps"] == 4
+    assert {name.split("/")[0] for row in record["history"] for name in row.get("parts", {})} >= {"logits"}
+
+
+# -- recipes ---------------------------------------------------------------------------------------------------------
+
+COLOURS = {"a": (0, 255, 0), " ": (255, 0, 0), "-": (0, 0, 255)}
+
+
+def coloured(folder: Path, name: str, texts: list[str]) -> str:
+    """Lines that the tiny ONNX recogniser reads, as a parquet file."""
+    found = []
+    for text in texts:
+        pixels = np.array([[COLOURS[letter] for letter in "-".join(text)]], np.uint8).repeat(48, 0).repeat(24, 1)
+        image = io.BytesIO()
+        Image.fromarray(pixels).save(image, "PNG")
+        found.append({"image": {"bytes": image.getvalue(), "path": None}, "text": text})
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(found), folder / name)
+    return str(folder / name)
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    train, dev = coloured(folder, "train.parquet", ["a", "aa", "a a", "aaa"]), coloured(folder, "dev.parquet", ["aaaa"])
+    values = {
+        "task": {"name": "ocr", "train": train, "eval": dev, **SIZE},
+        "teacher": {"recogniser": str(tiny_onnx.make(folder / "tiny.onnx"))},
+        "student": {"config": {"encoder": ENCODER, "decoder": DECODER}},
+        "pseudo": {"min_confidence": 0.8},
+        "training": {**TRAINING, "num_train_epochs": 1, "output_dir": str(folder / "run")},
+        "seeds": [1],
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({**values, **changes}))
+    return folder / "recipe.yaml"
+
+
+def test_a_recipe_with_a_recogniser_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("onnxruntime")
+    made = recipe.distiller(write(tmp_path, control=False))
+    plan = "\n".join(made.plan())
+    assert "Recogniser tiny.onnx reads 4 lines" in plan
+    caplog.set_level(logging.INFO, "textkd")
+    made.run()
+    assert "shard 1 of 1 is read (4 lines)" in caplog.text
+    teacher = json.loads((tmp_path / "run" / "report.json").read_text())["teacher"]
+    assert teacher["metrics"]["cer"] == 0
+    assert teacher["parameters"] == 1  # the tiny model has one weight
+    assert teacher["disk_mb"] == pytest.approx((tmp_path / "tiny.onnx").stat().st_size / 1e6)
+    assert list((tmp_path / "teachers").glob("pseudo-*"))
+
+
+def test_weights_are_counted_without_the_package_onnx(tmp_path: Path) -> None:
+    def tensor(kind: int, *dims: int, packed: bool = False) -> bytes:
+        sizes = b"".join(tiny_onnx.varint(size) for size in dims)
+        held = tiny_onnx.text(1, sizes) if packed else b"".join(tiny_onnx.number(1, size) for size in dims)
+        return tiny_onnx.text(5, held + tiny_onnx.number(2, kind) + tiny_onnx.text(9, bytes(300)))
+
+    graph = tensor(1, 300, 4) + tensor(10, 5, 6, packed=True) + tensor(7, 1000)  # float, half, and a shape
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx.number(1, 6) + tiny_onnx.text(7, graph))
+    assert weights(tmp_path / "model.onnx") == 1200 + 30
+    (tmp_path / "cut.onnx").write_bytes((tmp_path / "model.onnx").read_bytes()[:-50])
+    assert weights(tmp_path / "cut.onnx") is None
+    assert weights(tmp_path / "none.onnx") is None
+
+
+def problems(file: Path) -> dict[str, str]:
+    """What is wrong with a recipe by its place."""
+    with pytest.raises(TextkdError) as error:
+        recipe.distiller(file).check()
+    return {one.where: str(one) for one in error.value.problems}
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        teacher={"recogniser": str(tmp_path / "tiny.onx")},
+        student={"shrink": {"encoder_layers": 1}},
+        matches=[{"tap": "labels"}, {"tap": "encoder.hidden"}, {"tap": "logits"}],
+        pseudo={"min_confidense": 0.9, "mix": 1.5, "max_cer": -1, "num_beams": 0, "change": "uper"},
+    )
+    found = problems(file)
+    assert "nearest: min_confidence" in found.pop("pseudo.min_confidense")
+    assert "nearest: upper" in found.pop("pseudo.change")
+    assert "nearest: tiny.onnx" in found.pop("teacher.recogniser")
+    assert "no blocks to take" in found.pop("student.shrink")
+    assert "nothing inside it can be read" in found.pop("matches[1].tap")
+    assert "the teacher's logits" in found.pop("matches[2].tap")
+    assert set(found) == {"pseudo.mix", "pseudo.max_cer", "pseudo.num_beams"}
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "said"),
+    [
+        ({"pseudo": None}, "pseudo", "add pseudo"),
+        ({"pseudo": {"lines": "none.parquet"}}, "pseudo.lines", "data file none.parquet"),
+        ({"pseudo": {"lines": {"digits": {"n": 4}}, "mix": 0.5}}, "pseudo.mix", "beside lines"),
+        ({"pseudo": {"lines": {"digits": {"n": 4}}, "max_cer": 0.5}}, "pseudo.max_cer", "no transcription"),
+        ({"student": {"config": {"encodr": {}}}}, "student.config", "nearest: encoder"),
+        ({"student": {"config": {"encoder": {**ENCODER, "image_size": [16, 32]}}}}, "student", "images of 16 x 32"),
+        ({"task": {"name": "text", "train": "x.tsv", "eval": "x.tsv"}}, "pseudo", "no lines of text"),
+    ],
+)
+def test_one_thing_that_is_wrong_is_told_where_it_is(tmp_path: Path, changes: Any, where: str, said: str) -> None:
+    assert said in problems(write(tmp_path, **changes))[where]
+
+
+def test_a_recogniser_has_no_other_keys(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    values = yaml.safe_load(file.read_text())
+    values["teacher"] |= {"path": "folder", "finetune": {"num_train_epochs": 1}}
+    file.write_text(yaml.safe_dump(values))
+    assert {"teacher.path", "teacher.finetune"} <= set(problems(file))
+
+
+def test_without_transcriptions_there_is_no_control(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    values = yaml.safe_load(file.read_text())
+    line_processor(["a a"], **SIZE).save_pretrained(tmp_path / "processor")
+    values["task"] = {
+        **{key: values["task"][key] for key in ("name", "eval")},
+        "processor": str(tmp_path / "processor"),
+    }
+    values["task"]["train"] = {"path": str(tmp_path / "train.parquet"), "unlabelled": True}
+    file.write_text(yaml.safe_dump(values))
+    assert "no train line has a transcription" in problems(file)["control"]
+    values["control"] = False
+    file.write_text(yaml.safe_dump(values))
+    recipe.distiller(file).check()
+
+
+def test_a_missing_onnxruntime_is_told_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "pip install 'textkd[ppocr]'" in problems(file)["teacher.recogniser"]
+
+
+def test_a_recogniser_reads_prepared_images_as_it_reads_any(tmp_path: Path) -> None:
+    reader = Recogniser(tiny_onnx.make(tmp_path / "tiny.onnx"), batch_size=2, threads=1)
+    coloured(tmp_path, "lines.parquet", ["a", "a aa", "aaa"])
+    images = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
+              for row in pyarrow.parquet.read_table(tmp_path / "lines.parquet").to_pylist()]  # fmt: skip
+    assert reader.prepared(images)() == reader.read(images)

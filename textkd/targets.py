@@ -1,0 +1,245 @@
+"""The teacher writes the targets: sequence-level distillation in a run, also from a black box that only reads."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textkd.errors import Collector, Problem, fail, problem
+from textkd.methods.pseudo import Filters, LineSelection, PseudoLabels, Reader, apply, pseudo_labels, teacher_reader
+from textkd.methods.stages import Stage
+from textkd.runs import locked, processes
+from textkd.tasks.ocr.linetable import Joined, LineTable
+from textkd.tasks.ocr.processor import encode_texts, missing_characters
+from textkd.tasks.ocr.sources import lines as lines_of
+from textkd.tasks.ocr.splits import Chosen
+
+log = logging.getLogger("textkd")
+CHANGES: dict[str, Callable[[str], str]] = {"lower": str.lower, "upper": str.upper}
+# a text that was cut off has confidence 0, and so has an empty one: neither is a target
+LEAST_CONFIDENCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Pseudo:
+    """What a teacher reads becomes what the student learns to write (see `textkd.methods.pseudo`).
+
+    lines: the lines to read: a spec of `textkd.tasks.ocr.sources.lines` or a `LineTable`; their own transcriptions are
+    not looked at. The student then trains on the task's transcribed train lines and on these. Without it the teacher
+    reads the task's own train lines, and a share `mix` (0..1) of those with a transcription take its text, as do all
+    without one. num_beams: of a teacher that is a model. min_confidence (0..1): of a text that is taken; cut-off and
+    empty ones never are. max_cer: against the transcription, where there is one (not with `lines`). change: "lower" or
+    "upper" for all that the teacher reads (of a black box also what it is judged by). keep: the folder of what was
+    read, for this run and others; default: where fine-tuned teachers are kept.
+    """
+
+    lines: Any = None
+    num_beams: int = 4
+    mix: float = 1.0
+    min_confidence: float | None = None
+    max_cer: float | None = None
+    change: str | None = None
+    keep: Path | None = None
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the values themselves, each by its name."""
+        found = Collector()
+        for name, most in (("mix", 1.0), ("min_confidence", 1.0), ("max_cer", float("inf"))):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= most:
+                fix = f"a number from 0{f' to {most:g}' if most < 2 else ', such as 0.2'}"
+                found.add(problem(f"{name}: {value}", "out of range", fix=fix, where=name))
+        if self.num_beams < 1:
+            fix = "1 (greedy) or more"
+            found.add(problem(f"num_beams: {self.num_beams}", "not a number from 1", fix=fix, where="num_beams"))
+        if self.change is not None and self.change not in CHANGES:
+            found.add(problem(f"change: {self.change!r}", "no such change", near=(str(self.change), CHANGES),
+                              fix=f"one of {', '.join(CHANGES)}", where="change"))  # fmt: skip
+        if self.lines is not None and self.mix != 1:
+            what = "it chooses among the task's own train lines, and the teacher reads others"
+            found.add(problem(f"mix: {self.mix} beside lines", what, fix="leave one of them out", where="mix"))
+        if self.lines is not None and self.max_cer is not None:
+            what, fix = "the lines are read as if they had no transcription", "filter by min_confidence"
+            found.add(problem(f"max_cer: {self.max_cer} beside lines", what, fix=fix, where="max_cer"))
+        return found.problems
+
+
+def same_steps(stages: Sequence[Stage], record: Mapping[str, Any], training: Mapping[str, Any]) -> list[Stage]:
+    """`stages` with the optimizer steps that another training of them made by its `record`, from whatever number of
+    rows; what falls on the ends of its epochs (evaluating, saving) falls on the same steps here."""
+    made, before = list[Stage](), 0
+    for number, (stage, steps) in enumerate(zip(stages, record["stage_steps"], strict=True), 1):
+        logged = [row for row in record["history"] if row["stage"] == number and row.get("epoch")]
+        each = round((logged[-1]["step"] - before) / logged[-1]["epoch"]) if logged else steps
+        arguments = {**stage.training, "max_steps": steps}
+        for kind in ("eval", "save", "logging"):
+            default = "steps" if kind == "logging" else "epoch"
+            if {**training, **stage.training}.get(f"{kind}_strategy", default) == "epoch":
+                arguments |= {f"{kind}_strategy": "steps", f"{kind}_steps": max(1, each)}
+        made.append(replace(stage, training=arguments))
+        before += steps
+    return made
+
+
+def is_reader(teacher: Any) -> bool:
+    """Whether a teacher is a black box: it reads images and says what reads (`fingerprint`), and is no module."""
+    return not isinstance(teacher, nn.Module) and callable(getattr(teacher, "fingerprint", None))
+
+
+def target_problems(
+    pseudo: Pseudo, targets: Targets | None, task: Any, control: bool, finetune: bool, bad_task: bool
+) -> list[Problem]:
+    """What is wrong with a block `pseudo` for this task, paths as in a recipe. bad_task: its data cannot be read."""
+    found = Collector()
+    if not hasattr(task, "generate"):
+        fix = "leave pseudo out: {tap: logits} is how a teacher of classes is followed"
+        return [problem("pseudo", f"task {task.name} has no lines of text to read", fix=fix, where="pseudo")]
+    with found.collecting("pseudo"):
+        found.add(*pseudo.problems())
+        if targets is not None and pseudo.lines is not None:
+            with found.collecting("lines"):
+                targets.table.problems()
+    if bad_task or targets is None or found.problems:
+        return found.problems
+    if "train" not in task.splits and pseudo.lines is None:
+        fix = "give task.train or pseudo.lines"
+        found.add(problem("lines for the teacher to read", "the task has no train lines", fix=fix, where="pseudo"))
+    elif not targets.own:
+        found.add(*_bare_problems(pseudo, task, control, finetune))
+    return found.problems
+
+
+def _bare_problems(pseudo: Pseudo, task: Any, control: bool, finetune: bool) -> list[Problem]:
+    """What cannot be where no train line has a transcription."""
+    found, bare = Collector(), "no train line has a transcription"
+    if control:
+        fix = "control: false, or give some transcribed lines as task.train"
+        found.add(problem("control: the same student without a teacher", bare, fix=fix, where="control"))
+    if finetune:
+        fix = "give a trained teacher, or transcribed lines"
+        found.add(problem("teacher.finetune", bare, fix=fix, where="teacher.finetune"))
+    if pseudo.max_cer is not None:
+        fix = "filter by min_confidence"
+        found.add(problem(f"max_cer: {pseudo.max_cer}", bare, fix=fix, where="pseudo.max_cer"))
+    return found.problems
+
+
+class Targets:
+    """The lines that the teacher reads and what the student trains on, for one task. keep: see `Pseudo`."""
+
+    def __init__(self, pseudo: Pseudo, task: Any, keep: Path) -> None:
+        self.pseudo, self.task, self.keep = pseudo, task, pseudo.keep or keep
+
+    def fingerprint(self, teacher: Any) -> str:
+        """What the targets are made of, as far as it is there before anything ran."""
+        lines = None if self.pseudo.lines is None else self.table.digest()
+        reader = teacher.fingerprint() if is_reader(teacher) else None
+        return repr((replace(self.pseudo, lines=lines, keep=None), reader))
+
+    @cached_property
+    def table(self) -> LineTable:
+        """The lines that the teacher reads. Raises `TextkdError` with what is wrong in their spec."""
+        given = self.pseudo.lines
+        if given is None:
+            return self.task.table("train")  # type: ignore[no-any-return]
+        if isinstance(given, LineTable):
+            return Chosen(given, texts=[None] * len(given))
+        return lines_of(given, unlabelled=True)
+
+    @cached_property
+    def own(self) -> list[int]:
+        """The task's train lines with a transcription: what a teacher and the control train on."""
+        texts = self.task.table("train").texts if "train" in self.task.splits else []
+        return [i for i, text in enumerate(texts) if text is not None]
+
+    def reader(self, teacher: Any, processor: Any) -> Reader:
+        """`teacher`, a model or a black box, as a reader. Raises `TextkdError` where it cannot be one."""
+        if not isinstance(teacher, nn.Module):
+            return teacher  # type: ignore[no-any-return]
+        return teacher_reader(teacher.to(processes().device), processor, self.pseudo.num_beams)
+
+    def read(self, reader: Reader, table: LineTable) -> PseudoLabels:
+        """What the teacher reads in `table`, kept; what was read before is not read again."""
+        name = hashlib.sha256(str(reader.fingerprint()).encode()).hexdigest()[:16]  # type: ignore[attr-defined]
+        log.info("pseudo labels: the teacher reads %s lines of %s, kept in %s", f"{len(table):,}", table.source,
+                 self.keep)  # fmt: skip
+        with locked(self.keep / f"reading-{name}", wait=True):
+            labels = pseudo_labels(reader, table, self.keep)
+        change = self.pseudo.change
+        return labels if change is None else labels.rewritten(CHANGES[change])
+
+    def rows(self, teacher: Any, processor: Any, inputs: Any, length: int) -> tuple[Any, list[str]]:
+        """(encoded rows for the student, notes for the report). length: tokens a row may have."""
+        labels = self.read(self.reader(teacher, processor), self.table)
+        filters = self._filters(labels.texts, processor.tokenizer, length)
+        mix = 1.0 if self.pseudo.lines is not None else float(self.pseudo.mix)
+        selection = apply(self.table, labels, filters, mix)
+        lost = missing_characters(processor.tokenizer, labels.texts).most_common(8)
+        few = ", ".join(f"{char!r} ({count})" for char, count in lost)
+        lacks = (
+            f" (characters that the tokenizer lacks, such as {few})" if "alphabet" in selection.notes["dropped"] else ""
+        )
+        notes = [f"pseudo labels from {self.table.source}: {selection.summary()}{lacks}{_rates(selection)}"]
+        if self.pseudo.lines is None:
+            twin = self.task.with_lines("train", selection.indices, selection.texts)
+        else:
+            selection, told = self._without_eval(selection)
+            notes += told
+            read = Chosen(self.table, selection.indices, selection.texts)
+            parts = [Chosen(self.task.table("train"), self.own), read] if self.own else [read]
+            twin = self.task.with_table("train", Joined(parts))
+        twin.skip_unwritable = True  # the task's own texts were looked at before; a reader's may hold anything
+        rows = twin.encode(processor, "train", inputs, length)
+        if left := len(twin.table("train")) - len(rows):
+            notes.append(f"pseudo labels: {left:,} more lines do not fit the student's tokens and are left out")
+        taught = selection.notes["teacher"]
+        notes.append(f"the student trains on {len(rows):,} lines, at most {taught:,} of them with the teacher's text; "
+                     f"{len(self.own):,} train lines have a transcription")  # fmt: skip
+        for note in notes:
+            log.info("%s", note)
+        return rows, notes
+
+    def _filters(self, texts: Sequence[str], tokenizer: Any, length: int) -> Filters:
+        """The recipe's, and what the student can write: its tokenizer's characters, and no text that is longer than
+        all that fit its positions."""
+        alphabet = set("".join(texts)) - set(missing_characters(tokenizer, texts))
+        sizes = zip(texts, encode_texts(tokenizer, texts), strict=True)
+        longest = max((len(text) for text, ids in sizes if len(ids) <= length), default=1)
+        least = max(self.pseudo.min_confidence or 0.0, LEAST_CONFIDENCE)
+        return Filters(least, self.pseudo.max_cer, max_chars=max(longest, 1), alphabet=alphabet)
+
+    def _without_eval(self, selection: LineSelection) -> tuple[LineSelection, list[str]]:
+        """Without the lines whose very image stands in an evaluation split: nothing trains on those."""
+        tables = [self.task.table(split) for split in self.task.eval_splits]
+        held = {_content(table, i) for table in tables for i in range(len(table))}
+        kept = [i for i, place in enumerate(selection.indices) if _content(self.table, place) not in held]
+        out = len(selection.indices) - len(kept)
+        if not kept:
+            fix = "give lines that are not evaluated on"
+            raise fail(f"lines of {self.table.source} to learn from", "all are evaluation lines", fix=fix)
+        if not out:
+            return selection, []
+        indices, texts = [selection.indices[i] for i in kept], [selection.texts[i] for i in kept]
+        notes = {**selection.notes, "kept": len(kept), "teacher": len(kept)}
+        told = f"pseudo labels: {out:,} lines are the very images of evaluation lines and are left out"
+        return replace(selection, indices=indices, texts=texts, notes=notes), [told]
+
+
+def _content(table: LineTable, index: int) -> bytes:
+    image = table.image(index)
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
+
+
+def _rates(selection: LineSelection) -> str:
+    every, taken = selection.notes["cer"], selection.notes["cer_teacher"]
+    if every is None:
+        return ""
+    shown = "" if taken is None else f", {taken:.4f} on the lines that take its text"
+    return f"; the teacher's CER is {every:.4f} on all transcribed lines{shown}"
