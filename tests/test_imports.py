@@ -58,7 +58,7 @@ MAY = {
     "examples": ("report",),
     "speeds": ("report",),
     "targets": (*LOW, *MODELS, "methods", "runs"),
-    "telling": ("results", "taps"),
+    "telling": ("results", "taps", "runs"),
     "results": ("examples", "speeds", *LOW, *MODELS, "methods", "matches", "report", "checkpoints", "runs"),
     "evaluation": ("tasks", "pretrained", "inputs"),
     "checks": (*LOW, *MODELS, *RUNNING, "evaluation", "arguments", "targets"),

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
-import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
-import yaml
-from PIL import Image
+from pseudo_lab import DECODER, ENCODER, EVAL, MORE, OWN, SIZE, TRAINING
 
-from textkd import Distiller, Match, Pseudo, TextkdError, new_ocr_model, recipe, targets, tasks
+from textkd import Distiller, Match, Pseudo, TextkdError, new_ocr_model, results, targets, tasks
 from textkd.methods.stages import Stage
 from textkd.targets import Targets, same_steps
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.processor import line_processor
-from textkd.teachers import Recogniser
-from textkd.teachers.onnxfile import weights
-
-sys.path.append(str(Path(__file__).parent / "teachers"))
-import tiny_onnx
-
-SIZE = {"height": 16, "width": 64}
-ENCODER = {"image_size": [16, 64], "patch_size": [16, 8], "hidden_size": 8, "num_hidden_layers": 1,
-           "num_attention_heads": 2, "intermediate_size": 8}  # fmt: skip
-DECODER = {"d_model": 8, "decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 8,
-           "max_position_embeddings": 16}  # fmt: skip
-OWN = {"digits": {"split": "train", "n": 16, "seed": 1, "digits": [1, 4], "height": 16}}
-MORE = {"digits": {"split": "train", "n": 24, "seed": 5, "digits": [1, 4], "height": 16}}
-EVAL = {"digits": {"split": "eval", "n": 6, "seed": 2, "digits": [1, 4], "height": 16}}
-TRAINING = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
 
 
 class DigitReader:
@@ -86,8 +64,8 @@ def black_box(tmp_path_factory: pytest.TempPathFactory) -> Any:
             made(folder, killed, pseudo).run()
         result = made(folder, second, pseudo).run()
     kept = [file for file in (folder / "teachers").rglob("shard-*.jsonl")]
-    results = json.loads((folder / "run" / "results.json").read_text())
-    return SimpleNamespace(folder=folder, second=second, results=results, result=result, kept=kept, pseudo=pseudo)
+    read = json.loads((folder / "run" / "results.json").read_text())
+    return SimpleNamespace(folder=folder, second=second, results=read, result=result, kept=kept, pseudo=pseudo)
 
 
 def test_a_run_that_was_killed_while_reading_goes_on(black_box: Any) -> None:
@@ -142,18 +120,17 @@ def test_a_finished_run_is_read_and_another_block_is_another_run(black_box: Any)
 # -- the rows --------------------------------------------------------------------------------------------------------
 
 
-class Upside(DigitReader):
-    """Reads x for every line: sure, and wrong, if x is a digit."""
+class Always:
+    """Reads `said` in every line."""
 
-    def __init__(self, said: str) -> None:
-        super().__init__()
-        self.said = said
+    def __init__(self, said: str, confidence: float = 0.9) -> None:
+        self.said, self.confidence = said, confidence
 
     def __call__(self, images: Any) -> list[tuple[str, float]]:
-        return [(self.said, 0.9) for _ in images]
+        return [(self.said, self.confidence) for _ in images]
 
     def fingerprint(self) -> str:
-        return f"always {self.said}"
+        return f"always {self.said} {self.confidence}"
 
 
 def rows(folder: Path, reader: Any, pseudo: Pseudo, data: Any = None, processor: Any = None) -> tuple[Any, list[str]]:
@@ -163,7 +140,7 @@ def rows(folder: Path, reader: Any, pseudo: Pseudo, data: Any = None, processor:
 
 @pytest.mark.parametrize(("mix", "count"), [(0.0, 0), (0.25, 4), (1.0, 16)])
 def test_a_share_of_the_own_lines_takes_the_teachers_text(tmp_path: Path, mix: float, count: int) -> None:
-    found, _ = rows(tmp_path, Upside("77777"), Pseudo(mix=mix))
+    found, _ = rows(tmp_path, Always("77777"), Pseudo(mix=mix))
     truth = DigitLines(**OWN["digits"]).texts
     assert [text == "77777" for text in found["text"]].count(True) == count
     assert all(text in ("77777", truth[i]) for i, text in zip(found["example_id"], found["text"], strict=True))
@@ -178,24 +155,26 @@ def test_lines_without_transcription_take_the_teachers_text_whatever_the_mix(tmp
 
 
 def test_texts_that_the_student_cannot_write_or_that_are_empty_are_dropped(tmp_path: Path) -> None:
-    for reader, why in ((Upside("7a"), "alphabet 16"), (Upside("7" * 30), "max_chars 16"), (Upside(""), "min_chars")):
-        with pytest.raises(TextkdError, match=f"drops everything[\\s\\S]*{why}"):
-            rows(tmp_path, reader, Pseudo())
+    for said, why in (("7a", "alphabet 16"), ("7" * 30, "max_chars 16"), ("", "min_chars 16")):
+        with pytest.raises(TextkdError, match=f"drops everything.*{why}"):
+            rows(tmp_path, Always(said), Pseudo())
+    with pytest.raises(TextkdError, match=r"drops everything.*min_confidence 16"):  # a text that was cut off
+        rows(tmp_path, Always("77", 0.0), Pseudo())
 
 
 def test_readings_are_changed_before_they_are_compared(tmp_path: Path) -> None:
     lines = task(train=OWN).with_lines("train", texts=["AB"] * 16)
     processor = line_processor(["ABab"], **SIZE)
-    found, notes = rows(tmp_path, Upside("ab"), Pseudo(change="upper", max_cer=0.0), lines, processor)
+    found, notes = rows(tmp_path, Always("ab"), Pseudo(change="upper", max_cer=0.0), lines, processor)
     assert set(found["text"]) == {"AB"}
     assert "CER is 0.0000" in notes[0]
 
 
 def test_lines_of_the_task_keep_their_texts_beside_those_that_are_read(tmp_path: Path) -> None:
-    found, _ = rows(tmp_path, Upside("77777"), Pseudo(lines=MORE))
+    found, _ = rows(tmp_path, Always("77777"), Pseudo(lines=MORE))
     assert found["text"] == [*DigitLines(**OWN["digits"]).texts, *["77777"] * 24]
     bare = tasks.ocr(eval=EVAL, processor=line_processor([*"0123456789"], **SIZE), augment=False)
-    found, _ = rows(tmp_path, Upside("77777"), Pseudo(lines=MORE), bare)
+    found, _ = rows(tmp_path, Always("77777"), Pseudo(lines=MORE), bare)
     assert found["text"] == ["77777"] * 24
 
 
@@ -231,141 +210,18 @@ def test_a_model_teacher_writes_targets_and_is_matched_on_them(tmp_path: Path, m
     assert {name.split("/")[0] for row in record["history"] for name in row.get("parts", {})} >= {"logits"}
 
 
-# -- recipes ---------------------------------------------------------------------------------------------------------
-
-COLOURS = {"a": (0, 255, 0), " ": (255, 0, 0), "-": (0, 0, 255)}
-
-
-def coloured(folder: Path, name: str, texts: list[str]) -> str:
-    """Lines that the tiny ONNX recogniser reads, as a parquet file."""
-    found = []
-    for text in texts:
-        pixels = np.array([[COLOURS[letter] for letter in "-".join(text)]], np.uint8).repeat(48, 0).repeat(24, 1)
-        image = io.BytesIO()
-        Image.fromarray(pixels).save(image, "PNG")
-        found.append({"image": {"bytes": image.getvalue(), "path": None}, "text": text})
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(found), folder / name)
-    return str(folder / name)
-
-
-def write(folder: Path, **changes: Any) -> Path:
-    train, dev = coloured(folder, "train.parquet", ["a", "aa", "a a", "aaa"]), coloured(folder, "dev.parquet", ["aaaa"])
-    values = {
-        "task": {"name": "ocr", "train": train, "eval": dev, **SIZE},
-        "teacher": {"recogniser": str(tiny_onnx.make(folder / "tiny.onnx"))},
-        "student": {"config": {"encoder": ENCODER, "decoder": DECODER}},
-        "pseudo": {"min_confidence": 0.8},
-        "training": {**TRAINING, "num_train_epochs": 1, "output_dir": str(folder / "run")},
-        "seeds": [1],
-    }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({**values, **changes}))
-    return folder / "recipe.yaml"
-
-
-def test_a_recipe_with_a_recogniser_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("onnxruntime")
-    made = recipe.distiller(write(tmp_path, control=False))
-    plan = "\n".join(made.plan())
-    assert "Recogniser tiny.onnx reads 4 lines" in plan
-    caplog.set_level(logging.INFO, "textkd")
-    made.run()
-    assert "shard 1 of 1 is read (4 lines)" in caplog.text
-    teacher = json.loads((tmp_path / "run" / "report.json").read_text())["teacher"]
-    assert teacher["metrics"]["cer"] == 0
-    assert teacher["parameters"] == 1  # the tiny model has one weight
-    assert teacher["disk_mb"] == pytest.approx((tmp_path / "tiny.onnx").stat().st_size / 1e6)
-    assert list((tmp_path / "teachers").glob("pseudo-*"))
-
-
-def test_weights_are_counted_without_the_package_onnx(tmp_path: Path) -> None:
-    def tensor(kind: int, *dims: int, packed: bool = False) -> bytes:
-        sizes = b"".join(tiny_onnx.varint(size) for size in dims)
-        held = tiny_onnx.text(1, sizes) if packed else b"".join(tiny_onnx.number(1, size) for size in dims)
-        return tiny_onnx.text(5, held + tiny_onnx.number(2, kind) + tiny_onnx.text(9, bytes(300)))
-
-    graph = tensor(1, 300, 4) + tensor(10, 5, 6, packed=True) + tensor(7, 1000)  # float, half, and a shape
-    (tmp_path / "model.onnx").write_bytes(tiny_onnx.number(1, 6) + tiny_onnx.text(7, graph))
-    assert weights(tmp_path / "model.onnx") == 1200 + 30
-    (tmp_path / "cut.onnx").write_bytes((tmp_path / "model.onnx").read_bytes()[:-50])
-    assert weights(tmp_path / "cut.onnx") is None
-    assert weights(tmp_path / "none.onnx") is None
-
-
-def problems(file: Path) -> dict[str, str]:
-    """What is wrong with a recipe by its place."""
+def test_a_bad_recipe_of_lines_is_told_with_a_teacher_that_is_a_model(tmp_path: Path) -> None:
+    processor = line_processor([*"0123456789"], **SIZE)
+    teacher = new_ocr_model(ENCODER, DECODER, tokenizer=processor.tokenizer)
+    lines = task(processor=processor, height=32, width=1024)
+    matches = [Match("labels"), Match("encoder.hidden:5")]
     with pytest.raises(TextkdError) as error:
-        recipe.distiller(file).check()
-    return {one.where: str(one) for one in error.value.problems}
+        made(tmp_path, teacher, Pseudo(mix=2), task=lines, seeds=[-1], matches=matches).check()
+    assert [one.where for one in error.value.problems] == ["seeds", "pseudo.mix", "matches[1].tap"]
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    file = write(
-        tmp_path,
-        teacher={"recogniser": str(tmp_path / "tiny.onx")},
-        student={"shrink": {"encoder_layers": 1}},
-        matches=[{"tap": "labels"}, {"tap": "encoder.hidden"}, {"tap": "logits"}],
-        pseudo={"min_confidense": 0.9, "mix": 1.5, "max_cer": -1, "num_beams": 0, "change": "uper"},
-    )
-    found = problems(file)
-    assert "nearest: min_confidence" in found.pop("pseudo.min_confidense")
-    assert "nearest: upper" in found.pop("pseudo.change")
-    assert "nearest: tiny.onnx" in found.pop("teacher.recogniser")
-    assert "no blocks to take" in found.pop("student.shrink")
-    assert "nothing inside it can be read" in found.pop("matches[1].tap")
-    assert "the teacher's logits" in found.pop("matches[2].tap")
-    assert set(found) == {"pseudo.mix", "pseudo.max_cer", "pseudo.num_beams"}
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "where", "said"),
-    [
-        ({"pseudo": None}, "pseudo", "add pseudo"),
-        ({"pseudo": {"lines": "none.parquet"}}, "pseudo.lines", "data file none.parquet"),
-        ({"pseudo": {"lines": {"digits": {"n": 4}}, "mix": 0.5}}, "pseudo.mix", "beside lines"),
-        ({"pseudo": {"lines": {"digits": {"n": 4}}, "max_cer": 0.5}}, "pseudo.max_cer", "no transcription"),
-        ({"student": {"config": {"encodr": {}}}}, "student.config", "nearest: encoder"),
-        ({"student": {"config": {"encoder": {**ENCODER, "image_size": [16, 32]}}}}, "student", "images of 16 x 32"),
-        ({"task": {"name": "text", "train": "x.tsv", "eval": "x.tsv"}}, "pseudo", "no lines of text"),
-    ],
-)
-def test_one_thing_that_is_wrong_is_told_where_it_is(tmp_path: Path, changes: Any, where: str, said: str) -> None:
-    assert said in problems(write(tmp_path, **changes))[where]
-
-
-def test_a_recogniser_has_no_other_keys(tmp_path: Path) -> None:
-    file = write(tmp_path)
-    values = yaml.safe_load(file.read_text())
-    values["teacher"] |= {"path": "folder", "finetune": {"num_train_epochs": 1}}
-    file.write_text(yaml.safe_dump(values))
-    assert {"teacher.path", "teacher.finetune"} <= set(problems(file))
-
-
-def test_without_transcriptions_there_is_no_control(tmp_path: Path) -> None:
-    file = write(tmp_path)
-    values = yaml.safe_load(file.read_text())
-    line_processor(["a a"], **SIZE).save_pretrained(tmp_path / "processor")
-    values["task"] = {
-        **{key: values["task"][key] for key in ("name", "eval")},
-        "processor": str(tmp_path / "processor"),
-    }
-    values["task"]["train"] = {"path": str(tmp_path / "train.parquet"), "unlabelled": True}
-    file.write_text(yaml.safe_dump(values))
-    assert "no train line has a transcription" in problems(file)["control"]
-    values["control"] = False
-    file.write_text(yaml.safe_dump(values))
-    recipe.distiller(file).check()
-
-
-def test_a_missing_onnxruntime_is_told_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write(tmp_path)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "pip install 'textkd[ppocr]'" in problems(file)["teacher.recogniser"]
-
-
-def test_a_recogniser_reads_prepared_images_as_it_reads_any(tmp_path: Path) -> None:
-    reader = Recogniser(tiny_onnx.make(tmp_path / "tiny.onnx"), batch_size=2, threads=1)
-    coloured(tmp_path, "lines.parquet", ["a", "a aa", "aaa"])
-    images = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
-              for row in pyarrow.parquet.read_table(tmp_path / "lines.parquet").to_pylist()]  # fmt: skip
-    assert reader.prepared(images)() == reader.read(images)
+def test_notes_of_different_teachers_name_their_seeds() -> None:
+    told = [["same", "5 lines"], ["same", "6 lines"]]
+    records = [{"seed": seed, "targets": notes} for seed, notes in enumerate(told)]
+    finished = [{"student": SimpleNamespace(record=record)} for record in records]
+    assert results._told(finished) == ["same", "seed 0: 5 lines", "seed 1: 6 lines"]

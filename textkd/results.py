@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,8 +95,12 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
 
 
 def _told(finished: list[dict[str, Finished]]) -> list[str]:
-    """What the records of the students say of their training texts, each once."""
-    return list(dict.fromkeys(note for seed in finished for note in seed["student"].record.get("targets", [])))
+    """What the records of the students say of their training texts, once what holds for all seeds."""
+    records = [seed["student"].record for seed in finished]
+    every = [(record["seed"], note) for record in records for note in record.get("targets", [])]
+    counts = Counter(note for _, note in every)
+    shared = len(records)
+    return list(dict.fromkeys(note if counts[note] == shared else f"seed {seed}: {note}" for seed, note in every))
 
 
 def _copy(one: Finished, distiller: Distiller) -> Any:

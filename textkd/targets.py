@@ -153,6 +153,11 @@ class Targets:
             return Chosen(given, texts=[None] * len(given))
         return lines_of(given, unlabelled=True)
 
+    @property
+    def source(self) -> str:
+        """What the lines to read are called in a report: files by their names."""
+        return " + ".join(Path(part).name for part in self.table.source.split(" + "))
+
     @cached_property
     def own(self) -> list[int]:
         """The task's train lines with a transcription: what a teacher and the control train on."""
@@ -163,13 +168,12 @@ class Targets:
         """`teacher`, a model or a black box, as a reader. Raises `TextkdError` where it cannot be one."""
         if not isinstance(teacher, nn.Module):
             return teacher  # type: ignore[no-any-return]
-        return teacher_reader(teacher.to(processes().device), processor, self.pseudo.num_beams)
+        return teacher_reader(teacher, processor, self.pseudo.num_beams)
 
     def read(self, reader: Reader, table: LineTable) -> PseudoLabels:
         """What the teacher reads in `table`, kept; what was read before is not read again."""
         name = hashlib.sha256(str(reader.fingerprint()).encode()).hexdigest()[:16]  # type: ignore[attr-defined]
-        log.info("pseudo labels: the teacher reads %s lines of %s, kept in %s", f"{len(table):,}", table.source,
-                 self.keep)  # fmt: skip
+        log.info("pseudo labels: of %s lines of %s, kept in %s", f"{len(table):,}", table.source, self.keep)
         with locked(self.keep / f"reading-{name}", wait=True):
             labels = pseudo_labels(reader, table, self.keep)
         change = self.pseudo.change
@@ -177,6 +181,8 @@ class Targets:
 
     def rows(self, teacher: Any, processor: Any, inputs: Any, length: int) -> tuple[Any, list[str]]:
         """(encoded rows for the student, notes for the report). length: tokens a row may have."""
+        if isinstance(teacher, nn.Module):
+            teacher.to(processes().device)
         labels = self.read(self.reader(teacher, processor), self.table)
         filters = self._filters(labels.texts, processor.tokenizer, length)
         mix = 1.0 if self.pseudo.lines is not None else float(self.pseudo.mix)
@@ -186,7 +192,7 @@ class Targets:
         lacks = (
             f" (characters that the tokenizer lacks, such as {few})" if "alphabet" in selection.notes["dropped"] else ""
         )
-        notes = [f"pseudo labels from {self.table.source}: {selection.summary()}{lacks}{_rates(selection)}"]
+        notes = [f"pseudo labels from {self.source}: {selection.summary()}{lacks}{_rates(selection)}"]
         if self.pseudo.lines is None:
             twin = self.task.with_lines("train", selection.indices, selection.texts)
         else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from textkd.results import RECORD
+from textkd.runs import processes
 from textkd.taps import anatomy
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def _teacher(d: Distiller) -> str:
         return "the teacher" + (", fine-tuned on the task by this run" if d.finetune else ", as given")
     change = f", its texts in {d.targets.pseudo.change} case" if d.targets and d.targets.pseudo.change else ""
     timed = "" if hasattr(d.teacher, "prepared") else "; its times hold the preparation of images"
-    return f"the teacher, a black box that only reads ({_name(d.teacher)}){change}{timed}"
+    where = "" if processes().device.type == "cpu" else ", on the CPU"
+    return f"the teacher, a black box that only reads ({_name(d.teacher)}{where}){change}{timed}"
 
 
 def _student(d: Distiller) -> str:
@@ -54,7 +56,7 @@ def _student(d: Distiller) -> str:
     if d.targets.pseudo.lines is None:
         return "trained on texts that the teacher read in the train lines" + _also(d)
     own = f"the {len(d.targets.own):,} transcribed train lines and on " if d.targets.own else ""
-    return f"trained on {own}texts that the teacher read in {d.targets.table.source}" + _also(d)
+    return f"trained on {own}texts that the teacher read in {d.targets.source}" + _also(d)
 
 
 def _also(d: Distiller) -> str:
