@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pseudo_lab import DECODER, ENCODER, EVAL, MORE, OWN, SIZE, TRAINING
 
-from textkd import Distiller, Match, Pseudo, TextkdError, new_ocr_model, results, targets, tasks
+from textkd import Distiller, Match, Pseudo, TextkdError, cli, new_ocr_model, results, targets, tasks
 from textkd.methods.stages import Stage
 from textkd.targets import Targets, same_steps
 from textkd.tasks.ocr.digits import DigitLines
@@ -84,6 +84,7 @@ def test_the_teacher_stands_in_the_report_with_what_is_known_of_it(black_box: An
     assert teacher["latency_ms"] > 0
     assert teacher["samples_per_s"] > 0
     assert "black box" in teacher["description"]
+    assert "unknown parameters" in cli._summary(black_box.result.summary)[0]
     page = black_box.result.report.read_text(encoding="utf-8")
     assert "DigitReader" in page
     assert black_box.results["gallery"][0]["teacher"] == black_box.results["gallery"][0]["reference"]

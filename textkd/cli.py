@@ -242,7 +242,8 @@ def _summary(summary: dict[str, Any]) -> list[str]:
         if role in summary:
             one = summary[role]
             spread = f" ± {one['spread'][metric]:.4f}" if len(summary["seeds"]) > 1 else ""
-            cost = f"{one['parameters'] / 1e6:.1f}M parameters, {one['latency_ms']:.1f} ms"
+            size = "unknown" if one["parameters"] is None else f"{one['parameters'] / 1e6:.1f}M"
+            cost = f"{size} parameters, {one['latency_ms']:.1f} ms"
             quality = f"{metric} {one['metrics'][metric]:.4f}{spread}"
             lines.append(f"{role:8} {quality}   {cost}, {one['samples_per_s']:.0f} samples/s")
     return lines
