@@ -94,7 +94,7 @@ class _Look:
         elif not self.places & {"teacher", "teacher.path", "teacher.recogniser"}:
             with found.collecting("teacher"):
                 self.teacher = d.teacher
-                tokenizer = d.tokenizer
+                tokenizer = None if self.bad("task.processor") else d.tokenizer
                 if self.task is not None and not self.bad("task"):
                     found.add(*fit_problems(self.teacher, self.task, tokenizer))
                 if d.targets is not None and not self.bad("pseudo"):
@@ -172,11 +172,12 @@ class _Look:
             self.found.add(*(p for i, match in enumerate(stage.matches) if (p := _unreadable(i, match))))
             if self.student is None or self.found.problems or not batch:
                 return []
+        rest = stage.matches, batch, problem_type or _CLASSES
         if self.student is not None:
-            return wiring.check(self.student, self.teacher, stage.matches, batch, problem_type or _CLASSES)
+            return wiring.check(self.student, self.teacher, *rest, self.distiller.share_encoder)
         try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have
             twin = pretrained.clone(self.teacher)
-            return wiring.check(twin, self.teacher, stage.matches, batch, problem_type or _CLASSES)
+            return wiring.check(twin, self.teacher, *rest)
         except TextkdError as error:
             raise_from = [p for p in error.problems if not p.where.endswith("student")]
             if raise_from:

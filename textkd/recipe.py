@@ -84,10 +84,11 @@ class _Builder:
         recipe, task = self.recipe, self.task
         identity = {k: v for k, v in self.values.items() if k != "about"}
         identity["training"] = {k: v for k, v in self.training.items() if k != "output_dir"}
-        auto_class = tasks.Task.auto_class if task is None else task.auto_class
+        kind = tasks.OcrTask if recipe.task.get("name") == "ocr" else tasks.Task  # stands for a task with bad options
+        auto_class = kind.auto_class if task is None else task.auto_class
         labels = labels_of_task(task) if "path" in recipe.student else {}  # others have the teacher's
         made = Distiller(
-            _Teacher(recipe.teacher, task),
+            _Teacher(recipe.teacher, task, auto_class),
             lambda model, seed: self._student(model, auto_class, labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
@@ -170,8 +171,8 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Any:
 class _Teacher:
     """Loads the teacher of a recipe, with a head that fits the task where it is fine-tuned on it; or a black box."""
 
-    def __init__(self, block: TeacherBlock, task: Any) -> None:
-        self.block, self.task = block, task
+    def __init__(self, block: TeacherBlock, task: Any, auto_class: Any) -> None:
+        self.block, self.task, self.auto_class = block, task, auto_class
         self.is_black_box = block.recogniser is not None
         self._model: Any = None
 
@@ -187,10 +188,10 @@ class _Teacher:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the same weights every time
                 return new_reader(self.block.config, self.task)
-        block, auto_class = self.block, tasks.Task.auto_class if self.task is None else self.task.auto_class
+        block = self.block
         labels = labels_of_task(self.task) if block.finetune is not None else {}
         model, missing = pretrained.load_model_info(
-            block.path, auto_class, allow_pickle=block.allow_pickle, expect_sha256=block.sha256, **labels
+            block.path, self.auto_class, allow_pickle=block.allow_pickle, expect_sha256=block.sha256, **labels
         )
         if missing and block.finetune is None:
             fix = "teacher.finetune: {num_train_epochs: 3, ...} trains it on the task first"

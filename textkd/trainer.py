@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
@@ -198,7 +199,13 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs).detach()
-            return loss, self.generate(self.model, inputs), inputs["labels"]
+            return loss * self._weight(inputs["labels"]), self.generate(self.model, inputs), inputs["labels"]
+
+    def _weight(self, labels: Tensor) -> Tensor:
+        """Tokens per row of a batch over those of the evaluation set: Trainer weighs the mean loss of a batch, which is
+        one of tokens, by its rows, so its mean would depend on how the rows are cut into batches."""
+        expected = float(np.mean(self.eval_dataset[self.args.length_column_name]))
+        return (labels >= 0).sum() / (len(labels) * max(expected, 1.0))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         rows = self._rows() if "loss" in logs else None

@@ -15,7 +15,7 @@ from textkd.inputs import inputs_of
 from textkd.matches import Match, Pair, bind
 from textkd.methods.adapters import adapt
 from textkd.objective import Objective
-from textkd.taps import Capture, anatomy
+from textkd.taps import Address, Capture, anatomy
 from textkd.teachers import LiveTeacher
 
 SHARED = "module:encoder"  # its output, which a student that shares the encoder reads in place of its own
@@ -74,11 +74,16 @@ def wire(
 
 
 def check(
-    student: nn.Module, teacher: nn.Module, matches: Sequence[Match], batch: Mapping[str, Tensor], problem_type: str
+    student: nn.Module,
+    teacher: nn.Module,
+    matches: Sequence[Match],
+    batch: Mapping[str, Tensor],
+    problem_type: str,
+    share_encoder: bool = False,
 ) -> list[Pair]:
     """`wire` without any lasting effect: the bound pairs, or a `TextkdError` with every problem."""
     before = set(projections.names(student))
-    wiring = wire(student, teacher, matches, batch, problem_type)
+    wiring = wire(student, teacher, matches, batch, problem_type, share_encoder=share_encoder)
     wiring.close()
     if not before:
         projections.detach(student)
@@ -104,10 +109,14 @@ def _probe_teacher(model: nn.Module, addresses: list[str], batch: Mapping[str, T
 
 
 def _refuse_frozen_side(pairs: list[Pair]) -> None:
-    frozen = [pair.name for pair in pairs if pair.student.side == "encoder"]
+    frozen = [pair.name for pair in pairs if _is_in_encoder(pair.student)]
     if frozen:
         raise fail(f"{', '.join(frozen)} beside share_encoder", "the student's encoder is the teacher's and frozen",
                    fix="match the decoder and the logits, or do not share the encoder")  # fmt: skip
+
+
+def _is_in_encoder(address: Address) -> bool:
+    return address.side == "encoder" or address.path.partition(".")[0] == "encoder"
 
 
 def _captured(pairs: list[Pair], adapters: Mapping[str, object]) -> list[str]:
