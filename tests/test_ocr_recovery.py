@@ -93,7 +93,8 @@ def test_workers_see_the_same_images(tmp_path: Path) -> None:
 BOTH = [pytest.param("vit", marks=pytest.mark.slow), "deit"]
 
 
-@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["vit", "deit"])
 def test_the_best_checkpoint_comes_back(kind: str, tmp_path: Path) -> None:
     """Best by the greatest loss, so that it is the first epoch's: the end is that of a training of one epoch."""
     teacher, lines, ends = make_reader(kind), data(), []
@@ -126,6 +127,7 @@ def test_the_lowest_error_rate_is_the_best(kind: str, tmp_path: Path) -> None:
     assert [differences(state, end) == 0 for _, state in seen] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_student_is_refused(tmp_path: Path) -> None:
     """transformers would load what fits, and go on."""
     teacher, lines = make_reader(), data()
