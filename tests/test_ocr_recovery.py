@@ -60,7 +60,7 @@ def ended(folder: Path, kind: str, arguments: dict[str, Any], kill: bool = False
 
 
 CASES = [
-    pytest.param("vit", STEPS, id="vit"),
+    pytest.param("vit", {**STEPS, "train_sampling_strategy": "random"}, id="vit"),
     pytest.param("deit", STEPS, id="deit", marks=pytest.mark.slow),
     pytest.param("vit", {**STEPS, "average": 0.9}, id="average", marks=pytest.mark.slow),
 ]
