@@ -152,6 +152,7 @@ def work(rank, port, folder):
     (folder / f"{rank}.json").write_text(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_end_with_the_same(tmp_path):
     alone = pseudo_labels(WordReader(), Table(), tmp_path / "alone", shard_size=2)
     with socket.socket() as free:

@@ -190,6 +190,7 @@ def test_the_card_is_for_recognisers():
     assert "metrics" not in yaml.safe_load(model_card(results()).split("---\n")[1])
 
 
+@pytest.mark.slow
 def test_the_cards_snippet_reads_an_image_without_textkd(tmp_path):
     words = {word: i for i, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *map(chr, range(97, 117))])}
     tokenizer = PreTrainedTokenizerFast(

@@ -45,8 +45,9 @@ def new_ocr_model(
     encoder: fields over the defaults (ViT, images of 32x1024 pixels in patches of 32x8, 6 blocks of width 256;
     model_type may be vit or deit). decoder: fields over the defaults (TrOCR, 2 blocks of width 256, 128 learned
     positions, dropout 0.1). Weights spread with 0.55 / sqrt(width), which is transformers' 0.02 at 768. tokenizer: one
-    of transformers, or a mapping with vocab_size, pad_token_id, bos_token_id and eos_token_id; they cannot be overridden. Generation starts with eos as in TrOCR (the decoder's
-    decoder_start_token_id changes that) and ends at the decoder's last position.
+    of transformers, or a mapping with vocab_size, pad_token_id, bos_token_id and eos_token_id; they cannot be
+    overridden. Generation starts with eos as in TrOCR (the decoder's decoder_start_token_id changes that) and ends at
+    the decoder's last position.
     Raises `TextkdError` with every unknown field, impossible size and missing token of both sides.
     """
     ids = _token_ids(tokenizer)
