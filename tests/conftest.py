@@ -27,3 +27,8 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Tiny:
     for name in ("teacher", "data"):
         (tmp_path / name).symlink_to(tiny_source / name)
     return Tiny(tmp_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs first: workers get file after file, and a long one at the end would leave a core idle."""
+    items.sort(key=lambda item: Path(item.path).parent != Path(__file__).parent)

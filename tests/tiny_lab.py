@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import torch
 import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+gc.freeze()  # accelerate collects garbage after every training; looking at all that was imported takes half a second
 
 WORDS = [
     "film", "plot", "actor", "scene", "good", "fine", "great", "bad", "dull", "awful", "very", "not", "quite", "and",
