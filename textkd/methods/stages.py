@@ -186,7 +186,9 @@ class _Run:
         by: dict[str, Any] = {"metric_for_best_model": self.data.main_metric}
         if not self.data.greater_is_better and not str(self.training.get("metric_for_best_model")).endswith("loss"):
             by["greater_is_better"] = False
-        return {**(by if best else {}), **self.training}
+        # lines are images of one size: batches of equally long texts save nothing, and recognisers hardly learn from them
+        order = {} if self.data.generate is None else {"train_sampling_strategy": "random"}
+        return {**order, **(by if best else {}), **self.training}
 
     def _publish(self, trainer: DistilTrainer, trained: Trained) -> None:
         """The stage's weights appear under ``final`` in one rename; its checkpoints go."""
