@@ -186,7 +186,7 @@ class _Run:
         by: dict[str, Any] = {"metric_for_best_model": self.data.main_metric}
         if not self.data.greater_is_better and not str(self.training.get("metric_for_best_model")).endswith("loss"):
             by["greater_is_better"] = False
-        # lines are images of one size: batches of equally long texts save nothing, and recognisers hardly learn from them
+        # lines are images of one size: equally long texts in a batch save nothing, and recognisers hardly learn from it
         order = {} if self.data.generate is None else {"train_sampling_strategy": "random"}
         return {**order, **(by if best else {}), **self.training}
 
