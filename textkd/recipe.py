@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -136,7 +137,8 @@ class _Builder:
         """A hash of all that a fine-tuned teacher depends on: its weights, the data, the arguments."""
         block = self.recipe.teacher
         arguments = sorted((k, v) for k, v in (block.finetune or {}).items() if k != "seed")
-        weights = pretrained.fingerprint(block.path) if block.config is None else recipefile.dump(block.config)
+        made = json.dumps(block.config, sort_keys=True)
+        weights = pretrained.fingerprint(block.path) if block.config is None else made
         parts = [weights, self.task.fingerprint(), arguments, self.recipe.max_length or self.task.default_length]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
 
