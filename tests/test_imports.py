@@ -25,7 +25,7 @@ MAY = {
     "layermaps": (),
     "metrics": (),
     "inputs": (),
-    "tasks": ("metrics", "predict", "pretrained"),
+    "tasks": ("metrics", "inputs", "predict", "pretrained"),
     "modelfiles": (),
     "pretrained": ("modelfiles",),
     "students": ("pretrained",),

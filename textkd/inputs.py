@@ -1,9 +1,10 @@
-"""What a model's forward takes of a batch: each model gets what its signature names, nothing else."""
+"""Running a model that is not trained here: what its forward takes of a batch, and eval mode that leaves no trace."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -18,3 +19,15 @@ def inputs_of(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor
     """The columns of `batch` that `model` takes, without labels, on the model's device."""
     accepts, device = forward_inputs(model), next(model.parameters()).device
     return {k: v.to(device, non_blocking=True) for k, v in batch.items() if k in accepts and k != "labels"}
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards each module has its own mode again, also those that were set to eval on purpose."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

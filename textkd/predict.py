@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textkd.inputs import inputs_of
+from textkd.inputs import evaluating, inputs_of
 
 
 def predict(
@@ -22,15 +22,11 @@ def predict(
         if "length" in rows.column_names
         else np.arange(len(rows))
     )
-    training = [module for module in model.modules() if module.training]
-    model.eval()
     found: dict[int, Tensor] = {}
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for start in range(0, len(order), batch_size):
             chosen = [int(i) for i in order[start : start + batch_size]]
             batch = collator([rows[i] for i in chosen])
             logits = model(**inputs_of(model, batch))["logits"]
             found.update(zip(chosen, logits.float().cpu(), strict=True))
-    for module in training:  # one by one: `model.train()` would wake what the user put to eval on purpose
-        module.training = True
     return torch.stack([found[i] for i in range(len(order))]).numpy()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from textkd import projections
 from textkd.errors import fail
-from textkd.inputs import inputs_of
+from textkd.inputs import evaluating, inputs_of
 from textkd.matches import Match, Pair, bind
 from textkd.methods.adapters import adapt
 from textkd.objective import Objective
@@ -61,7 +60,7 @@ def wire(
         teacher = None  # nobody asks it
     if share_encoder:
         _refuse_frozen_side(pairs)
-    with _evaluating(student):
+    with evaluating(student):
         mine = _probe(student, Objective(pairs).student_addresses, batch)
     theirs = {} if teacher is None else _probe_teacher(teacher, Objective(pairs).teacher_addresses, batch)
     pairs, adapters = adapt(student, teacher, pairs, mine, theirs)
@@ -123,14 +122,3 @@ def _captured(pairs: list[Pair], adapters: Mapping[str, object]) -> list[str]:
     return list(
         dict.fromkeys("logits" if p.teacher is None else str(p.student) for p in pairs if p.name not in adapters)
     )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

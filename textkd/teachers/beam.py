@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from textkd.errors import Collector, fail, problem
+from textkd.inputs import evaluating
 
 LONGEST = 256  # tokens; a text that runs on is a loop
 
@@ -132,12 +133,9 @@ def _search(model: Any, num_beams: int, max_length: int | None) -> GenerationCon
 @contextlib.contextmanager
 def _reading(model: Any, settings: GenerationConfig) -> Iterator[None]:
     """Eval mode, and `settings` in place of the model's own, which `generate` consults for all that is left open."""
-    training, own = [module for module in model.modules() if module.training], model.generation_config
-    model.eval()
-    model.generation_config = settings
+    own, model.generation_config = model.generation_config, settings
     try:
-        yield
+        with evaluating(model):
+            yield
     finally:
         model.generation_config = own
-        for module in training:
-            module.training = True

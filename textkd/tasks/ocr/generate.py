@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from textkd.errors import Collector, problem
+from textkd.inputs import evaluating
 from textkd.tasks.ocr.processor import Quiet, decode_texts
 
 Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Tensor]]
@@ -186,15 +186,3 @@ def _log_probs(out: Any, tokens: Tensor) -> Tensor:
         place = rows if beams is None else beams[:, step].clamp(min=0)
         columns.append(logits.float()[place].log_softmax(-1).gather(1, tokens[:, step : step + 1]))
     return torch.cat(columns, dim=1)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards each module has its own mode again, also those that were set to eval on purpose."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
