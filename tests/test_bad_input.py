@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from command_line import inside, textkd
 from spoil import (
     both,
     break_config,
     drop,
     file_for_folder,
     foreign_run,
-    make_other,
     no_tokenizer,
     other_words,
     put,
@@ -32,22 +32,8 @@ from spoil import (
 )
 from tiny_lab import Tiny, make_teacher
 
-from textkd import Match, TextkdError, cli
+from textkd import Match, TextkdError
 from textkd.methods.wiring import wire
-
-
-def textkd(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str]:
-    """(exit code, everything printed) of a command line, in this process."""
-    monkeypatch.setattr(sys, "argv", ["textkd", *words])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    printed = capsys.readouterr()
-    return int(stopped.value.code or 0), " ".join((printed.out + printed.err).split())
-
-
-def inside(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
-
 
 NAMED = {"id2label": {0: "positive", 1: "negative"}, "label2id": {"positive": 0, "negative": 1}}
 LABELS = {"tap": "labels"}
@@ -255,50 +241,6 @@ def test_a_mask_that_masks_everything() -> None:
         out = student(input_ids=ids)
     with pytest.raises(TextkdError, match="mask"):
         wired.objective(out["taps"], wired.teacher.taps({"input_ids": ids}), batch)
-
-
-DEV = ["--file", "DIR/data/dev.tsv"]
-SST2 = ["--task", "glue/sst2", *DEV]
-COMMANDS: dict[str, tuple[list[str], list[str]]] = {
-    "no recipe": (["run", "DIR/tinny.yaml"], ["no such file", "tiny.yaml"]),
-    "a folder": (["run", "DIR"], ["a folder"]),
-    "unknown command": (["rum", "x"], ["rum", "nearest: run"]),
-    "missing argument": (["run"], ["missing argument", "textkd run --help"]),
-    "unknown option": (["run", "--fast", "x"], ["--fast"]),
-    "unknown list": (["ls", "lossses"], ["nearest: losses"]),
-    "a model of losses": (["ls", "losses", "x"], ["not a model's"]),
-    "taps of nothing": (["ls", "taps"], ["no model"]),
-    "taps of nowhere": (["ls", "taps", "nowhere"], ["nowhere"]),
-    "eval nowhere": (["eval", "DIR/nowhere", *SST2], ["no such folder"]),
-    "eval another task": (["eval", "DIR/teacher", "--task", "glue/sst", *DEV], ["nearest: glue/sst2"]),
-    "eval another file": (["eval", "DIR/teacher", "--task", "glue/sst2", "--file", "DIR/x.tsv"], ["x.tsv"]),
-    "eval other columns": (["eval", "DIR/teacher", "--task", "glue/rte", *DEV], ["column 'sentence1'"]),
-    "eval more labels": (["eval", "DIR/three", *SST2], ["a head of 3 outputs"]),
-    "eval without head": (["eval", "DIR/bare", *SST2], ["no trained head"]),
-    "eval of columns": (["eval", "DIR/teacher", *SST2, "--text", "x"], ["--task text"]),
-    "eval long": (["eval", "DIR/teacher", *SST2, "--max-length", "99"], ["40 positions"]),
-    "report of no run": (["report", "DIR/data"], ["results.json"]),
-    "report of nowhere": (["report", "DIR/nowhere"], ["no such folder"]),
-    "export of no run": (["export", "DIR/data", "DIR/out"], ["neither config.json"]),
-    "export onto something": (["export", "DIR/teacher", "DIR/data"], ["export to"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_bad_command(
-    name: str, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words, due = COMMANDS[name]
-    tiny.write(tiny.recipe)
-    if "more labels" in name:
-        make_other(**MNLI).save_pretrained(tiny.folder / "three")
-    if "without head" in name:
-        make_teacher().bert.save_pretrained(tiny.folder / "bare")
-    before = inside(tiny.folder)
-    code, said = textkd(capsys, monkeypatch, *(word.replace("DIR", str(tiny.folder)) for word in words))
-    assert code == 2, said
-    assert all(word in said for word in ["asked: ", "found: ", *due]), said
-    assert inside(tiny.folder) == before
 
 
 def test_a_real_process_ends_with_2_and_no_traceback() -> None:
