@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from tiny_lab import Tiny
 from torch import nn
 
-from textkd import recipe
+from textkd import recipe, report
 from textkd.average import Average
 
 
@@ -80,3 +80,28 @@ def test_a_run_ends_in_the_average_and_not_in_the_last_weights(tiny: Tiny) -> No
     differing = [key for key in ends["plain"] if not torch.equal(ends["plain"][key], ends["averaged"][key])]
     assert len(differing) > len(ends["plain"]) // 2
     assert not any("average" in path.name for path in (tiny.folder / "averaged").rglob("*"))
+
+
+def test_the_best_average_is_kept_where_the_best_model_is_asked_for(tiny: Tiny) -> None:
+    """The lowest accuracy is asked for, which a far too high learning rate has somewhere on its way."""
+    own = {"average": 0.5, "load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1}
+    own |= {"save_strategy": "steps", "max_steps": 6, "learning_rate": 1e-1, "output_dir": str(tiny.folder / "best")}
+    own |= {"metric_for_best_model": "accuracy", "greater_is_better": False}
+    values = tiny.recipe | {"control": False}
+    values["training"] = values["training"] | own
+    recipe.distiller(tiny.write(values)).run()
+    (run,) = report.load(tiny.folder / "best").models["student"].runs
+    seen = [row.eval["accuracy"] for row in run.history if row.eval]
+    assert min(seen) < seen[-1]
+    assert run.metrics["accuracy"] == pytest.approx(min(seen))
+
+
+def test_parts_of_a_teacher_can_be_left_as_they_are(tiny: Tiny) -> None:
+    values = tiny.recipe | {"control": False}
+    values["teacher"]["finetune"] = {"num_train_epochs": 1, "learning_rate": 1e-3, "frozen": ["bert.embeddings"]}
+    recipe.distiller(tiny.write(values)).run()
+    (kept,) = tiny.folder.rglob("*-seed1/model.safetensors")
+    before, after = load_file(tiny.folder / "teacher" / "model.safetensors"), load_file(kept)
+    same = {name for name in after if torch.equal(before[name], after[name])}
+    assert {name for name in after if name.startswith("bert.embeddings.")} <= same
+    assert not any("attention.self.query" in name for name in same)

@@ -50,6 +50,8 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("stage training key", stages({"matches": [LABELS], "training": {"lerning_rate": 1}}),
      ["stages[0].training.lerning_rate", "nearest: learning_rate"]),
     ("finetune key", put("teacher.finetune", {"num_train_epoch": 1}), ["finetune.num_train_epoch", "num_train_epochs"]),
+    ("finetune frozen", put("teacher.finetune", {"frozen": ["embedings"]}), ["finetune.frozen", "no such module"]),
+    ("finetune frozen text", put("teacher.finetune", {"frozen": "bert"}), ["finetune.frozen", "frozen: [bert]"]),
     ("task key", put("task.pth", "x"), ["task.pth", "nearest: path"]),
     ("student key", put("student.shrnk", 1), ["student.shrnk", "nearest: shrink"]),
     ("shrink key", put("student.shrink.layer", 1), ["student.shrink.layer", "nearest: layers"]),

@@ -27,9 +27,7 @@ class Average(TrainerCallback):  # type: ignore[misc]
         self.model, self.decay, self.steps = model, decay, 0
         self.average: dict[str, Tensor] = {}
         if checkpoint is not None:
-            saved = load_file(Path(checkpoint) / FILE)
-            self.steps = int(saved.pop(COUNT))
-            self.average = {name: saved[name].to(p.device) for name, p in self._trained()}
+            self.load(checkpoint)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.update()
@@ -57,6 +55,12 @@ class Average(TrainerCallback):  # type: ignore[misc]
         """From now on the model has the averaged weights."""
         self._swap()
         self.average = {}
+
+    def load(self, checkpoint: str | Path) -> None:
+        """Goes back to the average in a checkpoint."""
+        saved = load_file(Path(checkpoint) / FILE)
+        self.steps = int(saved.pop(COUNT))
+        self.average = {name: saved[name].to(p.device) for name, p in self._trained()}
 
     def save(self, folder: Path) -> None:
         """Writes the average into a checkpoint."""

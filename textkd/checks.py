@@ -16,7 +16,7 @@ from textkd.errors import Collector, Problem, TextkdError, problem
 from textkd.evaluation import fit_problems, positions
 from textkd.matches import Match, Pair, check_words
 from textkd.methods import wiring
-from textkd.methods.stages import Stage, frozen_problem
+from textkd.methods.stages import Stage, frozen_problems
 from textkd.targets import target_problems
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class _Look:
                 found.add(*argument_problems(d.control, self.metrics), *_step_problems(d.control))
         if d.finetune is not None:
             with found.collecting("teacher.finetune"):
-                found.add(*argument_problems(d.finetune.training, self.metrics, owned=("output_dir",)))
+                found.add(*argument_problems(d.finetune.stage.training, self.metrics, owned=("output_dir",)))
 
     def at_task(self) -> None:
         if self.task is not None:
@@ -97,6 +97,9 @@ class _Look:
                 tokenizer = None if self.bad("task.processor") else d.tokenizer
                 if self.task is not None and not self.bad("task"):
                     found.add(*fit_problems(self.teacher, self.task, tokenizer))
+                if d.finetune is not None:
+                    with found.collecting("finetune"):
+                        found.add(*frozen_problems(self.teacher, d.finetune.stage.frozen))
                 if d.targets is not None and not self.bad("pseudo"):
                     d.targets.reader(self.teacher, tokenizer)
         if self.teacher is not None and not self.bad("student"):
@@ -156,11 +159,7 @@ class _Look:
         with found.collecting("training"):
             found.add(*argument_problems(stage.training, self.metrics, owned=("seed", "output_dir")))
         if self.student is not None:
-            found.add(*(p for name in stage.frozen if (p := frozen_problem(self.student, name))))
-            names = [name for name, _ in self.student.named_parameters()]
-            if all(any(name == f or name.startswith(f"{f}.") for f in stage.frozen) for name in names):
-                what = "no parameter is left to train"
-                found.add(problem(f"frozen {', '.join(stage.frozen)}", what, fix="freeze less", where="frozen"))
+            found.add(*frozen_problems(self.student, stage.frozen))
         return found.problems
 
     def _bind(self, stage: Stage, batch: dict[str, Tensor]) -> list[Pair]:

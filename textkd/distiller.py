@@ -35,11 +35,17 @@ LABELS_ONLY = (Match("labels"),)
 @dataclass(frozen=True)
 class Finetune:
     """How a teacher is made: `training` arguments, and the folder that keeps it, named by everything it depends on.
-    A seed among the arguments makes one teacher for all seeds of the run; else every seed has its own."""
+    A seed among the arguments makes one teacher for all seeds of the run; else every seed has its own. `frozen` among
+    them names the modules that stay as they are."""
 
     training: Mapping[str, Any]
     keep: Path
     key: str | Callable[[], str]
+
+    @property
+    def stage(self) -> Stage:
+        own = {name: value for name, value in self.training.items() if name != "frozen"}
+        return Stage(LABELS_ONLY, own, self.training.get("frozen", ()))
 
     def seed(self, seed: int) -> int:
         return int(self.training.get("seed", seed))
@@ -237,8 +243,7 @@ class Distiller:
             if known is not None:
                 log.info("teacher: %s is there already, from an earlier run", folder)
                 return known
-            stage = Stage(LABELS_ONLY, dict(self.finetune.training))
-            return self._train(folder, None, [stage], self.finetune.seed(seed), "teacher")
+            return self._train(folder, None, [self.finetune.stage], self.finetune.seed(seed), "teacher")
 
     def _train(
         self, folder: Path, teacher: Callable[[], nn.Module] | None, stages: Sequence[Stage], seed: int, role: str

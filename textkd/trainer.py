@@ -75,10 +75,6 @@ def check_arguments(
             problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,
                                     fix="a name of transformers.TrainingArguments"))  # fmt: skip
     problems += _metric_problem(training.get("metric_for_best_model"), metrics)
-    if training.get("average") and training.get("load_best_model_at_end"):
-        fix = "keep one: the average is the end of a whole training"
-        asked = f"average: {training['average']}"
-        problems.append(problem(asked, "load_best_model_at_end is there too", fix=fix, where="average"))
     if not problems:
         try:
             make_arguments(training, "unused")

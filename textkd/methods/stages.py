@@ -25,7 +25,7 @@ from textkd import projections
 from textkd.average import Average
 from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
-from textkd.errors import TextkdError, fail
+from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.matches import Match
 from textkd.methods.dropout import dropout
 from textkd.methods.wiring import Wiring, wire
@@ -171,6 +171,8 @@ class _Run:
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
             if average is not None:
+                if arguments.load_best_model_at_end and trainer.state.best_model_checkpoint:
+                    average.load(trainer.state.best_model_checkpoint)  # what was evaluated there
                 average.take_over()
             names = [pair.name for pair in wiring.objective.pairs]
             rows = history(trainer.state.log_history, names, self.number)
@@ -225,14 +227,11 @@ def _frozen(student: nn.Module, stage: Stage, wiring: Wiring, shared: Sequence[s
     """Freezes the stage's parts, and the head in a stage that does not look at the logits: under DDP a parameter
     without a gradient would have to be searched for in every step."""
     prefixes = [*stage.frozen, *shared, *([] if wiring.objective.uses_head else head_modules(student))]
-    problems = [p for name in stage.frozen if (p := frozen_problem(student, name))]
+    problems = frozen_problems(student, stage.frozen)
     if problems:
         raise TextkdError(*problems)
-    changed = [
-        p
-        for name, p in student.named_parameters()
-        if p.requires_grad and any(name == f or name.startswith(f + ".") for f in prefixes)
-    ]
+    trained = [(name, p) for name, p in student.named_parameters() if p.requires_grad]
+    changed = [p for name, p in trained if any(_is_within(name, part) for part in prefixes)]
     for parameter in changed:
         parameter.requires_grad_(False)
     if not any(p.requires_grad for p in student.parameters()):
@@ -246,12 +245,24 @@ def _frozen(student: nn.Module, stage: Stage, wiring: Wiring, shared: Sequence[s
             parameter.requires_grad_(True)
 
 
-def frozen_problem(student: nn.Module, name: str) -> Any:
-    """The `Problem` of a frozen part that the student does not have, or None."""
-    names = dict(student.named_modules()).keys() | dict(student.named_parameters()).keys()
-    if name in names and name:
-        return None
-    return fail(f'frozen "{name}"', "the student has no such module", near=(name, names), where="frozen").problems[0]
+def frozen_problems(model: nn.Module, frozen: Any) -> list[Problem]:
+    """What is wrong with the names of frozen parts: no list, modules that `model` lacks, nothing left to train."""
+    if isinstance(frozen, str) or not isinstance(frozen, Sequence):
+        return [problem(f"frozen: {frozen}", "no list of module names", fix=f"frozen: [{frozen}]", where="frozen")]
+    names = dict(model.named_modules()).keys() | dict(model.named_parameters()).keys()
+    found = [
+        problem(f'frozen "{name}"', "the model has no such module", near=(str(name), names), where="frozen")
+        for name in frozen
+        if not name or name not in names
+    ]
+    if all(any(_is_within(name, part) for part in frozen) for name, _ in model.named_parameters()):
+        asked = f"frozen {', '.join(frozen)}"
+        found.append(problem(asked, "no parameter is left to train", fix="freeze less", where="frozen"))
+    return found
+
+
+def _is_within(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
 
 
 def head_modules(student: nn.Module) -> list[str]:
