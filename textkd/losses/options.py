@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -59,21 +59,44 @@ class Option:
 def read_options(name: str, fn: Callable[..., Any]) -> tuple[Option, ...]:
     """The options of `fn(student, teacher, mask=None, *, options)`. Raises TextkdError for another signature."""
     target = fn.forward if isinstance(fn, nn.Module) else fn
-    asked = f"the loss {name}"
-    fix = "write it as def loss(student, teacher, mask=None, *, my_option: float = 1.0)"
+    return _options(_keywords(name, target, "def loss(student, teacher, mask=None, *, my_option: float = 1.0)"), target)
+
+
+def read_state(name: str, kind: type) -> tuple[Option, ...]:
+    """The options of a class of modules ``__init__(self, student, teacher, *, options)`` whose ``forward`` is a loss.
+
+    `rows` (how many the training data has) is given to a class that asks for it and is no option. Raises TextkdError
+    for other signatures."""
+    if not issubclass(kind, nn.Module):
+        raise fail(f"the loss {name}", f"the class {kind.__name__} is no nn.Module", fix="give a function or a module")
+    _keywords(name, kind.forward, "def forward(self, student, teacher, mask=None)", skip=1)
+    parameters = list(inspect.signature(kind).parameters.values())
+    if len(parameters) < 2 or any(p.kind is not p.KEYWORD_ONLY for p in parameters[2:]):
+        shown = ", ".join(str(p) for p in parameters)
+        fix = "write it as def __init__(self, student, teacher, *, my_option: float = 1.0), with the shapes of the taps"
+        raise fail(f"the loss {name}", f"its class takes ({shown})", fix=fix)
+    return _options([p for p in parameters[2:] if p.name != "rows"], kind.__init__)
+
+
+def _keywords(name: str, target: Callable[..., Any], example: str, skip: int = 0) -> list[inspect.Parameter]:
+    """What a loss takes beside (student, teacher, mask=None)."""
+    asked, fix = f"the loss {name}", f"write it as {example}"
     try:
-        parameters = list(inspect.signature(target).parameters.values())
+        parameters = list(inspect.signature(target).parameters.values())[skip:]
     except (TypeError, ValueError) as error:
-        raise fail(asked, f"{fn!r} has no readable signature", fix=fix) from error
+        raise fail(asked, f"{target!r} has no readable signature", fix=fix) from error
     tensors = [p for p in parameters[:2] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "mask"]
     mask = next((p for p in parameters[2:] if p.name == "mask" and p.kind is not p.POSITIONAL_ONLY), None)
     if len(tensors) != 2 or mask is None:
         shown = ", ".join(str(p) for p in parameters)
         raise fail(asked, f"it takes ({shown}), not (student, teacher, mask=None)", fix=fix)
-    hints = _hints(target)
     skipped = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
-    rest = [p for p in parameters[2:] if p is not mask and p.kind not in skipped]
-    return tuple(Option(p.name, hints.get(p.name, Any), p.default) for p in rest)
+    return [p for p in parameters[2:] if p is not mask and p.kind not in skipped]
+
+
+def _options(parameters: Sequence[inspect.Parameter], target: Callable[..., Any]) -> tuple[Option, ...]:
+    hints = _hints(target)
+    return tuple(Option(p.name, hints.get(p.name, Any), p.default) for p in parameters)
 
 
 def check_options(entry: Loss, options: Mapping[str, Any]) -> list[Problem]:

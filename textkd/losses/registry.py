@@ -2,22 +2,30 @@
 
 @register("kl", eats="logits", source="Hinton et al. 2015, arXiv:1503.02531", formula="T^2 * KL(p_t || p_s)")
 def kl(student, teacher, mask=None, *, temperature: Positive = 1.0): ...
+
+A loss that owns state (weights, a memory bank) is an nn.Module class; it is built once the shapes are known and lives
+on the student, like a projection:
+
+@register("vid", eats="hidden", any_width=True)
+class VariationalInformation(nn.Module):
+    def __init__(self, student: Shape, teacher: Shape, *, init_variance: Positive = 5.0): ...
+    def forward(self, student, teacher, mask=None): ...
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from textkd.errors import fail
 from textkd.losses.masking import widen
-from textkd.losses.options import Option, read_options
+from textkd.losses.options import Option, read_options, read_state
 
 FAMILIES = {
     "labels": "logits and the task's labels",
@@ -28,8 +36,11 @@ FAMILIES = {
     "heads": "query, key or value [B,h,T,d]",
 }
 UNITS = ("row", "position", "pair")
+NEEDS = ("labels", "example_id", "progress")
 _ENTRIES: dict[tuple[str, str], Loss] = {}
 _F = TypeVar("_F", bound=Callable[..., Any])
+Taps = Tensor | Sequence[Tensor]
+Many = Literal["", "layers", "kinds"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +48,16 @@ class Loss:
     """One registered loss. Called as `loss(student, teacher, mask, **options)`, it returns a scalar tensor.
 
     name, eats: the key. fn: the function. options: its keyword options. source: paper or code. formula: one line.
-    needs: further tensors of the step that `fn` takes by keyword (`("labels",)`), which are not options.
+    needs: what else of the step `fn` takes by keyword, which are not options, of `NEEDS`: labels [B] or [B,T] (-100:
+    none), example_id [B] row numbers of the data set, progress: the share of the training that is done.
+    many: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call, "kinds"
+    the kinds of tap that the match lists, of one pair of blocks.
     any_width: the last axes of student and teacher may differ (relations between positions or samples).
     min_classes: fewer classes than this make the loss constant (softmax over one class is always 1).
     per: what the mean of the loss runs over: "row" (sample), "position" (valid token; a sample where there are no
     tokens), "pair" (valid query x key). per_row_if: option values with which it runs over rows instead. See `unit`.
+    min_rows: rows that a batch must have (2 where samples are compared with each other).
+    state: whether `fn` is a class of modules, see `build`.
     """
 
     name: str
@@ -55,6 +71,16 @@ class Loss:
     min_classes: int = 1
     per: str = "position"
     per_row_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    many: Many = ""
+    min_rows: int = 1
+    state: bool = False
+
+    def build(self, student: Any, teacher: Any, options: Mapping[str, Any], rows: int) -> nn.Module:
+        """The module of a loss with state, on the CPU. student, teacher: shapes of the taps (lists of shapes where
+        `many`), whose first axis is a batch. rows: of the training data, for losses that remember each."""
+        counted = {"rows": rows} if "rows" in inspect.signature(self.fn).parameters else {}
+        module: nn.Module = self.fn(student, teacher, **counted, **options)
+        return module
 
     def unit(self, options: Mapping[str, Any]) -> str:
         """What the mean runs over with these options: one of `UNITS`.
@@ -68,7 +94,7 @@ class Loss:
     @property
     def doc(self) -> str:
         """The first line of the function's docstring."""
-        target = type(self.fn) if isinstance(self.fn, nn.Module) else self.fn
+        target = type(self.fn) if isinstance(self.fn, nn.Module) else self.fn  # a class has its own docstring
         return (inspect.getdoc(target) or "").partition("\n")[0]
 
     @property
@@ -76,12 +102,12 @@ class Loss:
         """Whether the loss takes the option `temperature`."""
         return any(option.name == "temperature" for option in self.options)
 
-    def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
-        """The loss of this pair of tensors, computed in float32 or wider, outside of autocast. Scalar."""
-        kind = student.device.type
+    def __call__(self, student: Taps, teacher: Taps, mask: Tensor | None = None, **options: Any) -> Tensor:
+        """The loss of these taps, computed in float32 or wider, outside of autocast. Scalar."""
+        kind = (student if isinstance(student, Tensor) else student[0]).device.type
         known = torch.amp.is_autocast_available(kind)
         with torch.autocast(kind, enabled=False) if known else contextlib.nullcontext():
-            value = self.fn(widen(student), widen(teacher), mask=mask, **options)
+            value = self.fn(_widened(student), _widened(teacher), mask=mask, **options)
         if not isinstance(value, Tensor) or value.dim() != 0:
             found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise fail(f"a scalar from the loss {self.name}", found, fix="return one number, e.g. value.mean()")
@@ -99,6 +125,8 @@ def register(
     min_classes: int = 1,
     per: str | None = None,
     per_row_if: Mapping[str, tuple[Any, ...]] | None = None,
+    many: Many = "",
+    min_rows: int = 1,
 ) -> Callable[[_F], _F]:
     """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
 
@@ -119,6 +147,8 @@ def register(
             min_classes=min_classes,
             per=per or _unit_of(eats),
             per_row_if=dict(per_row_if or {}),
+            many=many,
+            min_rows=min_rows,
         )
         known = _ENTRIES.get((eats, name))
         if known is not None and _identity(known.fn) != _identity(fn):
@@ -185,8 +215,17 @@ def _entry(name: str, eats: str, fn: Callable[..., Any], needs: tuple[str, ...] 
     _check_family(eats)
     if rest["per"] not in UNITS:
         raise fail(f"the loss {name} per {rest['per']}", "no such unit", fix=f"one of {', '.join(UNITS)}")
-    options = tuple(option for option in read_options(name, fn) if option.name not in needs)
-    return Loss(name, eats, fn, options, needs=needs, **rest)
+    state = isinstance(fn, type)
+    read = read_state(name, fn) if isinstance(fn, type) else read_options(name, fn)
+    unknown = [need for need in needs if need not in NEEDS]
+    if unknown:
+        raise fail(f"the loss {name} with needs {', '.join(unknown)}", "no such thing", fix=f"of {', '.join(NEEDS)}")
+    options = tuple(option for option in read if option.name not in needs)
+    return Loss(name, eats, fn, options, needs=needs, state=state, **rest)
+
+
+def _widened(taps: Taps) -> Taps:
+    return widen(taps) if isinstance(taps, Tensor) else [widen(tap) for tap in taps]
 
 
 def _unit_of(family: str) -> str:
