@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from textkd.taps.recorder import Recorder, Silent, StopForwardError, Switch, fir
 from textkd.taps.sides import anatomy
 
 Projections = Mapping[str, tuple[str, nn.Module]]
+Then = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 # until transformers 5.21 a checkpoint covers a block and its hooks, since then the block alone
 HOOKS_ARE_RECOMPUTED = "__call__" in vars(GradientCheckpointingLayer)
 # the taps that the model returns itself, and the output they are
@@ -53,6 +54,7 @@ class Capture:
         self._lent = [address for address in self._needed if self.anatomy.on(address).lends(address.kind)]
         refuse_bad_checkpointing(model, self._lent)
         self._switch = Switch()
+        self._then: Then | None = None
         hooked = [address for address in self._needed if address.kind not in RETURNED]
         self._recorded = len(hooked)
         self._handles = install(self.anatomy, self._switch, hooked)
@@ -60,21 +62,23 @@ class Capture:
         self._handles.append(model.register_forward_hook(_TopLeave(self)))
 
     @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self, then: Then | None = None) -> Iterator[None]:
         """Inside, a forward of the model returns ``{"outputs": {name: Tensor}, "taps": {str(address): Tensor}}``.
 
-        outputs: the tensors of the model's own output (loss, logits, ...). Raises `TextkdError` for a tap that is
-        missing or empty, and at the end if the model never ran.
+        outputs: the tensors of the model's own output (loss, logits, ...). then: takes the taps while the model's forward
+        is not over and gives more of them: what uses weights of the student outside of its blocks belongs there, so that
+        DDP sees these weights used. Raises `TextkdError` for a tap that is missing or empty, and at the end if the model
+        never ran.
         """
         if not self._handles:
             raise fail("a forward with taps", "this capture was removed", fix="make a new Capture")
         switch = self._switch
-        before = switch.awake
+        before, self._then = switch.awake, then
         switch.awake, switch.ran = True, False
         try:
             yield
         finally:
-            switch.awake, switch.recorder = before, None
+            switch.awake, switch.recorder, self._then = before, None, None
         if not switch.ran:
             raise fail(
                 "a forward with taps",
@@ -188,6 +192,8 @@ class Capture:
         returned = {str(address): taps[str(address)] for address in self.addresses}
         for name, (source, module) in self._projections.items():
             returned[name] = _project(module, taps[source])
+        if self._then is not None:
+            returned.update(self._then(returned))
         return {"outputs": outputs, "taps": returned}
 
 
