@@ -108,9 +108,9 @@ def test_pairs_carry_weight_schedule_temperature_and_blocks(models: tuple[Any, A
     hidden, _, logits = bind(
         [Match("hidden", weight=3, schedule=schedule), Match("logits", temperature=4)], *models, CLASSES
     )
-    assert (hidden.weight, hidden.schedule(0.5), hidden.blocks) == (3.0, 1.0, (1, 2))
+    assert (hidden.weight, hidden.schedule(0.5), hidden.blocks) == (3.0, 1.0, [(1, 2)])
     assert logits.temperature is not None
-    assert (logits.temperature(0.3), logits.blocks, logits.schedule(0.9)) == (4.0, None, 1.0)
+    assert (logits.temperature(0.3), logits.blocks, logits.schedule(0.9)) == (4.0, [], 1.0)
 
 
 @pytest.mark.parametrize(

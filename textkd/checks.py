@@ -173,7 +173,10 @@ class _Look:
                 return []
         rest = stage.matches, batch, problem_type or _CLASSES
         if self.student is not None:
-            return wiring.check(self.student, self.teacher, *rest, self.distiller.share_encoder)
+            pairs = wiring.check(self.student, self.teacher, *rest, self.distiller.share_encoder, self._rows)
+            training = {**self.distiller.training, **stage.training}
+            self.found.add(*wiring.row_problems(pairs, training, self._rows))
+            return pairs
         try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have
             twin = pretrained.clone(self.teacher)
             return wiring.check(twin, self.teacher, *rest)
@@ -182,6 +185,11 @@ class _Look:
             if raise_from:
                 raise TextkdError(*raise_from) from error
             return []
+
+    @property
+    def _rows(self) -> int:
+        """Rows of the training data; 0 where they are not known, as something is wrong already."""
+        return 0 if self.found.problems or self.places or self.task is None else len(self.distiller.data.train)
 
     def _batch(self) -> dict[str, Tensor]:
         if self.teacher is None and self.student is None:

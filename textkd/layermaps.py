@@ -8,6 +8,7 @@ from typing import Any
 from textkd.errors import Collector, fail, problem
 
 LayerSpec = str | Mapping[int, int] | Sequence[Sequence[int]] | None
+ALL = "all"  # no map: a loss of many layers gets every block of both sides
 LAYER_MAPS: dict[str, Callable[[int, int], list[tuple[int, int]]]] = {
     # student block k <- teacher block round(k * T / S): evenly spread, ends in the last block (TinyBERT's g(m))
     "uniform": lambda s, t: [(k, round(k * t / s)) for k in range(1, s + 1)],
@@ -24,6 +25,9 @@ def layer_map(spec: LayerSpec, student_blocks: int, teacher_blocks: int) -> list
     written_out = read_layers(spec)
     if not isinstance(spec, str):
         return written_out
+    if spec == ALL:
+        found = "the loss compares one pair of blocks at a time"
+        raise fail(f'layers "{ALL}"', found, fix="a layer map, or a loss of many layers", where="layers")
     if student_blocks > teacher_blocks:
         found = f"a student of {student_blocks} blocks and a teacher of {teacher_blocks}"
         raise fail(f'layers "{spec}"', found, fix="write the map out: {student block: teacher block}", where="layers")
@@ -38,9 +42,10 @@ def read_layers(spec: LayerSpec) -> list[tuple[int, int]]:
     """The pairs that `spec` writes out; none for a map by name. Raises `TextkdError` for an unknown name, no pair, and
     every pair that is not two block numbers."""
     if isinstance(spec, str):
-        if spec not in LAYER_MAPS:
-            fix = f"one of {', '.join(LAYER_MAPS)}, or {{student block: teacher block}}"
-            raise fail(f'layers "{spec}"', "no such layer map", near=(spec, LAYER_MAPS), fix=fix, where="layers")
+        known = (*LAYER_MAPS, ALL)
+        if spec not in known:
+            fix = f"one of {', '.join(known)}, or {{student block: teacher block}}"
+            raise fail(f'layers "{spec}"', "no such layer map", near=(spec, known), fix=fix, where="layers")
         return []
     pairs: list[Any] = list(spec.items()) if isinstance(spec, Mapping) else list(spec or ())
     found = Collector()

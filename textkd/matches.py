@@ -10,12 +10,13 @@ from torch import Tensor
 
 from textkd.comparison import comparison
 from textkd.errors import Collector, fail, problem
-from textkd.layermaps import LayerSpec, layer_map, read_layers
-from textkd.losses import Loss
+from textkd.layermaps import ALL, LayerSpec, layer_map, read_layers
+from textkd.losses import Loss, Many
 from textkd.schedules import Schedule
 from textkd.taps import Address, Anatomy
 
-Ends = tuple[Address, Address | None]
+Taps = str | Sequence[str]
+Ends = tuple[tuple[Address, ...], tuple[Address, ...]]  # taps of the student, taps of the teacher (none for labels)
 
 
 @dataclass(frozen=True)
@@ -23,36 +24,41 @@ class Match:
     """One comparison of a tap of the student with a tap of the teacher.
 
     tap: the address on both sides (``labels``, ``logits``, ``hidden``, ``attention:4``, ...), or give `student` and
-    `teacher` apart. loss: a registered name (`textkd ls losses`) or a function ``f(student, teacher, mask=None)``;
-    the default is cross-entropy / MSE / BCE for labels by the kind of task, KL for logits, MSE for everything else.
+    `teacher` apart. A list of addresses of one family is compared one by one, or as a whole where the loss takes many
+    taps (``["query", "key", "value"]`` for relations). loss: a registered name (`textkd ls losses`) or a function
+    ``f(student, teacher, mask=None)``; the default is cross-entropy / MSE / BCE for labels by the kind of task, KL for
+    logits, MSE for everything else.
     weight: multiplies the loss; with a layer map every pair has this weight. schedule: multiplies the weight over
     training progress. temperature: a number or a schedule that gives it. layers: which student block learns from
     which teacher block: "uniform", "first", "last", "skip", ``{student: teacher}`` or pairs; needed where the address
-    names no block ("hidden" alone means "uniform"). projection: "auto" (linear where widths differ), a name of
+    names no block ("hidden" alone means "uniform"); "all" hands every block of both sides to a loss that takes many
+    layers. projection: "auto" (linear where widths differ), a name of
     `textkd.projections.NAMES`, or "none". options: the loss's own options.
     """
 
-    tap: str = ""
+    tap: Taps = ""
     loss: str | Callable[..., Any] | None = None
     weight: float = 1.0
     schedule: str | Mapping[str, Any] | None = None
     temperature: float | Mapping[str, Any] | None = None
     layers: LayerSpec = None
-    student: str = ""
-    teacher: str = ""
+    student: Taps = ""
+    teacher: Taps = ""
     projection: str | None = "auto"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A match bound to two models: one tap of the student, one of the teacher, and how they are compared.
+    """A match bound to two models: taps of the student, taps of the teacher, and how they are compared.
 
-    teacher_pool: what the teacher's tap passes through where the student's has a grid projection."""
+    students, teachers: one address each, or all that a loss of many taps takes; no teacher for labels. teacher_pool:
+    what the teacher's taps pass through where the student's have a grid projection. inside: the loss owns weights, so
+    it is computed while the student's forward is not over (`Objective.inside`)."""
 
     name: str
-    student: Address
-    teacher: Address | None
+    students: tuple[Address, ...]
+    teachers: tuple[Address, ...]
     loss: Loss
     weight: float
     schedule: Schedule
@@ -60,13 +66,27 @@ class Pair:
     projection: str | None
     options: Mapping[str, Any]
     teacher_pool: Callable[[Tensor], Tensor] | None = None
+    inside: bool = False
 
     @property
-    def blocks(self) -> tuple[int, int] | None:
-        """(student block, teacher block), where both sides have one."""
-        if self.teacher is None or self.student.block is None or self.teacher.block is None:
-            return None
-        return self.student.block, self.teacher.block
+    def student(self) -> Address:
+        """The (first) tap of the student."""
+        return self.students[0]
+
+    @property
+    def teacher(self) -> Address | None:
+        """The (first) tap of the teacher; None for labels."""
+        return self.teachers[0] if self.teachers else None
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """(student block, teacher block) of the taps that lie side by side, where both have one."""
+        ends = zip(self.students, self.teachers, strict=False)
+        return list(dict.fromkeys((s.block, t.block) for s, t in ends if s.block is not None and t.block is not None))
+
+    def projected(self, number: int) -> str:
+        """The name of the projection of the student's tap `number`."""
+        return f"{self.name}[{number}]" if self.loss.many else self.name
 
 
 def bind(matches: Sequence[Match], student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
@@ -92,9 +112,9 @@ def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
     found = Collector()
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
-            student, _ = _addresses(match)
+            students, _ = _addresses(match)
             with found.collecting():
-                comparison(match, student.family, problem_type)
+                comparison(match, students[0].family, problem_type)
             if match.layers is not None:
                 read_layers(match.layers)
     found.raise_any()
@@ -105,75 +125,112 @@ def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
 
 def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
     ends = _addresses(match)
-    if ends[1] is not None and teacher is None:
-        raise fail(f"a teacher's {ends[1]}", "there is no teacher", fix="only {tap: labels} works without one")
+    if ends[1] and teacher is None:
+        raise fail(f"a teacher's {ends[1][0]}", "there is no teacher", fix="only {tap: labels} works without one")
     found, how, taps = Collector(), None, list[Ends]()
     with found.collecting():
-        how = comparison(match, ends[0].family, problem_type)
+        how = comparison(match, ends[0][0].family, problem_type)
     with found.collecting():
-        taps = _taps(match, ends, student, teacher)
+        taps = _taps(match, ends, how.loss.many if how is not None else "", student, teacher)
     found.raise_any()
     assert how is not None
-    weight, options = float(match.weight), dict(match.options)
-    rest = (how.loss, weight, how.schedule, how.temperature, match.projection, options)
+    rest = (how.loss, float(match.weight), how.schedule, how.temperature, match.projection, dict(match.options))
     return [Pair(_name(s, t, how.loss), s, t, *rest) for s, t in taps]
 
 
 def _addresses(match: Match) -> Ends:
-    """The address of each side as written; the teacher's is None for labels."""
+    """The addresses of each side as written; the teacher has none for labels."""
     if bool(match.tap) == bool(match.student or match.teacher):
         what = "`tap` beside `student`/`teacher`" if match.tap else "neither `tap` nor `student` and `teacher`"
         raise fail("a match", what, fix="`tap` for the same address on both sides, or `student` and `teacher`")
     if not match.tap and not (match.student and match.teacher):
         only = "student" if match.student else "teacher"
         raise fail("a match of two addresses", f"only `{only}`", fix="give both")
-    found, ends = Collector(), list[Address]()
+    found, ends = Collector(), list[tuple[Address, ...]]()
     for side in ("tap",) if match.tap else ("student", "teacher"):
+        given = getattr(match, side)
         with found.collecting(side):
-            ends.append(Address.parse(getattr(match, side)))
+            ends.append(tuple(map(Address.parse, [given] if isinstance(given, str | Address) else given)))
     found.raise_any()
-    s, t = ends[0], ends[-1]
-    if s.family != t.family:
-        raise fail(f"student {s} <- teacher {t}", f"{s.family} beside {t.family}", fix="compare taps of one kind")
-    return s, None if s.family == "labels" else t
+    students, teachers = ends[0], ends[-1]
+    first = students[0]
+    for other in students[1:]:
+        if (other.family, other.side) != (first.family, first.side):
+            raise fail(f"{first} and {other}", "taps of different kinds or sides in one list", fix="a match for each")
+    for other in teachers:
+        if other.family != first.family:
+            what = f"{first.family} beside {other.family}"
+            raise fail(f"student {first} <- teacher {other}", what, fix="compare taps of one kind")
+    return students, () if first.family == "labels" else teachers
 
 
-def _taps(match: Match, ends: Ends, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
-    """The two taps of every pair, with blocks that are there."""
+def _taps(match: Match, ends: Ends, many: Many, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
+    """The taps of every pair, with blocks that are there."""
     found, resolved = Collector(), list[Ends]()
-    for s, t in _expand(match, ends, student, teacher):
-        with found.collecting("student" if match.student else "tap"):
-            s = student.resolve(s)
-        if t is not None and teacher is not None:
+    for students, teachers in _expand(match, ends, many, student, teacher):
+        mine, theirs = list[Address](), list[Address]()
+        for address in students:
+            with found.collecting("student" if match.student else "tap"):
+                mine.append(student.resolve(address))
+        for address in teachers:
             with found.collecting("teacher" if match.teacher else "tap"):
-                t = teacher.resolve(t)
-        resolved.append((s, t))
+                theirs.append((teacher or student).resolve(address))
+        resolved.append((tuple(mine), tuple(theirs)))
     found.raise_any()
     return resolved
 
 
-def _expand(match: Match, ends: Ends, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
-    """One pair of addresses for every pair of the layer map, where the addresses leave their blocks open."""
-    s, t = ends
-    if t is None or teacher is None:
-        _refuse_layers(match, s)
+def _expand(match: Match, ends: Ends, many: Many, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
+    """The taps of every pair, the blocks that the addresses leave open given by the layer map."""
+    students, teachers = ends
+    if not teachers or teacher is None:
+        _refuse_layers(match, students[0])
         return [ends]
-    mine, theirs = _is_open(s), _is_open(t)
-    if mine != theirs:
-        side, other, fixed = ("student", s, t) if mine else ("teacher", t, s)
-        fix = f'"{other}:2", or the same on both sides with layers'
-        raise fail(f"{side} {other} beside {fixed}", f"{other} names no block", fix=fix, where=side)
-    if not mine:
-        _refuse_layers(match, s)
-        return [ends]
+    open_ = {_is_open(address) for address in (*students, *teachers)}
+    if open_ == {True, False}:
+        raise _half_open(students, teachers)
+    if open_ == {False}:
+        _refuse_layers(match, students[0])
+        if many:
+            return [ends]
+        return [((s,), (t,)) for s, t in _side_by_side(students, teachers)]
+    columns = [_layers(match, s, t, many, student, teacher) for s, t in _side_by_side(students, teachers)]
+    if many == "layers":
+        return columns
+    if many == "kinds":  # of every pair of blocks all kinds together
+        mine, theirs = (list(zip(*(column[side] for column in columns), strict=True)) for side in (0, 1))
+        return list(zip(mine, theirs, strict=True))
+    return [((s,), (t,)) for column in columns for s, t in zip(*column, strict=True)]
+
+
+def _layers(match: Match, s: Address, t: Address, many: Many, student: Anatomy, teacher: Anatomy) -> Ends:
+    """One kind of tap over all pairs of the layer map: the student's taps and the teacher's."""
     spec = "uniform" if match.layers is None else match.layers
     found, counts = Collector(), list[int]()
     for side, model, address in (("student", student, s), ("teacher", teacher, t)):
         with found.collecting(side if match.student else "tap"):
             counts.append(model.on(address).num_blocks)
     found.raise_any()
+    if spec == ALL and many == "layers":
+        blocks = [range(1, count + 1) for count in counts]
+        return tuple(replace(s, block=i) for i in blocks[0]), tuple(replace(t, block=j) for j in blocks[1])
     pairs = layer_map(spec, *counts)
-    return [(replace(s, block=i), replace(t, block=j)) for i, j in pairs]
+    return tuple(replace(s, block=i) for i, _ in pairs), tuple(replace(t, block=j) for _, j in pairs)
+
+
+def _side_by_side(students: Sequence[Address], teachers: Sequence[Address]) -> list[tuple[Address, Address]]:
+    if len(students) != len(teachers):
+        what = f"{len(students)} of the student beside {len(teachers)} of the teacher"
+        raise fail("taps to compare one by one", what, fix="as many on both sides")
+    return list(zip(students, teachers, strict=True))
+
+
+def _half_open(students: Sequence[Address], teachers: Sequence[Address]) -> Exception:
+    both = [("student", a) for a in students] + [("teacher", a) for a in teachers]
+    side, other = next((side, address) for side, address in both if _is_open(address))
+    _, fixed = next((side, address) for side, address in both if not _is_open(address))
+    fix = f'"{other}:2", or the same on both sides with layers'
+    return fail(f"{side} {other} beside {fixed}", f"{other} names no block", fix=fix, where=side)
 
 
 def _refuse_layers(match: Match, address: Address) -> None:
@@ -191,9 +248,20 @@ def _is_open(address: Address) -> bool:
     return address.needs_block and address.block is None
 
 
-def _name(student: Address, teacher: Address | None, loss: Loss) -> str:
-    if teacher is None or (student == teacher and student.block is None):
-        return f"{student}/{loss.name}"
-    alike = (student.kind, student.side) == (teacher.kind, teacher.side)
-    other = str(teacher.block) if teacher.block is not None and alike else str(teacher)
-    return f"{student}<-{other}/{loss.name}"
+def _name(students: Sequence[Address], teachers: Sequence[Address], loss: Loss) -> str:
+    if not teachers or (tuple(students) == tuple(teachers) and students[0].block is None):
+        return f"{_joined(students)}/{loss.name}"
+    mine, theirs = (dict.fromkeys(replace(a, block=None) for a in side) for side in (students, teachers))
+    alike = list(mine) == list(theirs)
+    numbered = alike and all(address.block is not None for address in teachers)
+    blocks = "+".join(dict.fromkeys(str(address.block) for address in teachers))
+    return f"{_joined(students)}<-{blocks if numbered else _joined(teachers)}/{loss.name}"
+
+
+def _joined(addresses: Sequence[Address]) -> str:
+    """One name of many: ``hidden:1+2+3``, ``query+key+value:3``."""
+    kinds = list(dict.fromkeys(str(replace(address, block=None)) for address in addresses))
+    blocks = list(dict.fromkeys(str(address.block) for address in addresses if address.block is not None))
+    if len(kinds) > 1 and len(blocks) > 1:
+        return "+".join(map(str, addresses))
+    return "+".join(kinds) + (":" + "+".join(blocks) if blocks else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,6 +14,7 @@ from textkd.matches import Pair
 from textkd.taps import Address, mask_for, require_some
 
 Batch = Mapping[str, Tensor]
+Then = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 class Objective:
@@ -33,12 +34,12 @@ class Objective:
     @property
     def teacher_addresses(self) -> list[str]:
         """What has to be read out of the teacher."""
-        return _unique(str(p.teacher) for p in self.pairs if p.teacher is not None)
+        return _unique(str(address) for pair in self.pairs for address in pair.teachers)
 
     @property
     def student_addresses(self) -> list[str]:
         """What has to be read out of the student; a labels pair reads its logits."""
-        return _unique(_student_key(p) for p in self.pairs)
+        return _unique(key for pair in self.pairs for key in _student_keys(pair))
 
     @property
     def uses_head(self) -> bool:
@@ -54,6 +55,21 @@ class Objective:
                 counts[key] = _count(mask_for(pair.student, batch, None), key[1], batch)
         return torch.stack([counts[key] for key in keys])
 
+    def inside(self, teacher: Mapping[str, Tensor], batch: Batch, progress: float = 0.0) -> Then | None:
+        """What the student's forward must finish with (`Capture.active`): the losses that own weights of the student.
+
+        None where there are none. Without DDP it may be left out: `__call__` computes these losses too."""
+        pairs = [pair for pair in self.pairs if pair.inside]
+        if not pairs:
+            return None
+
+        def then(student: dict[str, Tensor]) -> dict[str, Tensor]:
+            if not self._checked:
+                self._check(student, teacher, batch)
+            return {_value_key(pair): self._value(pair, student, teacher, batch, progress) for pair in pairs}
+
+        return then
+
     def __call__(
         self,
         student: Mapping[str, Tensor],
@@ -64,7 +80,7 @@ class Objective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(total, parts): the scalar to differentiate and every pair's loss (times share, without weight), detached.
 
-        student, teacher: taps by address (a projected tap by its pair's name). batch: the tensors that masks and
+        student, teacher: taps by address (a projected tap by its projection's name). batch: the tensors that masks and
         labels come from. progress: share of the training that is done, in [0, 1]. expected: mean `items` of the
         step's micro-batches; None where the batch stands alone. The first call checks that no tap is missing, that
         shapes fit, that masks leave something and that the student's taps carry gradients (`TextkdError`).
@@ -75,7 +91,8 @@ class Objective:
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         for i, pair in enumerate(self.pairs):
-            value = self._value(pair, student, teacher, batch, progress)
+            value = student.get(_value_key(pair))
+            value = self._value(pair, student, teacher, batch, progress) if value is None else value
             value = value if shares is None else value * shares[i]
             parts[pair.name] = value.detach()
             term = value * (pair.weight * pair.schedule(progress))
@@ -84,46 +101,72 @@ class Objective:
         return total, parts
 
     def _value(self, pair: Pair, student: Batch, teacher: Batch, batch: Batch, progress: float) -> Tensor:
-        mine = student[pair.name if pair.name in student else _student_key(pair)]
-        mask = mask_for(pair.student, batch, mine)
-        if pair.teacher is None:
-            return pair.loss(mine, batch["labels"], mask, **pair.options)
+        mine = _mine(pair, student)
+        mask = mask_for(pair.student, batch, mine[0])
+        if len(mine[0]) < pair.loss.min_rows:
+            what = f"a batch of {len(mine[0])}, where it compares {pair.loss.min_rows} samples or more"
+            raise fail(f"the loss of {pair.name}", what, fix="larger batches, or dataloader_drop_last: true")
         options = dict(pair.options)
         if pair.temperature is not None:
             options["temperature"] = pair.temperature(progress)
-        return pair.loss(mine, _theirs(pair, teacher), mask, **options)
+        for need in pair.loss.needs:
+            options[need] = progress if need == "progress" else batch[need]
+        if not pair.teachers:
+            return pair.loss(mine[0], batch["labels"], mask, **options)
+        theirs = _theirs(pair, teacher)
+        if pair.loss.many:
+            return pair.loss(mine, theirs, mask, **options)
+        return pair.loss(mine[0], theirs[0], mask, **options)
 
     def _check(self, student: Batch, teacher: Batch, batch: Batch) -> None:
         found = Collector()
         for pair in self.pairs:
             with found.collecting(pair.name):
-                mine = student.get(pair.name, student.get(_student_key(pair)))
-                if mine is None:
-                    raise fail(f"student tap {pair.student}", f"only {', '.join(student)}", fix="capture it")
-                if not mine.requires_grad and torch.is_grad_enabled():
+                _check_read(pair, student, teacher, batch)
+                mine = _mine(pair, student)
+                if torch.is_grad_enabled() and not any(tap.requires_grad for tap in mine):
                     raise fail(f"student tap {pair.student}", "it carries no gradient, so this match teaches nothing",
                                fix="do not freeze what the match should train")  # fmt: skip
-                mask = mask_for(pair.student, batch, mine)
+                mask = mask_for(pair.student, batch, mine[0])
                 if mask is not None:
                     require_some(mask, pair.name)
-                if pair.teacher is None:
-                    continue
-                if str(pair.teacher) not in teacher:
-                    raise fail(
-                        f"teacher tap {pair.teacher}", f"only {', '.join(teacher) or 'nothing'}", fix="capture it"
-                    )
-                found.add(*check_shapes(pair.loss, tuple(mine.shape), tuple(_theirs(pair, teacher).shape)))
+                for one, other in zip(mine, _theirs(pair, teacher), strict=False):
+                    found.add(*check_shapes(pair.loss, tuple(one.shape), tuple(other.shape)))
         found.raise_any()
         self._checked = True
 
 
-def _theirs(pair: Pair, teacher: Batch) -> Tensor:
-    tap = teacher[str(pair.teacher)].detach()
-    return tap if pair.teacher_pool is None else pair.teacher_pool(tap)
+def _check_read(pair: Pair, student: Batch, teacher: Batch, batch: Batch) -> None:
+    """Raises `TextkdError` if a tap or another tensor that the pair takes was not given."""
+    for i, key in enumerate(_student_keys(pair)):
+        if key not in student and pair.projected(i) not in student:
+            raise fail(f"student tap {key}", f"only {', '.join(student)}", fix="capture it")
+    for address in pair.teachers:
+        if str(address) not in teacher:
+            raise fail(f"teacher tap {address}", f"only {', '.join(teacher) or 'nothing'}", fix="capture it")
+    for need in pair.loss.needs:
+        if need != "progress" and need not in batch:
+            fix = f"a data set with {need}, or a loss without"
+            raise fail(f"the loss {pair.loss.name}", f"the batch has no {need}", fix=fix)
 
 
-def _student_key(pair: Pair) -> str:
-    return "logits" if pair.teacher is None else str(pair.student)
+def _mine(pair: Pair, student: Batch) -> list[Tensor]:
+    """The pair's taps of the student, projected where they have a projection."""
+    keys = [pair.projected(i) for i in range(len(pair.students))]
+    return [student[mine if mine in student else key] for mine, key in zip(keys, _student_keys(pair), strict=True)]
+
+
+def _theirs(pair: Pair, teacher: Batch) -> list[Tensor]:
+    taps = [teacher[str(address)].detach() for address in pair.teachers]
+    return taps if pair.teacher_pool is None else [pair.teacher_pool(tap) for tap in taps]
+
+
+def _student_keys(pair: Pair) -> list[str]:
+    return [str(address) for address in pair.students] if pair.teachers else ["logits"]
+
+
+def _value_key(pair: Pair) -> str:
+    return f"the loss of {pair.name}"
 
 
 def _count(mask: Tensor | None, unit: str, batch: Batch) -> Tensor:

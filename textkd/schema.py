@@ -18,13 +18,13 @@ class _Block(BaseModel):
 class MatchBlock(_Block):
     """One line of ``matches:``; the fields of `textkd.Match`, where they are explained.
 
-    tap: the address on both sides, or student and teacher: one each. loss, weight, schedule, temperature, layers,
-    projection ("auto", "none" or a kind), options (the loss's own).
+    tap: the address on both sides, or student and teacher: one each, or a list of addresses. loss, weight, schedule,
+    temperature, layers, projection ("auto", "none" or a kind), options (the loss's own).
     """
 
-    tap: str = ""
-    student: str = ""
-    teacher: str = ""
+    tap: str | list[str] = ""
+    student: str | list[str] = ""
+    teacher: str | list[str] = ""
     loss: str | None = None
     weight: int | float = 1.0
     schedule: str | dict[str, Any] | None = None
@@ -118,7 +118,8 @@ EXPECTED = {
     "seeds": "a list of whole numbers, as [1, 2, 3]", "max_length": "a whole number",
     "layers": "the name of a layer map, {student: teacher}, or pairs", "weight": "a number",
     "temperature": "a number or a schedule", "schedule": "a schedule, as {kind: linear}", "options": "a block",
-    "projection": "auto, none, or a kind of projection", "loss": "the name of a loss", "tap": 'an address, as "hidden"',
+    "projection": "auto, none, or a kind of projection", "loss": "the name of a loss",
+    "tap": 'an address, as "hidden", or a list',
     "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
     "frozen": "a list of module names", "recogniser": "the path of an .onnx file", "num_beams": "a whole number",
     "pseudo": "a block, as {min_confidence: 0.9}", "lines": "a path, {path: ...} or a list of these",
@@ -185,12 +186,15 @@ def _mend(values: Any, error: Any) -> bool:
     return True
 
 
+LISTS, ENDS = ("layers", "seeds", "frozen"), ("tap", "student", "teacher")  # of which a part can be wrong
+
+
 def _without_echoes(error: ValidationError) -> list[Any]:
     """One error per place: a union reports every alternative that failed."""
     first: dict[tuple[Any, ...], Any] = {}
     for one in error.errors():
         place = tuple(part for part in one["loc"] if not _is_alternative(part))
-        inside = next((i for i, part in enumerate(place) if part in ("layers", "seeds", "frozen")), len(place))
+        inside = next((i for i, part in enumerate(place) if part in LISTS or (i and part in ENDS)), len(place))
         first.setdefault(place[: inside + 1], {**one, "loc": place[: inside + 1]})
     return list(first.values())
 

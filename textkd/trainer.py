@@ -173,9 +173,9 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         teacher = self.teacher.taps(inputs, inputs.get("example_id")) if self.teacher is not None else {}
         if self.shared:  # the frozen encoder of both ran in the teacher
             wanted["encoder_outputs"] = (teacher[self.shared],)
-        with self.capture.active():
-            student = model(**wanted)
         progress = self.state.global_step / max(self.state.max_steps, 1)
+        with self.capture.active(self.objective.inside(teacher, inputs, progress)):
+            student = model(**wanted)
         total, parts = self.objective(student["taps"], teacher, inputs, progress, self._expected)
         self.record.add(total, parts, self.current_gradient_accumulation_steps)
         return (total, student["outputs"]) if return_outputs else total

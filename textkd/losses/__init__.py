@@ -7,7 +7,7 @@ import pkgutil
 from importlib import import_module
 
 from textkd.losses.options import Fraction, NonNegative, Option, Positive, Range, check_options
-from textkd.losses.registry import FAMILIES, Loss, as_loss, get, names, register, rows
+from textkd.losses.registry import FAMILIES, Loss, Many, as_loss, get, names, register, rows
 from textkd.losses.shapes import check_shapes
 
 for _module in pkgutil.iter_modules(__path__):
@@ -17,6 +17,7 @@ __all__ = [
     "FAMILIES",
     "Fraction",
     "Loss",
+    "Many",
     "NonNegative",
     "Option",
     "Positive",

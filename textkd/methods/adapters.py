@@ -1,9 +1,10 @@
-"""What stands between a student's tap and a teacher's of another width or another grid of patches."""
+"""What stands between a student's tap and a teacher's of another width or another grid of patches, and the weights that
+a loss owns itself. Both live on the student."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -21,30 +22,63 @@ Adapters = dict[str, tuple[str, nn.Module]]
 
 def adapt(
     student: nn.Module, teacher: nn.Module | None, pairs: list[Pair], mine: Mapping[str, Tensor],
-    theirs: Mapping[str, Tensor],
+    theirs: Mapping[str, Tensor], rows: int = 0,
 ) -> tuple[list[Pair], Adapters]:  # fmt: skip
-    """(pairs, adapters): the projections that the pairs need, attached to the student, by pair name with the tap that
-    each reads. mine, theirs: the taps of a real batch. Raises one `TextkdError` with every pair that does not fit."""
+    """(pairs, adapters): the projections that the pairs need and the weights of their losses, attached to the student;
+    projections by name with the tap that each reads. mine, theirs: the taps of a real batch. rows: of the training
+    data. Raises one `TextkdError` with every pair that does not fit."""
     found, out, adapters = Collector(), list[Pair](), Adapters()
     for pair in pairs:
-        if pair.teacher is None or teacher is None:
-            out.append(replace(pair, projection=None))
+        if not pair.teachers or teacher is None:
+            out.append(_with_state(student, replace(pair, projection=None), [mine["logits"].shape], [], rows))
             continue
-        s, t = mine[str(pair.student)], theirs[str(pair.teacher)]
         with found.collecting(pair.name):
-            grids = _grids(pair, student, teacher)
-            kind = _kind(pair, s, t, grids)
-            pool = None if kind != "grid" or grids is None else teacher_pool(*grids)
-            if kind is not None:
-                adapter = projections.build(kind, s.shape[-1], t.shape[-1], grids=grids)
-                if pair.name not in projections.names(student):
-                    log.info("%s: %s", pair.name, _say(kind, s, t, grids))
-                adapters[pair.name] = (str(pair.student), projections.attach(student, pair.name, adapter))
-            shapes = _shape(s, t, pool), tuple(t.shape) if pool is None else tuple(pool(t).shape)
-            found.add(*check_shapes(pair.loss, shapes[0] if kind is not None else tuple(s.shape), shapes[1]))
-            out.append(replace(pair, projection=kind, teacher_pool=pool))
+            own, its, made = list[tuple[int, ...]](), list[tuple[int, ...]](), pair
+            for i, address in enumerate(pair.students):
+                s, t = mine[str(address)], theirs[str(pair.teachers[min(i, len(pair.teachers) - 1)])]
+                made, shapes = _adapt_tap(student, teacher, made, i, s, t, adapters)
+                own.append(shapes[0])
+                its.append(shapes[1])
+            its += [tuple(theirs[str(address)].shape) for address in pair.teachers[len(pair.students) :]]
+            problems = [p for s, t in zip(own, its, strict=False) for p in check_shapes(pair.loss, s, t)]
+            found.add(*dict.fromkeys(problems))
+            if not problems:
+                made = _with_state(student, made, own, its[: len(pair.teachers)], rows)
+            out.append(replace(made, projection=None if made.projection in ("auto", "none") else made.projection))
     found.raise_any()
     return out, adapters
+
+
+def _adapt_tap(
+    student: nn.Module, teacher: nn.Module, pair: Pair, number: int, s: Tensor, t: Tensor, adapters: Adapters
+) -> tuple[Pair, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """One tap of the student beside one of the teacher: the pair with what it needs, and both shapes as compared."""
+    address = pair.students[number]
+    grids = _grids(address, pair.teachers[min(number, len(pair.teachers) - 1)], student, teacher)
+    kind = _kind(pair, s, t, grids)
+    if kind is None:
+        return pair, (tuple(s.shape), tuple(t.shape))
+    pool, name = None if kind != "grid" or grids is None else teacher_pool(*grids), pair.projected(number)
+    adapter = projections.build(kind, s.shape[-1], t.shape[-1], grids=grids)
+    if name not in projections.names(student):
+        log.info("%s: %s", name, _say(kind, s, t, grids))
+    adapters[name] = (str(address), projections.attach(student, name, adapter))
+    shapes = _shape(s, t, pool), tuple(t.shape) if pool is None else tuple(pool(t).shape)
+    return replace(pair, projection=kind, teacher_pool=pool), shapes
+
+
+def _with_state(
+    student: nn.Module, pair: Pair, own: Sequence[Sequence[int]], its: Sequence[Sequence[int]], rows: int
+) -> Pair:
+    """A loss that owns weights is built for these shapes and lives on the student, beside the projections."""
+    if not pair.loss.state:
+        return pair
+    options = dict(pair.options)
+    if pair.temperature is not None:
+        options["temperature"] = pair.temperature(0.0)
+    mine, theirs = (own, its) if pair.loss.many else (own[0], (its or own)[0])
+    module = projections.attach(student, f"{pair.name} (loss)", pair.loss.build(mine, theirs, options, rows))
+    return replace(pair, loss=replace(pair.loss, fn=module, state=False), options={}, temperature=None, inside=True)
 
 
 def _shape(s: Tensor, t: Tensor, pool: nn.Module | None) -> tuple[int, ...]:
@@ -59,17 +93,16 @@ def _kind(pair: Pair, s: Tensor, t: Tensor, grids: tuple[Grid, Grid] | None) -> 
         raise fail("projection grid", f"{pair.student} has no grid of patches", fix="match hidden states of an encoder")
     if pair.projection != "auto":
         return None if pair.projection == "none" else pair.projection
-    if pair.student.family != "hidden":
+    if pair.student.family != "hidden" or pair.loss.any_width:
         return None
     if grids is not None and grids[0] != grids[1]:
         return "grid"
     return "linear" if s.shape[-1] != t.shape[-1] else None
 
 
-def _grids(pair: Pair, student: nn.Module, teacher: nn.Module) -> tuple[Grid, Grid] | None:
+def _grids(mine: Address, its: Address, student: nn.Module, teacher: nn.Module) -> tuple[Grid, Grid] | None:
     """The patch grids of both taps, where both are patch maps of image encoders."""
-    assert pair.teacher is not None
-    if not (_is_patch_map(pair.student, student) and _is_patch_map(pair.teacher, teacher)):
+    if not (_is_patch_map(mine, student) and _is_patch_map(its, teacher)):
         return None
     return grid_of(student.config), grid_of(teacher.config)
 

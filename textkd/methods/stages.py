@@ -142,7 +142,7 @@ class _Run:
         data = self.data
         wiring = wire(
             self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, _autocast(arguments),
-            self.share_encoder,
+            self.share_encoder, len(data.train),
         )  # fmt: skip
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             _load(self.student, self.work / f"stage-{before}" / "final")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import TrainingArguments
 
 from textkd import projections
-from textkd.errors import fail
+from textkd.errors import Problem, fail, problem
 from textkd.inputs import evaluating, inputs_of
 from textkd.matches import Match, Pair, bind
 from textkd.methods.adapters import adapt
@@ -46,24 +48,26 @@ def wire(
     problem_type: str = "single_label_classification",
     autocast: torch.dtype | None = None,
     share_encoder: bool = False,
+    rows: int = 0,
 ) -> Wiring:
     """Binds `matches` to the two models, tries every tap on `batch` (two or more real rows) without training, adds the
     projections that differing widths need to the student, and wakes nothing else.
 
     autocast: the dtype the teacher computes in. share_encoder: the student's encoder is the teacher's and frozen, so it
-    runs once: the teacher's output stands in for the student's.
+    runs once: the teacher's output stands in for the student's. rows: of the training data, for losses that remember
+    each row.
 
     Raises one `TextkdError` with every problem of every match.
     """
     pairs = bind(matches, anatomy(student), None if teacher is None else anatomy(teacher), problem_type)
-    if all(pair.teacher is None for pair in pairs):
+    if not any(pair.teachers for pair in pairs):
         teacher = None  # nobody asks it
     if share_encoder:
         _refuse_frozen_side(pairs)
     with evaluating(student):
         mine = _probe(student, Objective(pairs).student_addresses, batch)
     theirs = {} if teacher is None else _probe_teacher(teacher, Objective(pairs).teacher_addresses, batch)
-    pairs, adapters = adapt(student, teacher, pairs, mine, theirs)
+    pairs, adapters = adapt(student, teacher, pairs, mine, theirs, rows)
     objective = Objective(pairs)
     capture = Capture(student, _captured(pairs, adapters), projections=adapters)
     shared = SHARED if share_encoder and teacher is not None else ""
@@ -79,14 +83,31 @@ def check(
     batch: Mapping[str, Tensor],
     problem_type: str,
     share_encoder: bool = False,
+    rows: int = 0,
 ) -> list[Pair]:
     """`wire` without any lasting effect: the bound pairs, or a `TextkdError` with every problem."""
     before = set(projections.names(student))
-    wiring = wire(student, teacher, matches, batch, problem_type, share_encoder=share_encoder)
+    wiring = wire(student, teacher, matches, batch, problem_type, share_encoder=share_encoder, rows=rows)
     wiring.close()
     if not before:
         projections.detach(student)
     return wiring.objective.pairs
+
+
+def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) -> list[Problem]:
+    """Batches that would be too small for a loss that compares samples. rows: of the training data, 0: not known."""
+    size = training.get("per_device_train_batch_size", TrainingArguments.per_device_train_batch_size)
+    rest = rows % size if rows and not training.get("dataloader_drop_last") else 0
+    problems = []
+    for pair in pairs:
+        least = pair.loss.min_rows
+        if size < least:
+            asked, fix = f"batches of {size} for {pair.name}", f"per_device_train_batch_size: {least} or more"
+            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix))
+        elif 0 < rest < least:
+            asked, fix = f"a last batch of {rest} for {pair.name}", "dataloader_drop_last: true, or another batch size"
+            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix))
+    return problems
 
 
 def _probe(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,7 +129,7 @@ def _probe_teacher(model: nn.Module, addresses: list[str], batch: Mapping[str, T
 
 
 def _refuse_frozen_side(pairs: list[Pair]) -> None:
-    frozen = [pair.name for pair in pairs if _is_in_encoder(pair.student)]
+    frozen = [pair.name for pair in pairs if any(map(_is_in_encoder, pair.students))]
     if frozen:
         raise fail(f"{', '.join(frozen)} beside share_encoder", "the student's encoder is the teacher's and frozen",
                    fix="match the decoder and the logits, or do not share the encoder")  # fmt: skip
@@ -119,6 +140,12 @@ def _is_in_encoder(address: Address) -> bool:
 
 
 def _captured(pairs: list[Pair], adapters: Mapping[str, object]) -> list[str]:
+    """What the student returns as it is: the taps that no projection stands for."""
     return list(
-        dict.fromkeys("logits" if p.teacher is None else str(p.student) for p in pairs if p.name not in adapters)
+        dict.fromkeys(
+            str(address) if pair.teachers else "logits"
+            for pair in pairs
+            for i, address in enumerate(pair.students)
+            if pair.projected(i) not in adapters
+        )
     )
