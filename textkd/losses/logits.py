@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from textkd.losses.masking import aligned, masked_mean, masked_sum, mean_of_samples, sample_means
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
+from textkd.losses.standardised import z_scores
 
 Reduction = Literal["batchmean", "mean", "token_mean", "sequence_mean", "sum"]
-_PER_ROW = {"reduction": ("sequence_mean", "sum")}
+PER_ROW = {"reduction": ("sequence_mean", "sum")}
 
 
 @register(
@@ -22,7 +23,7 @@ _PER_ROW = {"reduction": ("sequence_mean", "sum")}
     source="Hinton et al. 2015, arXiv:1503.02531",
     formula="T^2 / N * sum over rows of KL(p_t || p_s)",
     min_classes=2,
-    per_row_if=_PER_ROW,
+    per_row_if=PER_ROW,
 )
 def kl(
     student: Tensor,
@@ -32,17 +33,17 @@ def kl(
     temperature: Positive = 1.0,
     scale_by_t2: bool = True,
     reduction: Reduction = "batchmean",
+    standardise: bool = False,
 ) -> Tensor:
     """KL divergence of the student's softened distribution from the teacher's.
 
     temperature T: both logits are divided by it. scale_by_t2: multiply by T^2, so that the gradient keeps its size
-    when T grows (off: TextBrewer, TinyBERT, FitNets' code). reduction: see `reduce_rows`. Scalar.
+    when T grows (off: TextBrewer, TinyBERT, FitNets' code). reduction: see `reduce_rows`. standardise: compare the
+    shapes of the logits only, not their size, see `standardised.z_scores`. Scalar.
     """
-    student, teacher = aligned(student, teacher, mask)
-    log_s = F.log_softmax(student / temperature, dim=-1)
-    log_t = F.log_softmax(teacher / temperature, dim=-1)
-    rows = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1)
-    return _scale(temperature, scale_by_t2) * reduce_rows(rows, mask, reduction, student.shape[-1])
+    log_s, log_t = log_probabilities(student, teacher, mask, temperature, standardise)
+    rows = kl_rows(log_t, log_s)
+    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
 
 
 @register(
@@ -51,7 +52,7 @@ def kl(
     source="Hinton et al. 2015, arXiv:1503.02531; reduction mean: TinyBERT, arXiv:1909.10351",
     formula="T^2 / N * sum over rows of -sum_c p_t log p_s",
     min_classes=2,
-    per_row_if=_PER_ROW,
+    per_row_if=PER_ROW,
 )
 def soft_cross_entropy(
     student: Tensor,
@@ -68,21 +69,36 @@ def soft_cross_entropy(
     Options as in `kl`. Scalar.
     """
     student, teacher = aligned(student, teacher, mask)
-    target = F.softmax(teacher / temperature, dim=-1)
-    rows = -(target * F.log_softmax(student / temperature, dim=-1)).sum(-1)
-    return _scale(temperature, scale_by_t2) * reduce_rows(rows, mask, reduction, student.shape[-1])
+    target = F.softmax(soften(teacher, temperature), dim=-1)
+    rows = -(target * F.log_softmax(soften(student, temperature), dim=-1)).sum(-1)
+    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
 
 
 @register(
     "mse",
     eats="logits",
-    source="Ba & Caruana 2014, arXiv:1312.6184 (there with 1/2 and a sum over classes)",
-    formula="1 / (N C) * sum over rows and classes of (z_s - z_t)^2",
+    source="Ba & Caruana 2014, arXiv:1312.6184 (reduction half_sum); temperature: airaria/TextBrewer kd_mse_loss",
+    formula="1 / (N C) * sum over rows and classes of (z_s/T - z_t/T)^2",
+    per_row_if=PER_ROW,
 )
-def mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean squared difference of the logits; also the loss of a regression [B,1]. Scalar."""
+def mse(
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    temperature: Positive = 1.0,
+    reduction: Literal["mean", "batchmean", "half_sum", "sequence_mean", "sum"] = "mean",
+) -> Tensor:
+    """Squared difference of the logits; also the loss of a regression [B,1].
+
+    temperature T divides both logits, without T^2. reduction: of the sums over classes, as in `reduce_rows`; half_sum
+    is 1/2 of batchmean, so that the gradient is the bare difference. Scalar.
+    """
     student, teacher = aligned(student, teacher, mask)
-    return masked_mean((student - teacher).square(), mask)
+    rows = soften(student - teacher, temperature).square().sum(-1)
+    if reduction == "half_sum":
+        return 0.5 * reduce_rows(rows, mask, "batchmean", student.shape[-1])
+    return reduce_rows(rows, mask, reduction, student.shape[-1])
 
 
 @register(
@@ -104,9 +120,38 @@ def bce(
     temperature T divides both logits; scale_by_t2 multiplies by T^2. Mean over valid rows and classes. Scalar.
     """
     student, teacher = aligned(student, teacher, mask)
-    target = (teacher / temperature).sigmoid()
-    loss = F.binary_cross_entropy_with_logits(student / temperature, target, reduction="none")
-    return _scale(temperature, scale_by_t2) * masked_mean(loss, mask)
+    target = soften(teacher, temperature).sigmoid()
+    loss = F.binary_cross_entropy_with_logits(soften(student, temperature), target, reduction="none")
+    return masked_mean(scaled(loss.mean(-1), temperature, scale_by_t2), mask)
+
+
+def soften(z: Tensor, temperature: float | Tensor) -> Tensor:
+    """z / T; at T = 1 no copy of what may be [B,T,64000]. A tensor T [B] or [B,T] has one value per row."""
+    if isinstance(temperature, Tensor):
+        return z / _over(temperature, z)
+    return z if temperature == 1 else z / temperature
+
+
+def scaled(rows: Tensor, temperature: float | Tensor, scale_by_t2: bool) -> Tensor:
+    """Values per row, times T^2 where `scale_by_t2`."""
+    if not scale_by_t2:
+        return rows
+    return rows * (_over(temperature, rows) if isinstance(temperature, Tensor) else temperature) ** 2
+
+
+def log_probabilities(
+    student: Tensor, teacher: Tensor, mask: Tensor | None, temperature: float | Tensor, standardise: bool = False
+) -> tuple[Tensor, Tensor]:
+    """log p_s and log p_t; uniform in invalid rows."""
+    student, teacher = aligned(student, teacher, mask)
+    if standardise:
+        student, teacher = z_scores(student), z_scores(teacher)
+    return F.log_softmax(soften(student, temperature), dim=-1), F.log_softmax(soften(teacher, temperature), dim=-1)
+
+
+def kl_rows(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) per row, differentiable in both."""
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
 
 
 def reduce_rows(rows: Tensor, mask: Tensor | None, reduction: Reduction, classes: int) -> Tensor:
@@ -126,5 +171,5 @@ def reduce_rows(rows: Tensor, mask: Tensor | None, reduction: Reduction, classes
     return mean / classes if reduction == "mean" else mean
 
 
-def _scale(temperature: float, scale_by_t2: bool) -> float:
-    return temperature**2 if scale_by_t2 else 1.0
+def _over(temperature: Tensor, x: Tensor) -> Tensor:
+    return temperature.reshape(*temperature.shape, *([1] * (x.dim() - temperature.dim())))
