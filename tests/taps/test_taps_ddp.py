@@ -1,4 +1,5 @@
-"""Two processes over gloo: taps and projections travel through DDP, and projections are kept in step."""
+"""Two processes over gloo: taps, projections and the weights of losses travel through DDP and are kept in
+step."""
 
 import torch
 import torch.distributed as dist
@@ -42,11 +43,12 @@ def _made(make):
     torch.manual_seed(0)
     model, batch, taps, projected = make()
     model.train().adapter = nn.Linear(16, 20)
+    model.scale = nn.Parameter(torch.ones(20))  # as of a loss: nothing in the model's own forward uses it
     return model, Capture(model, taps, projections={"wide": (projected, model.adapter)}), batch
 
 
 def _loss(capture, model, batch):
-    with capture.active():
+    with capture.active(lambda taps: {"own": taps["wide"] * capture.model.scale}):
         out = model(**batch)
     assert type(out) is dict
     capture.check_gradients(out["taps"])
@@ -78,7 +80,7 @@ def test_ddp_gives_the_gradients_of_one_process(tmp_path):
         ranks = [torch.load(tmp_path / f"{make.__name__}{rank}.pt") for rank in (0, 1)]
         model, capture, batch = _made(make)
         (sum(_loss(capture, model, _half(batch, rank)) for rank in (0, 1)) / 2).backward()
-        assert ranks[0]["adapter.weight"].abs().max() > 0
+        assert all(ranks[0][name].abs().max() > 0 for name in ("adapter.weight", "scale"))
         for name, parameter in model.named_parameters():
             for gradients in ranks:
                 if parameter.grad is None:
