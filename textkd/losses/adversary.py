@@ -18,8 +18,6 @@ from textkd.losses.pooling import Pool, pooled, valid_rows
 from textkd.losses.registry import register
 from textkd.losses.shapes import Shape
 
-Criterion = Literal["log", "squares"]
-
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
@@ -79,8 +77,7 @@ class ConditionalAdversary(nn.Module):
 
     Mean over samples (valid tokens). width, blocks: of the residual MLP. reversal: multiplies the reversed gradient
     that the student gets. classes: weight of the class head, which teaches the student too, unreversed; labels of -100
-    count for nothing. l1: weight of the distance. criterion: "log" (cross entropy) or "squares" (least squares, whose
-    gradient does not vanish where the discriminator is sure). The value falls as the discriminator gets better. Scalar.
+    count for nothing. l1: weight of the distance. The value falls as the discriminator gets better. Scalar.
     """
 
     def __init__(
@@ -93,17 +90,16 @@ class ConditionalAdversary(nn.Module):
         reversal: NonNegative = 1.0,
         classes: NonNegative = 1.0,
         l1: NonNegative = 1.0,
-        criterion: Criterion = "log",
     ) -> None:
         super().__init__()
-        self.reversal, self.classes, self.l1, self.criterion = reversal, classes, l1, criterion
+        self.reversal, self.classes, self.l1 = reversal, classes, l1
         self.discriminator = Discriminator(
             width_of(student, "adversarial"), 1 + width_of(teacher, "adversarial"), width, blocks
         )
 
     def extra_repr(self) -> str:
         """The options, by which two of these are told apart."""
-        return options_of(self, "reversal", "classes", "l1", "criterion")
+        return options_of(self, "reversal", "classes", "l1")
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, labels: Tensor) -> Tensor:
         """See the class. labels: [B] or [B,T] class ids."""
@@ -114,7 +110,7 @@ class ConditionalAdversary(nn.Module):
             raise fail("the loss adversarial on logits, which takes a class id each", found, fix=fix)
         real = self.discriminator(teacher)
         fake = self.discriminator(reverse_gradient(student, self.reversal))
-        loss = masked_mean(_real_or_fake(real[..., 0], fake[..., 0], self.criterion), mask)
+        loss = masked_mean(_real_or_fake(real[..., 0], fake[..., 0]), mask)
         if self.classes:
             seen = self.discriminator(student)  # the scores of `fake`, for the head whose gradient is not reversed
             errors = [_class_error(scores[..., 1:], labels, mask) for scores in (real, seen)]
@@ -135,8 +131,8 @@ class FeatureAdversary(nn.Module):
     """A discriminator of vectors: is this one the teacher's or the student's?
 
     pool: of [B,T,H], the "mean" of the valid positions, the "first" one, or "none": each position by itself. width,
-    blocks: of the residual MLP. reversal: multiplies the reversed gradient that the student gets. criterion: "log"
-    (cross entropy) or "squares" (least squares). The value falls as the discriminator gets better. Scalar.
+    blocks: of the residual MLP. reversal: multiplies the reversed gradient that the student gets. The value falls as
+    the discriminator gets better. Scalar.
     """
 
     def __init__(
@@ -148,16 +144,15 @@ class FeatureAdversary(nn.Module):
         width: int = 128,
         blocks: int = 1,
         reversal: NonNegative = 1.0,
-        criterion: Criterion = "log",
     ) -> None:
         super().__init__()
         self.pool: Pool | Literal["none"] = pool
-        self.reversal, self.criterion = reversal, criterion
+        self.reversal = reversal
         self.discriminator = Discriminator(width_of(teacher, "adversarial"), 1, width, blocks)
 
     def extra_repr(self) -> str:
         """The options, by which two of these are told apart."""
-        return options_of(self, "pool", "reversal", "criterion")
+        return options_of(self, "pool", "reversal")
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """See the class."""
@@ -166,13 +161,11 @@ class FeatureAdversary(nn.Module):
             student, teacher = pooled(student, mask, self.pool), pooled(teacher, mask, self.pool)
             mask = valid_rows(mask, self.pool)
         fake, real = self.discriminator(reverse_gradient(student, self.reversal)), self.discriminator(teacher)
-        return masked_mean(_real_or_fake(real[..., 0], fake[..., 0], self.criterion), mask)
+        return masked_mean(_real_or_fake(real[..., 0], fake[..., 0]), mask)
 
 
-def _real_or_fake(real: Tensor, fake: Tensor, criterion: Criterion) -> Tensor:
-    """The discriminator's loss of each pair of scores."""
-    if criterion == "squares":
-        return (real - 1).square() + fake.square()
+def _real_or_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """Cross entropy of each pair of scores."""
     return F.softplus(-real) + F.softplus(fake)
 
 
