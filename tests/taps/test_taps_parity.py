@@ -217,7 +217,7 @@ def test_every_listed_tap_can_be_read_and_has_the_listed_shape(architecture, tin
     assert [row.address for row in rows] == anatomy(model).addresses()
     addresses = [row.address for row in rows if row.address != "labels"]
     assert f"attention:{anatomy(model).num_blocks}" in addresses
-    taps = run(model.eval(), addresses, batch)["taps"]
+    taps = Capture(model.eval(), addresses).run(model, tap_labels=torch.tensor([0, 2, 1]), **batch)["taps"]
     for row in rows:
         if row.address == "labels":
             continue

@@ -13,6 +13,8 @@ KINDS: dict[str, tuple[str, bool]] = {
     "logits": ("logits", False),
     "embeddings": ("hidden", False),
     "hidden": ("hidden", True),
+    "gradient": ("hidden", True),
+    "loss_gradient": ("hidden", True),
     "ffn": ("hidden", True),
     "attention": ("attention", True),
     "scores": ("scores", True),
@@ -28,6 +30,10 @@ KINDS: dict[str, tuple[str, bool]] = {
     "module": ("hidden", False),
 }
 SIDES = ("encoder", "decoder")
+# kinds that are taken at a hidden state: the gradient of the true class's logit, or of the task's loss, by it
+GRADIENT_KINDS = ("gradient", "loss_gradient")
+# kinds whose block 0 is the input of block 1
+FROM_ZERO = ("hidden", *GRADIENT_KINDS)
 # kinds that are read inside the attention of a block; a decoder has a second one, over the encoder's tokens
 SELF_KINDS = ("attention", "scores", "query", "key", "value")
 CROSS_KINDS = {f"cross_{kind}": kind for kind in SELF_KINDS}
@@ -36,9 +42,9 @@ ATTENTION_KINDS = (*SELF_KINDS, *CROSS_KINDS)
 
 @dataclass(frozen=True)
 class Address:
-    """One tap. kind: a key of `KINDS`. block: 1..L, negative from the end, 0 only for `hidden` (the input of block 1),
-    None where the kind has none or a layer map gives it. path, at_input: for `module`. side: "", "encoder", "decoder".
-    causal: set by `Anatomy.resolve` where a position sees only the ones before it; masks need to know. Not part of the
+    """One tap. kind: a key of `KINDS`. block: 1..L, negative from the end, 0 only for `FROM_ZERO` (the input of
+    block 1), None where the kind has none or a layer map gives it. path, at_input: for `module`. side: "", "encoder",
+    "decoder". causal: set by `Anatomy.resolve` where a position sees only the ones before it; masks need to know. Not part of the
     name.
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from textkd.errors import fail
-from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, KINDS, SELF_KINDS, Address
+from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, FROM_ZERO, GRADIENT_KINDS, KINDS, SELF_KINDS, Address
 from textkd.taps.plans import PLANS, Plan
 
 # implementations whose masks the tap function understands (None: a model built without from_pretrained; it runs eager)
@@ -100,7 +100,7 @@ class Anatomy:
         found.append(f"{side}embeddings")
         for kind, (_, in_block) in KINDS.items():
             if in_block and self._has(kind) and (kind not in ATTENTION_KINDS or self._readable()):
-                first = 0 if kind == "hidden" else 1
+                first = 0 if kind in FROM_ZERO else 1
                 found.extend(f"{side}{kind}:{k}" for k in range(first, len(self.blocks) + 1))
         return found + ([f"{side}pooled"] if self.pooler is not None else [])
 
@@ -120,13 +120,15 @@ class Anatomy:
             )
         else:
             plan = self._known(address)
+            if address.kind in GRADIENT_KINDS and not self.side:
+                self._check_head(address)
             self._check_kind(address)
             address = self._resolve_block(address) if address.needs_block else address
             return replace(address, causal=plan.causal)
         return address
 
     def _resolve_block(self, address: Address) -> Address:
-        count, first = len(self.blocks), 0 if address.kind == "hidden" else 1
+        count, first = len(self.blocks), 0 if address.kind in FROM_ZERO else 1
         if address.block is None:
             raise fail(
                 f'tap "{address}"',
@@ -191,6 +193,8 @@ class Anatomy:
             )
 
     def _has(self, kind: str) -> bool:
+        if kind in GRADIENT_KINDS:
+            return self.has_head or bool(self.side)  # the head of an encoder-decoder is the whole model's
         return kind not in CROSS_KINDS or bool(self.plan and self.plan.cross)
 
     def _readable(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from textkd.errors import Collector, fail, problem
-from textkd.taps.address import Address
+from textkd.taps import gradients
+from textkd.taps.address import GRADIENT_KINDS, Address
 from textkd.taps.hooks import install
 from textkd.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
 from textkd.taps.sides import anatomy
@@ -52,9 +53,12 @@ class Capture:
         self.addresses = tuple(dict.fromkeys(resolved[: len(addresses)]))
         self._needed = tuple(dict.fromkeys(resolved))
         self._lent = [address for address in self._needed if self.anatomy.on(address).lends(address.kind)]
-        refuse_bad_checkpointing(model, self._lent)
+        self._gradients = [address for address in self._needed if address.kind in GRADIENT_KINDS]
+        refuse_bad_checkpointing(model, self._lent, self._gradients)
         self._switch = Switch()
         self._then: Then | None = None
+        self._labels: Tensor | None = None
+        self._around = ExitStack()
         hooked = [address for address in self._needed if address.kind not in RETURNED]
         self._recorded = len(hooked)
         self._handles = install(self.anatomy, self._switch, hooked)
@@ -62,23 +66,27 @@ class Capture:
         self._handles.append(model.register_forward_hook(_TopLeave(self)))
 
     @contextmanager
-    def active(self, then: Then | None = None) -> Iterator[None]:
+    def active(self, then: Then | None = None, labels: Tensor | None = None) -> Iterator[None]:
         """Inside, a forward of the model returns ``{"outputs": {name: Tensor}, "taps": {str(address): Tensor}}``.
 
-        outputs: the tensors of the model's own output (loss, logits, ...). then: takes the taps while the model's forward
-        is not over and gives more of them: what uses weights of the student outside of its blocks belongs there, so that
-        DDP sees these weights used. Raises `TextkdError` for a tap that is missing or empty, and at the end if the model
-        never ran.
+        outputs: the tensors of the model's own output (loss, logits, ...). then: takes the taps while the model's
+        forward is not over and gives more of them: what uses weights of the student outside of its blocks belongs
+        there, so that DDP sees these weights used. labels: what gradient taps are of, where the forward itself gets no
+        ``labels``. Raises `TextkdError` for a tap that is missing or empty, and at the
+        end if the model never ran.
         """
         if not self._handles:
             raise fail("a forward with taps", "this capture was removed", fix="make a new Capture")
         switch = self._switch
-        before, self._then = switch.awake, then
+        before, self._then, self._labels = switch.awake, then, labels
+        with_graph = torch.is_grad_enabled()
         switch.awake, switch.ran = True, False
         try:
             yield
         finally:
-            switch.awake, switch.recorder, self._then = before, None, None
+            switch.awake, switch.recorder, self._then, self._labels = before, None, None, None
+            self._around.close()
+            torch.set_grad_enabled(with_graph)
         if not switch.ran:
             raise fail(
                 "a forward with taps",
@@ -86,12 +94,15 @@ class Capture:
                 fix="run the model that the Capture was made on, or its wrapper",
             )
 
-    def run(self, wrapped_model: nn.Module, /, **batch: Any) -> dict[str, dict[str, Tensor]]:
-        """One forward inside `active()`. With `stop_early` (and nothing asked that only a whole forward gives) it ends
-        after the last tap, and "outputs" is empty."""
+    def run(
+        self, wrapped_model: nn.Module, /, *, tap_labels: Tensor | None = None, **batch: Any
+    ) -> dict[str, dict[str, Tensor]]:
+        """One forward inside `active()`; tap_labels: its `labels`. With `stop_early` (and nothing asked that only a
+        whole forward gives) it ends after the last tap, and "outputs" is empty."""
         switch = self._switch
-        with self.active():
-            switch.stop = self.stop_early and all(address.kind not in RETURNED for address in self._needed)
+        with self.active(labels=tap_labels):
+            whole = any(address.kind in (*RETURNED, *GRADIENT_KINDS) for address in self._needed)
+            switch.stop = self.stop_early and not whole
             try:
                 captured: dict[str, dict[str, Tensor]] = wrapped_model(**batch)
                 return captured
@@ -148,7 +159,7 @@ class Capture:
         found.raise_any()
         return resolved
 
-    def _start(self, module: nn.Module) -> None:
+    def _start(self, module: nn.Module, labels: Tensor | None) -> None:
         self._switch.ran = True
         if torch.is_inference_mode_enabled():
             raise fail(
@@ -163,7 +174,10 @@ class Capture:
                 fix="start with `accelerate launch` or torchrun (DDP), or show one GPU: CUDA_VISIBLE_DEVICES=0",
             )
         if module.training and torch.is_grad_enabled():
-            refuse_bad_checkpointing(module, self._lent)
+            refuse_bad_checkpointing(module, self._lent, self._gradients)
+        if self._gradients:
+            self._labels = labels if self._labels is None else self._labels
+            self._around.enter_context(gradients.with_graph(torch.is_grad_enabled()))
         if self._switch.stop and torch.is_grad_enabled():
             raise fail(
                 "an early stop with gradients", "a forward that is cut short trains nothing", fix="torch.no_grad()"
@@ -172,6 +186,9 @@ class Capture:
 
     def _finish(self, outputs: dict[str, Tensor], recorder: Recorder) -> dict[str, dict[str, Tensor]]:
         recorded: dict[str, Tensor | None] = recorder.close()
+        if self._gradients:
+            given = (self._labels, self.anatomy.config, recorder.graph)
+            recorded, outputs = gradients.differentiate(self._gradients, recorded, outputs, *given)
         taps: dict[str, Tensor] = {}
         found = Collector()
         for address in self._needed:
@@ -204,7 +221,7 @@ class _TopEnter:
     def __call__(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         if not self.capture._switch.awake:
             return None
-        self.capture._start(module)
+        self.capture._start(module, kwargs.get("labels"))
         # outputs are read by name; a config or a caller that asks for tuples would hide them
         as_tuple = not kwargs.get("return_dict", getattr(self.capture.anatomy.config, "return_dict", True))
         return (args, {**kwargs, "return_dict": True}) if as_tuple else None
@@ -238,10 +255,11 @@ def plain_outputs(output: Any) -> dict[str, Tensor]:
     return {} if tensor is None else {"logits": tensor}
 
 
-def refuse_bad_checkpointing(model: nn.Module, lent: Sequence[Address]) -> None:
-    """Raises `TextkdError` if `model` checkpoints activations in the reentrant way, or if it lends attention modules
-    for `lent` taps under a transformers that recomputes a block with its hooks: without the capture they would choose
-    another kernel."""
+def refuse_bad_checkpointing(model: nn.Module, lent: Sequence[Address], roots: Sequence[Address] = ()) -> None:
+    """Raises `TextkdError` if `model` checkpoints activations in the reentrant way, or at all with gradient taps
+    (`roots`), or if it lends attention modules for `lent` taps under a transformers that recomputes a block with its
+    hooks: without the capture they would choose another kernel."""
+    gradients.refuse_checkpointing(model, roots)
     for module in model.modules():
         if not getattr(module, "gradient_checkpointing", False):
             continue

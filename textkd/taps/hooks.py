@@ -8,9 +8,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from textkd.taps import projected
-from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, SELF_KINDS, Address
+from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, FROM_ZERO, GRADIENT_KINDS, SELF_KINDS, Address
 from textkd.taps.anatomy import Anatomy
 from textkd.taps.attention import BlockHook, LendHook, ReturnHook
+from textkd.taps.gradients import RootInput, RootOutput
 from textkd.taps.recorder import InputHook, OutputHook, Switch
 
 Wants = dict[int, dict[str, str]]  # block -> kind -> key of the tap
@@ -64,9 +65,12 @@ def _lend(found: Anatomy, switch: Switch, wants: Wants) -> list[RemovableHandle]
 
 def _hook(found: Anatomy, switch: Switch, address: Address) -> RemovableHandle:
     module, call, calls = _place(found, address)
+    at_root = address.kind in GRADIENT_KINDS
     if address.at_input or _enters_block_1(found, address):
-        before = InputHook(switch, str(address), call, calls)
+        before = (RootInput if at_root else InputHook)(switch, str(address), call, calls)
         return module.register_forward_pre_hook(before, with_kwargs=True)
+    if at_root:
+        return module.register_forward_hook(RootOutput(switch, str(address), call, calls))
     half = address.kind == "ffn" and found.plan is not None and found.plan.gated
     return module.register_forward_hook(OutputHook(switch, str(address), call, calls, {"first_half": half}))
 
@@ -74,7 +78,7 @@ def _hook(found: Anatomy, switch: Switch, address: Address) -> RemovableHandle:
 def _enters_block_1(found: Anatomy, address: Address) -> bool:
     if address.kind == "embeddings":
         return found.plan is not None and not found.plan.embeddings
-    return address.kind == "hidden" and address.block == 0
+    return address.kind in FROM_ZERO and address.block == 0
 
 
 def _in_block(blocks: list[nn.Module], block: int) -> tuple[nn.Module, int, int]:

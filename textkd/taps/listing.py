@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import fail
-from textkd.taps.address import Address
+from textkd.taps.address import GRADIENT_KINDS, Address
 from textkd.taps.anatomy import Anatomy
 from textkd.taps.capture import Capture
 from textkd.taps.sides import EncoderDecoder, anatomy
@@ -18,6 +18,8 @@ _NOTES = {
     "labels": "the task's own loss; needs labels in the batch",
     "embeddings": "output of the embedding module",
     "ffn": "before the activation",
+    "gradient": "of the true class's logit by hidden, needs labels",
+    "loss_gradient": "of the task's loss by hidden, needs labels",
     "attention": "probabilities before dropout",
     "scores": "scaled, without mask",
     "pooled": "output of the pooler",
@@ -63,11 +65,20 @@ def _measure(model: nn.Module, addresses: list[str], batch: dict[str, Tensor]) -
         outputs = probe.run(model, **batch)["outputs"]
     finally:
         probe.remove()
-    capture = Capture(model, [address for address in addresses if address != "logits" or "logits" in outputs])
+    logits = outputs.get("logits")
+    of_logits = ("logits", *GRADIENT_KINDS)
+    offered = [address for address in addresses if logits is not None or Address.parse(address).kind not in of_logits]
+    capture = Capture(model, offered)
     try:
-        return capture.run(model, **batch)["taps"]
+        return capture.run(model, tap_labels=None if logits is None else _labels(model, logits), **batch)["taps"]
     finally:
         capture.remove()
+
+
+def _labels(model: nn.Module, logits: Tensor) -> Tensor:
+    """Labels that fit: the first class everywhere, or zeros to regress to."""
+    regression = getattr(getattr(model, "config", None), "problem_type", None) == "regression"
+    return logits.new_zeros(logits.shape) if regression else logits.new_zeros(logits.shape[:-1], dtype=torch.long)
 
 
 def _dummy(found: Anatomy) -> tuple[dict[str, Tensor], dict[int, str]]:

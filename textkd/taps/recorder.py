@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from textkd.errors import fail
@@ -23,6 +24,7 @@ class Recorder:
 
     def __init__(self, wanted: int, stop: bool) -> None:
         self.wanted, self.stop, self.open = wanted, stop, True
+        self.graph = torch.is_grad_enabled()  # whether whoever runs the forward wants a graph of it
         self.taps: dict[str, Tensor | Later | None] = {}
         self.calls: Counter[int] = Counter()
 
@@ -100,7 +102,10 @@ class OutputHook(Hook):
             value = first_tensor(output)
             if value is not None and self.options.get("first_half"):
                 value = value.chunk(2, dim=-1)[0]
-            recorder.record(self.key, value)
+            self.keep(recorder, value)
+
+    def keep(self, recorder: Recorder, value: Tensor | None) -> None:
+        recorder.record(self.key, value)
 
 
 class InputHook(Hook):
@@ -109,7 +114,10 @@ class InputHook(Hook):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         recorder = self.recorder()
         if recorder is not None:
-            recorder.record(self.key, first_tensor((*args, *kwargs.values())))
+            self.keep(recorder, first_tensor((*args, *kwargs.values())))
+
+    def keep(self, recorder: Recorder, value: Tensor | None) -> None:
+        recorder.record(self.key, value)
 
 
 def first_tensor(value: Any) -> Tensor | None:

@@ -13,7 +13,8 @@ from textkd.taps import Capture
 
 
 class LiveTeacher:
-    """Runs `model` in eval mode under no_grad, only as far as the last tap that somebody asked for.
+    """Runs `model` in eval mode under no_grad, only as far as the last tap that somebody asked for. Gradient taps run
+    the blocks above them with a graph, for one backward.
 
     addresses: the taps to read. autocast: the dtype to compute in (None: the model's own). The model's modes come back
     with `close`; its parameters are never touched.
@@ -31,7 +32,8 @@ class LiveTeacher:
         `example_id` is for teachers that look their taps up."""
         device = next(self.model.parameters()).device
         with torch.no_grad(), self._precision(device.type):
-            return self._capture.run(self.model, **inputs_of(self.model, batch))["taps"]
+            inputs = inputs_of(self.model, batch)
+            return self._capture.run(self.model, tap_labels=batch.get("labels"), **inputs)["taps"]
 
     def _precision(self, device_type: str) -> contextlib.AbstractContextManager[object]:
         if self.autocast is None:
