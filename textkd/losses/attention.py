@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd.errors import fail
-from textkd.losses.masking import aligned, fill, masked_mean, pair_mask, widen
+from textkd.losses.masking import aligned, fill, masked_mean, mean_of_samples, pair_mask, widen
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
 
@@ -56,7 +56,9 @@ def mse(
     if zero_below is not None:
         student, teacher = (torch.where(x <= zero_below, 0.0, x) for x in (student, teacher))
     squares = (student - teacher).square()
-    return squares.mean() if pairs == "all" else masked_mean(squares, valid)
+    if pairs == "all":
+        return mean_of_samples(squares.flatten(1).mean(1), valid)
+    return masked_mean(squares, valid)
 
 
 @register(

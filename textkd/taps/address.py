@@ -44,8 +44,8 @@ ATTENTION_KINDS = (*SELF_KINDS, *CROSS_KINDS)
 class Address:
     """One tap. kind: a key of `KINDS`. block: 1..L, negative from the end, 0 only for `FROM_ZERO` (the input of
     block 1), None where the kind has none or a layer map gives it. path, at_input: for `module`. side: "", "encoder",
-    "decoder". causal: set by `Anatomy.resolve` where a position sees only the ones before it; masks need to know. Not part of the
-    name.
+    "decoder". causal: set by `Anatomy.resolve` where a position sees only the ones before it; masks need to know. Not
+    part of the name.
     """
 
     kind: str
