@@ -193,6 +193,23 @@ class StopAt(Schedule):
         return {"at": self.at}
 
 
+def linear_per_step(base: float, slope: float, steps: int) -> Schedule:
+    """min(base + slope * t, 1) at step t of `steps`: BERT-of-Theseus' replacing rate (arXiv:2002.02925; there base 0.3,
+    slope 0.0006 at most). A line that ends where it meets 1, or with the training."""
+    meets = (1.0 - base) / (slope * steps) if slope > 0 else math.inf
+    if meets <= 0:
+        return Schedule.parse(1.0)
+    end = 1.0 if meets <= 1 else base + slope * steps
+    return Schedule.parse({"kind": "linear", "start": base, "end": end, "until": min(meets, 1.0)})
+
+
+def jump_at_step(value: float, step: int | None, steps: int) -> Schedule:
+    """`value`, from `step` of `steps` on 1: BERT-of-Theseus' constant rate, then its successor alone. None: never."""
+    if step is None or step > steps or value == 1.0:
+        return Schedule.parse(value)
+    return Schedule.parse({"kind": "step", "values": [value, 1.0], "at": [max(step, 0) / steps]})
+
+
 _KINDS: dict[str, type[Schedule]] = {k.kind: k for k in (Constant, Linear, Cosine, Step, RampUp, RampDown, StopAt)}
 NAMES = tuple(_KINDS)
 
