@@ -60,7 +60,9 @@ def reduced(values: dict[tuple[int, ...], float], reduction: str, classes: int) 
     return total / len(values) / (classes if reduction == "mean" else 1)
 
 
-def logits_kl(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmean"):
+def logits_kl(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmean", standardise=False):
+    if standardise:
+        s, t = ((x - x.mean(-1, keepdims=True)) / (x.std(-1, ddof=1, keepdims=True) + 1e-7) for x in (s, t))
     values = {
         i: entropy(softmax(t[i] / temperature), softmax(s[i] / temperature)) for i in valid_rows(s.shape[:-1], mask)
     }
@@ -75,6 +77,13 @@ def logits_soft_cross_entropy(s, t, mask, temperature=1.0, scale_by_t2=True, red
     return reduced(values, reduction, s.shape[-1]) * (temperature**2 if scale_by_t2 else 1)
 
 
+def logits_mse(s, t, mask, temperature=1.0, reduction="mean"):
+    values = {i: np.sum(((s[i] - t[i]) / temperature) ** 2) for i in valid_rows(s.shape[:-1], mask)}
+    if reduction == "half_sum":
+        return reduced(values, "batchmean", s.shape[-1]) / 2
+    return reduced(values, reduction, s.shape[-1])
+
+
 def logits_bce(s, t, mask, temperature=1.0, scale_by_t2=True):
     found = []
     for i in valid_rows(s.shape, mask):
@@ -83,18 +92,24 @@ def logits_bce(s, t, mask, temperature=1.0, scale_by_t2=True):
     return np.mean(found) * (temperature**2 if scale_by_t2 else 1)
 
 
-def element_mse(s, t, mask):
-    return np.mean([(s[i] - t[i]) ** 2 for i in valid_rows(s.shape, mask)])
+def element_mse(s, t, mask, reduction="mean"):
+    found = {i: np.sum((s[i] - t[i]) ** 2) for i in valid_rows(s.shape[:-1], mask)}
+    return reduced_elements(found, reduction, s.shape[-1])
 
 
-def unit_vectors_mse(s, t, mask, positions="all", width="mean"):
+def reduced_elements(found, reduction, width):
+    samples = 1 if reduction == "sum" else len({i[0] for i in found}) if reduction == "per_sample" else len(found)
+    return math.fsum(found.values()) / samples / (width if reduction == "mean" else 1)
+
+
+def unit_vectors_mse(s, t, mask, positions="all", reduction="mean"):
     if positions == "first" and s.ndim == 3:
         s, t, mask = s[:, 0], t[:, 0], None if mask is None else mask[:, 0]
-    found = [
-        np.sum((s[i] / math.sqrt(s[i] @ s[i]) - t[i] / math.sqrt(t[i] @ t[i])) ** 2)
+    found = {
+        i: np.sum((s[i] / math.sqrt(s[i] @ s[i]) - t[i] / math.sqrt(t[i] @ t[i])) ** 2)
         for i in valid_rows(s.shape[:-1], mask)
-    ]
-    return np.mean(found) / (s.shape[-1] if width == "mean" else 1)
+    }
+    return reduced_elements(found, reduction, s.shape[-1])
 
 
 def cosine(s, t, mask):
@@ -107,9 +122,15 @@ def valid_pairs(mask: Array | None, b: int, q: int, k: int) -> bool:
     return bool(mask[b, q] and mask[b, k]) if mask.ndim == 2 else bool(mask[b, q, k])
 
 
-def pairs_mse(s, t, mask):
+def pairs_mse(s, t, mask, heads="same", pairs="valid", zero_below=None):
+    if heads != "same":
+        s, t = (getattr(x, heads)(1, keepdims=True) for x in (s, t))
+    if zero_below is not None:
+        s, t = (np.where(x <= zero_below, 0.0, x) for x in (s, t))
     found = [(s[b, h, q, k] - t[b, h, q, k]) ** 2 for b, h, q, k in np.ndindex(*s.shape) if valid_pairs(mask, b, q, k)]
-    return np.mean(found)
+    if pairs == "valid":
+        return np.mean(found)
+    return math.fsum(found) / s[0].size / sum(mask is None or mask[b].any() for b in range(len(s)))
 
 
 def attention_kl(s, t, mask, eps=1e-12):
@@ -215,19 +236,25 @@ SOFTENED = [
     {"temperature": 0.5, "scale_by_t2": False},
     *({"temperature": 2.0, "reduction": r} for r in ("mean", "token_mean", "sequence_mean", "sum")),
 ]
+REDUCED = [{}, *({"reduction": kind} for kind in ("token_mean", "per_sample", "sum"))]
+MAPS = [{}, {"heads": "mean"}, {"heads": "sum"}, {"pairs": "all"}, {"zero_below": 0.1}]
 REFERENCES = {
     ("labels", "cross_entropy"): Row(labels_cross_entropy, class_ids, [{}, {"label_smoothing": 0.1}]),
     ("labels", "mse"): Row(labels_mse, targets),
     ("labels", "bce"): Row(labels_bce, many_hot),
-    ("logits", "kl"): Row(logits_kl, vectors, SOFTENED),
+    ("logits", "kl"): Row(logits_kl, vectors, [*SOFTENED, {"temperature": 2.0, "standardise": True}]),
     ("logits", "soft_cross_entropy"): Row(logits_soft_cross_entropy, vectors, SOFTENED),
-    ("logits", "mse"): Row(element_mse, vectors),
+    ("logits", "mse"): Row(
+        logits_mse,
+        vectors,
+        [{"temperature": 2.0}, *({"reduction": r} for r in ("mean", "batchmean", "half_sum", "sequence_mean", "sum"))],
+    ),
     ("logits", "bce"): Row(logits_bce, vectors, SOFTENED[:3]),
-    ("hidden", "mse"): Row(element_mse, vectors),
-    ("hidden", "normalised_mse"): Row(unit_vectors_mse, vectors, [{}, {"positions": "first"}, {"width": "sum"}]),
+    ("hidden", "mse"): Row(element_mse, vectors, REDUCED),
+    ("hidden", "normalised_mse"): Row(unit_vectors_mse, vectors, [*REDUCED, {"positions": "first"}]),
     ("hidden", "cosine"): Row(cosine, vectors),
-    ("attention", "mse"): Row(pairs_mse, attention),
+    ("attention", "mse"): Row(pairs_mse, attention, MAPS),
     ("attention", "kl"): Row(attention_kl, attention, [{}, {"eps": 0.05}]),
-    ("scores", "mse"): Row(pairs_mse, scores),
+    ("scores", "mse"): Row(pairs_mse, scores, MAPS),
     ("heads", "mse"): Row(heads_mse, heads),
 }
