@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from referee import Case, original
 from torch import Tensor
@@ -74,7 +76,7 @@ def fdistill_kl(case: Case) -> Tensor:
 def fdistill_js_half(case: Case) -> Tensor:
     """KL of the mixture from the student; the original's caller adds the teacher's half."""
     share = case.params["s_wght"]
-    assert share + case.params["t_wght"] == 1
+    assert math.isclose(share + case.params["t_wght"], 1)
     options = {"skew": share, "direction": "reverse", "eps": 1e-10, "temperature": case.params["temperature"]}
     return _logits("skewed_kl", *_fdistill(case), **options)
 
@@ -122,7 +124,8 @@ def sparse_kl(case: Case) -> Tensor:
         "scale_by_t2": False,
         "reduction": "sum",
     }
-    return _logits("topk_kl", case["logits"].float(), stored, case.get("mask"), **options)
+    student = case["logits"].float() * p.get("student_generation_temperature", 1.0)
+    return _logits("topk_kl", student, stored, case.get("mask"), **options)
 
 
 @original("distillkit_sparse", "dense_kl_div")

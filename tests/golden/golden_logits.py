@@ -68,13 +68,14 @@ def multilevel_batch(case: Case) -> Tensor:
 
 
 def _torchdistill(case: Case, standardise: bool) -> Tensor:
-    """alpha CE + (1 - alpha) T^2 KL; without alpha the bare KL, then without T^2."""
+    """alpha CE + (1 - alpha) T^2 KL; without alpha the bare KL, then without T^2. A sum sums both."""
     alpha = case.params.get("alpha")
     options = {"temperature": case.params["temperature"], "reduction": _reduction(case), "standardise": standardise}
     if not alpha:
         return _logits("kl", case["s"], case["t"], scale_by_t2=False, **options)
     soft = _logits("kl", case["s"], case["t"], **options)
-    return alpha * _cross_entropy(case["s"], case["y"]) + (1 - alpha) * soft
+    rows = len(case["y"]) if options["reduction"] == "sum" else 1
+    return alpha * rows * _cross_entropy(case["s"], case["y"]) + (1 - alpha) * soft
 
 
 @original("torchdistill", "KDLoss")

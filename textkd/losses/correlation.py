@@ -38,8 +38,8 @@ def dist(
 
     Rows are all valid samples or tokens of the batch. beta: weight of the correlation within a row (between classes).
     gamma: weight of that within a class (between rows), which needs two rows or more. temperature T divides both
-    logits, the loss is times T^2. eps: against division by 0, "added" to the product of the two lengths or the "floor"
-    of each; "added" pulls the correlation of rare classes of a large vocabulary to 0. Scalar.
+    logits, the loss is times T^2. eps: against division by 0; eps_is: "added" to the product of the two lengths, which
+    pulls the correlation of the rare classes of a large vocabulary to 0, or the "floor" of each. Scalar.
     """
     if student.shape[:-1].numel() < 2:
         fix = "use a larger batch, or another loss"
