@@ -174,7 +174,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         if self.shared:  # the frozen encoder of both ran in the teacher
             wanted["encoder_outputs"] = (teacher[self.shared],)
         progress = self.state.global_step / max(self.state.max_steps, 1)
-        with self.capture.active(self.objective.inside(teacher, inputs, progress)):
+        with self.capture.active(self.objective.inside(teacher, inputs, progress), inputs.get("labels")):
             student = model(**wanted)
         total, parts = self.objective(student["taps"], teacher, inputs, progress, self._expected)
         self.record.add(total, parts, self.current_gradient_accumulation_steps)

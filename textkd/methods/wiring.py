@@ -114,7 +114,7 @@ def _probe(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) 
     capture = Capture(model, addresses)
     try:
         with torch.no_grad():
-            taps: dict[str, Tensor] = capture.run(model, **inputs_of(model, batch))["taps"]
+            taps: dict[str, Tensor] = capture.run(model, tap_labels=batch.get("labels"), **inputs_of(model, batch))["taps"]
         return taps
     finally:
         capture.remove()
