@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from textkd.errors import TextkdError
-from textkd.schedules import NAMES, Schedule
+from textkd.schedules import NAMES, Schedule, jump_at_step, linear_per_step
 
 
 def at(spec, *points):
@@ -122,3 +122,18 @@ def test_a_temperature_must_stay_above_zero():
     assert "above 0" in str(problems(0, positive=True)[0])
     assert Schedule.parse({"kind": "linear", "start": 4, "end": 1}, positive=True)(1.0) == 1.0
     assert Schedule.parse(0)(0.3) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("base", "slope", "steps"), [(0.3, 0.0006, 100), (0.3, 0.02, 100), (0.5, 0.0, 10), (1.0, 0.1, 9)]
+)
+def test_a_rate_that_grows_per_step_up_to_one(base, slope, steps):
+    schedule = linear_per_step(base, slope, steps)
+    due = [min(base + slope * t, 1.0) for t in range(steps + 1)]
+    assert [schedule(t / steps) for t in range(steps + 1)] == pytest.approx(due)
+
+
+@pytest.mark.parametrize(("step", "due"), [(3, [0.5, 0.5, 0.5, 1, 1]), (None, [0.5] * 5), (5, [0.5] * 5), (0, [1] * 5)])
+def test_a_rate_that_jumps_to_one_at_a_step(step, due):
+    schedule = jump_at_step(0.5, step, 4)
+    assert [schedule(t / 4) for t in range(5)] == due

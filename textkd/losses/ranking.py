@@ -164,9 +164,8 @@ def _scores(x: Tensor, alpha: float, power: float, queries: Queries, query_gradi
 
 
 def _ranked(scores: Tensor, length: int) -> Tensor:
-    """The others of each query, best score first: [queries, length]."""
-    own = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
-    order = torch.where(own, torch.inf, scores).argsort(dim=1, descending=True, stable=True)[:, 1:]
+    """The others of each query, best score first: [queries, length]. The query itself has 0, the best of all."""
+    order = scores.argsort(dim=1, descending=True, stable=True)[:, 1:]
     return order[:, :length] if length else order
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd.losses.logits import PER_ROW, Reduction
-from textkd.losses.masking import aligned, fill, masked_mean
+from textkd.losses.masking import aligned, masked_mean
 from textkd.losses.options import NonNegative, Positive
 from textkd.losses.registry import register
 from textkd.losses.targets import Comparison, compare
@@ -73,5 +73,4 @@ def row_temperatures(
     else:
         unit_s, unit_t = (z / (z.norm(dim=-1, keepdim=True) + eps) for z in (student, teacher))
         weight = (1.0 - (unit_s * unit_t).sum(-1)).clamp_min(0.0).pow(gamma)
-    weight = fill(weight, mask)
     return temperature + beta * (masked_mean(weight, mask) - weight)
