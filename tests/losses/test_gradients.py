@@ -93,6 +93,12 @@ def test_zeros_give_a_finite_gradient():
     assert hidden.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("taps", [[torch.randn(2, 3, 5)], [torch.randn(2, 5), torch.randn(2, 5)]])
+def test_maps_need_both_taps_with_positions(taps):
+    with pytest.raises(TextkdError, match=r"\[hidden, gradient\]"):
+        losses.get("lwm", "hidden")(taps, taps)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_other_widths_are_refused(name):
     with pytest.raises(TextkdError, match="one shape"):

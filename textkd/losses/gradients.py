@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from textkd.errors import fail
 from textkd.losses.maps import masked_rows, unit_length
 from textkd.losses.masking import aligned, fill, masked_mean, widen
 from textkd.losses.registry import register
@@ -66,6 +67,11 @@ def lwm(
     gradient of a dimension is its weight. weighted: what the weights multiply; "gradient" is the Zoo's code. Mean over
     the valid positions. Scalar.
     """
+    least = 2 if weighted == "hidden" else 1
+    if any(tap.dim() != 3 for tap in (*student, *teacher)) or min(len(student), len(teacher)) < least:
+        found = ", ".join(f"{list(tap.shape)}" for tap in student)
+        fix = 'tap: ["hidden", "gradient"], in this order; pooled vectors have no positions'
+        raise fail("Grad-CAM maps", f"they need [hidden, gradient], each [B,T,H]; the student gives {found}", fix=fix)
     mine, its = (unit_length(_cam(taps, mask, weighted)) for taps in (student, teacher))
     mine, its = aligned(mine, its, mask)
     return masked_mean((mine - its).abs(), mask)
