@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from textkd.errors import fail
 from textkd.losses.masking import aligned, fill, mean_of_samples, sample_means
+from textkd.losses.modules import options_of, width_of
 from textkd.losses.options import Fraction, Range
 from textkd.losses.registry import register
-from textkd.losses.stateful import Shape
+from textkd.losses.shapes import Shape
 
 _SLOPE = 0.1  # of the leaky ReLU
 
@@ -83,11 +84,12 @@ class FactorTransfer(nn.Module):
         paraphraser_share: Fraction = 0.2,
     ) -> None:
         super().__init__()
-        wide, inner = teacher[-1], max(int(teacher[-1] * rate), 1)
-        self.paraphraser_share = paraphraser_share
+        mine, wide = width_of(student, "factor_transfer"), width_of(teacher, "factor_transfer")
+        inner = max(int(wide * rate), 1)
+        self.rate, self.kernel, self.paraphraser_share = rate, kernel, paraphraser_share
         self.encoder = TokenLayers((wide, wide, inner, inner), kernel, last=True)
         self.decoder = TokenLayers((inner, inner, wide, wide), kernel, last=False)
-        self.translator = TokenLayers((student[-1], student[-1], inner, inner), kernel, last=True)
+        self.translator = TokenLayers((mine, mine, inner, inner), kernel, last=True)
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, progress: float = 1.0) -> Tensor:
         student, teacher = fill(student, mask), fill(teacher, mask)
@@ -99,7 +101,7 @@ class FactorTransfer(nn.Module):
         return factor(self.translator(student, mask), factors, mask)
 
     def extra_repr(self) -> str:
-        return f"paraphraser_share={self.paraphraser_share}"
+        return options_of(self, "rate", "kernel", "paraphraser_share")
 
 
 class TokenLayers(nn.Module):

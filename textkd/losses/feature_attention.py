@@ -8,10 +8,11 @@ from torch.nn import functional as F
 
 from textkd.errors import fail
 from textkd.losses.masking import aligned, fill, mean_of_samples
+from textkd.losses.modules import Linear, options_of, width_of
 from textkd.losses.options import Positive
 from textkd.losses.pooling import pooled
 from textkd.losses.registry import register
-from textkd.losses.stateful import Linear, Shape
+from textkd.losses.shapes import Shape
 
 _EPS = 1e-6
 
@@ -36,7 +37,7 @@ class FeatureAttention(nn.Module):
         super().__init__()
         if len(teacher) != 3:
             raise fail("the loss afd on [B,H]", "it compares courses over tokens", fix="tap hidden states [B,T,H]")
-        width = teacher[-1]
+        self.inner_share, width = inner_share, width_of(teacher, "afd")
         inner = max(int(width * inner_share), 1)
         self.attention = nn.Sequential(Linear(width, inner), nn.ReLU(), Linear(inner, width))
 
@@ -47,6 +48,9 @@ class FeatureAttention(nn.Module):
         squares = (_courses(student) - _courses(teacher)).square()
         sizes = student.shape[1] if mask is None else (mask != 0).sum(1, keepdim=True).clamp(min=1)
         return mean_of_samples((rho * fill(squares, mask).sum(1) / sizes).sum(-1), mask)
+
+    def extra_repr(self) -> str:
+        return options_of(self, "inner_share")
 
 
 def _courses(x: Tensor) -> Tensor:

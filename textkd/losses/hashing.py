@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd.losses.masking import aligned, masked_mean
+from textkd.losses.modules import Learner, options_of, width_of
 from textkd.losses.options import NonNegative, Positive, Range
 from textkd.losses.pooling import Pool, pooled, valid_rows
 from textkd.losses.registry import register
-from textkd.losses.stateful import Learner, Shape
+from textkd.losses.shapes import Shape
 
 
 @register(
@@ -49,10 +50,11 @@ class Hashing(Learner):
         pool: Pool = "mean",
     ) -> None:
         super().__init__()
-        self.target, self.centre, self.mse, self.pool = target, centre, mse, pool
-        bits = bits or 32 * teacher[-1]
-        self.register_buffer("planes", torch.randn(bits, teacher[-1]) * std)
-        self.register_buffer("bias", torch.zeros(bits))
+        width = width_of(teacher, "lsh")
+        self.bits = bits or 32 * width
+        self.std, self.target, self.centre, self.mse, self.pool = std, target, centre, mse, pool
+        self.register_buffer("planes", torch.randn(self.bits, width) * std)
+        self.register_buffer("bias", torch.zeros(self.bits))
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         rows = valid_rows(mask, self.pool)
@@ -63,7 +65,7 @@ class Hashing(Learner):
         mine, its = (F.linear(x, planes, self.bias.to(x.dtype)) for x in (student, teacher))
         if self.target == "bits":
             # bits in float32, as in the original: for float64 features torch gives the value (not the gradient) so, too
-            weight = None if rows is None else (rows * (len(rows) / rows.sum().clamp(min=1)))[:, None]
+            weight = None if rows is None else (rows * (len(rows) / rows.sum().clamp(min=1).to(mine.dtype)))[:, None]
             loss = F.binary_cross_entropy_with_logits(mine, (its > 0).float(), weight)
         else:
             loss = masked_mean((mine - its).square() if self.target == "l2" else (mine - its).abs(), rows)
@@ -78,5 +80,4 @@ class Hashing(Learner):
         self.ready.fill_(True)
 
     def extra_repr(self) -> str:
-        bits = len(self.planes)
-        return f"bits={bits}, target={self.target}, centre={self.centre}, mse={self.mse}, pool={self.pool}"
+        return options_of(self, "bits", "std", "target", "centre", "mse", "pool")

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from textkd.losses.hidden import PER_ROW, Reduction, reduce_elements
 from textkd.losses.masking import aligned, fill
+from textkd.losses.modules import Linear, options_of, width_of
 from textkd.losses.registry import register
-from textkd.losses.stateful import Linear, Shape
+from textkd.losses.shapes import Shape
 
 
 @register(
@@ -40,7 +41,8 @@ class KnowledgeProjection(nn.Module):
     ) -> None:
         super().__init__()
         self.norm, self.reduction = norm, reduction
-        self.projection = Linear(teacher[-1], student[-1], bias=False)
+        mine, wide = width_of(student, "knowledge_projection"), width_of(teacher, "knowledge_projection")
+        self.projection = Linear(wide, mine, bias=False)
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         student, teacher = aligned(student, self.projection(fill(teacher, mask)), mask)
@@ -48,4 +50,4 @@ class KnowledgeProjection(nn.Module):
         return reduce_elements(difference.abs() if self.norm == "l1" else difference.square(), mask, self.reduction)
 
     def extra_repr(self) -> str:
-        return f"norm={self.norm}, reduction={self.reduction}"
+        return options_of(self, "norm", "reduction")

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from textkd.errors import fail
 from textkd.losses.masking import aligned, masked_mean
+from textkd.losses.modules import Learner, options_of, width_of
 from textkd.losses.options import NonNegative, Range
 from textkd.losses.pooling import Pool, pooled, valid_rows
 from textkd.losses.registry import register
-from textkd.losses.stateful import Learner, Shape
+from textkd.losses.shapes import Shape
 
 _EPS = 1e-12
 
@@ -29,11 +30,10 @@ _EPS = 1e-12
 class NeuronSelection(Learner):
     """Squared difference on selected dimensions of the teacher: high Fisher score for the labels, little redundancy.
 
-    Teacher vectors and labels of the first `samples` samples are kept. A dimension's Fisher score is its variance
-    between the labels over that within them; dimensions are taken one by one, the best score (of 1 at most) minus
-    `redundancy` times the mean |correlation| with those taken before. Deviation: this greedy choice stands for the
-    original's mean-field minimum of the same kind of energy, and labels for its face attributes. Until all samples are
-    there, the choice of those seen so far is used.
+    Teacher vectors and labels of the first `samples` samples are kept. Dimensions are taken one by one: the largest
+    score (`fisher_scores`) minus `redundancy` times the mean |correlation| with those taken before. Deviation: this
+    greedy choice stands for the original's minimum of the same kind of energy, and labels for its face attributes.
+    Until all samples are there, the choice of those seen so far is used.
 
     keep: share of the dimensions that are selected. redundancy: see above. samples: how many the choice is made from.
     pool: one vector per sample of [B,T,H]. With labels per token [B,T] every labelled token is a sample. Scalar.
@@ -55,11 +55,13 @@ class NeuronSelection(Learner):
         pool: Pool = "mean",
     ) -> None:
         super().__init__()
-        self.keep, self.redundancy, self.pool = max(round(keep * teacher[-1]), 1), redundancy, pool
-        self.register_buffer("vectors", torch.zeros(samples, teacher[-1]))
+        width = width_of(teacher, "neuron_selection")
+        self.keep, self.redundancy, self.samples, self.pool = keep, redundancy, samples, pool
+        self.number = max(round(keep * width), 1)
+        self.register_buffer("vectors", torch.zeros(samples, width))
         self.register_buffer("classes", torch.zeros(samples, dtype=torch.long))
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
-        self.register_buffer("selected", torch.zeros(teacher[-1], dtype=torch.bool))
+        self.register_buffer("selected", torch.zeros(width, dtype=torch.bool))
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, labels: Tensor) -> Tensor:
         if labels.is_floating_point():
@@ -86,22 +88,24 @@ class NeuronSelection(Learner):
         self.filled.fill_(end)
         self.ready.fill_(end == len(self.vectors))
         vectors = self.vectors[:end]
-        self.selected.copy_(select(fisher_scores(vectors, self.classes[:end]), vectors, self.keep, self.redundancy))
+        self.selected.copy_(select(fisher_scores(vectors, self.classes[:end]), vectors, self.number, self.redundancy))
 
     def extra_repr(self) -> str:
-        return f"keep={self.keep}, redundancy={self.redundancy}, samples={len(self.vectors)}, pool={self.pool}"
+        return options_of(self, "keep", "redundancy", "samples", "pool")
 
 
 def fisher_scores(vectors: Tensor, labels: Tensor) -> Tensor:
-    """[H] variance between the labels over variance within them, of vectors [N,H] with labels [N]; the best is 1."""
+    """[H] deviation between the labels over the whole deviation, in [0,1], of vectors [N,H] with labels [N].
+
+    It orders dimensions as Fisher's score (variance between over variance within) does, on the scale of a correlation.
+    """
     vectors = vectors.double()
     _, place, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
     sums = vectors.new_zeros(len(sizes), vectors.shape[1]).index_add(0, place, vectors)
     means = sums / sizes[:, None]
     within = (vectors - means[place]).square().sum(0)
     between = (sizes[:, None] * (means - vectors.mean(0)).square()).sum(0)
-    scores: Tensor = between / (within + _EPS)
-    return scores / scores.max().clamp_min(_EPS)
+    return (between / (between + within + _EPS)).sqrt()
 
 
 def select(scores: Tensor, vectors: Tensor, number: int, redundancy: float) -> Tensor:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from textkd.losses.hidden import PER_ROW, Reduction, reduce_elements
 from textkd.losses.masking import aligned, expand, fill
+from textkd.losses.modules import options_of, width_of
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
-from textkd.losses.stateful import Shape
+from textkd.losses.shapes import Shape
 
 _EPS = 1e-6
 
@@ -75,8 +76,9 @@ class Overhaul(nn.Module):
     ) -> None:
         super().__init__()
         self.margin, self.reduction, self.earlier = margin, reduction, earlier
-        self.margins = nn.ModuleList(NegativeMean(shape[-1]) for shape in teacher)
-        self.norms = nn.ModuleList(PositionNorm(shape[-1]) for shape in student) if batch_norm else None
+        self.margins = nn.ModuleList(NegativeMean(width_of(shape, "overhaul")) for shape in teacher)
+        norms = (PositionNorm(width_of(shape, "overhaul")) for shape in student)
+        self.norms = nn.ModuleList(norms) if batch_norm else None
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
         terms = []
@@ -87,7 +89,7 @@ class Overhaul(nn.Module):
         return torch.stack(terms).sum()
 
     def extra_repr(self) -> str:
-        return f"margin={self.margin}, reduction={self.reduction}, earlier={self.earlier}"
+        return options_of(self, "margin", "reduction", "earlier")
 
 
 class NegativeMean(nn.Module):
@@ -107,7 +109,7 @@ class NegativeMean(nn.Module):
         count = (x < 0).sum(0)
         total = x.clamp(max=0).sum(0)
         if not running:
-            return total / (count + _EPS)
+            return total / (count + _EPS)  # in float32, as the original also for wider features
         if self.training:
             self.seen += count
             self.mean += ((total - count * self.mean) / self.seen.clamp(min=1)).to(self.mean.dtype)

@@ -54,30 +54,28 @@ def _one_layer(student: Tensor, teacher: Tensor, mask: Tensor | None, grid_rows:
     weight = torch.ones_like(loss)
     total = weight
     for parts in PARTS:
-        share, exists = _grid_parts(valid, parts, grid_rows) if grid_rows else _text_parts(valid, parts)
+        inside, exists = _grid_parts(valid, parts, grid_rows) if grid_rows else _text_parts(valid, parts)
         weight = torch.where(exists, weight / 2, weight)
-        level = (share.to(loss.dtype) @ difference).square().mean((1, 2))
+        inside = inside.to(loss.dtype)
+        means = inside @ difference / inside.sum(-1, keepdim=True).clamp(min=1)
+        level = means.square().mean((1, 2))
         loss, total = loss + weight * exists * level, total + weight * exists
     return mean_of_samples(loss / total, valid)
 
 
 def _text_parts(valid: Tensor, parts: int) -> tuple[Tensor, Tensor]:
-    """(share of each token in the mean of each part [B,parts,T], whether a sample [B] has these parts)."""
+    """(which tokens belong to each part [B,parts,T], whether a sample [B] has these parts)."""
     number = torch.arange(parts, device=valid.device)
     count = valid.sum(1, keepdim=True)
     begin = number * count // parts
     end = ((number + 1) * count + parts - 1) // parts
     place = (valid.cumsum(1) - 1)[:, None]
     inside = (place >= begin[..., None]) & (place < end[..., None]) & valid[:, None]
-    return _shares(inside), count[:, 0] > parts
+    return inside, count[:, 0] > parts
 
 
 def _grid_parts(valid: Tensor, parts: int, rows: int) -> tuple[Tensor, Tensor]:
     """The same for the squares of a grid [B,parts*parts,T]."""
-    along = [_text_parts(valid.new_ones(1, n), parts)[0][0] > 0 for n in (rows, valid.shape[1] // rows)]
+    along = [_text_parts(valid.new_ones(1, n), parts)[0][0] for n in (rows, valid.shape[1] // rows)]
     squares = torch.kron(along[0].int(), along[1].int()).bool()
-    return _shares(squares & valid[:, None]), torch.full_like(valid[:, 0], rows > parts)
-
-
-def _shares(inside: Tensor) -> Tensor:
-    return inside / inside.sum(-1, keepdim=True).clamp(min=1)
+    return squares & valid[:, None], torch.full_like(valid[:, 0], rows > parts)

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from textkd.errors import fail
 from textkd.losses.masking import aligned, fill, masked_mean
+from textkd.losses.modules import Linear, options_of, width_of
 from textkd.losses.options import Positive, Range
 from textkd.losses.registry import register
-from textkd.losses.stateful import Linear, Shape
+from textkd.losses.shapes import Shape
 
 
 @register(
@@ -46,10 +47,11 @@ class VariationalInformation(nn.Module):
         if init_variance <= eps:
             raise fail(f"init_variance={init_variance} for the loss vid", f"the smallest variance, eps, is {eps}",
                        fix="a larger init_variance")  # fmt: skip
-        inner, width = regressor_width or teacher[-1], teacher[-1]
-        self.eps = eps
+        width = width_of(teacher, "vid")
+        inner = regressor_width or width
+        self.init_variance, self.eps = init_variance, eps
         self.regressor = nn.Sequential(
-            Linear(student[-1], inner, bias=False),
+            Linear(width_of(student, "vid"), inner, bias=False),
             nn.ReLU(),
             Linear(inner, inner, bias=False),
             nn.ReLU(),
@@ -64,4 +66,4 @@ class VariationalInformation(nn.Module):
         return masked_mean(0.5 * ((mean - teacher).square() / variance + variance.log()), mask)
 
     def extra_repr(self) -> str:
-        return f"eps={self.eps}"
+        return options_of(self, "init_variance", "eps")
