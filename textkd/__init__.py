@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from textkd.matches import Match
     from textkd.methods.stages import Stage
     from textkd.methods.wiring import Wiring, wire
+    from textkd.presets import preset
     from textkd.schedules import Schedule
     from textkd.students import fit_image_size, from_config, new_ocr_model, shrink
     from textkd.taps import Capture
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Capture", "Distiller", "LiveTeacher", "Match", "Pseudo", "Recogniser", "Result", "Schedule", "Stage",
-    "TextkdError", "Wiring", "fit_image_size", "from_config", "losses", "new_ocr_model", "shrink", "tasks", "wire",
+    "TextkdError", "Wiring", "fit_image_size", "from_config", "losses", "new_ocr_model", "preset", "shrink", "tasks",
+    "wire",
 ]  # fmt: skip
 
 # where each name is; looked up on first use, so that `textkd --help` need not wait for torch
 _HOMES = {
     "Capture": "taps", "Distiller": "distiller", "LiveTeacher": "teachers", "Match": "matches", "Result": "distiller",
     "Pseudo": "targets", "Recogniser": "teachers", "Schedule": "schedules", "Stage": "methods.stages",
-    "TextkdError": "errors", "Wiring": "methods.wiring",
+    "TextkdError": "errors", "Wiring": "methods.wiring", "preset": "presets",
     "fit_image_size": "students", "from_config": "students", "losses": "", "new_ocr_model": "students",
     "shrink": "students", "tasks": "", "wire": "methods.wiring",
 }  # fmt: skip

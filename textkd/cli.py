@@ -30,7 +30,7 @@ from textkd.errors import TextkdError, fail
 
 # torch and transformers are imported inside the commands: `textkd --help` need not wait for them
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-LISTS = ("losses", "taps", "recipes")
+LISTS = ("losses", "taps", "recipes", "presets")
 
 
 class _Lines(logging.Handler):
@@ -96,15 +96,21 @@ def check(file: RecipeFile, overrides: Overrides = None) -> None:
 def ls(
     what: Annotated[str, typer.Argument(metavar="|".join(LISTS), help="What to list.", show_default=False)],
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="For taps: a folder, hub id or package:NAME/FOLDER.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="For taps: a folder, hub id or package:NAME/FOLDER. For presets: the one to print."
+        ),
     ] = None,
 ) -> None:
-    """List the losses, the recipes, or the taps of a MODEL with their shapes."""
+    """List the losses, the recipes, the presets (or print one), or the taps of a model with their shapes."""
     lists: dict[str, Callable[[str | None], list[dict[str, str]]]] = {
-        "losses": _losses, "taps": _taps, "recipes": _recipes,
+        "losses": _losses, "taps": _taps, "recipes": _recipes, "presets": _presets,
     }  # fmt: skip
     if what not in lists:
         raise fail(f"ls {what}", "no such list", near=(what, lists), fix=f"textkd ls {'|'.join(LISTS)}")
+    if model is not None and what == "presets":
+        print(_preset(model), end="")
+        return
     if model is not None and what != "taps":
         raise fail(f"ls {what} {model}", f"{what} are not a model's", fix=f"textkd ls {what}")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -129,6 +135,18 @@ def _recipes(_: str | None) -> list[dict[str, str]]:
     if not files:
         raise fail("ls recipes", "no recipes/ folder here or beside the package", fix="run it in a checkout of textkd")
     return [{"recipe": os.path.relpath(file), "about": _about(file)} for file in files]
+
+
+def _presets(_: str | None) -> list[dict[str, str]]:
+    from textkd import presets
+
+    return presets.rows()
+
+
+def _preset(name: str) -> str:
+    from textkd import presets
+
+    return presets.as_yaml(name)
 
 
 def _about(file: Path) -> str:

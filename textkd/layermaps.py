@@ -16,6 +16,8 @@ LAYER_MAPS: dict[str, Callable[[int, int], list[tuple[int, int]]]] = {
     "last": lambda s, t: [(k, t - s + k) for k in range(1, s + 1)],
     # PKD-skip: uniform without the last block, which the logits already teach (Sun et al. 2019, arXiv:1908.09355)
     "skip": lambda s, t: [(k, round(k * t / s)) for k in range(1, s)],
+    # one pair, half way up (FitNets' hint)
+    "middle": lambda s, t: [((s + 1) // 2, round((s + 1) // 2 * t / s))],
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from textkd import checks, pretrained, recipefile, students, tasks
+from textkd import checks, presets, pretrained, recipefile, students, tasks
 from textkd.distiller import Distiller, Finetune
 from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.matches import Match
@@ -31,7 +31,7 @@ NEW_STUDENT = (
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
     """(recipe, plain values) of a YAML file under ``a.b=c`` overrides. Raises `TextkdError` with every bad key."""
-    values = recipefile.load(file, overrides)
+    values = recipefile.load(file, overrides, presets.expand)
     recipe, problems = validate(values)
     if problems or recipe is None:
         raise TextkdError(*problems)
@@ -41,7 +41,7 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
 def distiller(file: str | Path, overrides: Sequence[str] = ()) -> Distiller:
     """The `Distiller` of a recipe, ready to `check` and `run`. If something is wrong with the recipe itself, raises a
     `TextkdError` with that and all that `Distiller.check` finds in the data and the models."""
-    values = recipefile.load(file, overrides)
+    values = recipefile.load(file, overrides, presets.expand)
     recipe, problems = validate(values)
     if recipe is None:
         raise TextkdError(*problems)

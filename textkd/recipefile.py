@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from textkd.errors import Collector, fail
 
+First = Callable[[dict[str, Any], Sequence[str]], Sequence[str]]
 # YAML 1.2's plain scalars. PyYAML reads 1.1, where 1e-4 is a text and the label `no` is false.
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -40,9 +41,10 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOA
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(f"^(?:{_BOOL.pattern})$"), list("tTfF"))
 
 
-def load(file: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The values of a YAML file under ``a.b=c`` overrides. Raises `TextkdError`: no such file, not UTF-8, not YAML, not
-    keys and values, a key twice, and every override that cannot be."""
+def load(file: str | Path, overrides: Sequence[str] = (), first: First | None = None) -> dict[str, Any]:
+    """The values of a YAML file under ``a.b=c`` overrides. first: changes the values and returns the overrides that it
+    leaves. Raises `TextkdError`: no such file, not UTF-8, not YAML, not keys and values, a key twice, and every
+    override that cannot be."""
     path, asked = Path(file), f"recipe {file}"
     if not path.is_file():
         raise _missing(path)
@@ -62,6 +64,9 @@ def load(file: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             raise fail(asked, f"{what}, not keys and values", fix="task: ..., teacher: ..., student: ..., matches: ...")
     if not isinstance(values, dict):
         values = {}
+    if first is not None:
+        found.raise_any()
+        overrides = first(values, overrides)
     for text in overrides:
         with found.collecting():
             override(values, text)
@@ -81,38 +86,48 @@ def dump(values: Mapping[str, Any]) -> str:
 
 def override(values: dict[str, Any], text: str) -> None:
     """Sets what ``a.b=c`` says: keys by name, members of a list by number from 0. Raises `TextkdError`."""
+    path, value = split(text)
+    put(values, path, value, f"override {text!r}")
+
+
+def split(text: str) -> tuple[str, Any]:
+    """(path, value) of an override ``a.b=c``. Raises `TextkdError`."""
     path, equals, right = text.partition("=")
     if not equals or not path:
         raise fail(f"override {text!r}", "no `=`" if path else "no key", fix="a.b=value, as training.seed=1")
     try:
-        value = parse(right)
+        return path, parse(right)
     except (yaml.YAMLError, ValueError) as error:
         raise fail(f"override {text!r}", f"{right!r} is not YAML", fix="quote it") from error
+
+
+def put(values: dict[str, Any], path: str, value: Any, asked: str) -> None:
+    """Sets what lies at a dotted path. asked: what an error is about. Raises `TextkdError`."""
     *parents, last = path.split(".")
     at: Any = values
     for i, name in enumerate(parents):
-        at = _inside(at, name, text)
+        at = _inside(at, name, asked)
         if not isinstance(at, dict | list):
             found = f"{'.'.join(parents[: i + 1])} is {at!r}, not a block"
-            raise fail(f"override {text!r}", found, fix="name a key inside a block")
+            raise fail(asked, found, fix="name a key inside a block")
     if isinstance(at, list):
-        at[_index(at, last, text)] = value
+        at[_index(at, last, asked)] = value
     else:
         at[last] = value
 
 
-def _inside(at: Any, name: str, text: str) -> Any:
+def _inside(at: Any, name: str, asked: str) -> Any:
     if isinstance(at, list):
-        return at[_index(at, name, text)]
+        return at[_index(at, name, asked)]
     if at.get(name) is None:
         at[name] = {}
     return at[name]
 
 
-def _index(items: list[Any], name: str, text: str) -> int:
+def _index(items: list[Any], name: str, asked: str) -> int:
     if not re.fullmatch(r"-?\d+", name) or not -len(items) <= int(name) < len(items):
         fix = f"0 to {len(items) - 1}" if items else "the list is empty"
-        raise fail(f"override {text!r}", f"{name} is no index of a list of {len(items)}", fix=fix)
+        raise fail(asked, f"{name} is no index of a list of {len(items)}", fix=fix)
     return int(name)
 
 

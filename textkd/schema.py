@@ -87,7 +87,8 @@ class Recipe(_Block):
     about: a sentence on what it does and how long it takes, shown first. task: {name: glue, subset: sst2, path: DIR},
     or {name: text, train: FILE, ...} with the options of `textkd.tasks.text`. teacher: `TeacherBlock`. student: one of
     {shrink: {layers: [2, 4, 6]}}, {path: FOLDER_OR_HUB_ID}, {config: {hidden_size: 128}}. training: transformers'
-    TrainingArguments. matches: a list of `MatchBlock`, or stages: a list of `StageBlock`. control: also train the
+    TrainingArguments. matches: a list of `MatchBlock`, or stages: a list of `StageBlock`, or preset: a name of
+    `textkd ls presets` that stands for these, or {name: hinton, matches.1.weight: 0.5}. control: also train the
     student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
     steps. seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default: 128, or fewer where
     a model has fewer positions). pseudo: `PseudoBlock`, for lines of text.
@@ -100,6 +101,7 @@ class Recipe(_Block):
     training: dict[str, Any] = Field(default_factory=dict)
     matches: list[MatchBlock] | None = None
     stages: list[StageBlock] | None = None
+    preset: str | dict[str, Any] | None = None
     control: bool | dict[str, Any] = True
     seeds: list[int] | None = None
     max_length: int | None = None
@@ -114,6 +116,7 @@ EXPECTED = {
     "about": "a text", "task": "a block, as {name: glue, subset: sst2}", "teacher": "a block, as {path: FOLDER}",
     "student": "a block, as {shrink: {layers: [2, 4, 6]}}", "training": "a block, as {num_train_epochs: 3}",
     "matches": "a list, as [{tap: labels}, {tap: logits}]", "stages": "a list of {matches: [...]}",
+    "preset": "a name of `textkd ls presets`, or {name: hinton, matches.1.weight: 0.5}",
     "control": "true, false, or a block, as {learning_rate: 5.0e-5}",
     "seeds": "a list of whole numbers, as [1, 2, 3]", "max_length": "a whole number",
     "layers": "the name of a layer map, {student: teacher}, or pairs", "weight": "a number",
