@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 LABEL_LOSS = {"single_label_classification": "cross_entropy", "regression": "mse", "multi_label_classification": "bce"}
+TARGETS = {"single_label_classification": "ids", "regression": "numbers", "multi_label_classification": "flags"}
 NO_PROJECTION = (None, "auto", "none")
 
 
@@ -48,12 +49,14 @@ def comparison(match: Match, family: str, problem_type: str | None) -> Compariso
 def _loss(asked: str | Callable[..., Any] | None, family: str, problem_type: str | None) -> Loss:
     if asked is not None and not isinstance(asked, str):
         return losses.as_loss(asked, family)
-    if family != "labels":
-        return losses.get(asked or DEFAULT_LOSS[family], family)
     due = LABEL_LOSS.get(problem_type or "")
-    loss = losses.get(asked or due or LABEL_LOSS["single_label_classification"], family)
-    if due is not None and loss.name != due:
-        raise fail(f'loss "{asked}" on labels', f"a task of {problem_type}", fix=f"loss: {due}, or leave it out")
+    default = DEFAULT_LOSS.get(family, due or LABEL_LOSS["single_label_classification"])
+    loss = losses.get(asked or default, family)
+    targets = TARGETS.get(problem_type or "", loss.targets)
+    if (family == "labels" or "labels" in loss.needs) and loss.targets != targets:
+        what, fix = f"it takes {loss.targets}, and a task of {problem_type} has {targets}", "another loss"
+        fix = f"loss: {due}, or leave it out" if family == "labels" else fix
+        raise fail(f'loss "{loss.name}" on {family}', what, fix=fix)
     return loss
 
 

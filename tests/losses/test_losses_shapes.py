@@ -48,8 +48,8 @@ def test_good_shapes(family, name, student, teacher):
         ("labels", "cross_entropy", (4, 2), (4, 2), "do not fit", "class ids"),
         ("labels", "cross_entropy", (4, 1), (4,), "always the same", "use mse"),
         ("labels", "cross_entropy", (4, 2), (5,), "4 against 5", "num_labels"),
-        ("labels", "bce", (4, 1), (4,), "do not fit", "bce takes [B,C]"),
-        ("labels", "mse", (4, 3), (4,), "do not fit", "mse takes numbers"),
+        ("labels", "bce", (4, 1), (4,), "do not fit", "flags [B,C]"),
+        ("labels", "mse", (4, 3), (4,), "do not fit", "numbers of a regression"),
     ],
 )
 def test_bad_shapes(family, name, student, teacher, found, fix):

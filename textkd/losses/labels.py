@@ -40,7 +40,13 @@ def cross_entropy(
     return masked_mean(rows, valid)
 
 
-@register("mse", eats="labels", source="torch.nn.functional.mse_loss", formula="mean over valid rows of (z_s - y)^2")
+@register(
+    "mse",
+    eats="labels",
+    source="torch.nn.functional.mse_loss",
+    formula="mean over valid rows of (z_s - y)^2",
+    targets="numbers",
+)
 def mse(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
     """Squared error of a regression.
 
@@ -57,6 +63,7 @@ def mse(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
 @register(
     "bce",
     eats="labels",
+    targets="flags",
     source="torch.nn.functional.binary_cross_entropy_with_logits",
     formula="mean over valid rows and classes of -[y log s(z) + (1-y) log(1-s(z))]",
 )

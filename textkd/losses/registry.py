@@ -41,6 +41,7 @@ _ENTRIES: dict[tuple[str, str], Loss] = {}
 _F = TypeVar("_F", bound=Callable[..., Any])
 Taps = Tensor | Sequence[Tensor]
 Many = Literal["", "layers", "kinds"]
+Targets = Literal["ids", "numbers", "flags"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Loss:
     per: what the mean of the loss runs over: "row" (sample), "position" (valid token; a sample where there are no
     tokens), "pair" (valid query x key). per_row_if: option values with which it runs over rows instead. See `unit`.
     min_rows: rows that a batch must have (2 where samples are compared with each other).
+    tokens: compares positions with each other, so a tap [B,H] of one vector per sample is refused.
+    targets: what labels it takes, if any: "ids" of classes, "numbers" of a regression, "flags" one per class.
     state: whether `fn` is a class of modules, see `build`.
     """
 
@@ -73,6 +76,8 @@ class Loss:
     per_row_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     many: Many = ""
     min_rows: int = 1
+    tokens: bool = False
+    targets: Targets = "ids"
     state: bool = False
 
     def build(self, student: Any, teacher: Any, options: Mapping[str, Any], rows: int) -> nn.Module:
@@ -127,6 +132,8 @@ def register(
     per_row_if: Mapping[str, tuple[Any, ...]] | None = None,
     many: Many = "",
     min_rows: int = 1,
+    tokens: bool = False,
+    targets: Targets = "ids",
 ) -> Callable[[_F], _F]:
     """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
 
@@ -149,6 +156,8 @@ def register(
             per_row_if=dict(per_row_if or {}),
             many=many,
             min_rows=min_rows,
+            tokens=tokens,
+            targets=targets,
         )
         known = _ENTRIES.get((eats, name))
         if known is not None and _identity(known.fn) != _identity(fn):

@@ -27,7 +27,7 @@ _FIX = {
     "queries": _LENGTH,
     "keys": _LENGTH,
 }
-_WIDTHS = ("width", "heads", "head width")
+_WIDTHS = ("width", "heads", "head width", "classes")
 
 
 def check_shapes(entry: Loss, student: Shape, teacher: Shape) -> list[Problem]:
@@ -38,10 +38,12 @@ def check_shapes(entry: Loss, student: Shape, teacher: Shape) -> list[Problem]:
     if entry.eats == "labels":
         return _check_labels(entry, student, teacher)
     asked = f"{entry.eats}/{entry.name}: student {_say(student)}, teacher {_say(teacher)}"
-    axes = next((names for names in _AXES[entry.eats] if len(names) == len(student)), None)
+    allowed = [names for names in _AXES[entry.eats] if len(names) > 2 or not entry.tokens]
+    axes = next((names for names in allowed if len(names) == len(student)), None)
     if axes is None or len(student) != len(teacher):
-        wanted = " or ".join(f"[{', '.join(names)}]" for names in _AXES[entry.eats])
-        return [problem(asked, f"{entry.eats} has {wanted}", fix="match taps of one kind")]
+        wanted = " or ".join(f"[{', '.join(names)}]" for names in allowed)
+        what = f"{entry.name} compares positions: it takes" if entry.tokens else f"{entry.eats} has"
+        return [problem(asked, f"{what} {wanted}", fix="match taps of one kind")]
     problems = []
     for name, mine, its in zip(axes, student, teacher, strict=True):
         if _differ(mine, its) and not (entry.any_width and name in _WIDTHS):
@@ -53,11 +55,11 @@ def check_shapes(entry: Loss, student: Shape, teacher: Shape) -> list[Problem]:
 
 def _check_labels(entry: Loss, logits: Shape, labels: Shape) -> list[Problem]:
     asked = f"labels/{entry.name}: logits {_say(logits)}, labels {_say(labels)}"
-    ids, per_class = entry.name == "cross_entropy", entry.name == "bce"
+    ids, per_class = entry.targets == "ids", entry.targets == "flags"
     flat = len(logits) == len(labels) + 1 and (ids or logits[-1] in (None, 1)) and not per_class
     same = len(logits) == len(labels) and not ids
     if not flat and not same:
-        fix = "cross_entropy takes class ids [B]; mse takes numbers [B]; bce takes [B,C]"
+        fix = "class ids are [B], numbers of a regression [B], flags [B,C]"
         return [problem(asked, "the labels do not fit the logits", fix=fix)]
     differing = [(m, n) for m, n in zip(logits, labels, strict=False) if _differ(m, n)]
     problems = [problem(asked, f"{m} against {n}", fix="check the task's labels and num_labels") for m, n in differing]

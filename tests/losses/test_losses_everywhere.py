@@ -1,0 +1,190 @@
+"""What holds for every registered loss: padding changes nothing, nothing is NaN, half precision is computed in float32,
+small batches are told."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from textkd.errors import TextkdError
+from textkd.losses import Loss, names
+from textkd.losses.registry import FAMILIES, get
+
+B, T, WIDTH, HEADS, CLASSES, ROWS = 6, 5, 8, 4, 3, 20
+LENGTHS = torch.tensor([5, 3, 4, 2, 5, 3])
+MASK = torch.arange(T) < LENGTHS[:, None]
+ENTRIES = [get(name, family) for family in FAMILIES for name in names(family)]
+# options without a default, and the numbers of taps that a loss of many takes
+REQUIRED: dict[str, dict[str, Any]] = {}
+TAPS = {"layers": 3, "kinds": 3}
+
+
+@dataclass
+class Given:
+    """One call of a loss: taps of both sides (lists where it takes many), its mask and what else it needs."""
+
+    student: Any
+    teacher: Any
+    mask: Tensor | None
+    needs: dict[str, Any] = field(default_factory=dict)
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Given:
+        both = [[change(x) for x in s] if isinstance(s, list) else change(s) for s in (self.student, self.teacher)]
+        return Given(*both, self.mask, self.needs)
+
+
+def taps_of(side: Any) -> list[Tensor]:
+    return side if isinstance(side, list) else [side]
+
+
+def given(entry: Loss, masked: bool = True) -> Given:
+    torch.manual_seed(len(entry.name))
+    count = TAPS[entry.many] if entry.many else 1
+    sides = [[_tap(entry.eats, masked) for _ in range(count)] for _ in range(2)]
+    mask = MASK if masked and sides[0][0].dim() > 2 else None
+    if entry.eats == "labels":
+        mask = MASK if masked and entry.targets == "ids" else None
+        sides = [[_tap("logits", mask is not None)] for _ in range(2)]
+    by_row = mask is None or entry.eats == "hidden"
+    labels = (torch.arange(B) if by_row else torch.arange(B * T).view(B, T)) % CLASSES
+    if entry.targets != "ids":
+        sides, mask = [[_tap("logits", False)] for _ in range(2)], None
+        labels = torch.rand(B, CLASSES)
+    if entry.eats == "labels":
+        return Given(sides[0][0], labels, mask)
+    needs = {"labels": labels, "example_id": torch.arange(B), "progress": 0.5}
+    student, teacher = (side if entry.many else side[0] for side in sides)
+    return Given(student, teacher, mask, {name: needs[name] for name in entry.needs})
+
+
+def _tap(family: str, masked: bool) -> Tensor:
+    if family == "logits":
+        return 2 * torch.randn(B, T, CLASSES) if masked else 2 * torch.randn(B, CLASSES)
+    if family == "hidden":
+        return torch.randn(B, T, WIDTH) if masked else torch.randn(B, WIDTH)
+    if family == "heads":
+        return torch.randn(B, HEADS, T, WIDTH // HEADS)
+    scores = torch.randn(B, HEADS, T, T)
+    if family == "scores":
+        return scores
+    return scores.masked_fill(~MASK[:, None, None, :], -1e4).softmax(-1) if masked else scores.softmax(-1)
+
+
+def called(entry: Loss, at: Given, module: Any = None) -> Tensor:
+    """The loss of this call; of a loss with state, of a copy of `module`."""
+    torch.manual_seed(1)
+    if entry.state:
+        return copy.deepcopy(module)(at.student, at.teacher, mask=at.mask, **at.needs)
+    return entry(at.student, at.teacher, at.mask, **REQUIRED.get(entry.name, {}), **at.needs)
+
+
+def built(entry: Loss, at: Given) -> Any:
+    if not entry.state:
+        return None
+    shapes: list[Any] = [[tuple(x.shape) for x in side] if isinstance(side, list) else tuple(side.shape)
+                         for side in (at.student, at.teacher)]  # fmt: skip
+    torch.manual_seed(2)
+    return entry.build(*shapes, REQUIRED.get(entry.name, {}), ROWS)
+
+
+def value_and_gradients(entry: Loss, at: Given, module: Any) -> tuple[Tensor, list[Tensor]]:
+    leaves = [tap.detach().clone().requires_grad_() for tap in taps_of(at.student)]
+    value = called(entry, Given(leaves if entry.many else leaves[0], at.teacher, at.mask, at.needs), module)
+    found = torch.autograd.grad(value, leaves, allow_unused=True)
+    return value.detach(), [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
+
+
+def at_padding(family: str, tap: Tensor) -> Tensor:
+    """True where an element of `tap` belongs to a padded position."""
+    if family in ("attention", "scores"):
+        pairs = MASK[:, None, :, None] & MASK[:, None, None, :]
+        return ~pairs.expand_as(tap)
+    if family == "heads":
+        return ~MASK[:, None, :, None].expand_as(tap)
+    return ~MASK[:, :, None].expand_as(tap)
+
+
+def key(entry: Loss) -> str:
+    return f"{entry.eats}-{entry.name}"
+
+
+MASKED = [entry for entry in ENTRIES if given(entry).mask is not None]
+
+
+@pytest.mark.parametrize("entry", MASKED, ids=key)
+@pytest.mark.parametrize("garbage", [7.5, math.nan, math.inf])
+def test_padded_positions_change_neither_value_nor_gradient(entry: Loss, garbage: float) -> None:
+    clean = given(entry)
+    module = built(entry, clean)
+    value, gradients = value_and_gradients(entry, clean, module)
+    assert torch.isfinite(value)
+    dirty = clean.mapped(lambda tap: torch.where(at_padding(entry.eats, tap), garbage, tap) if tap.dim() > 2 else tap)
+    other, changed = value_and_gradients(entry, dirty, module)
+    torch.testing.assert_close(other, value, rtol=1e-5, atol=1e-7)
+    for one, two, tap in zip(gradients, changed, taps_of(clean.student), strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
+        assert not two[at_padding(entry.eats, tap)].any()
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=key)
+def test_it_teaches_something_and_nothing_is_nan(entry: Loss) -> None:
+    for masked in (True, False):
+        if not masked and (entry.tokens or entry.eats in ("attention", "scores", "heads")):
+            continue
+        at = given(entry, masked)
+        value, gradients = value_and_gradients(entry, at, built(entry, at))
+        assert value.dim() == 0
+        assert torch.isfinite(value)
+        assert all(torch.isfinite(g).all() for g in gradients)
+        assert any(g.abs().max() > 0 for g in gradients)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.eats != "labels"], ids=key)
+def test_equal_sides_give_finite_gradients(entry: Loss) -> None:
+    at = given(entry)
+    at = Given(at.student, copy.deepcopy(at.student), at.mask, at.needs)
+    value, gradients = value_and_gradients(entry, at, built(entry, at))
+    assert torch.isfinite(value)
+    assert all(torch.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=key)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(entry: Loss, dtype: torch.dtype) -> None:
+    at = given(entry)
+    half = at.mapped(lambda tap: tap.to(dtype) if tap.is_floating_point() else tap)
+    module = built(entry, at)
+    wide = half.mapped(lambda tap: tap.float() if tap.is_floating_point() else tap)
+    if entry.state:  # as the objective calls it
+        entry = replace(entry, fn=copy.deepcopy(module), state=False)
+        twin = replace(entry, fn=copy.deepcopy(module), state=False)
+    else:
+        twin = entry
+    value = called(entry, half)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, called(twin, wide), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.min_rows > 1], ids=key)
+def test_too_few_samples_are_refused(entry: Loss) -> None:
+    at = given(entry, masked=entry.eats in ("attention", "scores", "heads"))
+    module = built(entry, at)
+    few = at.mapped(lambda tap: tap[: entry.min_rows - 1])
+    few.mask = None if at.mask is None else at.mask[: entry.min_rows - 1]
+    few.needs = {n: v[: entry.min_rows - 1] if isinstance(v, Tensor) else v for n, v in at.needs.items()}
+    with pytest.raises(TextkdError):
+        called(entry, few, module)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=key)
+def test_it_says_where_it_comes_from_and_what_it_computes(entry: Loss) -> None:
+    assert entry.source
+    assert entry.formula
+    assert entry.doc.endswith((".", ":"))
