@@ -4,7 +4,7 @@ cannot. Both in one backward pass: the gradient of the discriminator's own loss 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from textkd.errors import fail
 from textkd.losses.masking import aligned, masked_mean
-from textkd.losses.modules import affine, options_of, width_of
-from textkd.losses.options import NonNegative
+from textkd.losses.modules import Linear, options_of, width_of
+from textkd.losses.options import NonNegative, Range
 from textkd.losses.pooling import Pool, pooled, valid_rows
 from textkd.losses.registry import register
 from textkd.losses.shapes import Shape
@@ -45,22 +45,18 @@ class Discriminator(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, width: int, blocks: int) -> None:
         super().__init__()
-        for name, value, least in (("width", width, 1), ("blocks", blocks, 0)):
-            if value < least:
-                raise fail(f"a discriminator with {name} {value}", "too few", fix=f"give {least} or more")
-        self.enter = nn.Linear(inputs, width)
-        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
-        self.leave = nn.Linear(width, outputs)
+        self.enter = Linear(inputs, width)
+        self.inner = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.outer = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.leave = Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        x = affine(self.enter, x)
+        x = self.enter(x)
         for inner, outer in zip(self.inner, self.outer, strict=True):
-            assert isinstance(inner, nn.Linear)
-            assert isinstance(outer, nn.Linear)
-            x = x + affine(outer, F.relu(affine(inner, F.relu(x))))
-        return affine(self.leave, F.relu(x))
+            x = x + outer(F.relu(inner(F.relu(x))))
+        scores: Tensor = self.leave(F.relu(x))
+        return scores
 
 
 @register(
@@ -85,8 +81,8 @@ class ConditionalAdversary(nn.Module):
         student: Shape,
         teacher: Shape,
         *,
-        width: int = 128,
-        blocks: int = 1,
+        width: Annotated[int, Range(1)] = 128,
+        blocks: Annotated[int, Range(0)] = 1,
         reversal: NonNegative = 1.0,
         classes: NonNegative = 1.0,
         l1: NonNegative = 1.0,
@@ -141,8 +137,8 @@ class FeatureAdversary(nn.Module):
         teacher: Shape,
         *,
         pool: Literal["mean", "first", "none"] = "mean",
-        width: int = 128,
-        blocks: int = 1,
+        width: Annotated[int, Range(1)] = 128,
+        blocks: Annotated[int, Range(0)] = 1,
         reversal: NonNegative = 1.0,
     ) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ vectors of other samples. One vector per sample: [B,H], or [B,T,H] pooled over t
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from textkd.errors import fail
 from textkd.losses.masking import aligned, masked_mean, widen
-from textkd.losses.modules import affine, options_of, width_of
-from textkd.losses.options import Fraction, Positive
+from textkd.losses.modules import Linear, options_of, width_of
+from textkd.losses.options import Fraction, Positive, Range
 from textkd.losses.pooling import Pool, pooled, valid_rows
 from textkd.losses.registry import register
 from textkd.losses.shapes import Shape
@@ -94,8 +94,8 @@ class ContrastiveRepresentation(nn.Module):
         teacher: Shape,
         *,
         rows: int,
-        width: int = 128,
-        num_negatives: int = 16384,
+        width: Annotated[int, Range(1)] = 128,
+        num_negatives: Annotated[int, Range(1)] = 16384,
         tau: Positive = 0.07,
         momentum: Fraction = 0.5,
         negatives: Literal["other_class", "other_row"] = "other_class",
@@ -103,13 +103,12 @@ class ContrastiveRepresentation(nn.Module):
         pool: Pool = "mean",
     ) -> None:
         super().__init__()
-        for name, value, least in (("width", width, 1), ("num_negatives", num_negatives, 1), ("rows", rows, 2)):
-            if value < least:
-                raise fail(f"the loss crd with {name} {value}", "too few", fix=f"give {least} or more")
+        if rows < 2:
+            raise fail(f"the loss crd on training data of {rows} rows", "nothing to tell apart", fix="another loss")
         self.num_negatives, self.tau, self.momentum = num_negatives, tau, momentum
         self.negatives, self.positives, self.pool = negatives, positives, pool
-        self.student = nn.Linear(width_of(student, "crd"), width)
-        self.teacher = nn.Linear(width_of(teacher, "crd"), width)
+        self.student = Linear(width_of(student, "crd"), width)
+        self.teacher = Linear(width_of(teacher, "crd"), width)
         bound = 1 / math.sqrt(width / 3)
         for side in ("student", "teacher"):
             self.register_buffer(f"memory_{side}", torch.empty(rows, width).uniform_(-bound, bound))
@@ -135,8 +134,8 @@ class ContrastiveRepresentation(nn.Module):
         if candidates is None:
             candidates = self._draw(example_id, labels)
         vectors = {
-            "student": _embed(self.student, pooled(widen(student), mask, self.pool)),
-            "teacher": _embed(self.teacher, pooled(widen(teacher), mask, self.pool)),
+            "student": F.normalize(self.student(pooled(widen(student), mask, self.pool)), dim=-1),
+            "teacher": F.normalize(self.teacher(pooled(widen(teacher), mask, self.pool)), dim=-1),
         }
         loss = self._contrast(vectors["student"], "student", self.memory_teacher, candidates)
         loss = loss + self._contrast(vectors["teacher"], "teacher", self.memory_student, candidates)
@@ -210,7 +209,3 @@ class ContrastiveRepresentation(nn.Module):
 def _below(limits: Tensor, many: int) -> Tensor:
     """[B,many] whole numbers from 0 up to, not including, `limits` [B]."""
     return torch.randint(2**62, (len(limits), many), device=limits.device) % limits[:, None]
-
-
-def _embed(layer: nn.Linear, x: Tensor) -> Tensor:
-    return F.normalize(affine(layer, x), dim=-1)

@@ -12,11 +12,6 @@ from textkd.errors import fail
 from textkd.losses.shapes import Shape
 
 
-def affine(layer: nn.Linear, x: Tensor) -> Tensor:
-    """`layer(x)` in the type of `x`: on a half precision student the weights are half precision, a loss is not."""
-    return F.linear(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
-
-
 def width_of(shape: Shape, name: str) -> int:
     """The last axis of a tap's shape, for the loss `name`."""
     if shape[-1] is None:
@@ -30,10 +25,11 @@ def options_of(module: nn.Module, *names: str) -> str:
 
 
 class Linear(nn.Linear):
-    """A linear map that computes in the type of its input, see `affine`."""
+    """A linear map that computes in the type of its input: the weights of a half precision student are half precision,
+    a loss is not."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return affine(self, x)
+        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
 
 
 class Learner(nn.Module):
