@@ -29,7 +29,7 @@ MAY = {
     "modelfiles": (),
     "pretrained": ("modelfiles",),
     "students": ("pretrained",),
-    "teachers": ("taps", "inputs"),
+    "teachers": ("taps", "inputs", "checkpoints"),
     "comparison": ("losses", "projections", "schedules"),
     "matches": (*LOW, "comparison"),
     "objective": ("matches", "losses", "schedules", "taps"),

@@ -1,0 +1,6 @@
+"""Taps of a teacher on disk, by content: computed once, for all epochs, processes and students."""
+
+from textkd.teachers.cache.options import CacheOptions
+from textkd.teachers.cache.teacher import CachedTeacher
+
+__all__ = ["CacheOptions", "CachedTeacher"]

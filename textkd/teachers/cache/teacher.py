@@ -1,0 +1,180 @@
+"""A teacher whose taps come from disk where they are there, and are computed and kept where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from textkd.errors import fail
+from textkd.inputs import forward_inputs
+from textkd.taps import anatomy, mask_for
+from textkd.taps.address import GRADIENT_KINDS
+from textkd.teachers.cache.codecs import codec_for
+from textkd.teachers.cache.keys import Keys, identity, row_keys
+from textkd.teachers.cache.layout import Layout, runs
+from textkd.teachers.cache.options import CacheOptions
+from textkd.teachers.cache.shards import Block, DamagedError, Entry
+from textkd.teachers.cache.store import Place, Store
+from textkd.teachers.live import LiveTeacher
+
+
+class Teacher(Protocol):
+    """What computes taps (`LiveTeacher`)."""
+
+    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> dict[str, Tensor]: ...
+    def close(self) -> None: ...
+
+
+class CachedTeacher:
+    """Taps of `model` by address, from shards in `folder`/<identity of the teacher>; rows that are not there are
+    computed by a live teacher and kept. What comes back is always what is kept, whether it was there or not.
+
+    options: how taps are kept. autocast: the dtype to compute in; it belongs to the identity. exact: addresses that are
+    kept in float32 whatever the options say. live: makes the teacher that computes given addresses. Rows are known by
+    their own inputs, without padding, so order, batches, epochs, processes and other students find what is there.
+    Positions that do not count are 0. Raises `TextkdError` for taps that are no row's own.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        addresses: Sequence[str],
+        folder: str | Path,
+        options: CacheOptions | None = None,
+        autocast: torch.dtype | None = None,
+        exact: Sequence[str] = (),
+        live: Callable[[Sequence[str]], Teacher] | None = None,
+    ) -> None:
+        self.model, self.autocast, self.options = model, autocast, options or CacheOptions()
+        parts = anatomy(model)
+        self.addresses = {str(address): address for address in map(parts.resolve, addresses)}
+        if "labels" in self.addresses:
+            raise fail("labels of a teacher from a cache", "a loss is of a batch, not of a row", fix="leave it out")
+        self._codecs = {name: codec_for(address, self.options, exact) for name, address in self.addresses.items()}
+        self._names = {name: f"{name}|{codec.name}" for name, codec in self._codecs.items()}
+        self.store = Store(Path(folder) / identity(model, autocast))
+        self._make_live = live or (lambda names: LiveTeacher(model, names, autocast))
+        self._lives: dict[tuple[str, ...], Teacher] = {}
+        self._accepted = forward_inputs(model)
+
+    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> dict[str, Tensor]:
+        """The asked taps of `batch` by address, float32, on the device of the batch; as `LiveTeacher.taps`."""
+        keys = self._keys(batch)
+        while True:
+            places = self._complete(batch, keys)
+            try:
+                return {name: self._read(name, batch, places[name]) for name in self.addresses}
+            except DamagedError as error:
+                self.store.drop(error)
+
+    def fill(self, batch: Mapping[str, Tensor]) -> dict[str, list[Place]]:
+        """Computes and keeps what is missing of `batch`; where each row of each tap is."""
+        return self._complete(batch, self._keys(batch))
+
+    def entry(self, name: str, place: Place) -> Entry:
+        """The entry of a tap that stands at `place`."""
+        return place[0].entries[self._names[name]]
+
+    def close(self) -> None:
+        """Writes what is only in memory and takes the hooks off the model."""
+        try:
+            self.store.flush()
+        finally:
+            while self._lives:
+                self._lives.popitem()[1].close()
+
+    def _keys(self, batch: Mapping[str, Tensor]) -> dict[str, Keys]:
+        """By tap: gradients are keyed with the labels that they are gradients of."""
+        plain: dict[bool, Keys] = {}
+        keys = {}
+        for name, address in self.addresses.items():
+            labelled = address.kind in GRADIENT_KINDS
+            if labelled not in plain:
+                plain[labelled] = row_keys(batch, self._accepted, labelled)
+            keys[name] = plain[labelled]
+        return keys
+
+    def _complete(self, batch: Mapping[str, Tensor], keys: Mapping[str, Keys]) -> dict[str, list[Place]]:
+        found = {name: self.store.find(self._names[name], keys[name]) for name in self.addresses}
+        if not _lacking(found):
+            return found  # type: ignore[return-value]
+        self.store.refresh()
+        found = {name: self.store.find(self._names[name], keys[name]) for name in self.addresses}
+        lacking = _lacking(found)
+        if lacking:
+            rows = sorted({i for name in lacking for i, place in enumerate(found[name]) if place is None})
+            rows = list({b"".join(keys[name][i].tobytes() for name in lacking): i for i in rows}.values())
+            self._compute(batch, lacking, keys, rows)
+            found = {name: self.store.find(self._names[name], keys[name]) for name in self.addresses}
+            if _lacking(found):
+                raise RuntimeError(f"rows that were just kept are not there: {', '.join(_lacking(found))}")
+        return found  # type: ignore[return-value]
+
+    def _compute(
+        self, batch: Mapping[str, Tensor], names: Sequence[str], keys: Mapping[str, Keys], rows: list[int]
+    ) -> None:
+        some = next(iter(batch.values()))
+        if len(rows) < len(some):
+            chosen = torch.tensor(rows, device=some.device)
+            batch = {name: column[chosen.to(column.device)] for name, column in batch.items()}
+        if tuple(names) not in self._lives:
+            self._lives[tuple(names)] = self._make_live(names)
+        taps = self._lives[tuple(names)].taps(batch, batch.get("example_id"))
+        alike: dict[int, list[str]] = {}
+        for name in names:
+            alike.setdefault(id(keys[name]), []).append(name)
+        for group in alike.values():
+            own = keys[group[0]][rows]
+            self.store.add(Block(own, {self._names[n]: self._encode(n, batch, taps[n], own) for n in group}))
+
+    def _encode(self, name: str, batch: Mapping[str, Tensor], tap: Tensor, keys: Keys) -> Entry:
+        address, codec = self.addresses[name], self._codecs[name]
+        layout = Layout.find(address, batch, tap)
+        valid, mask = layout.valid(address, batch, len(tap)), mask_for(address, batch, tap)
+        tap = tap.detach()
+        if mask is not None and mask.dim() == 3:  # pairs that a causal mask hides
+            tap = tap.masked_fill(~mask[:, None], 0)
+        tap = codec.prepare(tap)
+        samples = list(tap)
+        if valid is not None:
+            wheres = [at if isinstance(at, slice) else at.to(tap.device) for at in runs(valid)]
+            samples = [layout.whole(sample, at) for sample, at in zip(samples, wheres, strict=True)]
+        seeds = keys[:, 0].tolist()
+        parts = [codec.encode(sample, seed) if sample.numel() else {}
+                 for sample, seed in zip(samples, seeds, strict=True)]  # fmt: skip
+        return Entry.of(layout, parts)
+
+    def _read(self, name: str, batch: Mapping[str, Tensor], places: Sequence[Place]) -> Tensor:
+        """[B, ...] with the stored rows, 0 where nothing counts."""
+        address, entry, decode = self.addresses[name], self._names[name], self._codecs[name].decode
+        layout, device = places[0][0].entries[entry].layout, next(iter(batch.values())).device
+        valid = layout.valid(address, batch, len(places))
+        length = 0 if valid is None else valid.shape[1]
+        out = torch.zeros(len(places), *layout.sized(length), pin_memory=device.type == "cuda")
+        wheres = [slice(None)] * len(places) if valid is None else runs(valid)
+        for sample, at, (block, i) in zip(out.unbind(0), wheres, places, strict=True):
+            parts = block.read(entry, i)
+            _check_unit(name, layout, block.entries[entry].layout)
+            if isinstance(at, slice):
+                whole = layout.whole(sample, at)
+                if whole.numel():
+                    decode(parts, whole)
+            elif len(at):
+                part = torch.empty(layout.sized(len(at)))
+                decode(parts, part)
+                layout.put(sample, at, part)
+        return out.to(device, non_blocking=True)
+
+
+def _lacking(found: Mapping[str, Sequence[Place | None]]) -> list[str]:
+    return [name for name, places in found.items() if any(place is None for place in places)]
+
+
+def _check_unit(name: str, one: Layout, other: Layout) -> None:
+    if one is not other and one.dims != other.dims:
+        found = f"rows of the shapes {one.dims} and {other.dims} in one batch"
+        raise fail(f"cached {name}", found, fix="batches with an attention_mask, which tells a row's own length")
