@@ -12,9 +12,9 @@ from textkd.losses.masking import aligned, count, fill, masked_mean
 from textkd.losses.options import Positive, Range
 from textkd.losses.pooling import Pool
 from textkd.losses.registry import register
-from textkd.losses.relations import centred, observations, outer, squared_distances
+from textkd.losses.relations import centred, observations, outer, squared_distances, valid_first
 
-Points = Literal["mean", "first", "tokens"]
+Cloud = Literal["mean", "first", "tokens"]
 
 
 @register(
@@ -52,12 +52,12 @@ def mmd(
     kernel = torch.stack([(-apart / (width * factor**m)).exp() for m in range(kernels)]).sum(0)
     half = len(x_s)
     by_pair = kernel[:half, :half] + kernel[half:, half:] - kernel[:half, half:] - kernel[half:, :half]
-    pairs = outer(valid)
     if estimate == "all":
-        return masked_mean(by_pair, pairs)
-    here = torch.arange(half, device=apart.device)
-    following = here.roll(-1)
-    return masked_mean(by_pair[here, following], None if pairs is None else pairs[here, following])
+        return masked_mean(by_pair, outer(valid))
+    here = torch.arange(half, device=apart.device)[valid_first(valid)]
+    last = half if valid is None else valid.sum().clamp(min=1)
+    following = here[torch.arange(1, half + 1, device=apart.device) % last]  # a ring of the samples that count
+    return masked_mean(by_pair[here, following], None if valid is None else valid[here])
 
 
 @register(
@@ -75,16 +75,16 @@ def coral(
     *,
     centre: Literal["samples", "features"] = "samples",
     scatter: bool = False,
-    points: Points = "mean",
+    pool: Cloud = "mean",
 ) -> Tensor:
     """Compares the covariances of the dimensions.
 
     centre: subtract the mean over the "samples", as a covariance does, or each sample's mean over its "features" (a
-    widespread slip). scatter: without the division by n - 1. points: one per sample, the "mean" of the valid positions
-    or the "first" one, or all "tokens" of the batch. Scalar.
+    widespread slip). scatter: without the division by n - 1. pool: one point per sample, the "mean" of the valid
+    positions or the "first" one, or all "tokens" of the batch. Scalar.
     """
     aligned(student, teacher)
-    *vectors, valid = observations(student, teacher, mask, points)
+    *vectors, valid = observations(student, teacher, mask, pool)
     covariances = []
     for x in vectors:
         x = centred(x, valid) if centre == "samples" else fill(x - x.mean(1, keepdim=True), valid)
@@ -101,13 +101,13 @@ def coral(
     per="row",
     min_rows=2,
 )
-def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, points: Points = "mean") -> Tensor:
+def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, pool: Cloud = "mean") -> Tensor:
     """One minus the linear centred kernel alignment: 0 where one cloud is the other turned and scaled.
 
-    points: one per sample, the "mean" of the valid positions or the "first" one, or all "tokens" of the batch (more
+    pool: one point per sample, the "mean" of the valid positions or the "first" one, or all "tokens" of the batch (more
     points than dimensions are needed, or everything is aligned). Scalar.
     """
-    *vectors, valid = observations(student, teacher, mask, points)
+    *vectors, valid = observations(student, teacher, mask, pool)
     x_s, x_t = (centred(x, valid) for x in vectors)
     if len(x_s) < x_s.shape[1] + x_t.shape[1]:  # the same numbers from n x n instead of H x H
         k_s, k_t = x_s @ x_s.T, x_t @ x_t.T

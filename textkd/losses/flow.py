@@ -23,6 +23,7 @@ OverLayers = Literal["sum", "mean"]
     formula="sum over layers of mean of (G_s - G_t)^2, G = h_l^T h_(l+1) / n",
     per="row",
     many="layers",
+    tokens=True,
 )
 def fsp(
     student: Sequence[Tensor],
@@ -55,6 +56,7 @@ def fsp(
     any_width=True,
     per="pair",
     many="layers",
+    tokens=True,
 )
 def token_gram_mse(
     student: Sequence[Tensor],
@@ -85,6 +87,7 @@ def token_gram_mse(
     formula="mean over samples of mean_ij of k(s_i,s_j) + k(t_i,t_j) - 2 k(s_i,t_j), k = (x^T y)^2 of unit channels",
     any_width=True,
     per="row",
+    tokens=True,
 )
 def nst(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Squared maximum mean discrepancy of the student's channels from the teacher's: where in the text each is active.

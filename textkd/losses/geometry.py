@@ -18,6 +18,7 @@ from textkd.losses.registry import register
 from textkd.losses.relations import (
     EPS,
     consecutive,
+    need_rows,
     observations,
     outer,
     same_layers,
@@ -44,16 +45,16 @@ def rkd_distance(
     squared: bool = False,
     scale: Literal["mean", "max"] = "mean",
     error: Literal["huber", "mse"] = "huber",
-    rows: Literal["mean", "first", "flat"] = "mean",
+    pool: Literal["mean", "first", "flat"] = "mean",
 ) -> Tensor:
     """Compares the distances between samples, each side in its own unit of length.
 
     scale: that unit, the mean distance (RKD, without the zeros) or the largest. squared: squared distances. error:
     "huber" or "mse", its mean runs over all pairs with the diagonal. squared=True, scale="max", error="mse" are the
-    edges of IRG. rows: a sample's vector is the "mean" of its valid positions, the "first" one, or all of them "flat"
+    edges of IRG. pool: a sample's vector is the "mean" of its valid positions, the "first" one, or all of them "flat"
     (then long samples are far from all). Scalar.
     """
-    *vectors, valid = observations(student, teacher, mask, rows)
+    *vectors, valid = observations(student, teacher, mask, pool)
     pairs = outer(valid)
     d_s, d_t = (_distances(x, pairs, squared, scale) for x in vectors)
     apart = F.mse_loss(d_s, d_t, reduction="none") if error == "mse" else F.smooth_l1_loss(d_s, d_t, reduction="none")
@@ -137,6 +138,7 @@ def irg_transformation(student: Sequence[Tensor], teacher: Sequence[Tensor], mas
     sample's distance is the mean over its valid positions, not the sum, so that a long text is not a far one. Scalar.
     """
     same_layers("irg_transformation", student, teacher, least=2)
+    need_rows(student[0], 2)
     own, its = ([_moves(*pair, mask) for pair in consecutive(layers)] for layers in (student, teacher))
     return torch.stack([mean_of_samples((s - t).square(), mask) for s, t in zip(own, its, strict=True)]).mean()
 

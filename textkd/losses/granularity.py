@@ -1,5 +1,5 @@
 """MGSKD's relations inside a text, of its tokens or of phrases. (Its relation between texts is `rkd_angle` with heads.)
-Taps [B,T,H], mask [B,T]; student and teacher may have any two widths."""
+Taps [B,T,H], mask [B,T]; student and teacher may have any two widths. The cost is that of `heads` (64) T x T tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textkd.losses.masking import fill, masked_sum
+from textkd.losses.masking import fill
 from textkd.losses.options import Range
 from textkd.losses.registry import register
 from textkd.losses.relations import need_tokens, sides, split_heads, unit
@@ -25,6 +25,7 @@ AtLeastOne = Annotated[int, Range(1)]
     formula="mean over heads and pairs of (x x^T / sqrt(d))_s - same_t squared, + mean over triples of huber(a_s, a_t)",
     any_width=True,
     per="pair",
+    tokens=True,
 )
 def mgskd_tokens(
     student: Tensor,
@@ -50,10 +51,9 @@ def mgskd_tokens(
         spans = (torch.arange(student.shape[1], device=student.device) // span).expand(student.shape[:2])
         (student, kept), (teacher, _) = pool_spans(student, spans, valid), pool_spans(teacher, spans, valid)
         valid = kept
-    pairs = valid[:, None, :, None] & valid[:, None, None, :]
-    dots_s, dots_t = (_dots(x, heads) for x in (student, teacher))
-    by_pairs = masked_sum((dots_s - dots_t).square(), pairs) / (heads * pairs.sum()).clamp(min=1)
-    where = _salient(dots_t, pairs, min(corners, valid.shape[1]), min(neighbours, valid.shape[1]))
+    dots_s, dots_t = (_dots(x, heads) for x in (student, teacher))  # 0 at padding, as the vectors are
+    by_pairs = (dots_s - dots_t).square().sum() / (heads * valid.sum(1).square().sum()).clamp(min=1)
+    where = _salient(dots_t, valid, min(corners, valid.shape[1]), min(neighbours, valid.shape[1]))
     return by_pairs + _triangles(student, teacher, valid, *where)
 
 
@@ -72,14 +72,14 @@ def pool_spans(x: Tensor, spans: Tensor, mask: Tensor | None) -> tuple[Tensor, T
 def _dots(x: Tensor, heads: int) -> Tensor:
     """[B,T,H] -> [B,heads,T,T], scaled as attention is."""
     parts = split_heads(x, heads, "mgskd_tokens").transpose(1, 2)
-    return parts @ parts.transpose(-1, -2) / math.sqrt(parts.shape[-1])
+    return parts @ (parts / math.sqrt(parts.shape[-1])).transpose(-1, -2)
 
 
 @torch.no_grad()
-def _salient(dots: Tensor, pairs: Tensor, corners: int, neighbours: int) -> tuple[Tensor, Tensor]:
+def _salient(dots: Tensor, valid: Tensor, corners: int, neighbours: int) -> tuple[Tensor, Tensor]:
     """Which tokens get most attention [B,corners], and which get most from each of those [B,corners,neighbours]."""
-    attention = fill(dots, pairs.expand(dots.shape), torch.finfo(dots.dtype).min).softmax(-1)
-    attention = fill(attention, pairs.expand(dots.shape)).sum(1)
+    attention = dots.masked_fill(~valid[:, None, None], torch.finfo(dots.dtype).min).softmax(-1)
+    attention = fill(attention.sum(1), valid)
     chosen = attention.sum(1).topk(corners, dim=1).indices
     others = attention.masked_fill(torch.eye(dots.shape[-1], dtype=torch.bool, device=dots.device), 0.0)
     nearest = others.topk(neighbours, dim=2).indices

@@ -95,8 +95,8 @@ def _kl(x_s: Tensor, y_s: Tensor, x_t: Tensor, y_t: Tensor, mask: Tensor | None,
 def _log_relation(x: Tensor, y: Tensor, mask: Tensor | None, pairs: Tensor | None, heads: int) -> Tensor:
     x, y = (_regrouped(v, mask, heads) for v in (x, y))
     scores = x @ y.transpose(-1, -2) / math.sqrt(x.shape[-1])
-    logs = F.log_softmax(fill(scores, _as_wide(pairs, scores), torch.finfo(scores.dtype).min), dim=-1)
-    return fill(logs, _as_wide(pairs, scores))  # 0 - 0 where nothing is compared, instead of inf - inf
+    pairs = None if pairs is None else pairs.expand(scores.shape)
+    return F.log_softmax(fill(scores, pairs, torch.finfo(scores.dtype).min), dim=-1)
 
 
 def _regrouped(x: Tensor, mask: Tensor | None, heads: int) -> Tensor:
@@ -104,7 +104,3 @@ def _regrouped(x: Tensor, mask: Tensor | None, heads: int) -> Tensor:
     if mask is not None and mask.dim() == 2:
         x = fill(x, mask)
     return (split_heads(x.flatten(2), heads, "relation") if heads else x).transpose(1, 2)
-
-
-def _as_wide(pairs: Tensor | None, scores: Tensor) -> Tensor | None:
-    return None if pairs is None else pairs.expand(scores.shape)

@@ -19,7 +19,7 @@ from textkd.errors import fail
 from textkd.losses.masking import count, fill, widen
 from textkd.losses.pooling import pooled, valid_rows
 
-Rows = Literal["mean", "first", "flat", "tokens"]
+Points = Literal["mean", "first", "flat", "tokens"]
 EPS = 1e-12
 
 
@@ -37,34 +37,44 @@ def sides(student: Tensor, teacher: Tensor, mask: Tensor | None) -> tuple[Tensor
 
 
 def observations(
-    student: Tensor, teacher: Tensor, mask: Tensor | None, rows: Rows, least: int = 2
+    student: Tensor, teacher: Tensor, mask: Tensor | None, pool: Points, least: int = 2
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """What is compared with each other: [N,Hs], [N,Ht], and which of the N count (None: all). Those that do not are 0.
 
-    rows, of [B,T,H] ([B,H] is taken as it is): "mean" of the valid positions or the "first" one, N = B; "flat", all
+    pool, of [B,T,H] ([B,H] is taken as it is): "mean" of the valid positions or the "first" one, N = B; "flat", all
     positions of a sample side by side, N = B; "tokens", each position by itself, N = B T.
     """
     student, teacher = sides(student, teacher, mask)
     if student.dim() == 2:
         valid = None if mask is None else mask != 0
-    elif rows == "tokens":
+    elif pool == "tokens":
         student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
         valid = None if mask is None else (mask != 0).flatten()
-    elif rows == "flat":
+    elif pool == "flat":
         student, teacher = student.flatten(1), teacher.flatten(1)
         valid = None if mask is None else (mask != 0).any(1)
     else:
-        student, teacher = pooled(student, mask, rows), pooled(teacher, mask, rows)
-        valid = valid_rows(mask, rows)
-    if len(student) < least:
-        found = f"{len(student)} of them"
-        raise fail(f"relations between {least} samples or more", found, fix="use a larger batch")
+        student, teacher = pooled(student, mask, pool), pooled(teacher, mask, pool)
+        valid = valid_rows(mask, pool)
+    need_rows(student, least)
     return student, teacher, valid
+
+
+def need_rows(x: Tensor, least: int) -> None:
+    """Refuses a batch with fewer samples than can be compared with each other."""
+    if len(x) < least:
+        found = f"{len(x)} of them"
+        raise fail(f"relations between {least} samples or more", found, fix="use a larger batch")
 
 
 def outer(valid: Tensor | None) -> Tensor | None:
     """[N,N] the pairs of which both count."""
     return None if valid is None else valid[:, None] & valid
+
+
+def valid_first(valid: Tensor | None) -> Tensor | slice:
+    """The order that puts the samples that count first, so that each is a neighbour of the next one that counts."""
+    return slice(None) if valid is None else (~valid).to(torch.uint8).argsort(stable=True)
 
 
 def unit(x: Tensor, dim: int = -1, order: int = 2) -> Tensor:

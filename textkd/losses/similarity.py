@@ -1,5 +1,5 @@
 """How similar the samples of a batch are to each other, by inner products: SP, CC and PKT. Taps [B,T,H] (mask [B,T]) or
-[B,H]; student and teacher may have any two widths. B: number of samples, x: their vectors (see `rows`)."""
+[B,H]; student and teacher may have any two widths. B: number of samples, x: their vectors (see `pool`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textkd.losses.masking import aligned, count, fill, masked_mean, masked_sum,
 from textkd.losses.options import Positive, Range
 from textkd.losses.pooling import Pool, pooled, valid_rows
 from textkd.losses.registry import register
-from textkd.losses.relations import Rows, observations, outer, sides, token_gram, unit
+from textkd.losses.relations import Points, need_rows, observations, outer, sides, token_gram, unit, valid_first
 
 
 @register(
@@ -23,7 +23,7 @@ from textkd.losses.relations import Rows, observations, outer, sides, token_gram
     formula="1 / B^2 * || rows(x_s x_s^T) - rows(x_t x_t^T) ||_F^2, rows of length 1",
     any_width=True,
     per="pair",
-    per_row_if={"rows": ("mean", "first", "flat"), "reduction": ("sum",)},
+    per_row_if={"pool": ("mean", "first", "flat"), "reduction": ("sum",)},
     min_rows=2,
 )
 def sp(
@@ -31,23 +31,23 @@ def sp(
     teacher: Tensor,
     mask: Tensor | None = None,
     *,
-    rows: Rows = "mean",
+    pool: Points = "mean",
     row_norm: Literal["l2", "l1"] = "l2",
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
     """Compares the matrices of inner products, each of whose rows is scaled to length 1.
 
-    rows: a sample's vector is the "mean" of its valid positions, its "first" one, or all of them "flat" (the original,
+    pool: a sample's vector is the "mean" of its valid positions, its "first" one, or all of them "flat" (the original,
     on images; with text, long samples then dominate); "tokens" compares the positions within each sample instead.
     row_norm: the length of a row is its "l2" norm, or its "l1" norm (torchdistill's code). reduction: "mean" over the
     pairs or "sum". Scalar.
     """
-    if rows == "tokens" and student.dim() == 3:
+    if pool == "tokens" and student.dim() == 3:
         student, teacher = sides(student, teacher, mask)
         grams, every = [token_gram(x) for x in (student, teacher)], pair_mask(mask)
         pairs = None if every is None else every[:, 0]
     else:
-        *vectors, valid = observations(student, teacher, mask, rows)
+        *vectors, valid = observations(student, teacher, mask, pool)
         grams, pairs = [x @ x.T for x in vectors], outer(valid)
     g_s, g_t = (unit(gram, order=1 if row_norm == "l1" else 2) for gram in grams)
     squares = (g_s - g_t).square()
@@ -107,10 +107,12 @@ def cc_neighbours(student: Tensor, teacher: Tensor, mask: Tensor | None = None, 
 
     pool: the mean of the valid positions or the first one. Scalar.
     """
+    need_rows(student, 2)
     student, teacher = aligned(student, teacher, mask)
     valid = valid_rows(mask, pool)
-    apart = (pooled(student, mask, pool) - pooled(teacher, mask, pool)).abs()
-    return masked_mean((apart[:-1] * apart[1:]).sum(1), None if valid is None else valid[:-1] & valid[1:])
+    order = valid_first(valid)
+    apart = (pooled(student, mask, pool) - pooled(teacher, mask, pool)).abs()[order]
+    return masked_mean((apart[:-1] * apart[1:]).sum(1), None if valid is None else valid[order][1:])
 
 
 @register(

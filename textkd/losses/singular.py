@@ -1,4 +1,6 @@
-"""KDSVD: the directions in which the channels of a layer vary most, and how they lie to those of the next layer."""
+"""KDSVD: the directions in which the channels of a layer vary most, and how they lie to those of the next layer.
+
+The cost is that of a singular value decomposition of each sample, forward and backward, and of H x H tables."""
 
 from __future__ import annotations
 
@@ -24,6 +26,7 @@ SPARE = 3  # so many more directions of the student are looked through for those
     formula="sum over layers, mean over samples of sum_ij (R_s - R_t)^2, R_ij = exp(-(v_l,i - v_(l+1),j)^2 / w)",
     per="row",
     many="layers",
+    tokens=True,
 )
 def kdsvd(
     student: Sequence[Tensor],
