@@ -101,6 +101,7 @@ def ls(
             metavar="[NAME]", help="For taps: a folder, hub id or package:NAME/FOLDER. For presets: the one to print."
         ),
     ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="For losses: the page docs/losses.md.")] = False,
 ) -> None:
     """List the losses, the recipes, the presets (or print one), or the taps of a model with their shapes."""
     lists: dict[str, Callable[[str | None], list[dict[str, str]]]] = {
@@ -108,11 +109,16 @@ def ls(
     }  # fmt: skip
     if what not in lists:
         raise fail(f"ls {what}", "no such list", near=(what, lists), fix=f"textkd ls {'|'.join(LISTS)}")
+    if markdown and what != "losses":
+        raise fail(f"ls {what} --markdown", "only losses have a page", fix="textkd ls losses --markdown")
     if model is not None and what == "presets":
         print(_preset(model), end="")
         return
     if model is not None and what != "taps":
         raise fail(f"ls {what} {model}", f"{what} are not a model's", fix=f"textkd ls {what}")
+    if markdown:
+        print(_losses_page(), end="")
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     rows = lists[what](model)
     for i, title in enumerate(rows[0]):
@@ -126,6 +132,12 @@ def _losses(_: str | None) -> list[dict[str, str]]:
     from textkd import losses
 
     return losses.rows()
+
+
+def _losses_page() -> str:
+    from textkd.losses.table import markdown
+
+    return markdown()
 
 
 def _recipes(_: str | None) -> list[dict[str, str]]:

@@ -124,7 +124,7 @@ class ConditionalAdversary(nn.Module):
     per_row_if={"pool": ("mean", "first")},
 )
 class FeatureAdversary(nn.Module):
-    """A discriminator of vectors: is this one the teacher's or the student's?
+    """A discriminator learns to tell the teacher's vectors from the student's, the student learns to be taken for it.
 
     pool: of [B,T,H], the "mean" of the valid positions, the "first" one, or "none": each position by itself. width,
     blocks: of the residual MLP. reversal: multiplies the reversed gradient that the student gets. The value falls as

@@ -1,0 +1,70 @@
+"""The registry as a page: docs/losses.md, written anew by `textkd ls losses --markdown > docs/losses.md`."""
+
+from __future__ import annotations
+
+import re
+
+from textkd.losses.options import Option, say
+from textkd.losses.registry import FAMILIES, Loss, get, names
+
+HEADER = """# Losses
+
+Made by `textkd ls losses --markdown > docs/losses.md` from the registry; not to be edited by hand. A loss is chosen by
+`{tap: hidden, loss: cosine}`; which losses a tap can have follows from what it is (its family). Options go under
+`options`; `temperature` may also stand beside `loss`, and be a schedule. Recipes that put losses together:
+`textkd ls presets`. Your own: [custom-losses.md](custom-losses.md).
+
+s: student, t: teacher, z: logits, p: softmax(z / T), h: hidden states, A: attention probabilities, S: attention scores,
+N: valid rows or positions, B: samples, C: classes, H: width. Padded positions never count.
+"""
+COLUMNS = ("loss", "what it is", "formula", "options", "takes", "source")
+
+
+def markdown() -> str:
+    """The whole page: a table of textkd's own losses for every family."""
+    parts = [HEADER]
+    for family, eats in FAMILIES.items():
+        known = [get(name, family) for name in names(family)]
+        rows = [_row(loss) for loss in known if loss.fn.__module__.startswith("textkd.")]
+        lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *map(_line, rows)]
+        parts.append(f"## {family}\nEats {eats}.\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _row(loss: Loss) -> list[str]:
+    options = "<br>".join(map(_option, loss.options))
+    return [
+        f"`{loss.name}`",
+        loss.doc,
+        f"`{loss.formula}`" if loss.formula else "",
+        options,
+        _takes(loss),
+        _linked(loss),
+    ]
+
+
+def _option(option: Option) -> str:
+    words = {"True": "true", "False": "false", "None": "null"}  # as a recipe writes them
+    default = "" if option.required else f" = {words.get(str(option.default), option.default)}"
+    return f"`{option.name}{default}`: {say(option.annotation)}"
+
+
+def _takes(loss: Loss) -> str:
+    """What the loss takes beside, or instead of, one tap of each side, both of one width."""
+    found = {"": [], "layers": ["lists of layers"], "kinds": ["a list of taps"]}[loss.many]
+    labels = {"ids": "class ids", "numbers": "numbers", "flags": "a flag per class"}[loss.targets]
+    found += [labels] if loss.eats == "labels" else [need.replace("_", " ") for need in loss.needs]
+    found += ["tokens, no single vectors"] if loss.tokens else []
+    found += ["any two widths"] if loss.any_width else []
+    found += [f"{loss.min_rows} samples or more"] if loss.min_rows > 1 else []
+    found += ["weights or memory of its own"] if loss.state else []
+    return ", ".join(found)
+
+
+def _linked(loss: Loss) -> str:
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", loss.source)
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    # a bar ends a cell, also inside code, unless it is escaped
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
