@@ -84,10 +84,9 @@ def bert_emd(case: Case) -> Outcome:
         for name, module in (("att", by_attention), ("rep", by_vectors))
         for side in ("student", "teacher")
     }
-    shared = {}
     if not case.params["seperate"]:
         share_weights(by_attention, by_vectors)
-        shared = {"student_weight": by_vectors.student_weight, "teacher_weight": by_vectors.teacher_weight}
+    shared = {"student_weight": by_attention.student_weight, "teacher_weight": by_attention.teacher_weight}
     return {"loss": att + rep, "att_loss": att, "rep_loss": rep, **parts, **shared}
 
 
