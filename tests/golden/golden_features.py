@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from golden_hidden import tokens
+from golden_hidden import paired, tokens
 from referee import Case, original
 from torch import Tensor, nn
 
@@ -64,7 +64,7 @@ def feature_attention(case: Case) -> Tensor:
 
 @original("repdistiller", "VIDLoss")
 def variational(case: Case) -> Tensor:
-    student, teacher = tokens(case["f_s"]), tokens(case["f_t"])
+    student, teacher = paired(case["f_s"], case["f_t"])
     weights = {f"regressor.{2 * i}.weight": case[f"w{i}"] for i in range(3)}
     module = build(
         "vid", student, teacher, {**weights, "log_scale": case["log_scale"]},

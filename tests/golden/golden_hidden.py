@@ -6,6 +6,7 @@ from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
+from textkd.losses.maps import same_grid
 from textkd.losses.overhaul import margin_from_bn
 
 mse = losses.get("mse", "hidden")
@@ -14,6 +15,12 @@ mse = losses.get("mse", "hidden")
 def tokens(x: Tensor) -> Tensor:
     """[B,C,H,W] -> [B,T,C]; vectors stay."""
     return x if x.dim() < 4 else x.flatten(2).transpose(1, 2)
+
+
+def paired(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as tokens; of maps of two sizes the larger one is pooled to the smaller."""
+    student, teacher = tokens(student), tokens(teacher)
+    return (student, teacher) if student.shape[1] == teacher.shape[1] else same_grid(student, teacher)
 
 
 @original("textbrewer", "hidden_mse")
@@ -89,4 +96,4 @@ def torchdistill_factor(case: Case) -> Tensor:
 def repdistiller_factor(case: Case) -> Tensor:
     power, order = case.params["p1"], case.params["p2"]
     loss = losses.get("factor", "hidden")
-    return loss(tokens(case["f_s"]), tokens(case["f_t"]), pool_power=power, order=order)
+    return loss(*paired(case["f_s"], case["f_t"]), pool_power=power, order=order)

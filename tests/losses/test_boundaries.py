@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from textkd import losses
+from textkd.errors import TextkdError
 
 LOSS = losses.get("activation_boundaries", "hidden")
 MASK = torch.tensor([[1, 1, 0], [1, 0, 0]])
@@ -37,5 +38,5 @@ def test_the_teachers_side_with_the_margin_costs_nothing():
 
 
 def test_lists_of_other_lengths_are_refused():
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(TextkdError, match="2 of the student, 1 of the teacher"):
         LOSS([torch.ones(1, 2)] * 2, [torch.ones(1, 2)])

@@ -12,6 +12,7 @@ from textkd.losses.hidden import PER_ROW, Reduction, reduce_elements
 from textkd.losses.masking import aligned
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
+from textkd.losses.relations import same_layers
 
 
 @register(
@@ -38,6 +39,7 @@ def activation_boundaries(
     the original has "per_sample" with weight 0.003. earlier: the weight of a layer relative to the next deeper one.
     Scalar.
     """
+    same_layers("activation_boundaries", student, teacher)
     terms = []
     for i, (s, t) in enumerate(zip(student, teacher, strict=True)):
         s, t = aligned(s, t, mask)

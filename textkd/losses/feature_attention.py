@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textkd.errors import fail
 from textkd.losses.masking import aligned, fill, mean_of_samples
 from textkd.losses.modules import Linear, options_of, width_of
 from textkd.losses.options import Positive
@@ -23,6 +22,7 @@ _EPS = 1e-6
     source="AFD, Wang et al. 2020, Pay Attention to Features, ICLR; code: AberHu/Knowledge-Distillation-Zoo",
     formula="1/B sum over samples, dimensions c of rho_c(t) mean over T of (s_c/||s_c|| - t_c/||t_c||)^2",
     per="row",
+    tokens=True,
 )
 class FeatureAttention(nn.Module):
     """Squared distance of each dimension's course over the tokens, weighted by attention that the teacher's means set.
@@ -35,8 +35,6 @@ class FeatureAttention(nn.Module):
 
     def __init__(self, student: Shape, teacher: Shape, *, inner_share: Positive = 1.0) -> None:
         super().__init__()
-        if len(teacher) != 3:
-            raise fail("the loss afd on [B,H]", "it compares courses over tokens", fix="tap hidden states [B,T,H]")
         self.inner_share, width = inner_share, width_of(teacher, "afd")
         inner = max(int(width * inner_share), 1)
         self.attention = nn.Sequential(Linear(width, inner), nn.ReLU(), Linear(inner, width))

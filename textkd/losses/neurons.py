@@ -105,7 +105,8 @@ def fisher_scores(vectors: Tensor, labels: Tensor) -> Tensor:
     means = sums / sizes[:, None]
     within = (vectors - means[place]).square().sum(0)
     between = (sizes[:, None] * (means - vectors.mean(0)).square()).sum(0)
-    return (between / (between + within + _EPS)).sqrt()
+    scores: Tensor = (between / (between + within + _EPS)).sqrt()
+    return scores
 
 
 def select(scores: Tensor, vectors: Tensor, number: int, redundancy: float) -> Tensor:

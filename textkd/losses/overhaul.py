@@ -14,6 +14,7 @@ from textkd.losses.masking import aligned, expand, fill
 from textkd.losses.modules import options_of, width_of
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
+from textkd.losses.relations import same_layers
 from textkd.losses.shapes import Shape
 
 _EPS = 1e-6
@@ -81,6 +82,7 @@ class Overhaul(nn.Module):
         self.norms = nn.ModuleList(norms) if batch_norm else None
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+        same_layers("overhaul", student, teacher)
         terms = []
         for i, (s, t, margins) in enumerate(zip(student, teacher, self.margins, strict=True)):
             margin = margins(t, mask, running=self.margin == "running")

@@ -11,6 +11,7 @@ from torch import Tensor
 from textkd.losses.masking import aligned, expand, mean_of_samples, sample_means
 from textkd.losses.options import Range
 from textkd.losses.registry import register
+from textkd.losses.relations import same_layers
 
 PARTS = (4, 2, 1)
 
@@ -38,6 +39,7 @@ def hcl(
     grid_rows: rows of the patches of an image, which is cut into 4x4, 2x2 and 1 squares; the T mod grid_rows special
     tokens before the patches are left out. 0: text. Scalar.
     """
+    same_layers("hcl", student, teacher)
     layers = zip(student, teacher, strict=True)
     return torch.stack([_one_layer(*aligned(s, t, mask), mask, grid_rows) for s, t in layers]).sum()
 
