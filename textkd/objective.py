@@ -131,7 +131,7 @@ class Objective:
                 if mask is not None:
                     require_some(mask, pair.name)
                 for one, other in zip(mine, _theirs(pair, teacher), strict=False):
-                    found.add(*check_shapes(pair.loss, tuple(one.shape), tuple(other.shape)))
+                    found.add(*check_shapes(pair.loss, tuple(one.shape), tuple(other.shape), pair.options))
         found.raise_any()
         self._checked = True
 

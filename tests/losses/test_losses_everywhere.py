@@ -21,8 +21,8 @@ B, T, WIDTH, HEADS, CLASSES, ROWS = 6, 5, 8, 4, 3, 20
 LENGTHS = torch.tensor([5, 3, 4, 2, 5, 3])
 MASK = torch.arange(T) < LENGTHS[:, None]
 ENTRIES = [get(name, family) for family in FAMILIES for name in names(family)]
-# options without a default, and the numbers of taps that a loss of many takes
-REQUIRED: dict[str, dict[str, Any]] = {}
+# options that the small taps here need, and the numbers of taps that a loss of many takes
+REQUIRED: dict[str, dict[str, Any]] = {"mgskd_tokens": {"heads": 4}, "mgskd_samples": {"heads": 4}}
 TAPS = {"layers": 3, "kinds": 3}
 
 

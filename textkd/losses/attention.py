@@ -24,7 +24,7 @@ Heads = Literal["same", "mean", "sum"]
     eats="attention",
     source="TinyBERT, Jiao et al. 2020, arXiv:1909.10351 (pairs: all); heads: sum is TextBrewer's attention_mse_sum",
     formula="mean over heads and valid query x key pairs of (A_s - A_t)^2",
-    any_width=True,
+    any_width_if={"heads": ("mean", "sum")},
     per_row_if={"pairs": ("all",)},
 )
 @register(
@@ -32,7 +32,7 @@ Heads = Literal["same", "mean", "sum"]
     eats="scores",
     source="TinyBERT, Jiao et al. 2020, arXiv:1909.10351, which compares scores before softmax (pairs: all)",
     formula="mean over heads and valid query x key pairs of (S_s - S_t)^2",
-    any_width=True,
+    any_width_if={"heads": ("mean", "sum")},
     per_row_if={"pairs": ("all",)},
 )
 def mse(
@@ -85,7 +85,7 @@ def kl(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, eps: Pos
     eats="attention",
     source="MobileBERT, Sun et al. 2020, arXiv:2004.02984, without the teacher's entropy, which is constant",
     formula="mean over heads and valid query rows of -sum over valid keys of A_t log A_s",
-    any_width=True,
+    any_width_if={"heads": ("mean", "sum")},
     per="position",
 )
 def cross_entropy(
@@ -105,7 +105,7 @@ def cross_entropy(
     eats="scores",
     source="TextBrewer's attention_ce and attention_ce_mean (heads: mean), arXiv:2002.12620; code: airaria/TextBrewer",
     formula="mean over heads and valid query rows of -sum over valid keys of softmax(S_t) log softmax(S_s)",
-    any_width=True,
+    any_width_if={"heads": ("mean", "sum")},
     per="position",
 )
 def scores_cross_entropy(

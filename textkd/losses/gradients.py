@@ -53,6 +53,7 @@ def sobolev(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Ten
     formula="mean over positions of |Q_s/||Q_s|| - Q_t/||Q_t|||, Q = relu(sum over width of mean_T(J) * h)",
     many="kinds",
     any_width=True,
+    tokens=True,
 )
 def lwm(
     student: Sequence[Tensor],

@@ -22,6 +22,7 @@ Power = Annotated[float, Range(1.0)]
     source="Attention transfer, Zagoruyko & Komodakis 2017, arXiv:1612.03928; code: szagoruyko/attention-transfer",
     formula="mean over positions of (Q_s/||Q_s|| - Q_t/||Q_t||)^2, Q = mean over width of |h|^p",
     any_width=True,
+    tokens=True,
     per_row_if={"positions": ("sum",)},
 )
 def activation_map(

@@ -53,7 +53,8 @@ class Loss:
     none), example_id [B] row numbers of the data set, progress: the share of the training that is done.
     many: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call, "kinds"
     the kinds of tap that the match lists, of one pair of blocks.
-    any_width: the last axes of student and teacher may differ (relations between positions or samples).
+    any_width: the last axes of student and teacher may differ (relations between positions or samples). any_width_if:
+    option values with which they may.
     min_classes: fewer classes than this make the loss constant (softmax over one class is always 1).
     per: what the mean of the loss runs over: "row" (sample), "position" (valid token; a sample where there are no
     tokens), "pair" (valid query x key). per_row_if: option values with which it runs over rows instead. See `unit`.
@@ -74,6 +75,7 @@ class Loss:
     min_classes: int = 1
     per: str = "position"
     per_row_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    any_width_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     many: Many = ""
     min_rows: int = 1
     tokens: bool = False
@@ -92,9 +94,15 @@ class Loss:
 
         Whoever adds up micro-batches weights each by its number of units, so that the cut does not change the mean.
         """
+        return "row" if self._given(options, self.per_row_if) else self.per
+
+    def fits_any_width(self, options: Mapping[str, Any]) -> bool:
+        """Whether the last axes of student and teacher may differ with these options."""
+        return self.any_width or self._given(options, self.any_width_if)
+
+    def _given(self, options: Mapping[str, Any], wanted: Mapping[str, tuple[Any, ...]]) -> bool:
         given = {option.name: options.get(option.name, option.default) for option in self.options}
-        by_row = any(given.get(name) in values for name, values in self.per_row_if.items())
-        return "row" if by_row else self.per
+        return any(given.get(name) in values for name, values in wanted.items())
 
     @property
     def doc(self) -> str:
@@ -130,6 +138,7 @@ def register(
     min_classes: int = 1,
     per: str | None = None,
     per_row_if: Mapping[str, tuple[Any, ...]] | None = None,
+    any_width_if: Mapping[str, tuple[Any, ...]] | None = None,
     many: Many = "",
     min_rows: int = 1,
     tokens: bool = False,
@@ -154,6 +163,7 @@ def register(
             min_classes=min_classes,
             per=per or _unit_of(eats),
             per_row_if=dict(per_row_if or {}),
+            any_width_if=dict(any_width_if or {}),
             many=many,
             min_rows=min_rows,
             tokens=tokens,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from textkd.errors import Problem, problem
 from textkd.losses.registry import Loss
@@ -30,8 +31,10 @@ _FIX = {
 _WIDTHS = ("width", "heads", "head width", "classes")
 
 
-def check_shapes(entry: Loss, student: Shape, teacher: Shape) -> list[Problem]:
-    """Everything wrong with this pair of shapes; None is a size that is not known yet and fits all.
+def check_shapes(
+    entry: Loss, student: Shape, teacher: Shape, options: Mapping[str, Any] | None = None
+) -> list[Problem]:
+    """Everything wrong with this pair of shapes; None is a size that is not known yet and fits all. options: its.
 
     For family "labels", `student` is the shape of the logits and `teacher` that of the labels.
     """
@@ -44,9 +47,9 @@ def check_shapes(entry: Loss, student: Shape, teacher: Shape) -> list[Problem]:
         wanted = " or ".join(f"[{', '.join(names)}]" for names in allowed)
         what = f"{entry.name} compares positions: it takes" if entry.tokens else f"{entry.eats} has"
         return [problem(asked, f"{what} {wanted}", fix="match taps of one kind")]
-    problems = []
+    problems, any_width = [], entry.fits_any_width(options or {})
     for name, mine, its in zip(axes, student, teacher, strict=True):
-        if _differ(mine, its) and not (entry.any_width and name in _WIDTHS):
+        if _differ(mine, its) and not (any_width and name in _WIDTHS):
             problems.append(problem(asked, f"{name}: {mine} against {its}", fix=_FIX[name]))
     if entry.eats == "logits":
         problems += _check_classes(entry, asked, student[-1])

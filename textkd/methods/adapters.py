@@ -40,7 +40,7 @@ def adapt(
                 own.append(shapes[0])
                 its.append(shapes[1])
             its += [tuple(theirs[str(address)].shape) for address in pair.teachers[len(pair.students) :]]
-            problems = [p for s, t in zip(own, its, strict=False) for p in check_shapes(pair.loss, s, t)]
+            problems = [p for s, t in zip(own, its, strict=False) for p in check_shapes(pair.loss, s, t, pair.options)]
             found.add(*dict.fromkeys(problems))
             if not problems:
                 made = _with_state(student, made, own, its[: len(pair.teachers)], rows)
@@ -93,7 +93,7 @@ def _kind(pair: Pair, s: Tensor, t: Tensor, grids: tuple[Grid, Grid] | None) -> 
         raise fail("projection grid", f"{pair.student} has no grid of patches", fix="match hidden states of an encoder")
     if pair.projection != "auto":
         return None if pair.projection == "none" else pair.projection
-    if pair.student.family != "hidden" or pair.loss.any_width:
+    if pair.student.family != "hidden" or pair.loss.fits_any_width(pair.options):
         return None
     if grids is not None and grids[0] != grids[1]:
         return "grid"

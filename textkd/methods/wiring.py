@@ -114,8 +114,8 @@ def _probe(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) 
     capture = Capture(model, addresses)
     try:
         with torch.no_grad():
-            taps: dict[str, Tensor] = capture.run(model, tap_labels=batch.get("labels"), **inputs_of(model, batch))["taps"]
-        return taps
+            captured = capture.run(model, tap_labels=batch.get("labels"), **inputs_of(model, batch))
+        return captured["taps"]
     finally:
         capture.remove()
 
