@@ -40,6 +40,7 @@ def test_every_loss_has_its_row() -> None:
             [o for o in row["options"].split(", ") if o]
         )
     assert found["hidden", "crd"][4] == "labels, example id, any two widths, weights or memory of its own"
+    assert found["attention", "mse"][4] == "any two widths with heads mean or sum"
     assert found["heads", "minilmv2"][4].startswith("a list of taps")
     assert "`standardise = false`: true or false" in found["logits", "kl"][3]
     assert "`bits = null`" in found["hidden", "lsh"][3]

@@ -56,6 +56,8 @@ def _takes(loss: Loss) -> str:
     found += [labels] if loss.eats == "labels" else [need.replace("_", " ") for need in loss.needs]
     found += ["tokens, no single vectors"] if loss.tokens else []
     found += ["any two widths"] if loss.any_width else []
+    for option, values in loss.any_width_if.items():
+        found.append(f"any two widths with {option} {' or '.join(map(str, values))}")
     found += [f"{loss.min_rows} samples or more"] if loss.min_rows > 1 else []
     found += ["weights or memory of its own"] if loss.state else []
     return ", ".join(found)
