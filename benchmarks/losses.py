@@ -39,7 +39,6 @@ REASONS: dict[tuple[str, str], tuple[float, str]] = {
     ("logits", "permuted_soft_cross_entropy"): (50, "a permutation of the classes for every token"),
     ("logits", "uld"): (50, "sorts the classes of every token on both sides"),
     ("hidden", "factor_transfer"): (80, "three learned maps on each side; they are the method"),
-    ("hidden", "fsp"): (40, "products of all dimensions of neighbouring layers in every sample"),
     ("hidden", "kdsvd"): (200, "a singular value decomposition of every sample's tokens"),
     ("hidden", "mgskd_tokens"): (200, "64 relation heads with a map of all pairs of tokens each, and angles"),
     ("hidden", "vid"): (120, "three learned maps of the student's width; they are the method"),
