@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from textkd.errors import fail
 from textkd.teachers.cache.keys import Keys
 from textkd.teachers.cache.shards import Block, DamagedError, join, open_shard, write
 
@@ -46,15 +47,17 @@ class _Table:
 
 
 class Store:
-    """Rows of a folder by entry and key; new ones are kept in memory until they fill a shard, or `flush`."""
+    """Rows of a folder by entry and key; new ones are kept in memory until they fill a shard, or `flush`; all of them
+    while `held`. limit: bytes that the folder may take."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, limit: float | None = None) -> None:
+        self.folder, self.limit = folder, limit
+        self.held = False
         self._blocks: list[Block] = []
         self._tables: dict[str, _Table] = {}
         self._pending: list[Block] = []
         self._recent: dict[tuple[str, bytes], Place] = {}
-        self._stamp = -1
+        self._waiting, self._stamp = 0, -1
         self._remove_abandoned()
         self.refresh()
 
@@ -63,9 +66,9 @@ class Store:
         return [block.path for block in self._blocks if block.path is not None]
 
     @property
-    def bytes(self) -> int:
-        """On disk and about to be."""
-        return sum(block.bytes for block in (*self._blocks, *self._pending))
+    def written(self) -> int:
+        """Bytes on disk."""
+        return sum(block.bytes for block in self._blocks)
 
     def find(self, name: str, keys: Keys) -> list[Place | None]:
         """Where the entry `name` of each key is; None: nowhere."""
@@ -85,13 +88,18 @@ class Store:
         self._pending.append(block)
         keys = [key.tobytes() for key in block.keys]
         self._recent.update({(name, key): (block, i) for name in block.entries for i, key in enumerate(keys)})
-        if sum(one.bytes for one in self._pending) >= SHARD_BYTES:
+        self._waiting += block.bytes
+        if self._waiting >= SHARD_BYTES and not self.held:
             self.flush()
 
     def flush(self) -> None:
         """Writes what is only in memory. Raises `TextkdError` on a full disk; nothing that is written is lost then."""
         if not self._pending:
             return
+        if self.limit is not None and self.written + self._waiting > self.limit:
+            found = f"{(self.written + self._waiting) / 1e9:.3g} GB with what is to be written"
+            fix = "a larger max_gb, fewer taps, or cache: false"
+            raise fail(f"a teacher cache of max_gb {self.limit / 1e9:g} in {self.folder}", found, fix=fix)
         self.folder.mkdir(parents=True, exist_ok=True)
         alike: dict[str, list[Block]] = {}
         for block in self._pending:
@@ -127,6 +135,7 @@ class Store:
 
     def _forget_pending(self) -> None:
         self._pending.clear()
+        self._waiting = 0
         self._recent.clear()
         self._tables.clear()
 

@@ -56,7 +56,9 @@ class CachedTeacher:
             raise fail("labels of a teacher from a cache", "a loss is of a batch, not of a row", fix="leave it out")
         self._codecs = {name: codec_for(address, self.options, exact) for name, address in self.addresses.items()}
         self._names = {name: f"{name}|{codec.name}" for name, codec in self._codecs.items()}
-        self.store = Store(Path(folder) / identity(model, autocast))
+        limit = None if self.options.max_gb is None else self.options.max_gb * 1e9
+        self.store = Store(Path(folder) / identity(model, autocast), limit)
+        self.computed = 0  # rows, by this process
         self._make_live = live or (lambda names: LiveTeacher(model, names, autocast))
         self._lives: dict[tuple[str, ...], Teacher] = {}
         self._accepted = forward_inputs(model)
@@ -78,6 +80,15 @@ class CachedTeacher:
     def entry(self, name: str, place: Place) -> Entry:
         """The entry of a tap that stands at `place`."""
         return place[0].entries[self._names[name]]
+
+    def numbers(self, name: str, batch: Mapping[str, Tensor]) -> int:
+        """How many numbers a tap of `batch` has where its positions count; after `fill`."""
+        place = self.store.find(self._names[name], self._keys(batch)[name])[0]
+        assert place is not None
+        layout = self.entry(name, place).layout
+        rows = len(next(iter(batch.values())))
+        valid = layout.valid(self.addresses[name], batch, rows)
+        return sum(map(layout.elements, [1] * rows if valid is None else valid.sum(1).tolist()))
 
     def close(self) -> None:
         """Writes what is only in memory and takes the hooks off the model."""
@@ -121,9 +132,12 @@ class CachedTeacher:
         if len(rows) < len(some):
             chosen = torch.tensor(rows, device=some.device)
             batch = {name: column[chosen.to(column.device)] for name, column in batch.items()}
+        device = next(self.model.parameters()).device
+        batch = {name: column.to(device) for name, column in batch.items()}
         if tuple(names) not in self._lives:
             self._lives[tuple(names)] = self._make_live(names)
         taps = self._lives[tuple(names)].taps(batch, batch.get("example_id"))
+        self.computed += len(rows)
         alike: dict[int, list[str]] = {}
         for name in names:
             alike.setdefault(id(keys[name]), []).append(name)
