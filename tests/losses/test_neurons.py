@@ -80,6 +80,9 @@ def test_labels_per_token_make_every_labelled_token_a_sample():
     module(student.view(2, 4, WIDTH), teacher.view(2, 4, WIDTH), mask, labels=labels)
     assert module.filled == 4
     assert torch.equal(module.vectors[:4], teacher[[1, 2, 4, 5]])
+    whole = build()
+    whole(student.view(2, 4, WIDTH), teacher.view(2, 4, WIDTH), labels=labels)
+    assert torch.equal(whole.vectors[:7], teacher[1:])
 
 
 def test_numbers_as_labels_are_refused():
