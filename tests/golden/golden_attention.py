@@ -6,7 +6,7 @@ from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
-from textkd.losses.maps import same_grid
+from textkd.losses.hidden.maps import same_grid
 
 
 def tokens(features: Tensor) -> Tensor:

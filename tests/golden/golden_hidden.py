@@ -6,8 +6,8 @@ from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
-from textkd.losses.maps import same_grid
-from textkd.losses.overhaul import margin_from_bn
+from textkd.losses.hidden.maps import same_grid
+from textkd.losses.hidden.overhaul import margin_from_bn
 
 mse = losses.get("mse", "hidden")
 

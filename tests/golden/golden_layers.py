@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd import losses
-from textkd.losses.transport import share_weights
+from textkd.losses.relations.transport import share_weights
 
 
 def hidden(name: str) -> losses.Loss:

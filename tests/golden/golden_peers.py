@@ -9,8 +9,8 @@ from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
-from textkd.losses.branches import MultiExit
-from textkd.losses.fusion import Fusion
+from textkd.losses.logits.branches import MultiExit
+from textkd.losses.logits.fusion import Fusion
 from textkd.schedules import Schedule
 
 

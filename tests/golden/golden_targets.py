@@ -8,8 +8,8 @@ from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
-from textkd.losses.targets import probability_shift
-from textkd.losses.temperatures import row_temperatures
+from textkd.losses.logits.targets import probability_shift
+from textkd.losses.logits.temperatures import row_temperatures
 
 
 @original("textbrewer_schedules", "flsw_temperature")

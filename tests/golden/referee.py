@@ -49,7 +49,9 @@ class Case:
 
     def listed(self, prefix: str) -> list[Tensor]:
         """The inputs `prefix0`, `prefix1`, ... (or `prefix.0`, ...) in order."""
-        found = [(key[len(prefix) :].lstrip("._"), value) for key, value in self.inputs.items() if key.startswith(prefix)]
+        found = [
+            (key[len(prefix) :].lstrip("._"), value) for key, value in self.inputs.items() if key.startswith(prefix)
+        ]
         return [value for number, value in sorted((int(n), v) for n, v in found if n.isdigit())]
 
     @property

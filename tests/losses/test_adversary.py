@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.adversary import reverse_gradient
+from textkd.losses.contrast.adversary import reverse_gradient
 
 LABELS = torch.tensor([0, 2, 1, 0])
 

@@ -7,7 +7,7 @@ import torch
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.contrast import info_nce
+from textkd.losses.contrast.representation import info_nce
 from textkd.losses.pooling import pooled, valid_rows
 
 ROWS = 12

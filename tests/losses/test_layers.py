@@ -11,8 +11,8 @@ import torch
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.singular import _RightVectors
-from textkd.losses.transport import optimal_flow, share_weights
+from textkd.losses.relations.singular import _RightVectors
+from textkd.losses.relations.transport import optimal_flow, share_weights
 
 LENGTHS = [4, 2, 3]
 MASK = torch.arange(4) < torch.tensor(LENGTHS)[:, None]

@@ -7,8 +7,8 @@ import torch
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.multilevel import gram_distance
-from textkd.losses.standardised import z_scores
+from textkd.losses.logits.multilevel import gram_distance
+from textkd.losses.logits.standardised import z_scores
 
 
 def get(name):

@@ -9,7 +9,7 @@ from loss_references import LENGTHS_MASK
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.maps import same_grid
+from textkd.losses.hidden.maps import same_grid
 
 ENTRY = losses.get("activation_map", "hidden")
 VARIANTS = [

@@ -6,7 +6,7 @@ from sklearn.feature_selection import f_classif
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.neurons import fisher_scores, select
+from textkd.losses.hidden.neurons import fisher_scores, select
 
 WIDTH = 6
 

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import norm
 
 from textkd import losses
-from textkd.losses.overhaul import margin_from_bn
+from textkd.losses.hidden.overhaul import margin_from_bn
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 1], [0, 0, 0, 0]])
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.branches import MultiExit, ensemble, ffl_loss, one_loss
-from textkd.losses.fusion import Fusion
-from textkd.losses.peers import apprentice, peer_kl, rocket
+from textkd.losses.logits.branches import MultiExit, ensemble, ffl_loss, one_loss
+from textkd.losses.logits.fusion import Fusion
+from textkd.losses.logits.peers import apprentice, peer_kl, rocket
 
 LABELS = classes(4, 4)
 LABELS[0, 1] = -100

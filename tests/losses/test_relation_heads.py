@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.granularity import pool_spans
+from textkd.losses.relations.granularity import pool_spans
 
 LENGTHS = [4, 2, 3]
 MASK = torch.arange(4) < torch.tensor(LENGTHS)[:, None]

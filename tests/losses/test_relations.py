@@ -11,7 +11,7 @@ import torch
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.relations import squared_distances, unit
+from textkd.losses.relations.parts import squared_distances, unit
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
 SAMPLES = {

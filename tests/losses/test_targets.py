@@ -11,9 +11,9 @@ from scipy.special import log_softmax, softmax
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.born_again import permute_all_but_largest
-from textkd.losses.targets import annealed_targets, mixed_targets, probability_shift, shifted_targets
-from textkd.losses.temperatures import kl_dynamic, row_temperatures
+from textkd.losses.logits.born_again import permute_all_but_largest
+from textkd.losses.logits.targets import annealed_targets, mixed_targets, probability_shift, shifted_targets
+from textkd.losses.logits.temperatures import kl_dynamic, row_temperatures
 
 LABELS = torch.where(torch.tensor([[0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]) == 1, -100, classes(4, 4))
 WITH_LABELS = {

@@ -1,6 +1,15 @@
-"""Losses: pure functions of (student, teacher, mask), registered by name under the family that they eat.
+"""Losses: functions of (student, teacher, mask), registered by name under the family of taps that they eat.
 
-Every module of this package is imported here, so a new file with a `@register` line is known without a further edit.
+    labels      the task's own loss
+    logits/     softened answers and their divergences, other targets, peers
+    hidden/     vectors of tokens or samples: distances, chosen parts, maps, gradients
+    attention/  probabilities, scores, q/k/v and relations of these
+    relations/  how samples, tokens, channels and layers lie to each other
+    contrast/   a pair among other samples; discriminators
+
+`masking` and `pooling` are the few ideas that all share: which positions count, and one vector per sample; `modules` is
+for losses that own weights. Every module of this package is imported here, so a new file with a `@register` line is known
+without a further edit.
 """
 
 import pkgutil
@@ -10,8 +19,8 @@ from textkd.losses.options import Fraction, NonNegative, Option, Positive, Range
 from textkd.losses.registry import FAMILIES, Loss, Many, as_loss, get, names, register, rows
 from textkd.losses.shapes import check_shapes
 
-for _module in pkgutil.iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    import_module(_module.name)
 
 __all__ = [
     "FAMILIES",

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textkd.losses.hidden import PER_ROW, Reduction, reduce_elements
+from textkd.losses.hidden.vectors import PER_ROW, Reduction, reduce_elements
 from textkd.losses.masking import aligned
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
-from textkd.losses.relations import same_layers
+from textkd.losses.relations.parts import same_layers
 
 
 @register(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from textkd.losses.logits import PER_ROW, Reduction, kl_rows, log_probabilities, reduce_rows, scaled
+from textkd.losses.logits.softened import PER_ROW, Reduction, kl_rows, log_probabilities, reduce_rows, scaled
 from textkd.losses.options import Fraction, NonNegative, Positive, Range
 from textkd.losses.registry import register
 

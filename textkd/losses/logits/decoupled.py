@@ -7,7 +7,7 @@ from torch import Tensor
 
 from textkd.errors import fail
 from textkd.losses.labels import IGNORED
-from textkd.losses.logits import kl_rows, log_probabilities
+from textkd.losses.logits.softened import kl_rows, log_probabilities
 from textkd.losses.masking import expand, masked_mean
 from textkd.losses.options import NonNegative, Positive
 from textkd.losses.registry import register

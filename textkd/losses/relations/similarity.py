@@ -13,7 +13,7 @@ from textkd.losses.masking import aligned, count, fill, masked_mean, masked_sum,
 from textkd.losses.options import Positive, Range
 from textkd.losses.pooling import Pool, pooled, valid_rows
 from textkd.losses.registry import register
-from textkd.losses.relations import Points, need_rows, observations, outer, sides, token_gram, unit, valid_first
+from textkd.losses.relations.parts import Points, need_rows, observations, outer, sides, token_gram, unit, valid_first
 
 
 @register(

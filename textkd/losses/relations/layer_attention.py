@@ -12,7 +12,7 @@ from textkd.errors import fail
 from textkd.losses.masking import masked_mean
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
-from textkd.losses.relations import sides, unit
+from textkd.losses.relations.parts import sides, unit
 
 
 @register(

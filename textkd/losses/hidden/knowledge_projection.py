@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from textkd.losses.hidden import PER_ROW, Reduction, reduce_elements
+from textkd.losses.hidden.vectors import PER_ROW, Reduction, reduce_elements
 from textkd.losses.masking import aligned, fill
 from textkd.losses.modules import Linear, options_of, width_of
 from textkd.losses.registry import register

@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from textkd.losses.hidden import PER_ROW, Reduction, reduce_elements
+from textkd.losses.hidden.vectors import PER_ROW, Reduction, reduce_elements
 from textkd.losses.masking import aligned, expand, fill
 from textkd.losses.modules import options_of, width_of
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
-from textkd.losses.relations import same_layers
+from textkd.losses.relations.parts import same_layers
 from textkd.losses.shapes import Shape
 
 _EPS = 1e-6

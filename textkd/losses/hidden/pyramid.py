@@ -11,7 +11,7 @@ from torch import Tensor
 from textkd.losses.masking import aligned, expand, mean_of_samples, sample_means
 from textkd.losses.options import Range
 from textkd.losses.registry import register
-from textkd.losses.relations import same_layers
+from textkd.losses.relations.parts import same_layers
 
 PARTS = (4, 2, 1)
 

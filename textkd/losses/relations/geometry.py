@@ -15,7 +15,7 @@ from textkd.losses.masking import aligned, fill, masked_mean, mean_of_samples, s
 from textkd.losses.options import Range
 from textkd.losses.pooling import Pool
 from textkd.losses.registry import register
-from textkd.losses.relations import (
+from textkd.losses.relations.parts import (
     EPS,
     consecutive,
     need_rows,

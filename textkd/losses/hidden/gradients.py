@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.losses.maps import masked_rows, unit_length
+from textkd.losses.hidden.maps import masked_rows, unit_length
 from textkd.losses.masking import aligned, fill, masked_mean, widen
 from textkd.losses.registry import register
 

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from textkd.losses.masking import aligned, mean_of_samples
 from textkd.losses.options import Positive, Range
 from textkd.losses.registry import register
-from textkd.losses.relations import need_tokens, same_layers, unit
+from textkd.losses.relations.parts import need_tokens, same_layers, unit
 
 SPARE = 3  # so many more directions of the student are looked through for those of the teacher, as in the original
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from textkd.losses.logits.targets import cross_entropy_rows
 from textkd.losses.masking import aligned, fill, masked_mean
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
-from textkd.losses.targets import cross_entropy_rows
 
 _SOURCE = "Born-again networks, Furlanello et al. 2018, arXiv:1805.04770"
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textkd.losses.logits import PER_ROW, Reduction, kl_rows, log_probabilities, reduce_rows, scaled
+from textkd.losses.logits.softened import PER_ROW, Reduction, kl_rows, log_probabilities, reduce_rows, scaled
+from textkd.losses.logits.targets import cross_entropy_rows
 from textkd.losses.masking import aligned, masked_mean
 from textkd.losses.options import NonNegative, Positive
 from textkd.losses.registry import register
-from textkd.losses.targets import cross_entropy_rows
 
 
 @register(

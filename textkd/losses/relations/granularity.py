@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from textkd.losses.masking import fill
 from textkd.losses.options import Range
 from textkd.losses.registry import register
-from textkd.losses.relations import need_tokens, sides, split_heads, unit
+from textkd.losses.relations.parts import need_tokens, sides, split_heads, unit
 
 AtLeastOne = Annotated[int, Range(1)]
 

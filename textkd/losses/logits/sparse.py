@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd.errors import fail
-from textkd.losses.logits import PER_ROW, Reduction, reduce_rows, scaled, soften
+from textkd.losses.logits.softened import PER_ROW, Reduction, reduce_rows, scaled, soften
 from textkd.losses.masking import fill, widen
 from textkd.losses.options import Positive, Range
 from textkd.losses.registry import register

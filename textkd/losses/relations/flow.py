@@ -11,7 +11,7 @@ from torch import Tensor
 
 from textkd.losses.masking import aligned, masked_mean, mean_of_samples, pair_mask
 from textkd.losses.registry import register
-from textkd.losses.relations import consecutive, need_tokens, same_layers, sides, token_gram, unit
+from textkd.losses.relations.parts import consecutive, need_tokens, same_layers, sides, token_gram, unit
 
 OverLayers = Literal["sum", "mean"]
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textkd.errors import fail
+from textkd.losses.logits.peers import peer_kl
+from textkd.losses.logits.targets import cross_entropy_rows
 from textkd.losses.masking import fill, masked_mean, widen
 from textkd.losses.options import Fraction, Positive
-from textkd.losses.peers import peer_kl
 from textkd.losses.registry import register
 from textkd.losses.shapes import Shape
-from textkd.losses.targets import cross_entropy_rows
 
 
 def ensemble(branches: Sequence[Tensor], gate: Tensor | None = None) -> Tensor:

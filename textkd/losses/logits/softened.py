@@ -8,10 +8,10 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
+from textkd.losses.logits.standardised import z_scores
 from textkd.losses.masking import aligned, masked_mean, masked_sum, mean_of_samples, sample_means
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
-from textkd.losses.standardised import z_scores
 
 Reduction = Literal["batchmean", "mean", "token_mean", "sequence_mean", "sum"]
 PER_ROW = {"reduction": ("sequence_mean", "sum")}

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from textkd.losses.logits import PER_ROW, Reduction
+from textkd.losses.logits.softened import PER_ROW, Reduction
+from textkd.losses.logits.targets import Comparison, compare
 from textkd.losses.masking import aligned, masked_mean
 from textkd.losses.options import NonNegative, Positive
 from textkd.losses.registry import register
-from textkd.losses.targets import Comparison, compare
 
 Rule = Literal["flsw", "cwsm"]
 

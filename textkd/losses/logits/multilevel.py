@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd.errors import fail
-from textkd.losses.logits import soften
+from textkd.losses.logits.softened import soften
 from textkd.losses.masking import aligned, count, fill
 from textkd.losses.options import Positive
 from textkd.losses.registry import register

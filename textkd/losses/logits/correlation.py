@@ -9,7 +9,7 @@ from torch.linalg import vector_norm
 from torch.nn import functional as F
 
 from textkd.errors import fail
-from textkd.losses.logits import soften
+from textkd.losses.logits.softened import soften
 from textkd.losses.masking import aligned, count, expand, fill, masked_mean
 from textkd.losses.options import NonNegative, Positive
 from textkd.losses.registry import register

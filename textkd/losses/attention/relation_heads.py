@@ -17,7 +17,7 @@ from textkd.errors import fail
 from textkd.losses.masking import fill, mean_of_samples, pair_mask, sample_means, widen
 from textkd.losses.options import Range
 from textkd.losses.registry import register
-from textkd.losses.relations import split_heads
+from textkd.losses.relations.parts import split_heads
 
 Heads = Annotated[int, Range(0)]
 

@@ -12,7 +12,7 @@ from textkd.losses.masking import aligned, count, fill, masked_mean
 from textkd.losses.options import Positive, Range
 from textkd.losses.pooling import Pool
 from textkd.losses.registry import register
-from textkd.losses.relations import centred, observations, outer, squared_distances, valid_first
+from textkd.losses.relations.parts import centred, observations, outer, squared_distances, valid_first
 
 Cloud = Literal["mean", "first", "tokens"]
 
