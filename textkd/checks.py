@@ -18,6 +18,7 @@ from textkd.matches import Match, Pair, check_words
 from textkd.methods import wiring
 from textkd.methods.stages import Stage, frozen_problems
 from textkd.targets import target_problems
+from textkd.teachers.cache import AUGMENTED
 
 if TYPE_CHECKING:
     from textkd.distiller import Distiller
@@ -30,6 +31,7 @@ def check(distiller: Distiller, known: Sequence[Problem] = ()) -> list[list[Pair
     look = _Look(distiller, known)
     look.at_settings()
     look.at_task()
+    look.at_cache()
     look.at_pseudo()
     look.at_models()
     pairs = look.at_stages()
@@ -74,6 +76,10 @@ class _Look:
         if self.task is not None:
             with self.found.collecting("task"):
                 self.task.problems()
+
+    def at_cache(self) -> None:
+        if self.distiller.cache is not None and getattr(self.task, "strength", 0) > 0:
+            self.found.add(AUGMENTED)
 
     def at_pseudo(self) -> None:
         d, found = self.distiller, self.found

@@ -20,13 +20,16 @@ from transformers import TrainingArguments
 
 from textkd import checks, pretrained, report, telling
 from textkd.checkpoints import saving, write_json
+from textkd.errors import fail
 from textkd.evaluation import positions
 from textkd.inputs import forward_inputs
 from textkd.matches import Match, Pair
+from textkd.methods.caching import fill_stages
 from textkd.methods.stages import Data, Stage, run_stages
 from textkd.results import RECORD, Finished, gather
 from textkd.runs import RunFolder, locked, processes
 from textkd.targets import Pseudo, Targets, is_reader, same_steps
+from textkd.teachers import CacheOptions
 
 log = logging.getLogger("textkd")
 LABELS_ONLY = (Match("labels"),)
@@ -78,6 +81,8 @@ class Distiller:
     encoder is the teacher's (encoder-decoders): it stays frozen, also in the control, and runs once for both. pseudo:
     the teacher writes the texts that the student learns (`Pseudo`); the control then trains on the transcribed lines
     alone, for as many steps. A teacher that only reads (`textkd.Recogniser`) needs it, and can match labels alone.
+    cache: the teacher's taps of the training rows are computed once and read from disk from then on
+    (docs/teacher-cache.md); a mapping holds the options of `textkd.teachers.CacheOptions`.
 
     Raises `TextkdError` with every problem of the input before anything is trained or written.
     """
@@ -98,6 +103,7 @@ class Distiller:
         share_encoder: bool = False,
         pseudo: Pseudo | None = None,
         finetune: Finetune | None = None,
+        cache: bool | Mapping[str, Any] | None = None,
         name: str = "",
         recipe: str = "",
     ) -> None:
@@ -114,6 +120,9 @@ class Distiller:
         self.share_encoder, self.pseudo = share_encoder, pseudo
         keep = self.folder.path.parent / "teachers" if finetune is None else finetune.keep
         self.targets = None if pseudo is None or task is None else Targets(pseudo, task, keep)
+        self.cache = CacheOptions.of(cache)
+        if self.cache is not None and self.cache.folder is None:
+            self.cache = replace(self.cache, folder=str(keep / "taps"))
         self._checked = False
         self.pairs: list[list[Pair]] = []
         self.warnings: list[str] = []
@@ -186,6 +195,8 @@ class Distiller:
         made_of = (self.task.fingerprint(), self.stages, self.training, self.seeds, self.control)
         read = "" if self.targets is None or self.recipe else self.targets.fingerprint(self._teacher)
         # a function of the user's own is known by its name: its address differs in every process
+        if self.cache is not None:  # where it is and how large it may be changes nothing
+            read += repr(replace(self.cache, folder=None, max_gb=None))
         return self.recipe or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(made_of)) + read
 
     def plan(self) -> list[str]:
@@ -210,6 +221,22 @@ class Distiller:
                     gather(self, finished, time.monotonic() - started, self.pairs)
                 processes().wait_for_everyone()
             return self.result()
+
+    def fill_cache(self) -> list[dict[str, Any]]:
+        """Fills the teacher's cache over the training rows, without training a student; a teacher that is fine-tuned
+        is made first. One dict per stage and teacher, as `methods.caching.fill` returns it."""
+        self.check()
+        if self.cache is None:
+            raise fail("a teacher cache", "the teacher has none", fix="teacher.cache=true", where="teacher.cache")
+        told = []
+        own_seeds = self.finetune is not None and "seed" not in self.finetune.training
+        with pretrained.quiet():
+            for seed in self.seeds if own_seeds else self.seeds[:1]:
+                tutor = self.teacher if self.finetune is None else self._finished_teacher(seed).load()
+                data, _ = self._student_data(tutor)
+                student = self.build_student(tutor, seed)
+                told += fill_stages(student, tutor, self.stages, data, self.training, self.cache, self.share_encoder)
+        return told
 
     def result(self) -> Result:
         page = report.build(self.folder.path)
@@ -259,14 +286,11 @@ class Distiller:
         model = pretrained.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
         label = f"{role}, seed {seed}" if len(self.seeds) > 1 else role
         training = {} if role == "teacher" else self.training
-        data, told = self.data, dict[str, Any]()
-        if role == "student" and self.targets is not None:
-            rows, told["targets"] = self.targets.rows(tutor, self.tokenizer, *self._room)
-            data = replace(data, train=rows)
+        data, told = self._student_data(tutor) if role == "student" else (self.data, {})
         with report.PeakMemory(processes().device) as memory:
             asked = tutor if role == "student" and not self.is_black_box else None
             shares = self.share_encoder and role != "teacher"
-            trained = run_stages(work, model, asked, stages, data, training, seed, label, share_encoder=shares)
+            trained = run_stages(work, model, asked, stages, data, training, seed, label, shares, self.cache)
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, **told}
         if processes().is_main_process:
             self._publish(folder, model, record)
@@ -275,6 +299,13 @@ class Distiller:
         done = Finished.read(folder, self.task)
         assert done is not None
         return done
+
+    def _student_data(self, tutor: Any) -> tuple[Data, dict[str, Any]]:
+        """What the student trains on, and what the report tells of it."""
+        if self.targets is None:
+            return self.data, {}
+        rows, told = self.targets.rows(tutor, self.tokenizer, *self._room)
+        return replace(self.data, train=rows), {"targets": told}
 
     def _publish(self, folder: Path, model: Any, record: dict[str, Any]) -> None:
         """A plain Hugging Face folder with textkd.json beside; the metrics are those of the reloaded weights."""

@@ -27,6 +27,8 @@ def plan(distiller: Distiller) -> list[str]:
         done = all((folder / RECORD).is_file() for folder in made)
         state = "is there already" if done else "is fine-tuned first and kept"
         lines.append(f"teacher: {teachers[0]} blocks, {state}: {made[0].parent}")
+    if d.cache is not None:
+        lines.append(f"teacher cache: its taps of the training rows are computed once and kept in {d.cache.folder}")
     if d.targets is not None:
         table, who = d.targets.table, f"a {_name(d.teacher)}" if d.is_black_box else "the teacher"
         lines.append(f"pseudo labels: {who} reads {len(table)} lines of {table.source}, kept in {d.targets.keep}")

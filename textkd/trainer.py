@@ -26,7 +26,7 @@ from textkd.objective import Objective
 from textkd.record import LossRecord
 from textkd.samplers import by_length
 from textkd.taps import Capture
-from textkd.teachers import LiveTeacher
+from textkd.teachers import Teacher
 
 # textkd's own defaults; everything else is transformers'
 DEFAULTS: dict[str, Any] = {
@@ -129,7 +129,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         *args: Any,
         objective: Objective,
         capture: Capture,
-        teacher: LiveTeacher | None,
+        teacher: Teacher | None,
         generate: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None,
         average: Average | None = None,
         shared: str = "",

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -27,10 +26,12 @@ from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
 from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.matches import Match
+from textkd.methods.caching import autocast, fill
 from textkd.methods.dropout import dropout
 from textkd.methods.wiring import Wiring, wire
 from textkd.record import history
 from textkd.runs import processes
+from textkd.teachers import CachedTeacher, CacheOptions
 from textkd.trainer import DistilTrainer, make_arguments
 
 
@@ -86,15 +87,18 @@ def run_stages(
     seed: int,
     label: str,
     share_encoder: bool = False,
+    cache: CacheOptions | None = None,
 ) -> Trained:
     """Trains `student` in place through all `stages`, resuming from what `work` holds.
 
     seed: of data order, dropout and projections. share_encoder: the student's encoder is the teacher's: it is frozen,
-    without dropout, and runs once for both. Raises KeyboardInterrupt after a signal, with the state saved.
+    without dropout, and runs once for both. cache: the teacher's taps are computed before the training and read
+    from disk in it. Raises KeyboardInterrupt after a signal, with the state saved.
     """
     total = Trained()
     for number, stage in enumerate(stages, 1):
-        run = _Run(work, number, student, teacher, stage, data, {**training, **stage.training}, seed, share_encoder)
+        arguments = {**training, **stage.training}
+        run = _Run(work, number, student, teacher, stage, data, arguments, seed, share_encoder, cache)
         title = f"{label}, {stage.name or f'stage {number}'}" if len(stages) > 1 else label
         trained = run.finished() or run.train(title)
         total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
@@ -117,6 +121,7 @@ class _Run:
     training: Mapping[str, Any]
     seed: int
     share_encoder: bool = False
+    cache: CacheOptions | None = None
 
     @property
     def folder(self) -> Path:
@@ -141,8 +146,8 @@ class _Run:
             self.teacher.to(arguments.device)
         data = self.data
         wiring = wire(
-            self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, _autocast(arguments),
-            self.share_encoder, len(data.train),
+            self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, autocast(arguments),
+            self.share_encoder, len(data.train), self.cache,
         )  # fmt: skip
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             _load(self.student, self.work / f"stage-{before}" / "final")
@@ -150,6 +155,8 @@ class _Run:
         with ExitStack() as stack:
             stack.callback(projections.detach, self.student)
             stack.callback(wiring.close)
+            if isinstance(wiring.teacher, CachedTeacher):
+                fill(wiring.teacher, data, arguments.per_device_train_batch_size, title)
             shared = ["encoder"] if self.share_encoder else []
             stack.enter_context(_frozen(self.student, self.stage, wiring, shared))
             stack.enter_context(dropout(self.student, self.training.get("dropout")))
@@ -216,10 +223,6 @@ def _load(student: nn.Module, folder: Path) -> None:
     }
     result = student.load_state_dict(weights, strict=False)
     refuse_lost(student, result, str(folder), but=(projections.ATTRIBUTE,))
-
-
-def _autocast(arguments: Any) -> torch.dtype | None:
-    return torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
 
 
 @contextmanager

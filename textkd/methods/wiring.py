@@ -17,7 +17,7 @@ from textkd.matches import Match, Pair, bind
 from textkd.methods.adapters import adapt
 from textkd.objective import Objective
 from textkd.taps import Address, Capture, anatomy
-from textkd.teachers import LiveTeacher
+from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
 
 SHARED = "module:encoder"  # its output, which a student that shares the encoder reads in place of its own
 
@@ -30,7 +30,7 @@ class Wiring:
 
     objective: Objective
     capture: Capture
-    teacher: LiveTeacher | None
+    teacher: Teacher | None
     shared: str = ""
 
     def close(self) -> None:
@@ -49,13 +49,14 @@ def wire(
     autocast: torch.dtype | None = None,
     share_encoder: bool = False,
     rows: int = 0,
+    cache: CacheOptions | None = None,
 ) -> Wiring:
     """Binds `matches` to the two models, tries every tap on `batch` (two or more real rows) without training, adds the
     projections that differing widths need to the student, and wakes nothing else.
 
     autocast: the dtype the teacher computes in. share_encoder: the student's encoder is the teacher's and frozen, so it
     runs once: the teacher's output stands in for the student's. rows: of the training data, for losses that remember
-    each row.
+    each row. cache: the teacher's taps come from disk, as far as they are there.
 
     Raises one `TextkdError` with every problem of every match.
     """
@@ -72,8 +73,16 @@ def wire(
     capture = Capture(student, _captured(pairs, adapters), projections=adapters)
     shared = SHARED if share_encoder and teacher is not None else ""
     asked = [*objective.teacher_addresses, *([shared] if shared else [])]
-    live = None if teacher is None else LiveTeacher(teacher, asked, autocast)
-    return Wiring(objective, capture, live, shared)
+    return Wiring(objective, capture, None if teacher is None else _teacher(teacher, asked, autocast, cache), shared)
+
+
+def _teacher(
+    model: nn.Module, asked: Sequence[str], autocast: torch.dtype | None, cache: CacheOptions | None
+) -> Teacher:
+    if cache is None:
+        return LiveTeacher(model, asked, autocast)
+    # the student runs on what is shared: rounding it would change the student
+    return CachedTeacher(model, asked, cache.folder or "teachers/taps", cache, autocast, exact=[SHARED])
 
 
 def check(

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from textkd.inputs import inputs_of
 from textkd.taps import Capture
+
+
+class Teacher(Protocol):
+    """What gives a teacher's taps: `LiveTeacher`, `textkd.teachers.CachedTeacher`."""
+
+    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> dict[str, Tensor]: ...
+    def close(self) -> None: ...
 
 
 class LiveTeacher:

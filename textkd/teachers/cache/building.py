@@ -11,13 +11,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from textkd.errors import fail
+from textkd.errors import TextkdError, fail, problem
 from textkd.teachers.cache.store import SHARD_BYTES
 from textkd.teachers.cache.teacher import CachedTeacher
 
 PROBED = 64  # rows that the size is estimated from, and of a small data set one in 16, but 8
 CHUNKS = 8  # at least, so that processes can share a small data set
 MOST_ROWS = 4096  # in one chunk: what a killed process loses
+AUGMENTED = problem(
+    "a teacher cache", "the train images are augmented anew in every epoch, so no row comes a second time",
+    fix="task.augment: false, or teacher.cache: false", where="teacher.cache",
+)  # fmt: skip
 Collator = Callable[[list[Any]], dict[str, Tensor]]
 
 
@@ -70,7 +74,16 @@ def estimate(teacher: CachedTeacher, rows: Any, collator: Collator) -> Size:
 
 
 def refuse_too_large(teacher: CachedTeacher, size: Size) -> None:
-    """Raises `TextkdError` if what is missing does not fit under max_gb, or on the disk."""
+    """Raises `TextkdError` if what is missing does not fit under max_gb, or on the disk; what the estimate has computed
+    is forgotten then, so that nothing at all is written."""
+    try:
+        _check_room(teacher, size)
+    except TextkdError:
+        teacher.store.discard()
+        raise
+
+
+def _check_room(teacher: CachedTeacher, size: Size) -> None:
     folder, most = teacher.store.folder, teacher.options.max_gb
     asked = f"a teacher cache of {shown(size.total)} in {folder}"
     fix = "fewer taps, precision: int8, logits: {top_k: 64}, or cache: false"
@@ -88,8 +101,7 @@ def refuse_too_large(teacher: CachedTeacher, size: Size) -> None:
 def refuse_augmented(rows: Any) -> None:
     """Raises `TextkdError` if the rows change from epoch to epoch: none of them would ever be found again."""
     if getattr(rows, "augment", None) is not None:
-        found = "the train images are augmented anew in every epoch, so no row comes a second time"
-        raise fail("a teacher cache", found, fix="task.augment: false, or teacher.cache: false", where="teacher.cache")
+        raise TextkdError(AUGMENTED)
 
 
 def build(

@@ -106,7 +106,7 @@ class Store:
             alike.setdefault(_shape(block), []).append(block)
         for blocks in alike.values():
             self._blocks.append(open_shard(write(self.folder, join(blocks))))
-        self._forget_pending()
+        self.discard()
 
     def refresh(self) -> None:
         """Looks for shards that other processes have written since; a damaged one is named, deleted and forgotten."""
@@ -133,7 +133,8 @@ class Store:
         self._blocks = [block for block in self._blocks if block is not error.block]
         self._tables.clear()
 
-    def _forget_pending(self) -> None:
+    def discard(self) -> None:
+        """Forgets what is only in memory."""
         self._pending.clear()
         self._waiting = 0
         self._recent.clear()

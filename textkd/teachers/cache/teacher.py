@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +18,7 @@ from textkd.teachers.cache.layout import Layout, runs
 from textkd.teachers.cache.options import CacheOptions
 from textkd.teachers.cache.shards import Block, DamagedError, Entry
 from textkd.teachers.cache.store import Place, Store
-from textkd.teachers.live import LiveTeacher
-
-
-class Teacher(Protocol):
-    """What computes taps (`LiveTeacher`)."""
-
-    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> dict[str, Tensor]: ...
-    def close(self) -> None: ...
+from textkd.teachers.live import LiveTeacher, Teacher
 
 
 class CachedTeacher:

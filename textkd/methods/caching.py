@@ -1,0 +1,87 @@
+"""Filling a teacher's cache before a training, or without one: what it takes is told first, and a bar runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from textkd import projections
+from textkd.callbacks import console
+from textkd.methods.wiring import wire
+from textkd.runs import processes
+from textkd.teachers.cache import CachedTeacher, CacheOptions, Size, build, estimate, refuse_augmented, refuse_too_large
+from textkd.trainer import make_arguments
+
+log = logging.getLogger("textkd")
+
+
+def fill(teacher: CachedTeacher, data: Any, batch_size: int, title: str) -> dict[str, Any]:
+    """Computes and writes what the cache lacks of `data.train`; several processes share the work.
+
+    Returns folder, rows, bytes_per_row, dense_bytes_per_row (the same as dense float32), computed (rows, by this
+    process), seconds. Raises `TextkdError` before anything is written if it does not fit, or the rows are augmented.
+    """
+    refuse_augmented(data.train)
+    state, started = processes(), time.monotonic()
+    if state.is_main_process:
+        size = estimate(teacher, data.train, data.collator)
+        log.info("%s: teacher cache of %s in %s", title, size, teacher.store.folder)
+        refuse_too_large(teacher, size)
+        teacher.store.flush()
+    state.wait_for_everyone()
+    if not state.is_main_process:
+        size = estimate(teacher, data.train, data.collator)
+    _build(teacher, data, batch_size, size, f"{title}: teacher cache")
+    state.wait_for_everyone()
+    told: Mapping[str, Any] = {
+        "folder": str(teacher.store.folder), "rows": size.rows, "bytes_per_row": size.bytes,
+        "dense_bytes_per_row": size.dense, "computed": teacher.computed, "seconds": time.monotonic() - started,
+    }  # fmt: skip
+    return dict(told)
+
+
+def fill_stages(
+    student: nn.Module, teacher: nn.Module, stages: Sequence[Any], data: Any, training: Mapping[str, Any],
+    cache: CacheOptions, share_encoder: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """`fill` for every one of `stages` that asks the teacher for taps, as the training of `student` would."""
+    told = []
+    for number, stage in enumerate(stages, 1):
+        arguments = make_arguments({**training, **stage.training}, "unused")
+        student.to(arguments.device)
+        teacher.to(arguments.device)
+        wiring = wire(student, teacher, stage.matches, data.sample(), data.problem_type, autocast(arguments),
+                      share_encoder, len(data.train), cache)  # fmt: skip
+        try:
+            if isinstance(wiring.teacher, CachedTeacher):
+                title = stage.name or f"stage {number}"
+                told.append(fill(wiring.teacher, data, arguments.per_device_train_batch_size, title))
+        finally:
+            wiring.close()
+            projections.detach(student)
+    return told
+
+
+def autocast(arguments: Any) -> torch.dtype | None:
+    """The dtype that a training computes in, None for the models' own."""
+    return torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
+
+
+def _build(teacher: CachedTeacher, data: Any, batch_size: int, size: Size, label: str) -> None:
+    state = processes()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    shown = console.is_terminal and state.is_main_process
+    with Progress(*columns, console=console, disable=not shown) as bar:
+        task = bar.add_task(label, total=size.rows)
+
+        def tell(rows: int) -> None:
+            bar.update(task, advance=rows)
+
+        build(teacher, data.train, data.collator, batch_size, size, tell, (state.process_index, state.num_processes))
