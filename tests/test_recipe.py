@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
-from tiny_lab import ROOT, Tiny
+from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer
+from transformers import BertForSequenceClassification
 
 from textkd import TextkdError, recipe, recipefile
 from textkd.arguments import argument_problems
@@ -172,3 +174,19 @@ def test_recipes_of_the_project_have_good_keys_and_say_what_they_do(file: Path) 
     finetune = {name: value for name, value in (made.teacher.finetune or {}).items() if name != "frozen"}
     training = [made.training, finetune, *(stage.training for stage in made.stages or ())]
     assert [p for block in training for p in argument_problems(block)] == []
+
+
+def test_a_teacher_of_another_task_gets_a_new_head_if_it_is_fine_tuned(tiny: Tiny) -> None:
+    config = make_teacher().config
+    config.num_labels = 3
+    other = BertForSequenceClassification(config)
+    other.save_pretrained(tiny.folder / "other")
+    make_tokenizer().save_pretrained(tiny.folder / "other")
+    values = tiny.recipe
+    values["teacher"] = {"path": str(tiny.folder / "other"), "finetune": {"num_train_epochs": 1}}
+    teacher = recipe.distiller(tiny.write(values)).teacher
+    assert teacher.classifier.weight.shape == (2, 16)
+    assert torch.equal(teacher.bert.pooler.dense.weight, other.bert.pooler.dense.weight)
+    del values["teacher"]["finetune"]
+    with pytest.raises(TextkdError, match="labels"):
+        recipe.distiller(tiny.write(values)).check()
