@@ -20,7 +20,7 @@ from textkd.matches import Match
 from textkd.methods.stages import Stage
 from textkd.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
 from textkd.targets import Pseudo
-from textkd.teachers import Recogniser
+from textkd.teachers import CacheOptions, Recogniser
 
 log = logging.getLogger("textkd")
 NEW_STUDENT = (
@@ -84,6 +84,7 @@ class _Builder:
     def _distiller(self) -> Distiller:
         recipe, task = self.recipe, self.task
         identity = {k: v for k, v in self.values.items() if k != "about"}
+        identity["teacher"] = _without_place(identity.get("teacher"))
         identity["training"] = {k: v for k, v in self.training.items() if k != "output_dir"}
         kind = tasks.OcrTask if recipe.task.get("name") == "ocr" else tasks.Task  # stands for a task with bad options
         auto_class = kind.auto_class if task is None else task.auto_class
@@ -93,7 +94,8 @@ class _Builder:
             lambda model, seed: self._student(model, auto_class, labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
-            pseudo=self._pseudo(), finetune=self._finetune(), name=self.name, recipe=recipefile.dump(identity),
+            pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), name=self.name,
+            recipe=recipefile.dump(identity),
         )  # fmt: skip
         if warning := students.random_init_warning(recipe.student):
             made.warnings.append(warning if recipe.teacher.recogniser is None else NEW_STUDENT)
@@ -126,6 +128,17 @@ class _Builder:
         """The folder for what teachers are and say."""
         keep = self.recipe.teacher.keep
         return Path(keep) if keep else self.output.parent / "teachers"
+
+    def _cache(self) -> dict[str, Any] | None:
+        """The options of the teacher's cache, which is where teachers are kept."""
+        block = self.recipe.teacher.cache
+        if not block:
+            return None
+        options = dict(block) if isinstance(block, dict) else {}
+        with self.found.collecting("teacher.cache"):
+            CacheOptions.of(options)
+            return {"folder": str(self._keep / "taps"), **options}
+        return None
 
     def _finetune(self) -> Finetune | None:
         block, name = self.recipe.teacher, "none" if self.task is None else self.task.name.replace("/", "-")
@@ -223,6 +236,13 @@ def labels_of_task(task: Any) -> dict[str, Any]:
         return {} if task is None else dict(task.model_kwargs())
     except TextkdError:
         return {}
+
+
+def _without_place(teacher: Any) -> Any:
+    """The teacher's block without where its cache is and how large it may become: another place is no other run."""
+    if not isinstance(teacher, Mapping) or not isinstance(teacher.get("cache"), Mapping):
+        return teacher
+    return {**teacher, "cache": {k: v for k, v in teacher["cache"].items() if k not in ("folder", "max_gb")}}
 
 
 def _match(block: MatchBlock) -> Match:
