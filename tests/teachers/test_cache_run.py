@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cache_lab
+import numpy as np
 import ocr_lab
 import pytest
 from command_line import textkd
 from tiny_lab import Tiny
 
+from textkd import Match, Stage, shrink
 from textkd import recipe as recipes
 from textkd.errors import TextkdError
 from textkd.methods import caching
-from textkd.teachers import LiveTeacher
+from textkd.methods.stages import run_stages
+from textkd.teachers import CacheOptions, LiveTeacher
+from textkd.teachers.cache.shards import open_shard
 
 
 def with_cache(tiny: Tiny, cache: Any, name: str) -> dict[str, Any]:
@@ -104,6 +113,52 @@ def test_too_large_a_cache_is_refused_before_training(tiny: Tiny) -> None:
 def test_a_bad_block_is_told_with_its_path(tiny: Tiny, cache: Any, found: str) -> None:
     with pytest.raises(TextkdError, match=found):
         recipes.distiller(tiny.write(with_cache(tiny, cache, "run"))).check()
+
+
+def test_rows_that_are_never_the_same_are_refused_after_an_epoch(tiny: Tiny) -> None:
+    teacher = cache_lab.teacher(tiny.folder, ["hidden:1"])
+    rows = cache_lab.Rows(8)
+    caching.fill(teacher, SimpleNamespace(train=rows, collator=cache_lab.collate), 4, "student")
+    batch = cache_lab.collate([rows[i] for i in range(8)])
+    teacher.taps(batch)
+    teacher.taps({**batch, "input_ids": (batch["input_ids"] + 1) % 20})
+    with pytest.raises(TextkdError, match="other ones in every epoch"):
+        teacher.taps({**batch, "input_ids": (batch["input_ids"] + 2) % 20})
+
+
+def lines_losses(cache: CacheOptions | None, share: bool, work: Path) -> dict[tuple[int, str], float]:
+    teacher = ocr_lab.make_reader()
+    student = shrink(teacher, **({} if share else {"encoder_layers": 1}), decoder_layers=1)
+    matches = [Match("labels", weight=0.2), Match("logits", loss="kl", temperature=2.0),
+               Match("decoder.hidden", loss="mse", layers="last")]  # fmt: skip
+    training = {"max_steps": 4, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
+    data = ocr_lab.data()
+    done = run_stages(work, student, teacher, [Stage(matches)], data, training, 1, "student", share, cache)
+    return {key: value for key, value in ocr_lab.read_history(done).items() if not key[1].startswith("eval")}
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_recogniser_learns_from_a_cache_as_from_its_teacher(share: bool, tmp_path: Path) -> None:
+    live = lines_losses(None, share, tmp_path / "live")
+    cached = lines_losses(CacheOptions(folder=str(tmp_path / "taps")), share, tmp_path / "cached")
+    assert len(live) == 4 * 4
+    assert cached == pytest.approx(live, rel=1e-2)
+    if share:  # the student runs on what is shared, so it is not rounded
+        labels = [key for key in live if key[1].startswith("labels")]
+        assert cached[labels[0]] == pytest.approx(live[labels[0]], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_of_a_run_share_the_work(tiny: Tiny) -> None:
+    file = tiny.write(with_cache(tiny, True, "run"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29641",
+               "-m", "textkd", "run", str(file)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shards = [open_shard(path) for path in tiny.folder.rglob("shard-*.safetensors")]
+    keys = np.concatenate([shard.keys for shard in shards])
+    assert len(keys) == len(np.unique(keys, axis=0)) == 64
+    assert len({shard.path.name.split("-")[-2] for shard in shards if shard.path}) == 2
 
 
 def test_augmented_lines_are_refused() -> None:

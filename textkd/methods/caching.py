@@ -38,6 +38,7 @@ def fill(teacher: CachedTeacher, data: Any, batch_size: int, title: str) -> dict
     if not state.is_main_process:
         size = estimate(teacher, data.train, data.collator)
     _build(teacher, data, batch_size, size, f"{title}: teacher cache")
+    teacher.expected = size.rows
     state.wait_for_everyone()
     told: Mapping[str, Any] = {
         "folder": str(teacher.store.folder), "rows": size.rows, "bytes_per_row": size.bytes,

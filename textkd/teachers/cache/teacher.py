@@ -51,17 +51,20 @@ class CachedTeacher:
         limit = None if self.options.max_gb is None else self.options.max_gb * 1e9
         self.store = Store(Path(folder) / identity(model, autocast), limit)
         self.computed = 0  # rows, by this process
+        self.expected: int | None = None  # how many more may be missing, once the cache is filled (damaged shards)
         self._make_live = live or (lambda names: LiveTeacher(model, names, autocast))
         self._lives: dict[tuple[str, ...], Teacher] = {}
         self._accepted = forward_inputs(model)
 
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> dict[str, Tensor]:
         """The asked taps of `batch` by address, float32, on the device of the batch; as `LiveTeacher.taps`."""
+        device = next(iter(batch.values())).device
+        batch = {name: column.cpu() for name, column in batch.items()}  # once: hashes and masks are made there
         keys = self._keys(batch)
         while True:
             places = self._complete(batch, keys)
             try:
-                return {name: self._read(name, batch, places[name]) for name in self.addresses}
+                return {name: self._read(name, batch, places[name], device) for name in self.addresses}
             except DamagedError as error:
                 self.store.drop(error)
 
@@ -130,6 +133,11 @@ class CachedTeacher:
             self._lives[tuple(names)] = self._make_live(names)
         taps = self._lives[tuple(names)].taps(batch, batch.get("example_id"))
         self.computed += len(rows)
+        if self.expected is not None:
+            self.expected -= len(rows)
+            if self.expected < 0:
+                found = "more rows are missing than there are: they are other ones in every epoch"
+                raise fail("a teacher cache of these rows", found, fix="rows that stay as they are, or cache: false")
         alike: dict[int, list[str]] = {}
         for name in names:
             alike.setdefault(id(keys[name]), []).append(name)
@@ -154,10 +162,10 @@ class CachedTeacher:
                  for sample, seed in zip(samples, seeds, strict=True)]  # fmt: skip
         return Entry.of(layout, parts)
 
-    def _read(self, name: str, batch: Mapping[str, Tensor], places: Sequence[Place]) -> Tensor:
+    def _read(self, name: str, batch: Mapping[str, Tensor], places: Sequence[Place], device: torch.device) -> Tensor:
         """[B, ...] with the stored rows, 0 where nothing counts."""
         address, entry, decode = self.addresses[name], self._names[name], self._codecs[name].decode
-        layout, device = places[0][0].entries[entry].layout, next(iter(batch.values())).device
+        layout = places[0][0].entries[entry].layout
         valid = layout.valid(address, batch, len(places))
         length = 0 if valid is None else valid.shape[1]
         out = torch.zeros(len(places), *layout.sized(length), pin_memory=device.type == "cuda")
