@@ -88,7 +88,7 @@ def test_a_damaged_shard_is_named_and_made_anew(how: str, tmp_path: Path, caplog
     data = bytearray(shard.read_bytes())
     spoilt = {"cut": data[:-7], "empty": b"", "no safetensors": b"x" * len(data)}.get(how)
     if spoilt is None:
-        place = len(data) - 3 if how == "data" else data.index(b'dims\\": [') + 8
+        place = len(data) - 3 if how == "data" else data.index(b'dims\\": [') + 9
         data[place] ^= 1
         spoilt = data
     shard.write_bytes(spoilt)
