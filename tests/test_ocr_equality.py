@@ -76,7 +76,8 @@ def process(rank: int, world: int, port: int, folder: Path, share: bool) -> None
         torch.save({"history": read_history(done), "weights": student.state_dict()}, folder / "end.pt")
 
 
-@pytest.mark.parametrize("share", [pytest.param(True, marks=pytest.mark.slow, id="shared encoder"), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [pytest.param(True, id="shared encoder"), False])
 def test_two_processes_are_one(share: bool, tmp_path: Path) -> None:
     ends = []
     for world in (1, 2):

@@ -166,8 +166,7 @@ def link(tiny: Tiny, source: Path) -> None:
 
 
 FAST = {
-    ("epoch", in_the_middle_of_an_epoch), ("epoch", after_the_first_stage),
-    ("steps", after_the_weights_of_a_checkpoint), ("steps", while_the_student_is_published),
+    ("epoch", in_the_middle_of_an_epoch), ("steps", while_the_student_is_published),
 }  # fmt: skip
 CASES = [
     pytest.param(strategy, moment, id=f"{strategy}-{moment.__name__}",

@@ -94,6 +94,7 @@ def test_two_processes_at_once():
         assert pool.map(_evaluate, range(6)) == [0.75] * 6
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_made(tmp_path):
     """The caches lie under a path that is a file, as unusable as a read-only disk (which root would not notice)."""
     blocked = tmp_path / "file"
