@@ -95,9 +95,10 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
 
 
 def _told(finished: list[dict[str, Finished]]) -> list[str]:
-    """What the records of the students say of their training texts, once what holds for all seeds."""
+    """What the records of the students say of their training texts and caches, once what holds for all seeds."""
     records = [seed["student"].record for seed in finished]
-    every = [(record["seed"], note) for record in records for note in record.get("targets", [])]
+    every = [(record["seed"], note) for record in records for key in ("targets", "notes")
+             for note in record.get(key, [])]  # fmt: skip
     counts = Counter(note for _, note in every)
     shared = len(records)
     return list(dict.fromkeys(note if counts[note] == shared else f"seed {seed}: {note}" for seed, note in every))

@@ -69,8 +69,9 @@ def test_the_teacher_runs_once_for_each_row(tiny: Tiny, monkeypatch: pytest.Monk
     assert sum(seen) - 4 == 64  # and 4 rows to try taps on
     seen.clear()
     made.training["max_steps"] = 2
-    made.run()
+    done = made.run()
     assert sum(seen) == 4
+    assert "0 of 64 rows computed" in done.report.read_text()
     other = with_cache(tiny, {"max_gb": 1}, "other")  # another student, and taps of other blocks
     other["student"] = {"shrink": {"layers": [1, 4]}}
     other["matches"][2]["layers"] = {2: 4}

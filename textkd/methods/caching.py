@@ -15,7 +15,16 @@ from textkd import projections
 from textkd.callbacks import console
 from textkd.methods.wiring import wire
 from textkd.runs import processes
-from textkd.teachers.cache import CachedTeacher, CacheOptions, Size, build, estimate, refuse_augmented, refuse_too_large
+from textkd.teachers.cache import (
+    CachedTeacher,
+    CacheOptions,
+    Size,
+    build,
+    estimate,
+    refuse_augmented,
+    refuse_too_large,
+    shown,
+)
 from textkd.trainer import make_arguments
 
 log = logging.getLogger("textkd")
@@ -69,6 +78,13 @@ def fill_stages(
     return told
 
 
+def note(told: Mapping[str, Any]) -> str:
+    """What `fill` did, as a line of a report."""
+    took = f"{told['computed']:,} of {told['rows']:,} rows computed in {told['seconds']:.1f} s beside the training time"
+    sizes = f"{shown(told['bytes_per_row'])} a row (dense float32: {shown(told['dense_bytes_per_row'])})"
+    return f"teacher cache: {took}; {sizes}"
+
+
 def autocast(arguments: Any) -> torch.dtype | None:
     """The dtype that a training computes in, None for the models' own."""
     return torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
@@ -78,8 +94,8 @@ def _build(teacher: CachedTeacher, data: Any, batch_size: int, size: Size, label
     state = processes()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn())  # fmt: skip
-    shown = console.is_terminal and state.is_main_process
-    with Progress(*columns, console=console, disable=not shown) as bar:
+    visible = console.is_terminal and state.is_main_process
+    with Progress(*columns, console=console, disable=not visible) as bar:
         task = bar.add_task(label, total=size.rows)
 
         def tell(rows: int) -> None:

@@ -26,7 +26,7 @@ from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
 from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.matches import Match
-from textkd.methods.caching import autocast, fill
+from textkd.methods.caching import autocast, fill, note
 from textkd.methods.dropout import dropout
 from textkd.methods.wiring import Wiring, wire
 from textkd.record import history
@@ -69,12 +69,13 @@ class Data:
 @dataclass
 class Trained:
     """What a training cost and how it went; `history` rows are those of `textkd.record.history`. stage_steps: the
-    optimizer steps of each of its stages."""
+    optimizer steps of each of its stages. notes: what else it took, for the report."""
 
     steps: int = 0
     train_s: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     stage_steps: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def run_stages(
@@ -104,6 +105,7 @@ def run_stages(
         total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
         total.steps += trained.steps
         total.stage_steps.append(trained.steps)
+        total.notes += trained.notes
         total.train_s += trained.train_s
     return total
 
@@ -155,8 +157,10 @@ class _Run:
         with ExitStack() as stack:
             stack.callback(projections.detach, self.student)
             stack.callback(wiring.close)
+            notes = list[str]()
             if isinstance(wiring.teacher, CachedTeacher):
-                fill(wiring.teacher, data, arguments.per_device_train_batch_size, title)
+                told = fill(wiring.teacher, data, arguments.per_device_train_batch_size, title)
+                notes.append(f"{self.stage.name or f'stage {self.number}'}, {note(told)}")
             shared = ["encoder"] if self.share_encoder else []
             stack.enter_context(_frozen(self.student, self.stage, wiring, shared))
             stack.enter_context(dropout(self.student, self.training.get("dropout")))
@@ -183,7 +187,7 @@ class _Run:
                 average.take_over()
             names = [pair.name for pair in wiring.objective.pairs]
             rows = history(trainer.state.log_history, names, self.number)
-            trained = Trained(trainer.state.global_step, trainer.seconds(), rows)
+            trained = Trained(trainer.state.global_step, trainer.seconds(), rows, notes=notes)
             self._publish(trainer, trained)
             if stop.fired is not None:
                 raise KeyboardInterrupt
