@@ -111,6 +111,7 @@ def test_a_row_of_classes_is_one_position() -> None:
         ({"logits": {"samples": 3, "mass": 0.5}}, "drawn or the likeliest"),
         ({"max_gb": 0}, "not a number above 0"),
         ({"temperature": True}, "not a number above 0"),
+        ({"folder": 3}, "not a path"),
     ],
 )
 def test_options_that_cannot_be_are_refused(block: dict[str, object], found: str) -> None:

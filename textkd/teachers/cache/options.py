@@ -61,6 +61,8 @@ class CacheOptions:
             value = getattr(self, name)
             if value is not None and (not _is_number(value, int, float) or value <= 0):
                 found.add(problem(f"{name}: {value!r}", "not a number above 0", fix=f"{name}: 4", where=name))
+        if self.folder is not None and not isinstance(self.folder, str):
+            found.add(problem(f"folder: {self.folder!r}", "not a path", fix="folder: /data/taps", where="folder"))
         found.add(*_logits_problems(self.logits))
         return found.problems
 
