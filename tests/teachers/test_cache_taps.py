@@ -203,6 +203,23 @@ def test_gradients_are_keyed_with_their_labels(tmp_path: Path) -> None:
         only_cached(model, ["gradient:2"], tmp_path).taps(other)
 
 
+def test_tokens_are_keyed_with_the_positions_that_count(tmp_path: Path) -> None:
+    """The logits of a tagger are kept where a token has a label: with labels elsewhere, others are needed."""
+    torch.manual_seed(0)
+    model = hf.BertForTokenClassification(make_teacher().config).eval()
+    first, second = texts(), texts()
+    for batch, left_out in ((first, 1), (second, 2)):
+        labels = torch.zeros_like(batch["input_ids"]).masked_fill(batch["attention_mask"] == 0, -100)
+        labels[:, left_out] = -100
+        batch["labels"] = labels
+    fill(model, ["logits"], tmp_path, first)
+    assert_alike(model, first, only_cached(model, ["logits"], tmp_path).taps(first), "float32")
+    again = CachedTeacher(model, ["logits"], tmp_path)
+    assert_alike(model, second, again.taps(second), "float32")
+    assert again.computed == 6
+    again.close()
+
+
 def test_labels_are_of_a_batch(tmp_path: Path) -> None:
     with pytest.raises(TextkdError, match="a loss is of a batch"):
         CachedTeacher(make_teacher(), ["labels"], tmp_path)
