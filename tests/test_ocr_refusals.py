@@ -147,6 +147,7 @@ def test_a_bad_recipe(
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "no file": (["--file", "SHARED/line.parquet"], ["line.parquet", "nearest: lines.parquet"]),
     "no column": (["--file", "SHARED/lines.parquet", "--text", "words"], ["column 'words'", "'text'"]),
+    "beams": (["--file", "SHARED/lines.parquet", "--num-beams", "0"], ["num_beams", "from 1"]),
     "long": (["--file", "SHARED/lines.parquet", "--max-length", "17"], ["max_length 17", "16 positions"]),
 }
 

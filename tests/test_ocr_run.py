@@ -79,6 +79,11 @@ def test_eval_of_the_same_lines_is_the_recorded_score(
         words = "eval", run / "seed-1" / role, "--task", "ocr", "--file", file, "--json"
         said = json.loads(command(capsys, monkeypatch, *words))
         assert said == recorded
+    asked: list[object] = []
+    generate = tasks.OcrTask.predict
+    monkeypatch.setattr(tasks.OcrTask, "predict", lambda self, *a: asked.append(self.generation) or generate(self, *a))
+    assert json.loads(command(capsys, monkeypatch, *words, "--num-beams", "3")).keys() == recorded.keys()
+    assert [one.num_beams for one in asked] == [3]  # type: ignore[attr-defined]
 
 
 READ = """

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,8 +28,8 @@ from rich.table import Table
 from textkd.errors import TextkdError, fail
 
 # torch and transformers are imported inside the commands: `textkd --help` need not wait for them
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 LISTS = ("losses", "taps", "recipes", "presets")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 
 class _Lines(logging.Handler):
@@ -116,7 +115,9 @@ def _cached(told: dict[str, Any]) -> str:
 
 @app.command("ls")
 def ls(
-    what: Annotated[str, typer.Argument(metavar="|".join(LISTS), help="What to list.", show_default=False)],
+    what: Annotated[
+        str, typer.Argument(metavar="losses|taps|recipes|presets", help="What to list.", show_default=False)
+    ],
     model: Annotated[
         str | None,
         typer.Argument(
@@ -126,99 +127,19 @@ def ls(
     markdown: Annotated[bool, typer.Option("--markdown", help="For losses: the page docs/losses.md.")] = False,
 ) -> None:
     """List the losses, the recipes, the presets (or print one), or the taps of a model with their shapes."""
-    lists: dict[str, Callable[[str | None], list[dict[str, str]]]] = {
-        "losses": _losses, "taps": _taps, "recipes": _recipes, "presets": _presets,
-    }  # fmt: skip
-    if what not in lists:
-        raise fail(f"ls {what}", "no such list", near=(what, lists), fix=f"textkd ls {'|'.join(LISTS)}")
-    if markdown and what != "losses":
-        raise fail(f"ls {what} --markdown", "only losses have a page", fix="textkd ls losses --markdown")
-    if model is not None and what == "presets":
-        print(_preset(model), end="")
+    from textkd import listings
+
+    text = listings.text(what, model, markdown)
+    if text is not None:
+        print(text, end="")
         return
-    if model is not None and what != "taps":
-        raise fail(f"ls {what} {model}", f"{what} are not a model's", fix=f"textkd ls {what}")
-    if markdown:
-        print(_losses_page(), end="")
-        return
+    rows = listings.rows(what, model)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    rows = lists[what](model)
     for i, title in enumerate(rows[0]):
         table.add_column(title, overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row.values()))
     _out(table)
-
-
-def _losses(_: str | None) -> list[dict[str, str]]:
-    from textkd import losses
-
-    return losses.rows()
-
-
-def _losses_page() -> str:
-    from textkd.losses.table import markdown
-
-    return markdown()
-
-
-def _recipes(_: str | None) -> list[dict[str, str]]:
-    """Every recipe in recipes/ here and in the checkout, with its `about` or the first line of its header."""
-    folders = dict.fromkeys([Path("recipes").resolve(), Path(__file__).resolve().parent.parent / "recipes"])
-    files = [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
-    if not files:
-        raise fail("ls recipes", "no recipes/ folder here or beside the package", fix="run it in a checkout of textkd")
-    return [{"recipe": os.path.relpath(file), "about": _about(file)} for file in files]
-
-
-def _presets(_: str | None) -> list[dict[str, str]]:
-    from textkd import presets
-
-    return presets.rows()
-
-
-def _preset(name: str) -> str:
-    from textkd import presets
-
-    return presets.as_yaml(name)
-
-
-def _about(file: Path) -> str:
-    import yaml
-
-    from textkd import recipefile
-
-    text = file.read_text(encoding="utf-8", errors="replace")
-    header = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), "")
-    try:
-        values = recipefile.parse(text)
-    except (yaml.YAMLError, TextkdError):
-        return "not a recipe: broken YAML"
-    about = values.get("about") if isinstance(values, dict) else None
-    return str(about or header)
-
-
-def _taps(model: str | None) -> list[dict[str, str]]:
-    from textkd import pretrained, taps
-
-    if model is None:
-        raise fail("ls taps", "no model", fix="textkd ls taps MODEL_FOLDER_OR_HUB_ID")
-    loaded = pretrained.load_model(model, _auto_class(pretrained.resolve_path(model)))
-    return [{"tap": row.address, "shape": row.shape, "note": row.note} for row in taps.list_taps(loaded)]
-
-
-def _auto_class(path: str) -> Any:
-    """The class that the folder was saved from, so that its head is there; AutoModel if it names none."""
-    import transformers
-
-    from textkd.pretrained import quiet
-
-    try:
-        with quiet():
-            names = transformers.AutoConfig.from_pretrained(path).architectures or []
-    except Exception:  # whatever it is: load_model meets it again, and says what is wrong
-        return transformers.AutoModel
-    return getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
 
 
 @app.command("eval")
@@ -235,14 +156,18 @@ def evaluate(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line with the metrics on stdout.")] = False,
     max_length: Annotated[int | None, typer.Option(help="Tokens per row; 128, or the model's positions.")] = None,
-    text: Annotated[str | None, typer.Option(help="For --task text: the column of texts [text].")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="For --task text and --task ocr: the column of texts or transcriptions [text].")
+    ] = None,
     text_pair: Annotated[str | None, typer.Option(help="For --task text: the column of second texts.")] = None,
     label: Annotated[str | None, typer.Option(help="For --task text: the column of labels [label].")] = None,
+    num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams of the search; 1 is greedy [1].")] = None,
 ) -> None:
     """Print the metrics of a model folder on one labelled file."""
     from textkd import evaluation
 
-    metrics = evaluation.evaluate(model_dir, task, file, max_length, text=text, text_pair=text_pair, label=label)
+    columns = {"text": text, "text_pair": text_pair, "label": label}
+    metrics = evaluation.evaluate(model_dir, task, file, max_length, **columns, num_beams=num_beams)
     if as_json:
         print(json.dumps(metrics))
         return

@@ -1,0 +1,84 @@
+"""What `textkd ls` lists: losses, presets, recipes, the taps of a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import transformers
+import yaml
+
+from textkd import losses, presets, pretrained, recipefile, taps
+from textkd.errors import TextkdError, fail
+from textkd.losses.table import markdown
+
+
+def text(what: str, name: str | None, as_markdown: bool) -> str | None:
+    """What is printed as it is: a preset, the page of losses; None for what comes as rows. Raises `TextkdError` for
+    words that do not go together."""
+    if what not in LISTS:
+        raise fail(f"ls {what}", "no such list", near=(what, LISTS), fix=f"textkd ls {'|'.join(LISTS)}")
+    if as_markdown and what != "losses":
+        raise fail(f"ls {what} --markdown", "only losses have a page", fix="textkd ls losses --markdown")
+    if name is not None and what == "presets":
+        return presets.as_yaml(name)
+    if name is not None and what != "taps":
+        raise fail(f"ls {what} {name}", f"{what} are not a model's", fix=f"textkd ls {what}")
+    return markdown() if as_markdown else None
+
+
+def rows(what: str, name: str | None = None) -> list[dict[str, str]]:
+    """The rows of a list, each with the same keys. name: the model of `taps`."""
+    return LISTS[what](name)
+
+
+def _losses(_: str | None) -> list[dict[str, str]]:
+    return losses.rows()
+
+
+def _recipes(_: str | None) -> list[dict[str, str]]:
+    """Every recipe in recipes/ here and in the checkout, with its `about` or the first line of its header."""
+    folders = dict.fromkeys([Path("recipes").resolve(), Path(__file__).resolve().parent.parent / "recipes"])
+    files = [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
+    if not files:
+        raise fail("ls recipes", "no recipes/ folder here or beside the package", fix="run it in a checkout of textkd")
+    return [{"recipe": os.path.relpath(file), "about": _about(file)} for file in files]
+
+
+def _presets(_: str | None) -> list[dict[str, str]]:
+    return presets.rows()
+
+
+def _about(file: Path) -> str:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    header = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), "")
+    try:
+        values = recipefile.parse(text)
+    except (yaml.YAMLError, TextkdError):
+        return "not a recipe: broken YAML"
+    about = values.get("about") if isinstance(values, dict) else None
+    return str(about or header)
+
+
+def _taps(model: str | None) -> list[dict[str, str]]:
+    if model is None:
+        raise fail("ls taps", "no model", fix="textkd ls taps MODEL_FOLDER_OR_HUB_ID")
+    loaded = pretrained.load_model(model, _auto_class(pretrained.resolve_path(model)))
+    return [{"tap": row.address, "shape": row.shape, "note": row.note} for row in taps.list_taps(loaded)]
+
+
+def _auto_class(path: str) -> Any:
+    """The class that the folder was saved from, so that its head is there; AutoModel if it names none."""
+    try:
+        with pretrained.quiet():
+            names = transformers.AutoConfig.from_pretrained(path).architectures or []
+    except Exception:  # whatever it is: load_model meets it again, and says what is wrong
+        return transformers.AutoModel
+    return getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
+
+
+LISTS: dict[str, Callable[[str | None], list[dict[str, str]]]] = {
+    "losses": _losses, "taps": _taps, "recipes": _recipes, "presets": _presets,
+}  # fmt: skip
