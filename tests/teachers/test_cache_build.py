@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import cache_lab
 import pytest
 import torch
 from cache_lab import Rows, batches, collate, fill, teacher
+from filelock import FileLock
 
 from textkd.errors import TextkdError
 from textkd.teachers import LiveTeacher
@@ -40,6 +43,26 @@ def test_every_row_is_computed_once(tmp_path: Path) -> None:
     assert len(made.store.shards) > 4
     assert_whole(tmp_path, rows)
     assert fill(tmp_path, rows).computed == 0
+
+
+def test_rows_that_somebody_works_on_are_waited_for(tmp_path: Path) -> None:
+    rows, made = Rows(50), teacher(tmp_path)
+    size = estimate(made, rows, collate)
+    lock = made.store.folder / "claims" / "50-8-0.lock"
+    lock.parent.mkdir(parents=True)
+    held = threading.Event()
+
+    def die_slowly() -> None:
+        with FileLock(lock):
+            held.set()
+            time.sleep(0.3)
+
+    other = threading.Thread(target=die_slowly)
+    other.start()
+    held.wait()
+    build(made, rows, collate, 4, size)
+    other.join()
+    assert made.computed == 50
 
 
 def test_more_rows_compute_what_is_new_alone(tmp_path: Path) -> None:
