@@ -127,9 +127,11 @@ def test_a_damaged_shard_is_named_and_made_anew(how: str, tmp_path: Path, caplog
     assert_whole(tmp_path, rows)
 
 
-def test_the_size_is_known_before_the_first_byte(tmp_path: Path) -> None:
+def test_the_size_is_known_before_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, made = Rows(300), teacher(tmp_path)
-    size = estimate(made, rows, collate)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "SHARD_BYTES", 100)  # however large its rows are
+        size = estimate(made, rows, collate)
     assert not any(tmp_path.iterdir())
     build(made, rows, collate, 4, size)
     on_disk = sum(path.stat().st_size for path in made.store.shards)
