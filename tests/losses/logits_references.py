@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from loss_references import Case, Row, reduced, valid_rows, vectors
+from loss_references import CHUNKED, Case, Row, reduced, valid_rows, vectors
 from scipy.special import rel_entr, softmax
 
 LABELS = {1: np.array([0, 4, 2, 1]), 2: np.array([[0, 1, 2, 3], [4, -100, 1, 2], [0, 0, 0, 0], [3, 1, 1, 1]])}
@@ -16,7 +16,7 @@ def probabilities(s, t, i, temperature):
 def divergence(row):
     """The reference of a loss that is a mean of `row(p_s, p_t, **own options)`."""
 
-    def reference(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmean", **options):
+    def reference(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmean", chunk=0, **options):
         values = {i: row(*probabilities(s, t, i, temperature), **options) for i in valid_rows(s.shape[:-1], mask)}
         return reduced(values, reduction, s.shape[-1]) * (temperature**2 if scale_by_t2 else 1)
 
@@ -119,13 +119,15 @@ SOFTENED = [
     {"temperature": 2.0, "reduction": "sequence_mean"},
 ]
 REFERENCES = {
-    "reverse_kl": Row(divergence(reverse), vectors, [*SOFTENED, {"entropy": False}]),
-    "symmetric_kl": Row(divergence(symmetric), vectors, [*SOFTENED, {"reverse_weight": 0.9}]),
+    "reverse_kl": Row(divergence(reverse), vectors, [*SOFTENED, *CHUNKED, {"entropy": False}]),
+    "symmetric_kl": Row(divergence(symmetric), vectors, [*SOFTENED, *CHUNKED, {"reverse_weight": 0.9}]),
     "skewed_kl": Row(
-        divergence(skewed), vectors, [*SOFTENED, {"skew": 0.3, "direction": "reverse"}, {"eps": 1e-2}, {"skew": 0.0}]
+        divergence(skewed),
+        vectors,
+        [*SOFTENED, *CHUNKED, {"skew": 0.3, "direction": "reverse"}, {"eps": 1e-2}, {"skew": 0.0}],
     ),
-    "jsd": Row(divergence(jsd), vectors, [*SOFTENED, {"beta": 0.9}, {"beta": 0.0}, {"beta": 1.0}]),
-    "total_variation": Row(divergence(lambda p, q: sum(abs(p - q)) / 2), vectors, SOFTENED),
+    "jsd": Row(divergence(jsd), vectors, [*SOFTENED, *CHUNKED, {"beta": 0.9}, {"beta": 0.0}, {"beta": 1.0}]),
+    "total_variation": Row(divergence(lambda p, q: sum(abs(p - q)) / 2), vectors, [*SOFTENED, *CHUNKED]),
     "topk_kl": Row(
         divergence(topk),
         vectors,

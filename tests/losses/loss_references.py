@@ -60,7 +60,7 @@ def reduced(values: dict[tuple[int, ...], float], reduction: str, classes: int) 
     return total / len(values) / (classes if reduction == "mean" else 1)
 
 
-def logits_kl(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmean", standardise=False):
+def logits_kl(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmean", standardise=False, chunk=0):
     if standardise:
         s, t = ((x - x.mean(-1, keepdims=True)) / (x.std(-1, ddof=1, keepdims=True) + 1e-7) for x in (s, t))
     values = {
@@ -69,7 +69,7 @@ def logits_kl(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmea
     return reduced(values, reduction, s.shape[-1]) * (temperature**2 if scale_by_t2 else 1)
 
 
-def logits_soft_cross_entropy(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmean"):
+def logits_soft_cross_entropy(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmean", chunk=0):
     values = {}
     for i in valid_rows(s.shape[:-1], mask):
         p, log_q = softmax(t[i] / temperature), log_softmax(s[i] / temperature)
@@ -148,7 +148,7 @@ def heads_mse(s, t, mask):
     return np.mean(found)
 
 
-def labels_cross_entropy(s, y, mask, label_smoothing=0.0):
+def labels_cross_entropy(s, y, mask, label_smoothing=0.0, chunk=0):
     found = []
     for i in valid_rows(y.shape, mask):
         if y[i] != -100:
@@ -236,14 +236,22 @@ SOFTENED = [
     {"temperature": 0.5, "scale_by_t2": False},
     *({"temperature": 2.0, "reduction": r} for r in ("mean", "token_mean", "sequence_mean", "sum")),
 ]
+# rows are computed a few at a time: that changes nothing, so the references do not look at it
+CHUNKED = [{"temperature": 2.0, "chunk": 3}, {"reduction": "sequence_mean", "chunk": 1}]
 REDUCED = [{}, *({"reduction": kind} for kind in ("token_mean", "per_sample", "sum"))]
 MAPS = [{}, {"heads": "mean"}, {"heads": "sum"}, {"pairs": "all"}, {"zero_below": 0.1}]
 REFERENCES = {
-    ("labels", "cross_entropy"): Row(labels_cross_entropy, class_ids, [{}, {"label_smoothing": 0.1}]),
+    ("labels", "cross_entropy"): Row(
+        labels_cross_entropy, class_ids, [{}, {"label_smoothing": 0.1}, {"label_smoothing": 0.1, "chunk": 3}]
+    ),
     ("labels", "mse"): Row(labels_mse, targets),
     ("labels", "bce"): Row(labels_bce, many_hot),
-    ("logits", "kl"): Row(logits_kl, vectors, [*SOFTENED, {"temperature": 2.0, "standardise": True}]),
-    ("logits", "soft_cross_entropy"): Row(logits_soft_cross_entropy, vectors, SOFTENED),
+    ("logits", "kl"): Row(
+        logits_kl,
+        vectors,
+        [*SOFTENED, *CHUNKED, *({"temperature": 2.0, "standardise": True, "chunk": n} for n in (0, 3))],
+    ),
+    ("logits", "soft_cross_entropy"): Row(logits_soft_cross_entropy, vectors, [*SOFTENED, *CHUNKED]),
     ("logits", "mse"): Row(
         logits_mse,
         vectors,

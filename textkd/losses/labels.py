@@ -7,6 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd.errors import fail
+from textkd.losses.linear import LinearLogits
+from textkd.losses.logits.chunked import Chunk
+from textkd.losses.logits.fused import row_loss
 from textkd.losses.masking import aligned, expand, fill, masked_mean, widen
 from textkd.losses.options import Fraction
 from textkd.losses.registry import register
@@ -20,24 +23,38 @@ IGNORED = -100
     source="torch.nn.functional.cross_entropy; label smoothing: Szegedy et al. 2016, arXiv:1512.00567",
     formula="mean over valid rows of -log p_s[y]",
     min_classes=2,
+    by_rows=True,
 )
 def cross_entropy(
-    logits: Tensor, labels: Tensor, mask: Tensor | None = None, *, label_smoothing: Fraction = 0.0
+    logits: Tensor | LinearLogits,
+    labels: Tensor,
+    mask: Tensor | None = None,
+    *,
+    label_smoothing: Fraction = 0.0,
+    chunk: Chunk = "auto",
 ) -> Tensor:
     """Cross entropy of class ids.
 
     logits [B,C] or [B,T,V]; labels [B] or [B,T], whole numbers, -100 = not counted; mask like labels.
-    label_smoothing e: the target is (1-e) * onehot(y) + e/C. Scalar.
+    label_smoothing e: the target is (1-e) * onehot(y) + e/C. chunk: as in the `kl` of logits. Scalar.
     """
     if labels.shape != logits.shape[:-1]:
         raise _shapes(logits, labels, "class ids: labels are [B] for logits [B,C], [B,T] for [B,T,V]")
     valid = labels != IGNORED
     if mask is not None:
         valid = valid & expand(mask, labels)
-    scores = fill(widen(logits), valid)
-    targets = torch.where(valid, labels, 0).long()
-    rows = F.cross_entropy(scores.movedim(-1, 1), targets, reduction="none", label_smoothing=label_smoothing)
-    return masked_mean(rows, valid)
+
+    def rows(scores: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(widen(scores), targets.long(), reduction="none", label_smoothing=label_smoothing)
+
+    def reduce(values: Tensor) -> Tensor:
+        return masked_mean(values, valid)
+
+    value = row_loss(rows, logits, [labels], valid, reduce, chunk)
+    if value is not None:
+        return value
+    assert isinstance(logits, Tensor)
+    return reduce(rows(fill(widen(logits), valid).movedim(-1, 1), torch.where(valid, labels, 0)))
 
 
 @register(
@@ -78,5 +95,5 @@ def bce(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
     return masked_mean(F.binary_cross_entropy_with_logits(prediction, target, reduction="none"), mask)
 
 
-def _shapes(logits: Tensor, labels: Tensor, fix: str) -> Exception:
+def _shapes(logits: Tensor | LinearLogits, labels: Tensor, fix: str) -> Exception:
     return fail("labels that fit the logits", f"logits {list(logits.shape)}, labels {list(labels.shape)}", fix=fix)

@@ -42,15 +42,20 @@ def aligned(student: Tensor, teacher: Tensor, mask: Tensor | None = None, value:
 
     Raises TextkdError if the shapes differ: broadcasting would compare what does not belong together.
     """
-    if student.shape != teacher.shape:
-        raise fail(
-            "student and teacher of one shape",
-            f"student {list(student.shape)}, teacher {list(teacher.shape)}",
-            fix="add a projection for another width, or match other taps",
-        )
+    same_shape(student.shape, teacher.shape)
     student, teacher = widen(student), widen(teacher)
     dtype = torch.promote_types(student.dtype, teacher.dtype)
     return fill(student.to(dtype), mask, value), fill(teacher.to(dtype), mask, value)
+
+
+def same_shape(student: torch.Size, teacher: torch.Size) -> None:
+    """Raises TextkdError if the shapes differ."""
+    if student != teacher:
+        raise fail(
+            "student and teacher of one shape",
+            f"student {list(student)}, teacher {list(teacher)}",
+            fix="add a projection for another width, or match other taps",
+        )
 
 
 def count(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -146,7 +146,7 @@ def say(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(say(arg) for arg in args)
     if origin is Literal:
-        return "one of " + ", ".join(repr(arg) for arg in args)
+        return ("one of " if len(args) > 1 else "") + ", ".join(repr(arg) for arg in args)
     if origin in (list, tuple):
         return f"a list of which each is {say(args[0])}"
     words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null"}

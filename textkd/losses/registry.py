@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import fail
+from textkd.losses.linear import LinearLogits
 from textkd.losses.masking import widen
 from textkd.losses.options import Option, read_options, read_state
 
@@ -39,7 +40,7 @@ UNITS = ("row", "position", "pair")
 NEEDS = ("labels", "example_id", "progress")
 _ENTRIES: dict[tuple[str, str], Loss] = {}
 _F = TypeVar("_F", bound=Callable[..., Any])
-Taps = Tensor | Sequence[Tensor]
+Taps = Tensor | LinearLogits | Sequence[Tensor]
 Many = Literal["", "layers", "kinds"]
 Targets = Literal["ids", "numbers", "flags"]
 
@@ -61,6 +62,8 @@ class Loss:
     min_rows: rows that a batch must have (2 where samples are compared with each other).
     tokens: compares positions with each other, so a tap [B,H] of one vector per sample is refused.
     targets: what labels it takes, if any: "ids" of classes, "numbers" of a regression, "flags" one per class.
+    by_rows: computes logits a few rows at a time where they are large. It gets half precision as it is and widens the
+    rows itself, and takes `LinearLogits` in place of logits.
     state: whether `fn` is a class of modules, see `build`.
     """
 
@@ -80,6 +83,7 @@ class Loss:
     min_rows: int = 1
     tokens: bool = False
     targets: Targets = "ids"
+    by_rows: bool = False
     state: bool = False
 
     def build(self, student: Any, teacher: Any, options: Mapping[str, Any], rows: int) -> nn.Module:
@@ -117,10 +121,12 @@ class Loss:
 
     def __call__(self, student: Taps, teacher: Taps, mask: Tensor | None = None, **options: Any) -> Tensor:
         """The loss of these taps, computed in float32 or wider, outside of autocast. Scalar."""
-        kind = (student if isinstance(student, Tensor) else student[0]).device.type
+        kind = (student[0] if isinstance(student, Sequence) else student).device.type
+        if not self.by_rows:
+            student, teacher = _widened(self, student), _widened(self, teacher)
         known = torch.amp.is_autocast_available(kind)
         with torch.autocast(kind, enabled=False) if known else contextlib.nullcontext():
-            value = self.fn(_widened(student), _widened(teacher), mask=mask, **options)
+            value = self.fn(student, teacher, mask=mask, **options)
         if not isinstance(value, Tensor) or value.dim() != 0:
             found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise fail(f"a scalar from the loss {self.name}", found, fix="return one number, e.g. value.mean()")
@@ -143,6 +149,7 @@ def register(
     min_rows: int = 1,
     tokens: bool = False,
     targets: Targets = "ids",
+    by_rows: bool = False,
 ) -> Callable[[_F], _F]:
     """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
 
@@ -168,6 +175,7 @@ def register(
             min_rows=min_rows,
             tokens=tokens,
             targets=targets,
+            by_rows=by_rows,
         )
         known = _ENTRIES.get((eats, name))
         if known is not None and _identity(known.fn) != _identity(fn):
@@ -243,7 +251,11 @@ def _entry(name: str, eats: str, fn: Callable[..., Any], needs: tuple[str, ...] 
     return Loss(name, eats, fn, options, needs=needs, state=state, **rest)
 
 
-def _widened(taps: Taps) -> Taps:
+def _widened(loss: Loss, taps: Taps) -> Taps:
+    if isinstance(taps, LinearLogits):
+        able = sorted({entry.name for entry in _ENTRIES.values() if entry.by_rows})
+        what, fix = f"the loss {loss.name} needs them whole", f"logits.whole(), or one of {', '.join(able)}"
+        raise fail("logits of a linear head that are not computed", what, fix=fix)
     return widen(taps) if isinstance(taps, Tensor) else [widen(tap) for tap in taps]
 
 

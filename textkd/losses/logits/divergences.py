@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from textkd.losses.logits.softened import PER_ROW, Reduction, kl_rows, log_probabilities, reduce_rows, scaled
+from textkd.losses.logits.chunked import Chunk
+from textkd.losses.logits.softened import PER_ROW, Logits, Reduction, divergence, kl_rows
 from textkd.losses.options import Fraction, NonNegative, Positive, Range
 from textkd.losses.registry import register
 
@@ -22,25 +23,29 @@ from textkd.losses.registry import register
     formula="T^2 / N * sum over rows of KL(p_s || p_t)",
     min_classes=2,
     per_row_if=PER_ROW,
+    by_rows=True,
 )
 def reverse_kl(
-    student: Tensor,
-    teacher: Tensor,
+    student: Logits,
+    teacher: Logits,
     mask: Tensor | None = None,
     *,
     temperature: Positive = 1.0,
     scale_by_t2: bool = True,
     reduction: Reduction = "batchmean",
     entropy: bool = True,
+    chunk: Chunk = "auto",
 ) -> Tensor:
     """KL divergence of the teacher's distribution from the student's: seeks one mode instead of covering all.
 
     entropy: keep the student's entropy; off, only -sum p_s log p_t stays, whose best student gives everything to the
     teacher's first choice. Other options as in `kl`. Scalar.
     """
-    log_s, log_t = log_probabilities(student, teacher, mask, temperature)
-    rows = kl_rows(log_s, log_t) if entropy else -(log_s.exp() * log_t).sum(-1)
-    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
+
+    def rows(log_s: Tensor, log_t: Tensor) -> Tensor:
+        return kl_rows(log_s, log_t) if entropy else -(log_s.exp() * log_t).sum(-1)
+
+    return divergence(rows, student, teacher, mask, temperature, scale_by_t2, reduction, chunk)
 
 
 @register(
@@ -50,24 +55,28 @@ def reverse_kl(
     formula="T^2 / N * sum over rows of (1-w) KL(p_t || p_s) + w KL(p_s || p_t)",
     min_classes=2,
     per_row_if=PER_ROW,
+    by_rows=True,
 )
 def symmetric_kl(
-    student: Tensor,
-    teacher: Tensor,
+    student: Logits,
+    teacher: Logits,
     mask: Tensor | None = None,
     *,
     reverse_weight: Fraction = 0.5,
     temperature: Positive = 1.0,
     scale_by_t2: bool = True,
     reduction: Reduction = "batchmean",
+    chunk: Chunk = "auto",
 ) -> Tensor:
     """Weighted sum of forward and reverse KL divergence; `reverse_weight` w is the share of the reverse one.
 
     Other options as in `kl`. Scalar.
     """
-    log_s, log_t = log_probabilities(student, teacher, mask, temperature)
-    rows = (1 - reverse_weight) * kl_rows(log_t, log_s) + reverse_weight * kl_rows(log_s, log_t)
-    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
+
+    def rows(log_s: Tensor, log_t: Tensor) -> Tensor:
+        return (1 - reverse_weight) * kl_rows(log_t, log_s) + reverse_weight * kl_rows(log_s, log_t)
+
+    return divergence(rows, student, teacher, mask, temperature, scale_by_t2, reduction, chunk)
 
 
 @register(
@@ -77,10 +86,11 @@ def symmetric_kl(
     formula="T^2 / N * sum over rows of KL(p_t || a p_t + (1-a) p_s); reverse: KL(p_s || a p_s + (1-a) p_t)",
     min_classes=2,
     per_row_if=PER_ROW,
+    by_rows=True,
 )
 def skewed_kl(
-    student: Tensor,
-    teacher: Tensor,
+    student: Logits,
+    teacher: Logits,
     mask: Tensor | None = None,
     *,
     skew: Annotated[float, Range(0.0, 0.99)] = 0.1,
@@ -89,6 +99,7 @@ def skewed_kl(
     scale_by_t2: bool = True,
     reduction: Reduction = "batchmean",
     eps: NonNegative = 0.0,
+    chunk: Chunk = "auto",
 ) -> Tensor:
     """KL divergence of a mixture from one of its parts: bounded by log(1/skew), so the gradient stays calm.
 
@@ -96,11 +107,13 @@ def skewed_kl(
     the student (half of a Jensen-Shannon divergence). eps: added to the mixture inside the logarithm (fdistill 1e-10).
     Other options as in `kl`. Scalar.
     """
-    log_s, log_t = log_probabilities(student, teacher, mask, temperature)
-    first, second = (log_t, log_s) if direction == "forward" else (log_s, log_t)
-    mixed = mixture(first, second, skew)
-    rows = kl_rows(first, (mixed.exp() + eps).log() if eps else mixed)
-    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
+
+    def rows(log_s: Tensor, log_t: Tensor) -> Tensor:
+        first, second = (log_t, log_s) if direction == "forward" else (log_s, log_t)
+        mixed = mixture(first, second, skew)
+        return kl_rows(first, (mixed.exp() + eps).log() if eps else mixed)
+
+    return divergence(rows, student, teacher, mask, temperature, scale_by_t2, reduction, chunk)
 
 
 @register(
@@ -110,16 +123,18 @@ def skewed_kl(
     formula="T^2 / N * sum over rows of b KL(p_t || m) + (1-b) KL(p_s || m), m = b p_t + (1-b) p_s",
     min_classes=2,
     per_row_if=PER_ROW,
+    by_rows=True,
 )
 def jsd(
-    student: Tensor,
-    teacher: Tensor,
+    student: Logits,
+    teacher: Logits,
     mask: Tensor | None = None,
     *,
     beta: Fraction = 0.5,
     temperature: Positive = 1.0,
     scale_by_t2: bool = True,
     reduction: Reduction = "batchmean",
+    chunk: Chunk = "auto",
 ) -> Tensor:
     """Generalised Jensen-Shannon divergence.
 
@@ -127,13 +142,14 @@ def jsd(
     limits of the formula after division by b (1-b), as GKD has them. scale_by_t2: off in GKD. Other options as in
     `kl`. Scalar.
     """
-    log_s, log_t = log_probabilities(student, teacher, mask, temperature)
-    if beta in (0, 1):
-        rows = kl_rows(log_t, log_s) if beta == 0 else kl_rows(log_s, log_t)
-    else:
+
+    def rows(log_s: Tensor, log_t: Tensor) -> Tensor:
+        if beta in (0, 1):
+            return kl_rows(log_t, log_s) if beta == 0 else kl_rows(log_s, log_t)
         mixed = mixture(log_t, log_s, beta)
-        rows = beta * kl_rows(log_t, mixed) + (1 - beta) * kl_rows(log_s, mixed)
-    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
+        return beta * kl_rows(log_t, mixed) + (1 - beta) * kl_rows(log_s, mixed)
+
+    return divergence(rows, student, teacher, mask, temperature, scale_by_t2, reduction, chunk)
 
 
 @register(
@@ -143,20 +159,24 @@ def jsd(
     formula="T^2 / N * sum over rows of 1/2 sum_c |p_s - p_t|",
     min_classes=2,
     per_row_if=PER_ROW,
+    by_rows=True,
 )
 def total_variation(
-    student: Tensor,
-    teacher: Tensor,
+    student: Logits,
+    teacher: Logits,
     mask: Tensor | None = None,
     *,
     temperature: Positive = 1.0,
     scale_by_t2: bool = True,
     reduction: Reduction = "batchmean",
+    chunk: Chunk = "auto",
 ) -> Tensor:
     """Total variation distance: the probability that has to be moved, 0 to 1 (at T = 1). Options as in `kl`. Scalar."""
-    log_s, log_t = log_probabilities(student, teacher, mask, temperature)
-    rows = 0.5 * (log_s.exp() - log_t.exp()).abs().sum(-1)
-    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
+
+    def rows(log_s: Tensor, log_t: Tensor) -> Tensor:
+        return 0.5 * (log_s.exp() - log_t.exp()).abs().sum(-1)
+
+    return divergence(rows, student, teacher, mask, temperature, scale_by_t2, reduction, chunk)
 
 
 def mixture(log_p: Tensor, log_q: Tensor, share: float) -> Tensor:

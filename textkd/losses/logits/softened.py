@@ -3,17 +3,22 @@ rows count. z: logits, T: temperature, p = softmax(z / T), N: number of valid ro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from textkd.losses.linear import LinearLogits
+from textkd.losses.logits.chunked import Chunk
+from textkd.losses.logits.fused import row_loss
 from textkd.losses.logits.standardised import z_scores
-from textkd.losses.masking import aligned, masked_mean, masked_sum, mean_of_samples, sample_means
+from textkd.losses.masking import aligned, masked_mean, masked_sum, mean_of_samples, same_shape, sample_means
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
 
 Reduction = Literal["batchmean", "mean", "token_mean", "sequence_mean", "sum"]
+Logits = Tensor | LinearLogits
 PER_ROW = {"reduction": ("sequence_mean", "sum")}
 
 
@@ -24,26 +29,31 @@ PER_ROW = {"reduction": ("sequence_mean", "sum")}
     formula="T^2 / N * sum over rows of KL(p_t || p_s)",
     min_classes=2,
     per_row_if=PER_ROW,
+    by_rows=True,
 )
 def kl(
-    student: Tensor,
-    teacher: Tensor,
+    student: Logits,
+    teacher: Logits,
     mask: Tensor | None = None,
     *,
     temperature: Positive = 1.0,
     scale_by_t2: bool = True,
     reduction: Reduction = "batchmean",
     standardise: bool = False,
+    chunk: Chunk = "auto",
 ) -> Tensor:
     """KL divergence of the student's softened distribution from the teacher's.
 
     temperature T: both logits are divided by it. scale_by_t2: multiply by T^2, so that the gradient keeps its size
     when T grows (off: TextBrewer, TinyBERT, FitNets' code). reduction: see `reduce_rows`. standardise: compare the
-    shapes of the logits only, not their size, see `standardised.z_scores`. Scalar.
+    shapes of the logits only, not their size, see `standardised.z_scores`. chunk: rows that are computed together, so
+    that nothing but the gradient is as large as the logits; 0: all, auto: see `chunked.rows_per_chunk`. Scalar.
     """
-    log_s, log_t = log_probabilities(student, teacher, mask, temperature, standardise)
-    rows = kl_rows(log_t, log_s)
-    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
+
+    def rows(log_s: Tensor, log_t: Tensor) -> Tensor:
+        return kl_rows(log_t, log_s)
+
+    return divergence(rows, student, teacher, mask, temperature, scale_by_t2, reduction, chunk, standardise)
 
 
 @register(
@@ -53,25 +63,28 @@ def kl(
     formula="T^2 / N * sum over rows of -sum_c p_t log p_s",
     min_classes=2,
     per_row_if=PER_ROW,
+    by_rows=True,
 )
 def soft_cross_entropy(
-    student: Tensor,
-    teacher: Tensor,
+    student: Logits,
+    teacher: Logits,
     mask: Tensor | None = None,
     *,
     temperature: Positive = 1.0,
     scale_by_t2: bool = True,
     reduction: Reduction = "batchmean",
+    chunk: Chunk = "auto",
 ) -> Tensor:
     """Cross entropy with the teacher's softened distribution as the target.
 
     `kl` plus the teacher's entropy, which is constant: the same gradient, but not 0 at a perfect match.
     Options as in `kl`. Scalar.
     """
-    student, teacher = aligned(student, teacher, mask)
-    target = F.softmax(soften(teacher, temperature), dim=-1)
-    rows = -(target * F.log_softmax(soften(student, temperature), dim=-1)).sum(-1)
-    return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, student.shape[-1])
+
+    def rows(log_s: Tensor, log_t: Tensor) -> Tensor:
+        return -(log_t.exp() * log_s).sum(-1)
+
+    return divergence(rows, student, teacher, mask, temperature, scale_by_t2, reduction, chunk)
 
 
 @register(
@@ -123,6 +136,35 @@ def bce(
     target = soften(teacher, temperature).sigmoid()
     loss = F.binary_cross_entropy_with_logits(soften(student, temperature), target, reduction="none")
     return masked_mean(scaled(loss.mean(-1), temperature, scale_by_t2), mask)
+
+
+def divergence(
+    of_rows: Callable[[Tensor, Tensor], Tensor],
+    student: Logits,
+    teacher: Logits,
+    mask: Tensor | None,
+    temperature: float,
+    scale_by_t2: bool,
+    reduction: Reduction,
+    chunk: Chunk,
+    standardise: bool = False,
+) -> Tensor:
+    """What of_rows(log p_s, log p_t) [...] says about each row, as one number; the options as in `kl`. Scalar."""
+    same_shape(student.shape, teacher.shape)
+    classes = student.shape[-1]
+
+    def reduce(rows: Tensor) -> Tensor:
+        return reduce_rows(scaled(rows, temperature, scale_by_t2), mask, reduction, classes)
+
+    def of_logits(s: Tensor, t: Tensor) -> Tensor:
+        return of_rows(*log_probabilities(s, t, None, temperature, standardise))
+
+    value = row_loss(of_logits, student, [teacher], mask, reduce, chunk)
+    if value is not None:
+        return value
+    assert isinstance(student, Tensor)
+    assert isinstance(teacher, Tensor)
+    return reduce(of_rows(*log_probabilities(student, teacher, mask, temperature, standardise)))
 
 
 def soften(z: Tensor, temperature: float | Tensor) -> Tensor:

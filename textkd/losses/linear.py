@@ -1,0 +1,57 @@
+"""Logits that nobody has computed yet: what goes into a linear head, and the head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, eq=False)
+class LinearLogits:
+    """The logits hidden @ weight^T + bias [...,V] of a linear head (an LM head, BERT's MLM decoder, TrOCR's
+    output_projection), to be given to a loss in place of them: losses with `by_rows` compute them a few rows at a time
+    and keep none, so that neither logits [N,V] nor their gradient are ever whole.
+
+    hidden [...,H]: what goes into the head. weight [V,H], bias [V] or None: the head's own parameters. Under autocast
+    the product is taken in its dtype, as the head itself would.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """[...,V], as the logits would have it."""
+        return torch.Size([*self.hidden.shape[:-1], self.weight.shape[0]])
+
+    @property
+    def device(self) -> torch.device:
+        return self.hidden.device
+
+    @property
+    def requires_grad(self) -> bool:
+        return any(x is not None and x.requires_grad for x in (self.hidden, self.weight, self.bias))
+
+    def detach(self) -> LinearLogits:
+        """The same without gradient."""
+        bias = None if self.bias is None else self.bias.detach()
+        return LinearLogits(self.hidden.detach(), self.weight.detach(), bias)
+
+    def whole(self) -> Tensor:
+        """The logits [...,V] as a tensor."""
+        return self.of(self.hidden)
+
+    def of(self, hidden: Tensor) -> Tensor:
+        """The head's logits of other hidden states."""
+        return F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+
+Taps = Tensor | LinearLogits | Sequence[Tensor]
