@@ -214,3 +214,20 @@ def test_a_recipe_trains_them_and_a_small_rest_is_told_before(tiny: Tiny) -> Non
     values["training"] |= {"per_device_train_batch_size": 9}  # 64 rows: the last batch has one
     with pytest.raises(TextkdError, match="dataloader_drop_last"):
         recipe.distiller(tiny.write(values)).run()
+
+
+def test_what_a_first_step_would_refuse_is_told_before_all_at_once(tiny: Tiny) -> None:
+    values = tiny.recipe
+    values["matches"] = [
+        {"tap": "hidden", "loss": "mgskd_tokens", "layers": {1: 2}, "options": {"heads": 5}},
+        {"tap": "hidden:2", "loss": "mse"},
+    ]
+    values["stages"] = [{"matches": values.pop("matches"), "frozen": ["bert"]}]
+    with pytest.raises(TextkdError) as caught:
+        recipe.distiller(tiny.write(values)).check()
+    assert {problem.where.split(".")[0] for problem in caught.value.problems} == {"stages[0]"}
+    assert sum("it carries no gradient" in problem.found for problem in caught.value.problems) == 2
+    values["stages"][0]["frozen"] = []
+    with pytest.raises(TextkdError, match="no multiple"):
+        recipe.distiller(tiny.write(values)).check()
+    assert not (tiny.folder / "run").exists()

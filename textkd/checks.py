@@ -16,7 +16,8 @@ from textkd.errors import Collector, Problem, TextkdError, problem
 from textkd.evaluation import fit_problems, positions
 from textkd.matches import Match, Pair, check_words
 from textkd.methods import wiring
-from textkd.methods.stages import Stage, frozen_problems
+from textkd.methods.freezing import frozen_problems
+from textkd.methods.stages import Stage
 from textkd.targets import target_problems
 from textkd.teachers.cache import AUGMENTED
 
@@ -179,7 +180,8 @@ class _Look:
                 return []
         rest = stage.matches, batch, problem_type or _CLASSES
         if self.student is not None:
-            pairs = wiring.check(self.student, self.teacher, *rest, self.distiller.share_encoder, self._rows)
+            share, asleep = self.distiller.share_encoder, stage.frozen if self._rows else ()
+            pairs = wiring.check(self.student, self.teacher, *rest, share, self._rows, asleep)
             training = {**self.distiller.training, **stage.training}
             self.found.add(*wiring.row_problems(pairs, training, self._rows))
             return pairs

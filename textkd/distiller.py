@@ -25,6 +25,7 @@ from textkd.evaluation import positions
 from textkd.inputs import forward_inputs
 from textkd.matches import Match, Pair
 from textkd.methods.caching import fill_stages
+from textkd.methods.finetune import LABELS_ONLY, Finetune
 from textkd.methods.stages import Data, Stage, run_stages
 from textkd.results import RECORD, Finished, gather
 from textkd.runs import RunFolder, locked, processes
@@ -32,30 +33,6 @@ from textkd.targets import Pseudo, Targets, is_reader, same_steps
 from textkd.teachers import CacheOptions
 
 log = logging.getLogger("textkd")
-LABELS_ONLY = (Match("labels"),)
-
-
-@dataclass(frozen=True)
-class Finetune:
-    """How a teacher is made: `training` arguments, and the folder that keeps it, named by everything it depends on.
-    A seed among the arguments makes one teacher for all seeds of the run; else every seed has its own. `frozen` among
-    them names the modules that stay as they are."""
-
-    training: Mapping[str, Any]
-    keep: Path
-    key: str | Callable[[], str]
-
-    @property
-    def stage(self) -> Stage:
-        own = {name: value for name, value in self.training.items() if name != "frozen"}
-        return Stage(LABELS_ONLY, own, self.training.get("frozen", ()))
-
-    def seed(self, seed: int) -> int:
-        return int(self.training.get("seed", seed))
-
-    def folder(self, seed: int) -> Path:
-        key = self.key if isinstance(self.key, str) else self.key()
-        return self.keep / f"{key}-seed{self.seed(seed)}"
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,21 @@ class Objective:
         assert total is not None
         return total, parts
 
+    def tried(self, student: Batch, teacher: Batch, batch: Batch) -> None:
+        """Computes every loss once. Raises one `TextkdError` with all that cannot be computed, are not finite, or that
+        teach nothing."""
+        self._check(student, teacher, batch)
+        found = Collector()
+        for pair in self.pairs:
+            with found.collecting(pair.name):
+                value = self._value(pair, student, teacher, batch, 0.0)
+                if not torch.isfinite(value):
+                    raise fail(
+                        f"the loss of {pair.name}", f"{float(value)} on the first rows", fix="look at its options"
+                    )
+        self._checked = False
+        found.raise_any()
+
     def _value(self, pair: Pair, student: Batch, teacher: Batch, batch: Batch, progress: float) -> Tensor:
         mine = _mine(pair, student)
         mask = mask_for(pair.student, batch, mine[0])

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from textkd import checks, presets, pretrained, recipefile, students, tasks
-from textkd.distiller import Distiller, Finetune
+from textkd.distiller import Distiller
 from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.matches import Match
+from textkd.methods.finetune import Finetune
 from textkd.methods.stages import Stage
 from textkd.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
 from textkd.targets import Pseudo

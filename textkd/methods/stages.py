@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from textkd import projections
 from textkd.average import Average
 from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
-from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.matches import Match
 from textkd.methods.caching import autocast, fill, note
 from textkd.methods.dropout import dropout
-from textkd.methods.wiring import Wiring, wire
+from textkd.methods.freezing import frozen, head_modules
+from textkd.methods.wiring import wire
 from textkd.record import history
 from textkd.runs import processes
 from textkd.teachers import CachedTeacher, CacheOptions
@@ -162,7 +162,9 @@ class _Run:
                 told = fill(wiring.teacher, data, arguments.per_device_train_batch_size, title)
                 notes.append(f"{self.stage.name or f'stage {self.number}'}, {note(told)}")
             shared = ["encoder"] if self.share_encoder else []
-            stack.enter_context(_frozen(self.student, self.stage, wiring, shared))
+            # under DDP a parameter without a gradient would have to be searched for in every step
+            head = [] if wiring.objective.uses_head else head_modules(self.student)
+            stack.enter_context(frozen(self.student, self.stage.frozen, [*shared, *head]))
             stack.enter_context(dropout(self.student, self.training.get("dropout")))
             if self.share_encoder:
                 stack.enter_context(dropout(self.student.get_submodule("encoder"), 0.0))
@@ -227,54 +229,3 @@ def _load(student: nn.Module, folder: Path) -> None:
     }
     result = student.load_state_dict(weights, strict=False)
     refuse_lost(student, result, str(folder), but=(projections.ATTRIBUTE,))
-
-
-@contextmanager
-def _frozen(student: nn.Module, stage: Stage, wiring: Wiring, shared: Sequence[str] = ()) -> Iterator[None]:
-    """Freezes the stage's parts, and the head in a stage that does not look at the logits: under DDP a parameter
-    without a gradient would have to be searched for in every step."""
-    prefixes = [*stage.frozen, *shared, *([] if wiring.objective.uses_head else head_modules(student))]
-    problems = frozen_problems(student, stage.frozen)
-    if problems:
-        raise TextkdError(*problems)
-    trained = [(name, p) for name, p in student.named_parameters() if p.requires_grad]
-    changed = [p for name, p in trained if any(_is_within(name, part) for part in prefixes)]
-    for parameter in changed:
-        parameter.requires_grad_(False)
-    if not any(p.requires_grad for p in student.parameters()):
-        raise fail(
-            f"stage {stage.name}: frozen {', '.join(stage.frozen)}", "no parameter is left to train", fix="freeze less"
-        )
-    try:
-        yield
-    finally:
-        for parameter in changed:
-            parameter.requires_grad_(True)
-
-
-def frozen_problems(model: nn.Module, frozen: Any) -> list[Problem]:
-    """What is wrong with the names of frozen parts: no list, modules that `model` lacks, nothing left to train."""
-    if isinstance(frozen, str) or not isinstance(frozen, Sequence):
-        return [problem(f"frozen: {frozen}", "no list of module names", fix=f"frozen: [{frozen}]", where="frozen")]
-    names = dict(model.named_modules()).keys() | dict(model.named_parameters()).keys()
-    found = [
-        problem(f'frozen "{name}"', "the model has no such module", near=(str(name), names), where="frozen")
-        for name in frozen
-        if not name or name not in names
-    ]
-    if all(any(_is_within(name, part) for part in frozen) for name, _ in model.named_parameters()):
-        asked = f"frozen {', '.join(frozen)}"
-        found.append(problem(asked, "no parameter is left to train", fix="freeze less", where="frozen"))
-    return found
-
-
-def _is_within(name: str, part: str) -> bool:
-    return name == part or name.startswith(f"{part}.")
-
-
-def head_modules(student: nn.Module) -> list[str]:
-    """The top-level modules beside the base model (and beside projections): the task's head."""
-    base = getattr(student, "base_model_prefix", "")
-    if not base or not hasattr(student, base):
-        return []
-    return [name for name, _ in student.named_children() if name != base and not name.startswith("textkd_")]

@@ -15,6 +15,7 @@ from textkd.errors import Problem, fail, problem
 from textkd.inputs import evaluating, inputs_of
 from textkd.matches import Match, Pair, bind
 from textkd.methods.adapters import adapt
+from textkd.methods.freezing import frozen
 from textkd.objective import Objective
 from textkd.taps import Address, Capture, anatomy
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
@@ -93,14 +94,30 @@ def check(
     problem_type: str,
     share_encoder: bool = False,
     rows: int = 0,
+    asleep: Sequence[str] = (),
 ) -> list[Pair]:
-    """`wire` without any lasting effect: the bound pairs, or a `TextkdError` with every problem."""
+    """`wire` without any lasting effect: the bound pairs, or a `TextkdError` with every problem. Where the `rows` of
+    the training data are known, `batch` is of them, and the losses of a first step are computed too, with the parts
+    `asleep` frozen."""
     before = set(projections.names(student))
     wiring = wire(student, teacher, matches, batch, problem_type, share_encoder=share_encoder, rows=rows)
-    wiring.close()
-    if not before:
-        projections.detach(student)
+    try:
+        if rows:
+            _try(student, wiring, batch, asleep)
+    finally:
+        wiring.close()
+        if not before:
+            projections.detach(student)
     return wiring.objective.pairs
+
+
+def _try(student: nn.Module, wiring: Wiring, batch: Mapping[str, Tensor], asleep: Sequence[str]) -> None:
+    """The losses of one step. Raises one `TextkdError` with all that cannot be computed or teaches nothing."""
+    with evaluating(student), torch.random.fork_rng(devices=[]), frozen(student, asleep):
+        taught = {} if wiring.teacher is None else wiring.teacher.taps(batch)
+        with wiring.capture.active(labels=batch.get("labels")):
+            taps = student(**inputs_of(student, batch))["taps"]
+        wiring.objective.tried(taps, taught, batch)
 
 
 def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) -> list[Problem]:

@@ -1,0 +1,59 @@
+"""Parts of a model that a training leaves as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from textkd.errors import Problem, TextkdError, fail, problem
+
+
+@contextmanager
+def frozen(model: nn.Module, asked: Sequence[str], more: Sequence[str] = ()) -> Iterator[None]:
+    """Inside, the parameters of these modules take no gradient. asked: what somebody asked for, more: what the kind of
+    training needs beside it. Raises `TextkdError` for names that `model` lacks, and where nothing is left to train."""
+    if problems := frozen_problems(model, asked):
+        raise TextkdError(*problems)
+    prefixes = [*asked, *more]
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    changed = [p for name, p in trained if any(_is_within(name, part) for part in prefixes)]
+    if len(changed) == len(trained):
+        raise fail(f"frozen {', '.join(prefixes)}", "no parameter is left to train", fix="freeze less")
+    for parameter in changed:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in changed:
+            parameter.requires_grad_(True)
+
+
+def frozen_problems(model: nn.Module, names: Any) -> list[Problem]:
+    """What is wrong with the names of frozen parts: no list, modules that `model` lacks, nothing left to train."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        return [problem(f"frozen: {names}", "no list of module names", fix=f"frozen: [{names}]", where="frozen")]
+    known = dict(model.named_modules()).keys() | dict(model.named_parameters()).keys()
+    found = [
+        problem(f'frozen "{name}"', "the model has no such module", near=(str(name), known), where="frozen")
+        for name in names
+        if not name or name not in known
+    ]
+    if all(any(_is_within(name, part) for part in names) for name, _ in model.named_parameters()):
+        asked = f"frozen {', '.join(names)}"
+        found.append(problem(asked, "no parameter is left to train", fix="freeze less", where="frozen"))
+    return found
+
+
+def head_modules(student: nn.Module) -> list[str]:
+    """The top-level modules beside the base model (and beside projections): the task's head."""
+    base = getattr(student, "base_model_prefix", "")
+    if not base or not hasattr(student, base):
+        return []
+    return [name for name, _ in student.named_children() if name != base and not name.startswith("textkd_")]
+
+
+def _is_within(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
