@@ -84,3 +84,12 @@ def _number(value: Any) -> float | None:
 @cache
 def _hints() -> dict[str, Any]:
     return get_type_hints(TrainingArguments)
+
+
+def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Those arguments that somebody gave: of TrainingArguments the ones that differ from its defaults."""
+    if args is None or isinstance(args, Mapping):
+        return dict(args or {})
+    plain = TrainingArguments(output_dir=args.output_dir)
+    names = [f.name for f in fields(TrainingArguments) if f.init]
+    return {n: getattr(args, n) for n in names if n == "output_dir" or getattr(args, n) != getattr(plain, n)}

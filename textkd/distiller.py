@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import nn
 from transformers import TrainingArguments
 
 from textkd import checks, pretrained, report, telling
+from textkd.arguments import given_arguments
 from textkd.checkpoints import saving, write_json
 from textkd.errors import fail
 from textkd.evaluation import positions
@@ -84,7 +85,7 @@ class Distiller:
         name: str = "",
         recipe: str = "",
     ) -> None:
-        self.training = _arguments(args)
+        self.training = given_arguments(args)
         self.folder = RunFolder(Path(self.training.pop("output_dir", None) or f"runs/{name or 'distil'}"))
         self.seeds = [int(self.training.get("seed", 42))] if seeds is None else list(seeds)
         self.training.pop("seed", None)
@@ -296,11 +297,3 @@ class Distiller:
         record["metrics"] = self.task.compute_metrics(said, self.task.references(self.data.eval))
         write_json(part / RECORD, record)
         os.replace(part, folder)
-
-
-def _arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:
-    if args is None or isinstance(args, Mapping):
-        return dict(args or {})
-    plain = TrainingArguments(output_dir=args.output_dir)
-    names = [f.name for f in fields(TrainingArguments) if f.init]
-    return {n: getattr(args, n) for n in names if n == "output_dir" or getattr(args, n) != getattr(plain, n)}
