@@ -1,1 +1,2 @@
-"""Losses that ask whether two vectors belong together: contrast with other samples, discriminators of teacher and student."""
+"""Losses that ask whether two vectors belong together: contrast with other samples, and discriminators of teacher and
+student."""

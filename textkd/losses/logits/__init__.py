@@ -3,6 +3,6 @@ with the label, cut to the largest k), and how the two results are compared (a d
 rows then come to one number by `softened.reduce_rows`.
 
 softened: KL, cross entropy, MSE, BCE. divergences, decoupled, correlation, multilevel: other comparisons. standardised,
-sparse, vocabularies, targets, temperatures, born_again, tolerant, detection: other targets. peers, branches, fusion: several
-networks at once.
+sparse, vocabularies, targets, temperatures, born_again, tolerant, detection: other targets. peers, branches, fusion:
+several networks at once.
 """
