@@ -15,6 +15,7 @@ without a further edit.
 import pkgutil
 from importlib import import_module
 
+from textkd.losses.linear import LinearLogits
 from textkd.losses.options import Fraction, NonNegative, Option, Positive, Range, check_options
 from textkd.losses.registry import FAMILIES, Loss, Many, as_loss, get, names, register, rows
 from textkd.losses.shapes import check_shapes
@@ -25,6 +26,7 @@ for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
 __all__ = [
     "FAMILIES",
     "Fraction",
+    "LinearLogits",
     "Loss",
     "Many",
     "NonNegative",

@@ -16,8 +16,8 @@ class LinearLogits:
     output_projection), to be given to a loss in place of them: losses with `by_rows` compute them a few rows at a time
     and keep none, so that neither logits [N,V] nor their gradient are ever whole.
 
-    hidden [...,H]: what goes into the head. weight [V,H], bias [V] or None: the head's own parameters. Under autocast
-    the product is taken in its dtype, as the head itself would.
+    hidden [...,H]: what goes into the head. weight [V,H], bias [V] or None: the head's own parameters. A loss that is
+    called under autocast takes the product in autocast's type, as the head itself would.
     """
 
     hidden: Tensor
@@ -49,6 +49,16 @@ class LinearLogits:
     def of(self, hidden: Tensor) -> Tensor:
         """The head's logits of other hidden states."""
         return F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
+
+    def narrowed(self) -> LinearLogits:
+        """The same in the type that the head computes in here: autocast's, or the wider one of hidden states and
+        weights."""
+        kind = self.hidden.device.type
+        cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        wide = torch.promote_types(self.hidden.dtype, self.weight.dtype)
+        dtype = torch.get_autocast_dtype(kind) if cast and wide != torch.float64 else wide
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return LinearLogits(self.hidden.to(dtype), self.weight.to(dtype), bias)
 
     def __len__(self) -> int:
         return len(self.hidden)

@@ -122,8 +122,7 @@ class Loss:
     def __call__(self, student: Taps, teacher: Taps, mask: Tensor | None = None, **options: Any) -> Tensor:
         """The loss of these taps, computed in float32 or wider, outside of autocast. Scalar."""
         kind = (student[0] if isinstance(student, Sequence) else student).device.type
-        if not self.by_rows:
-            student, teacher = _widened(self, student), _widened(self, teacher)
+        student, teacher = (_ready(self, taps) for taps in (student, teacher))
         known = torch.amp.is_autocast_available(kind)
         with torch.autocast(kind, enabled=False) if known else contextlib.nullcontext():
             value = self.fn(student, teacher, mask=mask, **options)
@@ -251,7 +250,10 @@ def _entry(name: str, eats: str, fn: Callable[..., Any], needs: tuple[str, ...] 
     return Loss(name, eats, fn, options, needs=needs, state=state, **rest)
 
 
-def _widened(loss: Loss, taps: Taps) -> Taps:
+def _ready(loss: Loss, taps: Taps) -> Taps:
+    """What the function takes, made while autocast is still known."""
+    if loss.by_rows:
+        return taps.narrowed() if isinstance(taps, LinearLogits) else taps
     if isinstance(taps, LinearLogits):
         able = sorted({entry.name for entry in _ENTRIES.values() if entry.by_rows})
         what, fix = f"the loss {loss.name} needs them whole", f"logits.whole(), or one of {', '.join(able)}"

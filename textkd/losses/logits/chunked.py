@@ -108,15 +108,17 @@ class _InChunks(torch.autograd.Function):
         needed = ctx.needs_input_grad[3:]
         gradients = [chosen.like(x) if need else None for x, need in zip(tensors, needed, strict=True)]
         upstream = upstream.contiguous()
-        for at in chosen.pieces(ctx.size):
-            parts = [chosen.take(x, at).detach().requires_grad_(need) for x, need in zip(tensors, needed, strict=True)]
-            with torch.enable_grad(), outside_autocast(upstream.device.type):
-                values = of_rows(*parts)
-            asked = [part for part in parts if part.requires_grad]
-            found = iter(torch.autograd.grad(values, asked, chosen.take(upstream, at)))
-            for gradient in gradients:
-                if gradient is not None:
-                    chosen.put(gradient, at, next(found))
+        with outside_autocast(upstream.device.type):
+            for at in chosen.pieces(ctx.size):
+                rows = (chosen.take(x, at).detach() for x in tensors)
+                parts = [part.requires_grad_(need) for part, need in zip(rows, needed, strict=True)]
+                with torch.enable_grad():
+                    values = of_rows(*parts)
+                asked = [part for part in parts if part.requires_grad]
+                found = iter(torch.autograd.grad(values, asked, chosen.take(upstream, at)))
+                for gradient in gradients:
+                    if gradient is not None:
+                        chosen.put(gradient, at, next(found))
         return None, None, None, *gradients
 
 

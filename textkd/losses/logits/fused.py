@@ -48,7 +48,7 @@ def row_loss(
             values = torch.zeros(student.shape[:-1], dtype=wide_type([student.hidden]), device=student.device)
             (weights,) = torch.autograd.grad(reduce(values.requires_grad_()), values)
         return fused_sum(of_rows, student, others, weights, mask, rows)
-    linear = [narrowed(x.detach()) if isinstance(x, LinearLogits) else None for x in others]
+    linear = [x.detach().narrowed() if isinstance(x, LinearLogits) else None for x in others]
     tensors = [x if isinstance(x, Tensor) else x.hidden.detach() for x in others]
     if any(linear):
         size = rows or max(ELEMENTS // student.shape[-1], 1)
@@ -79,21 +79,12 @@ def fused_sum(
     """
     if torch.is_grad_enabled() and any(x.requires_grad for x in others):
         raise fail("a gradient by the teacher of fused logits", "only the student has one", fix="teacher.detach()")
-    student = narrowed(student)
-    known = [narrowed(x.detach()) if isinstance(x, LinearLogits) else x for x in others]
+    student = student.narrowed()
+    known = [x.detach().narrowed() if isinstance(x, LinearLogits) else x for x in others]
     chosen = Selection(weights.shape, mask, student.device)
     given = _Given(of_rows, chosen, block or max(ELEMENTS // student.shape[-1], 1), weights.detach(), known)
     total: Tensor = _Fused.apply(given, student.hidden, student.weight, student.bias)  # type: ignore[no-untyped-call]
     return total
-
-
-def narrowed(logits: LinearLogits) -> LinearLogits:
-    """The same in the type that the head computes in here: autocast's, or the widest of hidden states and weights."""
-    hidden, weight, bias = logits.hidden, logits.weight, logits.bias
-    kind = hidden.device.type
-    cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) and hidden.dtype != torch.float64
-    dtype = torch.get_autocast_dtype(kind) if cast else torch.promote_types(hidden.dtype, weight.dtype)
-    return LinearLogits(hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
 
 
 def block_of(chosen: Selection, at: slice | Tensor, x: Tensor | LinearLogits) -> Tensor:
