@@ -181,8 +181,9 @@ class _Look:
         rest = stage.matches, batch, problem_type or _CLASSES
         if self.student is not None:
             share, asleep = self.distiller.share_encoder, stage.frozen if self._rows else ()
-            pairs = wiring.check(self.student, self.teacher, *rest, share, self._rows, asleep)
             training = {**self.distiller.training, **stage.training}
+            compiled = bool(training.get("torch_compile"))
+            pairs = wiring.check(self.student, self.teacher, *rest, share, self._rows, asleep, compiled)
             self.found.add(*wiring.row_problems(pairs, training, self._rows))
             return pairs
         try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have

@@ -31,7 +31,7 @@ from textkd.methods.stages import Data, Stage, run_stages
 from textkd.results import RECORD, Finished, gather
 from textkd.runs import RunFolder, locked, processes
 from textkd.targets import Pseudo, Targets, is_reader, same_steps
-from textkd.teachers import CacheOptions
+from textkd.teachers import CacheOptions, LiveOptions
 
 log = logging.getLogger("textkd")
 
@@ -60,7 +60,8 @@ class Distiller:
     the teacher writes the texts that the student learns (`Pseudo`); the control then trains on the transcribed lines
     alone, for as many steps. A teacher that only reads (`textkd.Recogniser`) needs it, and can match labels alone.
     cache: the teacher's taps of the training rows are computed once and read from disk from then on
-    (docs/teacher-cache.md); a mapping holds the options of `textkd.teachers.CacheOptions`.
+    (docs/teacher-cache.md); a mapping holds the options of `textkd.teachers.CacheOptions`. live: the precision and the
+    device that the teacher runs in and on.
 
     Raises `TextkdError` with every problem of the input before anything is trained or written.
     """
@@ -82,6 +83,7 @@ class Distiller:
         pseudo: Pseudo | None = None,
         finetune: Finetune | None = None,
         cache: bool | Mapping[str, Any] | None = None,
+        live: LiveOptions | None = None,
         name: str = "",
         recipe: str = "",
     ) -> None:
@@ -101,6 +103,7 @@ class Distiller:
         self.cache = CacheOptions.of(cache)
         if self.cache is not None and self.cache.folder is None:
             self.cache = replace(self.cache, folder=str(keep / "taps"))
+        self.live = live or LiveOptions()
         self._checked = False
         self.pairs: list[list[Pair]] = []
         self.warnings: list[str] = []
@@ -175,6 +178,8 @@ class Distiller:
         # a function of the user's own is known by its name: its address differs in every process
         if self.cache is not None:  # where it is and how large it may be changes nothing
             read += repr(replace(self.cache, folder=None, max_gb=None))
+        if self.live.precision != "auto":
+            read += f"teacher in {self.live.precision}"
         return self.recipe or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(made_of)) + read
 
     def plan(self) -> list[str]:
@@ -213,7 +218,8 @@ class Distiller:
                 tutor = self.teacher if self.finetune is None else self._finished_teacher(seed).load()
                 data, _ = self._student_data(tutor)
                 student = self.build_student(tutor, seed)
-                told += fill_stages(student, tutor, self.stages, data, self.training, self.cache, self.share_encoder)
+                told += fill_stages(student, tutor, self.stages, data, self.training, self.cache, self.share_encoder,
+                                    self.live)  # fmt: skip
         return told
 
     def result(self) -> Result:
@@ -268,7 +274,8 @@ class Distiller:
         with report.PeakMemory(processes().device) as memory:
             asked = tutor if role == "student" and not self.is_black_box else None
             shares = self.share_encoder and role != "teacher"
-            trained = run_stages(work, model, asked, stages, data, training, seed, label, shares, self.cache)
+            trained = run_stages(work, model, asked, stages, data, training, seed, label, shares, self.cache,
+                                 self.live)  # fmt: skip
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, **told}
         if processes().is_main_process:
             self._publish(folder, model, record)

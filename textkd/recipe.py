@@ -21,7 +21,7 @@ from textkd.methods.finetune import Finetune
 from textkd.methods.stages import Stage
 from textkd.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
 from textkd.targets import Pseudo
-from textkd.teachers import CacheOptions, Recogniser
+from textkd.teachers import CacheOptions, LiveOptions, Recogniser
 
 log = logging.getLogger("textkd")
 NEW_STUDENT = (
@@ -95,8 +95,8 @@ class _Builder:
             lambda model, seed: self._student(model, auto_class, labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
-            pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), name=self.name,
-            recipe=recipefile.dump(identity),
+            pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), live=self._live(),
+            name=self.name, recipe=recipefile.dump(identity),
         )  # fmt: skip
         if warning := students.random_init_warning(recipe.student):
             made.warnings.append(warning if recipe.teacher.recogniser is None else NEW_STUDENT)
@@ -140,6 +140,12 @@ class _Builder:
             CacheOptions.of(options)
             return {"folder": str(self._keep / "taps"), **options}
         return None
+
+    def _live(self) -> LiveOptions:
+        """How the teacher is run."""
+        with self.found.collecting("teacher"):
+            return LiveOptions(self.recipe.teacher.precision, self.recipe.teacher.device)
+        return LiveOptions()
 
     def _finetune(self) -> Finetune | None:
         block, name = self.recipe.teacher, "none" if self.task is None else self.task.name.replace("/", "-")
@@ -240,10 +246,14 @@ def labels_of_task(task: Any) -> dict[str, Any]:
 
 
 def _without_place(teacher: Any) -> Any:
-    """The teacher's block without where its cache is and how large it may become: another place is no other run."""
-    if not isinstance(teacher, Mapping) or not isinstance(teacher.get("cache"), Mapping):
+    """The teacher's block without its device, where its cache is and how large it may become: another place is no other
+    run."""
+    if not isinstance(teacher, Mapping):
         return teacher
-    return {**teacher, "cache": {k: v for k, v in teacher["cache"].items() if k not in ("folder", "max_gb")}}
+    kept = {k: v for k, v in teacher.items() if k != "device"}
+    if not isinstance(kept.get("cache"), Mapping):
+        return kept
+    return {**kept, "cache": {k: v for k, v in kept["cache"].items() if k not in ("folder", "max_gb")}}
 
 
 def _match(block: MatchBlock) -> Match:

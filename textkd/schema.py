@@ -44,7 +44,8 @@ class TeacherBlock(_Block):
     all seeds). keep: the folder for fine-tuned teachers (default: ``teachers`` beside the run folder). sha256: of the
     weights file, checked before it is loaded. allow_pickle: also load pickle weights, which can run code.
     cache: the teacher's taps are kept on disk and computed once; a block holds the options of
-    `textkd.teachers.CacheOptions`, as {precision: int8, logits: {top_k: 64}, max_gb: 20}.
+    `textkd.teachers.CacheOptions`, as {precision: int8, logits: {top_k: 64}, max_gb: 20}. precision: auto (bf16 where
+    the training is in bf16 and the hardware computes it fast), bf16 or float32. device: one of its own, as cuda:1.
     """
 
     recogniser: str | None = None
@@ -55,6 +56,8 @@ class TeacherBlock(_Block):
     sha256: str | None = None
     allow_pickle: bool = False
     cache: bool | dict[str, Any] = False
+    precision: str = "auto"
+    device: str | None = None
 
 
 class PseudoBlock(_Block):
@@ -127,7 +130,8 @@ EXPECTED = {
     "projection": "auto, none, or a kind of projection", "loss": "the name of a loss",
     "tap": 'an address, as "hidden", or a list',
     "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
-    "cache": "true, false or a block, as {precision: bf16, max_gb: 20}",
+    "cache": "true, false or a block, as {precision: bf16, max_gb: 20}", "precision": "auto, bf16 or float32",
+    "device": "the name of a device, as cuda:1",
     "frozen": "a list of module names", "recogniser": "the path of an .onnx file", "num_beams": "a whole number",
     "pseudo": "a block, as {min_confidence: 0.9}", "lines": "a path, {path: ...} or a list of these",
     "mix": "a number from 0 to 1", "min_confidence": "a number from 0 to 1", "max_cer": "a number, such as 0.2",

@@ -142,6 +142,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         self.generate, self.average, self.shared = generate, average, shared
         self.model_accepts_loss_kwargs = False
         self.objective, self.capture, self.teacher = objective, capture, teacher
+        if self.args.torch_compile:
+            capture.for_compiled()
         self._accepts = forward_inputs(self.model)
         self._expected: Tensor | None = None
         self.remove_callback(ProgressCallback)

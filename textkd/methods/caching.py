@@ -15,6 +15,7 @@ from textkd import projections
 from textkd.callbacks import console
 from textkd.methods.wiring import wire
 from textkd.runs import processes
+from textkd.teachers import LiveOptions
 from textkd.teachers.cache import (
     CachedTeacher,
     CacheOptions,
@@ -25,7 +26,7 @@ from textkd.teachers.cache import (
     refuse_too_large,
     shown,
 )
-from textkd.trainer import make_arguments
+from textkd.trainer import has_bf16, make_arguments
 
 log = logging.getLogger("textkd")
 
@@ -58,15 +59,16 @@ def fill(teacher: CachedTeacher, data: Any, batch_size: int, title: str) -> dict
 
 def fill_stages(
     student: nn.Module, teacher: nn.Module, stages: Sequence[Any], data: Any, training: Mapping[str, Any],
-    cache: CacheOptions, share_encoder: bool = False,
+    cache: CacheOptions, share_encoder: bool = False, live: LiveOptions | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """`fill` for every one of `stages` that asks the teacher for taps, as the training of `student` would."""
     told = []
     for number, stage in enumerate(stages, 1):
         arguments = make_arguments({**training, **stage.training}, "unused")
         student.to(arguments.device)
-        teacher.to(arguments.device)
-        wiring = wire(student, teacher, stage.matches, data.sample(), data.problem_type, autocast(arguments),
+        run = live or LiveOptions()
+        teacher.to(run.place(arguments.device))
+        wiring = wire(student, teacher, stage.matches, data.sample(), data.problem_type, autocast(arguments, run),
                       share_encoder, len(data.train), cache)  # fmt: skip
         try:
             if isinstance(wiring.teacher, CachedTeacher):
@@ -85,9 +87,13 @@ def note(told: Mapping[str, Any]) -> str:
     return f"teacher cache: {took}; {sizes}"
 
 
-def autocast(arguments: Any) -> torch.dtype | None:
-    """The dtype that a training computes in, None for the models' own."""
-    return torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else None
+def autocast(arguments: Any, live: LiveOptions) -> torch.dtype | None:
+    """The dtype that the teacher computes in beside a training of these arguments, None for the model's own."""
+    if live.precision == "float32":
+        return None
+    if live.precision == "bf16" or (arguments.bf16 and has_bf16()):
+        return torch.bfloat16
+    return torch.float16 if arguments.fp16 else None
 
 
 def _build(teacher: CachedTeacher, data: Any, batch_size: int, size: Size, label: str) -> None:

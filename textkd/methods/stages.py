@@ -31,7 +31,7 @@ from textkd.methods.freezing import frozen, head_modules
 from textkd.methods.wiring import wire
 from textkd.record import history
 from textkd.runs import processes
-from textkd.teachers import CachedTeacher, CacheOptions
+from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
 from textkd.trainer import DistilTrainer, make_arguments
 
 
@@ -89,17 +89,19 @@ def run_stages(
     label: str,
     share_encoder: bool = False,
     cache: CacheOptions | None = None,
+    live: LiveOptions | None = None,
 ) -> Trained:
     """Trains `student` in place through all `stages`, resuming from what `work` holds.
 
     seed: of data order, dropout and projections. share_encoder: the student's encoder is the teacher's: it is frozen,
     without dropout, and runs once for both. cache: the teacher's taps are computed before the training and read
-    from disk in it. Raises KeyboardInterrupt after a signal, with the state saved.
+    from disk in it. live: how it is run. Raises KeyboardInterrupt after a signal, with the state saved.
     """
     total = Trained()
     for number, stage in enumerate(stages, 1):
         arguments = {**training, **stage.training}
-        run = _Run(work, number, student, teacher, stage, data, arguments, seed, share_encoder, cache)
+        run = _Run(work, number, student, teacher, stage, data, arguments, seed, share_encoder, cache,
+                   live or LiveOptions())  # fmt: skip
         title = f"{label}, {stage.name or f'stage {number}'}" if len(stages) > 1 else label
         trained = run.finished() or run.train(title)
         total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
@@ -124,6 +126,7 @@ class _Run:
     seed: int
     share_encoder: bool = False
     cache: CacheOptions | None = None
+    live: LiveOptions = field(default_factory=LiveOptions)
 
     @property
     def folder(self) -> Path:
@@ -145,10 +148,11 @@ class _Run:
         )  # projections: the same whether the stages before ran now or earlier
         self.student.to(arguments.device)
         if self.teacher is not None:
-            self.teacher.to(arguments.device)
+            self.teacher.to(self.live.place(arguments.device))
         data = self.data
         wiring = wire(
-            self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type, autocast(arguments),
+            self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type,
+            autocast(arguments, self.live),
             self.share_encoder, len(data.train), self.cache,
         )  # fmt: skip
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained

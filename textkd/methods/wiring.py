@@ -95,13 +95,16 @@ def check(
     share_encoder: bool = False,
     rows: int = 0,
     asleep: Sequence[str] = (),
+    compiled: bool = False,
 ) -> list[Pair]:
     """`wire` without any lasting effect: the bound pairs, or a `TextkdError` with every problem. Where the `rows` of
     the training data are known, `batch` is of them, and the losses of a first step are computed too, with the parts
-    `asleep` frozen."""
+    `asleep` frozen. compiled: the training will compile the student."""
     before = set(projections.names(student))
     wiring = wire(student, teacher, matches, batch, problem_type, share_encoder=share_encoder, rows=rows)
     try:
+        if compiled:
+            wiring.capture.for_compiled()
         if rows:
             _try(student, wiring, batch, asleep)
     finally:
@@ -146,7 +149,7 @@ def _probe(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) 
         capture.remove()
 
 
-def _probe_teacher(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _probe_teacher(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     teacher = LiveTeacher(model, addresses)
     try:
         return teacher.taps(batch)

@@ -59,6 +59,8 @@ class Capture:
         self._then: Then | None = None
         self._labels: Tensor | None = None
         self._around = ExitStack()
+        self._begin: Callable[[nn.Module, Tensor | None], None] = self._start
+        self._end: Callable[[dict[str, Tensor], Recorder], dict[str, dict[str, Tensor]]] = self._finish
         hooked = [address for address in self._needed if address.kind not in RETURNED]
         self._recorded = len(hooked)
         self._handles = install(self.anatomy, self._switch, hooked)
@@ -95,7 +97,7 @@ class Capture:
             )
 
     def run(
-        self, wrapped_model: nn.Module, /, *, tap_labels: Tensor | None = None, **batch: Any
+        self, wrapped_model: Callable[..., Any], /, *, tap_labels: Tensor | None = None, **batch: Any
     ) -> dict[str, dict[str, Tensor]]:
         """One forward inside `active()`; tap_labels: its `labels`. With `stop_early` (and nothing asked that only a
         whole forward gives) it ends after the last tap, and "outputs" is empty."""
@@ -112,6 +114,16 @@ class Capture:
                 return self._finish({}, switch.recorder)
             finally:
                 switch.stop = False
+
+    def for_compiled(self) -> None:
+        """Readies the capture for a ``torch.compile`` of the model: what it does before and after the forward stays
+        out of the graphs; the hooks on blocks are compiled with them. Raises `TextkdError` for gradient taps."""
+        if self._gradients:
+            asked = f"{', '.join(map(str, self._gradients))} of a compiled model"
+            what = "the gradient by a state inside a compiled graph is not there, nor a second backward"
+            raise fail(asked, what, fix="torch_compile: false, or other taps")
+        outside: Any = torch.compiler.disable
+        self._begin, self._end = outside(self._start), outside(self._finish)
 
     def check_gradients(self, taps: Mapping[str, Tensor]) -> None:
         """Raises `TextkdError` naming every tap of a training model that carries no gradient."""
@@ -221,7 +233,7 @@ class _TopEnter:
     def __call__(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         if not self.capture._switch.awake:
             return None
-        self.capture._start(module, kwargs.get("labels"))
+        self.capture._begin(module, kwargs.get("labels"))
         # outputs are read by name; a config or a caller that asks for tuples would hide them
         as_tuple = not kwargs.get("return_dict", getattr(self.capture.anatomy.config, "return_dict", True))
         return (args, {**kwargs, "return_dict": True}) if as_tuple else None
@@ -239,7 +251,7 @@ class _TopLeave:
         if recorder is None or not recorder.open:
             return None
         captured = isinstance(output, dict) and set(output) == {"outputs", "taps"}
-        mine = self.capture._finish(output["outputs"] if captured else plain_outputs(output), recorder)
+        mine = self.capture._end(output["outputs"] if captured else plain_outputs(output), recorder)
         # a second active capture on the same model adds to what the first one returned
         return {**mine, "taps": {**output["taps"], **mine["taps"]}} if captured else mine
 

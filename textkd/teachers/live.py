@@ -3,29 +3,61 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from textkd.inputs import inputs_of
+from textkd.errors import Collector, Problem, problem
+from textkd.inputs import forward_inputs
 from textkd.taps import Capture
+from textkd.teachers.narrow import Narrow
+
+PRECISIONS = ("auto", "bf16", "float32")
 
 
 class Teacher(Protocol):
     """What gives a teacher's taps: `LiveTeacher`, `textkd.teachers.CachedTeacher`."""
 
-    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> dict[str, Tensor]: ...
+    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]: ...
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """How a teacher is run beside the training.
+
+    precision: "auto" computes as the training does, in bf16 if that does and the hardware has it; "bf16" always;
+    "float32" never (docs/live-teacher.md has the error). device: as "cuda:1", a device of its own, which works while
+    the student's does; None: the student's. Raises `TextkdError` for other words and devices that are not there.
+    """
+
+    precision: str = "auto"
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        found = Collector()
+        if self.precision not in PRECISIONS:
+            asked, near = f"precision: {self.precision}", (str(self.precision), PRECISIONS)
+            fix = f"one of {', '.join(PRECISIONS)}"
+            found.add(problem(asked, "no such precision", near=near, fix=fix, where="precision"))
+        if self.device is not None:
+            found.add(*_device_problems(str(self.device)))
+        found.raise_any()
+
+    def place(self, students: torch.device) -> torch.device:
+        """Where the teacher runs, beside a student there."""
+        return students if self.device is None else torch.device(self.device)
 
 
 class LiveTeacher:
     """Runs `model` in eval mode under no_grad, only as far as the last tap that somebody asked for. Gradient taps run
     the blocks above them with a graph, for one backward.
 
-    addresses: the taps to read. autocast: the dtype to compute in (None: the model's own). The model's modes come back
-    with `close`; its parameters are never touched.
+    addresses: the taps to read. autocast: the dtype to compute in (None: the model's own); weights are cast to it once.
+    The model's modes come back with `close`; its parameters are never touched.
     """
 
     def __init__(self, model: nn.Module, addresses: Sequence[str], autocast: torch.dtype | None = None) -> None:
@@ -33,15 +65,18 @@ class LiveTeacher:
         self.autocast = autocast
         self._training = [module for module in model.modules() if module.training]
         model.eval()
+        self._accepts = forward_inputs(model) - {"labels"}
+        self._run = model if autocast is None else Narrow(model, autocast)
         self._capture = Capture(model, list(addresses), stop_early=True)
 
-    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> dict[str, Tensor]:
-        """The asked taps of `batch` by address, without gradient. `batch` may hold more columns than the teacher takes;
-        `example_id` is for teachers that look their taps up."""
-        device = next(self.model.parameters()).device
+    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
+        """The asked taps of `batch` by address, without gradient, on the device of the batch. `batch` may hold more
+        columns than the teacher takes; `example_id` is for teachers that look their taps up."""
+        device, home = next(self.model.parameters()).device, next(iter(batch.values())).device
+        inputs = {k: v.to(device, non_blocking=True) for k, v in batch.items() if k in self._accepts}
         with torch.no_grad(), self._precision(device.type):
-            inputs = inputs_of(self.model, batch)
-            return self._capture.run(self.model, tap_labels=batch.get("labels"), **inputs)["taps"]
+            taps = self._capture.run(self._run, tap_labels=batch.get("labels"), **inputs)["taps"]
+        return taps if device == home else Elsewhere(taps, home)
 
     def _precision(self, device_type: str) -> contextlib.AbstractContextManager[object]:
         if self.autocast is None:
@@ -54,3 +89,40 @@ class LiveTeacher:
         self._capture.remove()
         for module in self._training:
             module.training = True
+
+
+class Elsewhere(Mapping[str, Tensor]):
+    """Taps of another device, each brought to `home` when it is first read: until then the teacher's device can work
+    while the student's does."""
+
+    def __init__(self, taps: dict[str, Tensor], home: torch.device) -> None:
+        self._taps, self._home = taps, home
+
+    def __getitem__(self, name: str) -> Tensor:
+        self._taps[name] = self._taps[name].to(self._home, non_blocking=self._home.type != "cpu")
+        return self._taps[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._taps)
+
+    def __len__(self) -> int:
+        return len(self._taps)
+
+
+def _device_problems(name: str) -> list[Problem]:
+    asked, fix = f"device: {name}", "leave it out: the teacher runs beside the student"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        return [problem(asked, "no name of a device", fix=f'as "cuda:1", or {fix}', where="device")]
+    if device.type == "cpu":
+        return []
+    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if here is None or here.type != device.type:
+        what = f"this machine has {'no accelerator' if here is None else f'{here.type} devices only'}"
+        return [problem(asked, what, fix=fix, where="device")]
+    count = torch.accelerator.device_count()
+    if (device.index or 0) >= count:
+        what = f"this machine has {count}, numbered from 0"
+        return [problem(asked, what, fix=f"{device.type}:{count - 1} or lower, or {fix}", where="device")]
+    return []
