@@ -77,6 +77,13 @@ def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
     return masked_sum(x, mask) / count(x, mask)
 
 
+def mean_square(student: Tensor, teacher: Tensor, mask: Tensor | None) -> Tensor:
+    """`masked_mean` of the squared differences [B,T,...] with one pass over them for the mask, not three. Scalar."""
+    student, teacher = aligned(student, teacher)
+    difference = fill(student - teacher, mask)
+    return difference.square().sum() / count(difference, mask)
+
+
 def sample_means(x: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the valid elements within each sample of `x` [B,...]: [B]; 0 where a sample has none."""
     x = widen(x)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd.errors import fail
-from textkd.losses.masking import aligned, fill, masked_mean, mean_of_samples, pair_mask, widen
+from textkd.losses.masking import aligned, fill, masked_mean, mean_of_samples, mean_square, pair_mask, widen
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
 
@@ -52,6 +52,8 @@ def mse(
     """
     valid = pair_mask(mask)
     student, teacher, valid = _of_heads(student, teacher, valid, heads)
+    if zero_below is None and pairs == "valid":
+        return mean_square(student, teacher, valid)
     student, teacher = aligned(student, teacher, valid)
     if zero_below is not None:
         student, teacher = (torch.where(x <= zero_below, 0.0, x) for x in (student, teacher))

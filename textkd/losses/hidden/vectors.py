@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from textkd.losses.masking import aligned, fill, masked_mean, masked_sum, mean_of_samples, widen
+from textkd.losses.masking import aligned, fill, masked_mean, masked_sum, mean_of_samples, mean_square, widen
 from textkd.losses.registry import register
 
 Reduction = Literal["mean", "token_mean", "per_sample", "sum"]
@@ -27,6 +27,8 @@ def mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, reducti
 
     reduction: see `reduce_elements`; half of "token_mean" is the hint of FitNets. Scalar.
     """
+    if reduction == "mean":
+        return mean_square(student, teacher, mask)
     student, teacher = aligned(student, teacher, mask)
     return reduce_elements((student - teacher).square(), mask, reduction)
 
