@@ -139,8 +139,8 @@ def bare(teacher: nn.Module, student: nn.Module, rows: Rows, blocks: dict[int, i
     teacher.eval()
     student.train()
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, fused=True)
-    for batch in itertools.cycle(rows.batches()):
-        turn()
+
+    def step(batch: dict[str, Tensor]) -> None:  # a function, so that nothing of a step is kept until the next
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         with torch.no_grad():
             theirs = teacher(**inputs)
@@ -155,6 +155,10 @@ def bare(teacher: nn.Module, student: nn.Module, rows: Rows, blocks: dict[int, i
         nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+
+    for batch in itertools.cycle(rows.batches()):
+        turn()
+        step(batch)
 
 
 def textbrewer(teacher: nn.Module, student: nn.Module, rows: Rows, blocks: dict[int, int], turn: Turn) -> None:

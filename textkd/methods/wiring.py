@@ -20,6 +20,7 @@ from textkd.objective import Objective
 from textkd.taps import Address, Capture, anatomy
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
 
+COMPILES = ("torch_compile", "torch_compile_backend", "torch_compile_mode")  # arguments that compile the student
 SHARED = "module:encoder"  # its output, which a student that shares the encoder reads in place of its own
 
 

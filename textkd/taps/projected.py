@@ -30,7 +30,8 @@ class Projected:
 
     def __init__(self, module: Any, mask: Tensor | None) -> None:
         self.num_heads, self.scaling = int(module.num_heads), float(module.scaling)
-        self.mask, self.parts = mask, dict[str, Tensor]()
+        self.mask = mask
+        self.parts: dict[str, Tensor] = {}
 
     def tap(self, kind: str) -> Tensor:
         """query (before the scaling), key, value [B, h, T, d]; scores (without mask), attention [B, h, T, S]."""
