@@ -182,6 +182,10 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         self.record.add(total, parts, self.current_gradient_accumulation_steps)
         return (total, student["outputs"]) if return_outputs else total
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """None are counted: Trainer would walk through all parameters in every step, and leave the teacher out."""
+        return 0
+
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's own, of the averaged weights where there are such."""
         with nullcontext() if self.average is None else self.average.applied():
