@@ -70,6 +70,7 @@ def test_from_recipe_to_export(tiny: Tiny, textkd: Textkd) -> None:
     assert textkd(*words)[1] == f"accuracy: {told['accuracy']:.4f}\n"
 
 
+@pytest.mark.slow
 def test_eval_prints_one_json_line_and_nothing_else(tiny: Tiny) -> None:
     words = [
         "eval",

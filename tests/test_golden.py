@@ -1,7 +1,7 @@
 """Every loss against values and gradients that its original implementation gave.
 
-The cases lie in the folder TEXTKD_GOLDEN (default ../shared/golden); every case that is there is run, one that no map of
-`tests/golden` knows fails.
+The cases lie in the folder TEXTKD_GOLDEN (default ../shared/golden); every case that is there is run, one that no map
+of `tests/golden` knows fails.
 """
 
 from __future__ import annotations

@@ -109,6 +109,7 @@ def fill_the_disk() -> None:
     torch.save = full
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_good_checkpoint(tiny: Tiny) -> None:
     file = tiny.write(quick(tiny, save_strategy="steps", save_steps=2))
     ended = textkd("run", file, folder=tiny.folder, patch=fill_the_disk)
@@ -183,6 +184,7 @@ def test_bf16_trains(tiny: Tiny) -> None:
     assert weights(result.student)["classifier.weight"].dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_the_plain_loop_of_the_recipes_runs(tmp_path: Path) -> None:
     make_teacher().save_pretrained(tmp_path / "teacher")
     make_tokenizer().save_pretrained(tmp_path / "teacher")

@@ -1,8 +1,8 @@
 """Values and gradients that the original implementations gave, and how a case of them is put to textkd.
 
-Every module `golden_*.py` beside this file maps originals to textkd: ``@original("source", "name")`` above a function that
-takes a `Case` and returns the loss, or a mapping of the outputs it stands for. The map goes by the original's name and
-parameters (`case.params`), never by a case's number or values.
+Every module `golden_*.py` beside this file maps originals to textkd: ``@original("source", "name")`` above a function
+that takes a `Case` and returns the loss, or a mapping of the outputs it stands for. The map goes by the original's name
+and parameters (`case.params`), never by a case's number or values.
 """
 
 from __future__ import annotations

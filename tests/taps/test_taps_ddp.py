@@ -1,6 +1,7 @@
 """Two processes over gloo: taps, projections and the weights of losses travel through DDP and are kept in
 step."""
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -74,6 +75,7 @@ def _work(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ddp_gives_the_gradients_of_one_process(tmp_path):
     mp.spawn(_work, args=(str(tmp_path),), nprocs=2, join=True)
     for make in (_text, _sided):

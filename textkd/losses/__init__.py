@@ -8,8 +8,8 @@
     contrast/   a pair among other samples; discriminators
 
 `masking` and `pooling` are the few ideas that all share: which positions count, and one vector per sample; `modules` is
-for losses that own weights. Every module of this package is imported here, so a new file with a `@register` line is known
-without a further edit.
+for losses that own weights. Every module of this package is imported here, so a new file with a `@register` line is
+known without a further edit.
 """
 
 import pkgutil

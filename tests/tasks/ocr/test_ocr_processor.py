@@ -117,6 +117,7 @@ print(json.dumps([ids, float(image.sum()), list(image.shape), "textkd" in sys.mo
 """
 
 
+@pytest.mark.slow
 def test_a_saved_folder_loads_in_a_process_without_textkd(tmp_path):
     processor = line_processor(TEXTS, width=256, kind="unigram")
     processor.save_pretrained(tmp_path)
