@@ -1,5 +1,6 @@
 """Every registered loss against its independent formula: value, gradient, padding, precision, odd batches."""
 
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -21,8 +22,30 @@ ALL = [
 ]
 MASKED = [p for p in ALL if p.values[1].mask is not None]
 MEANS = [p for p in ALL if p.values[2].get("reduction") != "sum"]  # a sum has no mean
-every_case = pytest.mark.parametrize(("key", "case", "options"), ALL)
-every_masked_case = pytest.mark.parametrize(("key", "case", "options"), MASKED)
+
+
+def over(cases):
+    """A decorator: a test for each loss runs for all of its cases; 2,000 tests would cost more than their work."""
+
+    def decorate(test):
+        @functools.wraps(test)
+        def run(key, **rest):
+            for case in (case for case in cases if case.values[0] == key):
+                try:
+                    test(*case.values, **rest)
+                except Exception as error:
+                    raise AssertionError(f"{case.id} {rest or ''}: {error}") from error
+
+        own = [p for p in inspect.signature(test).parameters.values() if p.name not in ("case", "options")]
+        del run.__wrapped__
+        run.__signature__ = inspect.Signature(own)
+        keys = list(dict.fromkeys(case.values[0] for case in cases))
+        return pytest.mark.parametrize("key", keys, ids="-".join)(run)
+
+    return decorate
+
+
+every_case, every_masked_case = over(ALL), over(MASKED)
 
 
 def loss_of(key, case, options, dtype=torch.float64):
@@ -170,7 +193,7 @@ def test_a_sample_without_valid_positions_contributes_nothing(key, case, options
     assert value.item() == pytest.approx(loss_of(key, shorter, options)[0].item(), rel=1e-12)
 
 
-@pytest.mark.parametrize(("key", "case", "options"), MEANS)
+@over(MEANS)
 def test_units_make_the_mean_independent_of_the_cut_into_micro_batches(key, case, options):
     entry = losses.get(key[1], key[0])
     mask = case.mask
