@@ -16,6 +16,7 @@ BATCH = {"input_ids": IDS, "attention_mask": (IDS > 0).long()}
 TAPS = ["logits", "hidden:1", "attention:2", "query:1", "module:bert.encoder.layer.0.output@input"]
 
 
+@pytest.mark.slow
 def test_the_same_taps_and_gradients_from_one_graph() -> None:
     model = make_teacher(layers=2)
     capture = Capture(model, TAPS)

@@ -275,6 +275,7 @@ def test_a_fused_backward_runs_once():
         value.backward()
 
 
+@pytest.mark.slow
 def test_the_benchmark(monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("vocab_kl", BENCHMARK)
     benchmark = importlib.util.module_from_spec(spec)

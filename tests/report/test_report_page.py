@@ -121,6 +121,7 @@ def test_the_same_results_give_the_same_bytes_whatever_the_plotting_settings(tmp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json", "results.json"]
 
 
+@pytest.mark.slow
 def test_rendering_leaves_the_plotting_settings_alone():
     # In a process of its own: matplotlib must have chosen a backend (from then on its default) before ours loads.
     code = """
