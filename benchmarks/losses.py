@@ -15,16 +15,14 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from memory import peak_bytes
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from textkd import losses
 from textkd.losses.modules import Learner
@@ -109,16 +107,7 @@ class Step:
     def mib(self) -> float:
         """Memory that a step allocates at its peak, beyond what was there before; with the gradients."""
         self.clear()
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-            self.run()
-        with tempfile.TemporaryDirectory() as folder:
-            seen.export_chrome_trace(f"{folder}/trace.json")
-            events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]
-        now = peak = 0
-        for event in sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"]):
-            now += event["args"]["Bytes"]
-            peak = max(peak, now)
-        return peak / 2**20
+        return peak_bytes(self.run) / 2**20
 
 
 def step_of(entry: losses.Loss, sizes: Sizes) -> Step:

@@ -19,16 +19,14 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from memory import peak_bytes
 from torch import Tensor
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 from textkd import losses
 from textkd.losses.linear import LinearLogits
@@ -75,16 +73,7 @@ class Case:
         """Bytes of one step at its peak."""
         for leaf in self.leaves:
             leaf.grad = None
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-            self.run(form)
-        with tempfile.TemporaryDirectory() as folder:
-            seen.export_chrome_trace(f"{folder}/trace.json")
-            events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]
-        now = peak = 0
-        for event in sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"]):
-            now += event["args"]["Bytes"]
-            peak = max(peak, now)
-        return peak
+        return peak_bytes(lambda: self.run(form))
 
     def check(self) -> None:
         """Raises AssertionError unless both forms have the same value and gradients."""

@@ -19,7 +19,7 @@ from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer, sentences, write_
 from transformers import AutoModelForSequenceClassification
 
 from textkd import Distiller, Match, Stage, TextkdError, recipe, shrink, tasks
-from textkd.taps.capture import HOOKS_ARE_RECOMPUTED
+from textkd.taps.checkpointing import HOOKS_ARE_RECOMPUTED
 from textkd.teachers import LiveTeacher
 from textkd.trainer import DistilTrainer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
 import time
@@ -20,7 +19,6 @@ from transformers import TrainingArguments
 
 from textkd import checks, pretrained, report, telling
 from textkd.arguments import given_arguments
-from textkd.checkpoints import saving, write_json
 from textkd.errors import fail
 from textkd.evaluation import positions
 from textkd.inputs import forward_inputs
@@ -28,7 +26,7 @@ from textkd.matches import Match, Pair
 from textkd.methods.caching import fill_stages
 from textkd.methods.finetune import LABELS_ONLY, Finetune
 from textkd.methods.stages import Data, Stage, run_stages
-from textkd.results import RECORD, Finished, gather
+from textkd.results import Finished, gather
 from textkd.runs import RunFolder, locked, processes
 from textkd.targets import Pseudo, Targets, is_reader, same_steps
 from textkd.teachers import CacheOptions, LiveOptions
@@ -175,11 +173,11 @@ class Distiller:
         """What makes this run this run; a folder of another one is refused."""
         made_of = (self.task.fingerprint(), self.stages, self.training, self.seeds, self.control)
         read = "" if self.targets is None or self.recipe else self.targets.fingerprint(self._teacher)
-        # a function of the user's own is known by its name: its address differs in every process
         if self.cache is not None:  # where it is and how large it may be changes nothing
             read += repr(replace(self.cache, folder=None, max_gb=None))
         if self.live.precision != "auto":
             read += f"teacher in {self.live.precision}"
+        # a function of the user's own is known by its name: its address differs in every process
         return self.recipe or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(made_of)) + read
 
     def plan(self) -> list[str]:
@@ -278,7 +276,7 @@ class Distiller:
                                  self.live)  # fmt: skip
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, **told}
         if processes().is_main_process:
-            self._publish(folder, model, record)
+            Finished.publish(folder, model, record, self.tokenizer, self.data, self.task)
             shutil.rmtree(work, ignore_errors=True)
         processes().wait_for_everyone()
         done = Finished.read(folder, self.task)
@@ -291,16 +289,3 @@ class Distiller:
             return self.data, {}
         rows, told = self.targets.rows(tutor, self.tokenizer, *self._room)
         return replace(self.data, train=rows), {"targets": told}
-
-    def _publish(self, folder: Path, model: Any, record: dict[str, Any]) -> None:
-        """A plain Hugging Face folder with textkd.json beside; the metrics are those of the reloaded weights."""
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        with saving(part):
-            model.save_pretrained(part)
-            self.tokenizer.save_pretrained(part)
-        reloaded = pretrained.load_model(str(part), self.task.auto_class).to(next(model.parameters()).device)
-        said = self.task.predict(reloaded, self.data.eval, self.data.collator)
-        record["metrics"] = self.task.compute_metrics(said, self.task.references(self.data.eval))
-        write_json(part / RECORD, record)
-        os.replace(part, folder)

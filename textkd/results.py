@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from textkd import pretrained, report
+from textkd.checkpoints import saving, write_json
 from textkd.examples import disagreements, gallery
 from textkd.matches import Pair
 from textkd.runs import processes
@@ -49,6 +52,19 @@ class Finished:
         folder = Path(str(getattr(model, "name_or_path", "")))
         record = {"metrics": metrics, "train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model)
+
+    @classmethod
+    def publish(cls, folder: Path, model: Any, record: dict[str, Any], tokenizer: Any, data: Any, task: Any) -> None:
+        """A plain Hugging Face folder with textkd.json beside, which appears in one rename; the metrics are those of
+        the reloaded weights."""
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        with saving(part):
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+        reloaded = pretrained.load_model(str(part), task.auto_class).to(next(model.parameters()).device)
+        write_json(part / RECORD, {**record, "metrics": cls.given(reloaded, data, task).record["metrics"]})
+        os.replace(part, folder)
 
     @classmethod
     def reading(cls, reader: Any, said: list[str], data: Any, task: Any) -> Finished:

@@ -119,7 +119,7 @@ def test_reentrant_checkpointing_is_refused(sided):
 
 
 def test_where_hooks_are_recomputed_only_lent_attention_is_refused(sided, line_batch, monkeypatch):
-    monkeypatch.setattr("textkd.taps.capture.HOOKS_ARE_RECOMPUTED", True)
+    monkeypatch.setattr("textkd.taps.checkpointing.HOOKS_ARE_RECOMPUTED", True)
     checkpoint_activations(sided.train(), False)
     with pytest.raises(TextkdError, match=r"transformers 5\.21 or newer"):
         Capture(sided, ["encoder.attention:1"])

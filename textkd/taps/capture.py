@@ -7,21 +7,18 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from textkd.errors import Collector, fail, problem
 from textkd.taps import gradients
 from textkd.taps.address import GRADIENT_KINDS, Address
+from textkd.taps.checkpointing import refuse_bad_checkpointing
 from textkd.taps.hooks import install
 from textkd.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
 from textkd.taps.sides import anatomy
 
 Projections = Mapping[str, tuple[str, nn.Module]]
 Then = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
-# until transformers 5.21 a checkpoint covers a block and its hooks, since then the block alone
-HOOKS_ARE_RECOMPUTED = "__call__" in vars(GradientCheckpointingLayer)
 # the taps that the model returns itself, and the output they are
 RETURNED = {"logits": "logits", "labels": "loss"}
 
@@ -265,30 +262,6 @@ def plain_outputs(output: Any) -> dict[str, Tensor]:
         return {name: value for name, value in output.items() if isinstance(value, Tensor)}
     tensor = first_tensor(output)
     return {} if tensor is None else {"logits": tensor}
-
-
-def refuse_bad_checkpointing(model: nn.Module, lent: Sequence[Address], roots: Sequence[Address] = ()) -> None:
-    """Raises `TextkdError` if `model` checkpoints activations in the reentrant way, or at all with gradient taps
-    (`roots`), or if it lends attention modules for `lent` taps under a transformers that recomputes a block with its
-    hooks: without the capture they would choose another kernel."""
-    gradients.refuse_checkpointing(model, roots)
-    for module in model.modules():
-        if not getattr(module, "gradient_checkpointing", False):
-            continue
-        if HOOKS_ARE_RECOMPUTED and lent:
-            raise fail(
-                "taps inside attention under gradient checkpointing",
-                f"transformers {transformers.__version__}, which recomputes hooks too",
-                fix="transformers 5.21 or newer (Python 3.11 or newer), or no gradient checkpointing",
-            )
-        function = getattr(module, "_gradient_checkpointing_func", None)
-        # torch's own default is reentrant; transformers writes use_reentrant=False unless told otherwise
-        if getattr(function, "keywords", {}).get("use_reentrant") is not False:
-            raise fail(
-                "taps under reentrant gradient checkpointing",
-                "inner taps would lose their gradient, silently",
-                fix='gradient_checkpointing_kwargs: {"use_reentrant": false}',
-            )
 
 
 def _why(address: Address, value: Tensor | None, recorded: bool, outputs: Mapping[str, Tensor]) -> str:

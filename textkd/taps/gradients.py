@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -101,16 +101,6 @@ class RootInput(InputHook):
 
     def keep(self, recorder: Recorder, value: Tensor | None) -> None:
         recorder.record(self.key, root(value))
-
-
-def refuse_checkpointing(model: nn.Module, addresses: Sequence[Address]) -> None:
-    """Raises `TextkdError` if gradient taps are asked of a model that recomputes its blocks in the backward."""
-    if addresses and any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
-        raise fail(
-            f'tap "{addresses[0]}" under gradient checkpointing',
-            "the gradient is taken inside the forward: blocks would be recomputed for it, and again in the backward",
-            fix="gradient_checkpointing: false, or smaller batches with gradient accumulation",
-        )
 
 
 def _gradients(
