@@ -171,7 +171,7 @@ def test_good_arguments(training: dict[str, Any]) -> None:
 def test_recipes_of_the_project_have_good_keys_and_say_what_they_do(file: Path) -> None:
     made, _ = recipe.read(file)
     assert made.about
-    finetune = {name: value for name, value in (made.teacher.finetune or {}).items() if name != "frozen"}
+    finetune = {} if made.teacher.finetune is None else made.teacher.finetune.training
     training = [made.training, finetune, *(stage.training for stage in made.stages or ())]
     assert [p for block in training for p in argument_problems(block)] == []
 

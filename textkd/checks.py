@@ -14,7 +14,7 @@ from textkd import pretrained
 from textkd.arguments import argument_problems
 from textkd.errors import Collector, Problem, TextkdError, problem
 from textkd.evaluation import fit_problems, positions
-from textkd.matches import Match, Pair, check_words
+from textkd.matches import Match, Pair, check_words, needs_teacher
 from textkd.methods import wiring
 from textkd.methods.freezing import frozen_problems
 from textkd.methods.stages import Stage
@@ -35,6 +35,7 @@ def check(distiller: Distiller, known: Sequence[Problem] = ()) -> list[list[Pair
     look.at_cache()
     look.at_pseudo()
     look.at_models()
+    look.at_finetune()
     pairs = look.at_stages()
     look.at_folder()
     look.found.raise_any()
@@ -71,7 +72,7 @@ class _Look:
                 found.add(*argument_problems(d.control, self.metrics), *_step_problems(d.control))
         if d.finetune is not None:
             with found.collecting("teacher.finetune"):
-                found.add(*argument_problems(d.finetune.stage.training, self.metrics, owned=("output_dir",)))
+                found.add(*argument_problems(d.finetune.training, self.metrics, owned=("output_dir",)))
 
     def at_task(self) -> None:
         if self.task is not None:
@@ -106,7 +107,7 @@ class _Look:
                     found.add(*fit_problems(self.teacher, self.task, tokenizer))
                 if d.finetune is not None:
                     with found.collecting("finetune"):
-                        found.add(*frozen_problems(self.teacher, d.finetune.stage.frozen))
+                        found.add(*frozen_problems(self.teacher, d.finetune.frozen))
                 if d.targets is not None and not self.bad("pseudo"):
                     d.targets.reader(self.teacher, tokenizer)
         if self.teacher is not None and not self.bad("student"):
@@ -161,6 +162,21 @@ class _Look:
             elif not self.found.problems and not self.places:  # else the folder may well be this recipe's, once mended
                 d.folder.check(d.fingerprint)
 
+    def at_finetune(self) -> None:
+        """The matches of a teacher that is trained first, bound to it and tried; none may ask for a teacher of its."""
+        stages = [] if self.distiller.finetune is None else self.distiller.finetune.given
+        for i, stage in enumerate(stages):
+            where = f"teacher.finetune.stages[{i}]" if len(stages) > 1 else "teacher.finetune"
+            with self.found.collecting(where):
+                with self.found.collecting("training"):
+                    self.found.add(*argument_problems(stage.training, self.metrics, owned=("seed", "output_dir")))
+                if self.teacher is None:
+                    continue
+                self.found.add(*frozen_problems(self.teacher, stage.frozen))
+                with self.found.collecting("matches"):
+                    wiring.check(self.teacher, None, stage.matches, self._batch(), self.task.problem_type,
+                                 rows=self._rows, asleep=stage.frozen)  # fmt: skip
+
     def _stage_problems(self, stage: Stage) -> list[Problem]:
         found = Collector()
         with found.collecting("training"):
@@ -214,7 +230,7 @@ class _Look:
 def _unreadable(number: int, match: Match) -> Problem | None:
     """A match that needs more of the teacher than its texts."""
     tap, where = (match.tap, "tap") if match.tap else (match.teacher, "teacher")
-    if tap == "labels":
+    if not needs_teacher(match):
         return None
     what = "the teacher is a black box: it gives texts, and nothing inside it can be read"
     return problem(f"the teacher's {tap}", what, fix="keep {tap: labels}: its texts are the labels",

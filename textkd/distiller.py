@@ -24,7 +24,7 @@ from textkd.evaluation import positions
 from textkd.inputs import forward_inputs
 from textkd.matches import Match, Pair
 from textkd.methods.caching import fill_stages
-from textkd.methods.finetune import LABELS_ONLY, Finetune
+from textkd.methods.finetune import LABELS_ONLY, Finetune, without_teacher
 from textkd.methods.stages import Data, Stage, run_stages
 from textkd.results import Finished, gather
 from textkd.runs import RunFolder, locked, processes
@@ -231,9 +231,12 @@ class Distiller:
         student = self._train(self.folder.model("student", seed), teacher.load, self.stages, seed, "student")
         done = {"teacher": teacher, "student": student}
         if self.control:
-            # the same stages, so the same steps, but labels alone teach and nothing is frozen
+            # the same stages, so the same steps, but no teacher and nothing is frozen
             own = self.control if isinstance(self.control, Mapping) else {}
-            stages = [Stage(LABELS_ONLY, {**stage.training, **own}, name=stage.name) for stage in self.stages]
+            stages = [
+                Stage(without_teacher(stage.matches), {**stage.training, **own}, name=stage.name)
+                for stage in self.stages
+            ]
             if self.targets is not None:
                 stages = same_steps(stages, student.record, self.training)
             done["control"] = self._train(self.folder.model("control", seed), teacher.load, stages, seed, "control")
@@ -252,7 +255,7 @@ class Distiller:
             if known is not None:
                 log.info("teacher: %s is there already, from an earlier run", folder)
                 return known
-            return self._train(folder, None, [self.finetune.stage], self.finetune.seed(seed), "teacher")
+            return self._train(folder, None, self.finetune.stages, self.finetune.seed(seed), "teacher")
 
     def _train(
         self, folder: Path, teacher: Callable[[], nn.Module] | None, stages: Sequence[Stage], seed: int, role: str

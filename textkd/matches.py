@@ -8,15 +8,18 @@ from typing import Any
 
 from torch import Tensor
 
+from textkd import losses
 from textkd.comparison import comparison
-from textkd.errors import Collector, fail, problem
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.layermaps import ALL, LayerSpec, layer_map, read_layers
 from textkd.losses import Loss, Many
 from textkd.schedules import Schedule
 from textkd.taps import Address, Anatomy
 
 Taps = str | Sequence[str]
-Ends = tuple[tuple[Address, ...], tuple[Address, ...]]  # taps of the student, taps of the teacher (none for labels)
+Ends = tuple[
+    tuple[Address, ...], tuple[Address, ...]
+]  # taps of the student, taps of the teacher (none where none is needed)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Match:
 class Pair:
     """A match bound to two models: taps of the student, taps of the teacher, and how they are compared.
 
-    students, teachers: one address each, or all that a loss of many taps takes; no teacher for labels. teacher_pool:
+    students, teachers: one address each, or all that a loss of many taps takes; no teacher for labels and other losses
+    that need none. teacher_pool:
     what the teacher's taps pass through where the student's have a grid projection. inside: the loss owns weights, so
     it is computed while the student's forward is not over (`Objective.inside`)."""
 
@@ -75,7 +79,7 @@ class Pair:
 
     @property
     def teacher(self) -> Address | None:
-        """The (first) tap of the teacher; None for labels."""
+        """The (first) tap of the teacher; None where none is needed."""
         return self.teachers[0] if self.teachers else None
 
     @property
@@ -90,7 +94,7 @@ class Pair:
 
 
 def bind(matches: Sequence[Match], student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
-    """The pairs of all matches over these two models. teacher None: only `labels` can be matched. problem_type:
+    """The pairs of all matches over these two models. teacher None: only losses that need none. problem_type:
     transformers' word, for the loss of `labels`. Raises one `TextkdError` with every problem of every match."""
     found, pairs = Collector(), list[Pair]()
     for i, match in enumerate(matches):
@@ -104,6 +108,15 @@ def bind(matches: Sequence[Match], student: Anatomy, teacher: Anatomy | None, pr
         found.add(problem("no match", "nothing to learn from", fix="add at least {tap: labels} or {tap: logits}"))
     found.raise_any()
     return pairs
+
+
+def needs_teacher(match: Match) -> bool:
+    """Whether `match` compares with a teacher; labels and losses that stand alone do not."""
+    try:
+        family = _addresses(match)[0][0].family
+        return not (family == "labels" or (isinstance(match.loss, str) and losses.get(match.loss, family).alone))
+    except TextkdError:
+        return True  # what is wrong with it is told elsewhere
 
 
 def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
@@ -124,22 +137,41 @@ def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
 
 
 def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
-    ends = _addresses(match)
-    if ends[1] and teacher is None:
-        raise fail(f"a teacher's {ends[1][0]}", "there is no teacher", fix="only {tap: labels} works without one")
+    students, teachers = _addresses(match)
     found, how, taps = Collector(), None, list[Ends]()
     with found.collecting():
-        how = comparison(match, ends[0][0].family, problem_type)
+        how = comparison(match, students[0].family, problem_type)
+    if how.loss.alone if how is not None else students[0].family == "labels":
+        found.add(*_alone_problems(match, students))
+        teachers = ()
+    if teachers and teacher is None:
+        fix = "only {tap: labels} and losses that need no teacher (`textkd ls losses`) work without one"
+        raise fail(f"a teacher's {teachers[0]}", "there is no teacher", fix=fix)
     with found.collecting():
-        taps = _taps(match, ends, how.loss.many if how is not None else "", student, teacher)
+        taps = _taps(match, (students, teachers), how.loss.many if how is not None else "", student, teacher)
     found.raise_any()
     assert how is not None
     rest = (how.loss, float(match.weight), how.schedule, how.temperature, match.projection, dict(match.options))
     return [Pair(_name(s, t, how.loss), s, t, *rest) for s, t in taps]
 
 
+def _alone_problems(match: Match, students: Sequence[Address]) -> list[Problem]:
+    """A loss without a teacher reads one tap, whose block is said."""
+    if students[0].family != "labels" and match.teacher:
+        fix = f"tap: {students[0]}"
+        return [problem(f"teacher: {match.teacher}", f"{match.loss} needs no teacher", fix=fix, where="teacher")]
+    if _is_open(students[0]):
+        fix = f'"{students[0]}:-1" for the last block'
+        return [
+            problem(
+                f'tap "{students[0]}"', f"{match.loss} reads one tap, and this names no block", fix=fix, where="tap"
+            )
+        ]
+    return []
+
+
 def _addresses(match: Match) -> Ends:
-    """The addresses of each side as written; the teacher has none for labels."""
+    """The addresses of each side as written."""
     if bool(match.tap) == bool(match.student or match.teacher):
         what = "`tap` beside `student`/`teacher`" if match.tap else "neither `tap` nor `student` and `teacher`"
         raise fail("a match", what, fix="`tap` for the same address on both sides, or `student` and `teacher`")
@@ -161,7 +193,7 @@ def _addresses(match: Match) -> Ends:
         if other.family != first.family:
             what = f"{first.family} beside {other.family}"
             raise fail(f"student {first} <- teacher {other}", what, fix="compare taps of one kind")
-    return students, () if first.family == "labels" else teachers
+    return students, teachers
 
 
 def _taps(match: Match, ends: Ends, many: Many, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:

@@ -177,7 +177,7 @@ def _theirs(pair: Pair, teacher: Batch) -> list[Tensor]:
 
 
 def _student_keys(pair: Pair) -> list[str]:
-    return [str(address) for address in pair.students] if pair.teachers else ["logits"]
+    return [str(address) if address.kind != "labels" else "logits" for address in pair.students]
 
 
 def _value_key(pair: Pair) -> str:

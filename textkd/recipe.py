@@ -151,12 +151,19 @@ class _Builder:
         block, name = self.recipe.teacher, "none" if self.task is None else self.task.name.replace("/", "-")
         if block.finetune is None:
             return None
-        return Finetune(block.finetune, self._keep, cache(lambda: f"{name}-{self._teacher_key()}"))
+        one = [] if block.finetune.matches is None else [StageBlock(matches=block.finetune.matches)]
+        if one and block.finetune.stages:
+            fix, where = "put the matches into the stages", "teacher.finetune.matches"
+            self.found.add(problem("matches and stages", "both are given", fix=fix, where=where))
+        stages = [_stage(stage) for stage in block.finetune.stages or one]
+        key = cache(lambda: f"{name}-{self._teacher_key()}")
+        return Finetune(block.finetune.training, self._keep, key, stages, block.finetune.frozen)
 
     def _teacher_key(self) -> str:
         """A hash of all that a fine-tuned teacher depends on: its weights, the data, the arguments."""
         block = self.recipe.teacher
-        arguments = sorted((k, v) for k, v in (block.finetune or {}).items() if k != "seed")
+        given = {} if block.finetune is None else block.finetune.dumped()
+        arguments = sorted((k, v) for k, v in given.items() if k != "seed")
         made = json.dumps(block.config, sort_keys=True)
         weights = pretrained.fingerprint(block.path) if block.config is None else made
         parts = [weights, self.task.fingerprint(), arguments, self.recipe.max_length or self.task.default_length]

@@ -34,15 +34,45 @@ class MatchBlock(_Block):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class StageBlock(_Block):
+    """One stage: name (for the report), its matches, training (what differs from the recipe's), frozen (dotted names
+    of the student's modules that stay as they are)."""
+
+    name: str = ""
+    matches: list[MatchBlock]
+    training: dict[str, Any] = Field(default_factory=dict)
+    frozen: list[str] = Field(default_factory=list)
+
+
+class FinetuneBlock(BaseModel):
+    """How a teacher is trained on the task first: TrainingArguments (with a seed among them: one teacher for all seeds
+    of the run) and these: frozen, modules that stay as they are; matches, or stages with matches, that need no teacher
+    (default: the labels)."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    frozen: list[str] = Field(default_factory=list)
+    matches: list[MatchBlock] | None = None
+    stages: list[StageBlock] | None = None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    def dumped(self) -> dict[str, Any]:
+        """The block as it was written."""
+        return self.model_dump(exclude_unset=True)
+
+
 class TeacherBlock(_Block):
     """The teacher.
 
     recogniser: an .onnx file of a PP-OCR line recogniser, a black box that only reads: nothing else is given then. Else
     path: a folder, a hub id, or package:NAME/FOLDER inside an installed Python package. config: {encoder: {...},
     decoder: {...}} in its place makes a new recogniser of lines (`textkd.students.new_ocr_model`), which finetune
-    trains. finetune: TrainingArguments that train it on the task first, once (with a seed among them: one teacher for
-    all seeds). keep: the folder for fine-tuned teachers (default: ``teachers`` beside the run folder). sha256: of the
-    weights file, checked before it is loaded. allow_pickle: also load pickle weights, which can run code.
+    trains. finetune: `FinetuneBlock`, trains it on the task first, once. keep: the folder for fine-tuned teachers
+    (default: ``teachers`` beside the run folder). sha256: of the weights file, checked before it is loaded.
+    allow_pickle: also load pickle weights, which can run code.
     cache: the teacher's taps are kept on disk and computed once; a block holds the options of
     `textkd.teachers.CacheOptions`, as {precision: int8, logits: {top_k: 64}, max_gb: 20}. precision: auto (bf16 where
     the training is in bf16 and the hardware computes it fast), bf16 or float32. device: one of its own, as cuda:1.
@@ -51,7 +81,7 @@ class TeacherBlock(_Block):
     recogniser: str | None = None
     path: str = ""
     config: dict[str, dict[str, Any]] | None = None
-    finetune: dict[str, Any] | None = None
+    finetune: FinetuneBlock | None = None
     keep: str | None = None
     sha256: str | None = None
     allow_pickle: bool = False
@@ -75,16 +105,6 @@ class PseudoBlock(_Block):
     min_confidence: int | float | None = None
     max_cer: int | float | None = None
     change: str | None = None
-
-
-class StageBlock(_Block):
-    """One stage: name (for the report), its matches, training (what differs from the recipe's), frozen (dotted names
-    of the student's modules that stay as they are)."""
-
-    name: str = ""
-    matches: list[MatchBlock]
-    training: dict[str, Any] = Field(default_factory=dict)
-    frozen: list[str] = Field(default_factory=list)
 
 
 class Recipe(_Block):
@@ -115,7 +135,8 @@ class Recipe(_Block):
 
 
 BLOCKS: dict[str, type[BaseModel]] = {
-    "": Recipe, "teacher": TeacherBlock, "stages": StageBlock, "matches": MatchBlock, "pseudo": PseudoBlock,
+    "": Recipe, "teacher": TeacherBlock, "finetune": FinetuneBlock, "stages": StageBlock, "matches": MatchBlock,
+    "pseudo": PseudoBlock,
 }  # fmt: skip
 # what a value of a wrong type should have been; a union of types says it badly
 EXPECTED = {
@@ -143,6 +164,7 @@ _STAND_INS: dict[str, Any] = {
     "teacher": {},
     "student": {},
     "stages.matches": [],
+    "teacher.finetune.stages.matches": [],
 }
 
 

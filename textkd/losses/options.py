@@ -16,6 +16,10 @@ from textkd.errors import Problem, fail, problem
 if TYPE_CHECKING:
     from textkd.losses.registry import Loss
 
+# what the core hands to a class of losses that asks for it: rows of the training data, tokens that the student writes,
+# and how its encoder's patches lie (`projections.Grid`, None without patches)
+KNOWN = ("rows", "vocabulary", "grid")
+
 
 @dataclass(frozen=True)
 class Range:
@@ -65,8 +69,8 @@ def read_options(name: str, fn: Callable[..., Any]) -> tuple[Option, ...]:
 def read_state(name: str, kind: type) -> tuple[Option, ...]:
     """The options of a class of modules ``__init__(self, student, teacher, *, options)`` whose ``forward`` is a loss.
 
-    `rows` (how many the training data has) is given to a class that asks for it and is no option. Raises TextkdError
-    for other signatures."""
+    What is of `KNOWN` is given to a class that asks for it and is no option. Raises TextkdError for other
+    signatures."""
     if not issubclass(kind, nn.Module):
         raise fail(f"the loss {name}", f"the class {kind.__name__} is no nn.Module", fix="give a function or a module")
     _keywords(name, kind.forward, "def forward(self, student, teacher, mask=None)", skip=1)
@@ -75,7 +79,7 @@ def read_state(name: str, kind: type) -> tuple[Option, ...]:
         shown = ", ".join(str(p) for p in parameters)
         fix = "write it as def __init__(self, student, teacher, *, my_option: float = 1.0), with the shapes of the taps"
         raise fail(f"the loss {name}", f"its class takes ({shown})", fix=fix)
-    return _options([p for p in parameters[2:] if p.name != "rows"], kind.__init__)
+    return _options([p for p in parameters[2:] if p.name not in KNOWN], kind.__init__)
 
 
 def _keywords(name: str, target: Callable[..., Any], example: str, skip: int = 0) -> list[inspect.Parameter]:

@@ -37,7 +37,7 @@ FAMILIES = {
     "heads": "query, key or value [B,h,T,d]",
 }
 UNITS = ("row", "position", "pair")
-NEEDS = ("labels", "example_id", "progress")
+NEEDS = ("labels", "example_id", "progress", "marks")
 _ENTRIES: dict[tuple[str, str], Loss] = {}
 _F = TypeVar("_F", bound=Callable[..., Any])
 Taps = Tensor | LinearLogits | Sequence[Tensor]
@@ -51,7 +51,8 @@ class Loss:
 
     name, eats: the key. fn: the function. options: its keyword options. source: paper or code. formula: one line.
     needs: what else of the step `fn` takes by keyword, which are not options, of `NEEDS`: labels [B] or [B,T] (-100:
-    none), example_id [B] row numbers of the data set, progress: the share of the training that is done.
+    none), example_id [B] row numbers of the data set, progress: the share of the training that is done, marks [B,T]
+    where in the image each label stands (share of the width, NaN: not known).
     many: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call, "kinds"
     the kinds of tap that the match lists, of one pair of blocks.
     any_width: the last axes of student and teacher may differ (relations between positions or samples). any_width_if:
@@ -62,6 +63,7 @@ class Loss:
     min_rows: rows that a batch must have (2 where samples are compared with each other).
     tokens: compares positions with each other, so a tap [B,H] of one vector per sample is refused.
     targets: what labels it takes, if any: "ids" of classes, "numbers" of a regression, "flags" one per class.
+    alone: needs no teacher: it gets the batch's labels in the place of the teacher's tap.
     by_rows: computes logits a few rows at a time where they are large. It gets half precision as it is and widens the
     rows itself, and takes `LinearLogits` in place of logits.
     state: whether `fn` is a class of modules, see `build`.
@@ -84,12 +86,14 @@ class Loss:
     tokens: bool = False
     targets: Targets = "ids"
     by_rows: bool = False
+    alone: bool = False
     state: bool = False
 
-    def build(self, student: Any, teacher: Any, options: Mapping[str, Any], rows: int) -> nn.Module:
+    def build(self, student: Any, teacher: Any, options: Mapping[str, Any], rows: int = 0, **known: Any) -> nn.Module:
         """The module of a loss with state, on the CPU. student, teacher: shapes of the taps (lists of shapes where
-        `many`), whose first axis is a batch. rows: of the training data, for losses that remember each."""
-        counted = {"rows": rows} if "rows" in inspect.signature(self.fn).parameters else {}
+        `many`), whose first axis is a batch. rows, known: of `KNOWN`, handed to a class that asks."""
+        asked = inspect.signature(self.fn).parameters
+        counted = {name: value for name, value in {"rows": rows, **known}.items() if name in asked}
         module: nn.Module = self.fn(student, teacher, **counted, **options)
         return module
 
@@ -149,6 +153,7 @@ def register(
     tokens: bool = False,
     targets: Targets = "ids",
     by_rows: bool = False,
+    alone: bool = False,
 ) -> Callable[[_F], _F]:
     """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
 
@@ -175,6 +180,7 @@ def register(
             tokens=tokens,
             targets=targets,
             by_rows=by_rows,
+            alone=alone,
         )
         known = _ENTRIES.get((eats, name))
         if known is not None and _identity(known.fn) != _identity(fn):
@@ -193,7 +199,7 @@ def as_loss(fn: Callable[..., Any], family: str) -> Loss:
     if isinstance(fn, Loss):
         return fn
     name = str(getattr(fn, "__name__", type(fn).__name__))
-    return _entry(name, family, fn, per=_unit_of(family))
+    return _entry(name, family, fn, per=_unit_of(family), alone=False)
 
 
 def get(name: str, family: str) -> Loss:
@@ -247,6 +253,7 @@ def _entry(name: str, eats: str, fn: Callable[..., Any], needs: tuple[str, ...] 
     if unknown:
         raise fail(f"the loss {name} with needs {', '.join(unknown)}", "no such thing", fix=f"of {', '.join(NEEDS)}")
     options = tuple(option for option in read if option.name not in needs)
+    rest["alone"] = rest["alone"] or eats == "labels"
     return Loss(name, eats, fn, options, needs=needs, state=state, **rest)
 
 

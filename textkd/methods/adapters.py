@@ -30,7 +30,9 @@ def adapt(
     found, out, adapters = Collector(), list[Pair](), Adapters()
     for pair in pairs:
         if not pair.teachers or teacher is None:
-            out.append(_with_state(student, replace(pair, projection=None), [mine["logits"].shape], [], rows))
+            key = "logits" if pair.student.kind == "labels" else str(pair.student)
+            with found.collecting(pair.name):
+                out.append(_with_state(student, replace(pair, projection=None), [mine[key].shape], [], rows))
             continue
         with found.collecting(pair.name):
             own, its, made = list[tuple[int, ...]](), list[tuple[int, ...]](), pair
@@ -77,8 +79,17 @@ def _with_state(
     if pair.temperature is not None:
         options["temperature"] = pair.temperature(0.0)
     mine, theirs = (own, its) if pair.loss.many else (own[0], (its or own)[0])
-    module = projections.attach(student, f"{pair.name} (loss)", pair.loss.build(mine, theirs, options, rows))
+    grid = grid_of(student.config) if _is_patch_map(pair.student, student) else None
+    built = pair.loss.build(mine, theirs, options, rows, vocabulary=_vocabulary(student), grid=grid)
+    module = projections.attach(student, f"{pair.name} (loss)", built)
     return replace(pair, loss=replace(pair.loss, fn=module, state=False), options={}, temperature=None, inside=True)
+
+
+def _vocabulary(model: nn.Module) -> int | None:
+    """How many tokens the model writes, or else reads; None where it has none."""
+    config = getattr(model, "config", None)
+    size = getattr(getattr(config, "decoder", config), "vocab_size", None)
+    return None if size is None else int(size)
 
 
 def _shape(s: Tensor, t: Tensor, pool: nn.Module | None) -> tuple[int, ...]:

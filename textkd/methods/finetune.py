@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from textkd.matches import Match
+from textkd.matches import Match, needs_teacher
 from textkd.methods.stages import Stage
 
 LABELS_ONLY = (Match("labels"),)
 
 
+def without_teacher(matches: Sequence[Match]) -> list[Match]:
+    """What teaches where there is no teacher: the labels, and the matches that need none."""
+    return [*LABELS_ONLY, *(m for m in matches if m.tap != "labels" and not needs_teacher(m))]
+
+
 @dataclass(frozen=True)
 class Finetune:
     """How a teacher is made: `training` arguments, and the folder that keeps it, named by everything it depends on.
-    A seed among the arguments makes one teacher for all seeds of the run; else every seed has its own. `frozen` among
-    them names the modules that stay as they are."""
+    A seed among the arguments makes one teacher for all seeds of the run; else every seed has its own. given: its
+    stages, whose matches need no teacher; without them the labels alone teach. frozen: modules that stay as they are
+    in all of them."""
 
     training: Mapping[str, Any]
     keep: Path
     key: str | Callable[[], str]
+    given: Sequence[Stage] = ()
+    frozen: Sequence[str] = ()
 
     @property
-    def stage(self) -> Stage:
-        own = {name: value for name, value in self.training.items() if name != "frozen"}
-        return Stage(LABELS_ONLY, own, self.training.get("frozen", ()))
+    def stages(self) -> list[Stage]:
+        return [
+            replace(stage, training={**self.training, **stage.training}, frozen=[*self.frozen, *stage.frozen])
+            for stage in self.given or (Stage(LABELS_ONLY),)
+        ]
 
     def seed(self, seed: int) -> int:
         return int(self.training.get("seed", seed))

@@ -89,7 +89,7 @@ def _teacher(
 
 def check(
     student: nn.Module,
-    teacher: nn.Module,
+    teacher: nn.Module | None,
     matches: Sequence[Match],
     batch: Mapping[str, Tensor],
     problem_type: str,
@@ -173,7 +173,7 @@ def _captured(pairs: list[Pair], adapters: Mapping[str, object]) -> list[str]:
     """What the student returns as it is: the taps that no projection stands for."""
     return list(
         dict.fromkeys(
-            str(address) if pair.teachers else "logits"
+            str(address) if address.kind != "labels" else "logits"
             for pair in pairs
             for i, address in enumerate(pair.students)
             if pair.projected(i) not in adapters

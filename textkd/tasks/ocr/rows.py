@@ -11,6 +11,7 @@ from torch import Tensor
 
 from textkd.errors import fail
 from textkd.tasks.ocr.linetable import LineTable
+from textkd.tasks.ocr.marks import token_marks
 from textkd.tasks.ocr.processor import pixels
 
 Augment = Callable[[Image.Image, tuple[int, ...]], Image.Image]
@@ -120,7 +121,8 @@ def _place(index: int, length: int) -> int:
 class LineCollator:
     """Rows -> {"pixel_values": float32 [B, 3, H, W], "labels": int64 [B, T] padded with -100, "decoder_input_ids":
     int64 [B, T], the labels shifted right behind `decoder_start_token_id` with pads where labels are -100,
-    "example_id": int64 [B]}. T is the longest row of the batch, at least 1.
+    "example_id": int64 [B], "marks": float32 [B, T], where each label stands (`marks.token_marks`)}. T
+    is the longest row of the batch, at least 1.
 
     decoder_start_token_id: the tokenizer's eos, as in every TrOCR, unless another is given.
     """
@@ -135,6 +137,7 @@ class LineCollator:
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         longest = max(1, *(len(row["labels"]) for row in features))
         labels = torch.full((len(features), longest), IGNORED, dtype=torch.int64)
+        images = self._pixels(features)
         inputs = torch.full((len(features), longest), self.pad, dtype=torch.int64)
         for i, row in enumerate(features):
             ids = torch.as_tensor(row["labels"], dtype=torch.int64)
@@ -142,11 +145,23 @@ class LineCollator:
             inputs[i, 0] = self.start
             inputs[i, 1 : len(ids)] = ids[:-1]
         return {
-            "pixel_values": self._pixels(features),
+            "pixel_values": images,
             "labels": labels,
             "decoder_input_ids": inputs,
             "example_id": torch.tensor([row["example_id"] for row in features], dtype=torch.int64),
+            "marks": self._marks(images, [row["labels"] for row in features], longest),
         }
+
+    def _marks(self, images: Tensor, labels: Sequence[Sequence[int]], longest: int) -> Tensor:
+        """[B, longest]: see `token_marks`."""
+        marks = torch.full((len(labels), longest), torch.nan)
+        middle = 0.5 * (images.amin() + images.amax())
+        dark, light = images[:, 0].amin(1) < middle, images[:, 0].amax(1) > middle
+        ink = (dark if images[:, 0].mean() > middle else light).numpy()  # what there is less of
+        for i, ids in enumerate(labels):
+            pieces = self.processor.tokenizer.convert_ids_to_tokens(list(ids[:-1]))
+            marks[i, : len(pieces)] = torch.from_numpy(token_marks(ink[i], pieces))
+        return marks
 
     def _pixels(self, features: Sequence[dict[str, Any]]) -> Tensor:
         try:
