@@ -156,17 +156,10 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
 
 
 def _alone_problems(match: Match, students: Sequence[Address]) -> list[Problem]:
-    """A loss without a teacher reads one tap, whose block is said."""
+    """A loss without a teacher reads one tap."""
     if students[0].family != "labels" and match.teacher:
         fix = f"tap: {students[0]}"
         return [problem(f"teacher: {match.teacher}", f"{match.loss} needs no teacher", fix=fix, where="teacher")]
-    if _is_open(students[0]):
-        fix = f'"{students[0]}:-1" for the last block'
-        return [
-            problem(
-                f'tap "{students[0]}"', f"{match.loss} reads one tap, and this names no block", fix=fix, where="tap"
-            )
-        ]
     return []
 
 

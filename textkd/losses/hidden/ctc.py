@@ -110,13 +110,14 @@ class ConnectionistTemporal(nn.Module):
         return scores.log_softmax(-1).transpose(0, 1)
 
     def _tell(self, fits: Tensor) -> None:
-        if self._told or bool(fits.all()):
+        if bool(fits.all()):
             return
         if not bool(fits.any()):
             fix = "more frames per position, narrower patches, or shorter lines"
             raise fail("ctc", "no row of the batch has room for its labels", fix=fix)
-        self._told = True
-        log.warning("ctc: some rows have more labels than frames (%s a position); they are left out", self.frames)
+        if not self._told:
+            self._told = True
+            log.warning("ctc: some rows have more labels than frames (%s a position); they are left out", self.frames)
 
 
 def _in_front(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,67 @@
+"""Words found by the gaps between them, and where each token stands."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from textkd.tasks.ocr.marks import middles, token_marks, word_spans
+
+
+def ink(*runs, width=60):
+    columns = np.zeros(width, dtype=bool)
+    for start, end in runs:
+        columns[start:end] = True
+    return columns
+
+
+def test_words_are_cut_at_the_widest_gaps():
+    letters = ink((4, 8), (9, 12), (18, 22), (24, 30), (37, 50))
+    assert word_spans(letters, 3) == [(4, 12), (18, 30), (37, 50)]
+    assert word_spans(letters, 1) == [(4, 50)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "count"),
+    [
+        (ink(), 1),
+        (ink((4, 8)), 2),
+        (ink((4, 8), (14, 20), (26, 30)), 2),  # two gaps of one width: which?
+        (ink((4, 8), (10, 20)), 2),  # a gap within a word
+        (ink((4, 8)), 0),
+    ],
+    ids=["blank", "too few gaps", "no gap stands out", "narrow", "no words"],
+)
+def test_unclear_gaps_tell_nothing(columns, count):
+    assert word_spans(columns, count) is None
+
+
+def test_characters_share_their_word_by_their_widths():
+    places = middles(ink((0, 40), (50, 60)), "aaaa bb")
+    assert places == pytest.approx([5, 15, 25, 35, 45, 52.5, 57.5])
+    narrow, wide = middles(ink((0, 30)), "im")
+    assert (narrow, wide) == pytest.approx((30 * 0.3 / 2.1, 30 * (0.6 + 0.75) / 2.1))
+    assert middles(ink((0, 40), (50, 60)), "aaaa  bb") is None
+
+
+def test_tokens_stand_where_their_characters_do():
+    columns = ink((0, 40), (50, 60))
+    assert token_marks(columns, [*"▁aaaa▁bb"])[1:] == pytest.approx(
+        [x / 60 for x in (5.5, 15.5, 25.5, 35.5, 45.5, 53, 58)]
+    )
+    assert np.isnan(token_marks(columns, [*"▁aaaa▁bb"])[0])
+    pieces = token_marks(columns, ["▁aa", "aa", "▁", "bb"])
+    assert pieces == pytest.approx([x / 60 for x in (10.5, 30.5, 45.5, 55.5)])
+    assert np.isnan(token_marks(columns, ["▁aaaa", "▁bb", "▁bb"])).all()
+
+
+def test_printed_characters_are_found_within_half_of_one():
+    font, text = ImageFont.load_default(24), "Within a printed line the gaps between words are wide"
+    size = int(font.getlength(text)) + 20
+    image = Image.new("L", (size, 32), 255)
+    ImageDraw.Draw(image).text((10, 2), text, 0, font)
+    columns = np.asarray(image).min(0) < 128
+    truth = [10 + (font.getlength(text[:i]) + font.getlength(text[: i + 1])) / 2 for i in range(len(text))]
+    found = middles(columns, text)
+    assert found is not None
+    pitch = font.getlength(text) / len(text)
+    assert np.abs(found - truth).max() < 0.6 * pitch
