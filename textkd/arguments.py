@@ -1,10 +1,10 @@
-"""What is wrong with the values of a ``training:`` block. TrainingArguments itself does not look at their types, and
-finds out in the middle of a run."""
+"""What is wrong with the values of a ``training:`` block, with seeds, and with steps. TrainingArguments itself does not
+look at types, and finds out in the middle of a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
@@ -94,3 +94,34 @@ def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[
     plain = TrainingArguments(output_dir=args.output_dir)
     names = [f.name for f in fields(TrainingArguments) if f.init]
     return {n: getattr(args, n) for n in names if n == "output_dir" or getattr(args, n) != getattr(plain, n)}
+
+
+def seed_problems(seeds: Sequence[Any]) -> list[Problem]:
+    if not seeds:
+        return [problem("seeds: []", "no seed, so nothing would run", fix="seeds: [1, 2, 3]", where="seeds")]
+    bad = [s for s in seeds if type(s) is not int or not 0 <= s < 2**32 // 1000]
+    twice = sorted({s for s in seeds if s not in bad and list(seeds).count(s) > 1})
+    problems = []
+    if bad:
+        what = f"{', '.join(map(repr, bad))} is no whole number from 0 to {2**32 // 1000 - 1}"
+        problems.append(problem(f"seeds: {list(seeds)}", what, fix="seeds: [1, 2, 3]", where="seeds"))
+    if twice:
+        what = f"{', '.join(map(str, twice))} more than once: the same run would count twice"
+        problems.append(problem(f"seeds: {list(seeds)}", what, fix="name each seed once", where="seeds"))
+    return problems
+
+
+# a control with other steps or another order of data would not be the student's control
+STEPS = (
+    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "data_seed",
+    "train_sampling_strategy", "output_dir", "auto_find_batch_size", "dataloader_drop_last",
+)  # fmt: skip
+
+
+def step_problems(control: Mapping[str, Any]) -> list[Problem]:
+    fix = "leave it out; a learning rate of its own is fine"
+    return [
+        problem(f"{name}: {value}", "it changes the control's steps or data order", fix=fix, where=name)
+        for name, value in control.items()
+        if name in STEPS
+    ]

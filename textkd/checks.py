@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from textkd import pretrained
-from textkd.arguments import argument_problems
+from textkd.arguments import argument_problems, seed_problems, step_problems
 from textkd.errors import Collector, Problem, TextkdError, problem
 from textkd.evaluation import fit_problems, positions
 from textkd.matches import Match, Pair, check_words, needs_teacher
@@ -64,12 +64,12 @@ class _Look:
         if d.is_doubled:
             fix = "give one of the two, or put the matches into the stages"
             found.add(problem("matches and stages", "both are given", fix=fix, where="matches"))
-        found.add(*_seed_problems(d.seeds))
+        found.add(*seed_problems(d.seeds))
         with found.collecting("training"):
             found.add(*argument_problems(d.training, self.metrics))
         if isinstance(d.control, Mapping):
             with found.collecting("control"):
-                found.add(*argument_problems(d.control, self.metrics), *_step_problems(d.control))
+                found.add(*argument_problems(d.control, self.metrics), *step_problems(d.control))
         if d.finetune is not None:
             with found.collecting("teacher.finetune"):
                 found.add(*argument_problems(d.finetune.training, self.metrics, owned=("output_dir",)))
@@ -261,37 +261,6 @@ def made_up_batch(model: nn.Module) -> dict[str, Tensor]:
     height, width = (side, side) if isinstance(side, int) else side
     images = torch.zeros(2, getattr(encoder, "num_channels", 3), height, width)
     return {"pixel_values": images, "labels": ids, "decoder_input_ids": ids}
-
-
-def _seed_problems(seeds: Sequence[Any]) -> list[Problem]:
-    if not seeds:
-        return [problem("seeds: []", "no seed, so nothing would run", fix="seeds: [1, 2, 3]", where="seeds")]
-    bad = [s for s in seeds if type(s) is not int or not 0 <= s < 2**32 // 1000]
-    twice = sorted({s for s in seeds if s not in bad and list(seeds).count(s) > 1})
-    problems = []
-    if bad:
-        what = f"{', '.join(map(repr, bad))} is no whole number from 0 to {2**32 // 1000 - 1}"
-        problems.append(problem(f"seeds: {list(seeds)}", what, fix="seeds: [1, 2, 3]", where="seeds"))
-    if twice:
-        what = f"{', '.join(map(str, twice))} more than once: the same run would count twice"
-        problems.append(problem(f"seeds: {list(seeds)}", what, fix="name each seed once", where="seeds"))
-    return problems
-
-
-# a control with other steps or another order of data would not be the student's control
-STEPS = (
-    "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "data_seed",
-    "train_sampling_strategy", "output_dir", "auto_find_batch_size", "dataloader_drop_last",
-)  # fmt: skip
-
-
-def _step_problems(control: Mapping[str, Any]) -> list[Problem]:
-    fix = "leave it out; a learning rate of its own is fine"
-    return [
-        problem(f"{name}: {value}", "it changes the control's steps or data order", fix=fix, where=name)
-        for name, value in control.items()
-        if name in STEPS
-    ]
 
 
 def _length_problems(max_length: int | None, models: Sequence[Any]) -> list[Problem]:
