@@ -54,6 +54,7 @@ def _takes(loss: Loss) -> str:
     found = {"": [], "layers": ["lists of layers"], "kinds": ["a list of taps"]}[loss.many]
     labels = {"ids": "class ids", "numbers": "numbers", "flags": "a flag per class"}[loss.targets]
     found += [labels] if loss.eats == "labels" else [need.replace("_", " ") for need in loss.needs]
+    found += ["labels, no teacher"] if loss.alone and loss.eats != "labels" else []
     found += ["tokens, no single vectors"] if loss.tokens else []
     found += ["any two widths"] if loss.any_width else []
     for option, values in loss.any_width_if.items():
