@@ -97,7 +97,8 @@ def tapped_attention(
         return ALL_ATTENTION_FUNCTIONS[native](  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
-    scores = torch.matmul(query, key.transpose(2, 3)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    # the query is scaled, not the scores: it is smaller
+    scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
     for ticket in tickets:
         ticket.record("scores", scores)
     probabilities = softmax(scores, attention_mask)
@@ -116,8 +117,14 @@ def softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     lowest = torch.finfo(scores.dtype).min
     if mask.dtype == torch.bool:
         # a finite fill and a second one after the softmax: no NaN where a row has no key, forward or backward
-        return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
+        probabilities = scores.masked_fill(~mask, lowest).softmax(dim=-1)
+        return probabilities.masked_fill(~mask, 0.0) if _may_have_no_key(mask) else probabilities
     return (scores + mask.float().clamp(min=lowest)).softmax(dim=-1)
+
+
+def _may_have_no_key(mask: Tensor) -> bool:
+    """Whether a row of `mask` is empty, or looking would make an accelerator wait or break a compiled graph."""
+    return mask.device.type != "cpu" or torch.compiler.is_compiling() or not bool(mask.any(-1).all())
 
 
 AttentionInterface.register(NAME, tapped_attention)
