@@ -8,6 +8,7 @@ right to about half a character: enough to start an encoder (the loss `ctc`) and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,15 @@ from numpy.typing import NDArray
 STANDS_OUT, LEAST = 1.25, 3  # how much wider a gap between words is than one within, and its least width in pixels
 NARROW, WIDE = "ijltfrI.,;:'!|()[]1-", "mwMW"
 Ink = NDArray[np.bool_]  # [width]: is there any ink in this column
+
+
+def ink_of(pixels: NDArray[Any]) -> Ink:
+    """Of grey pixels [height, width] the columns that hold ink: what there is less of, dark or light."""
+    low, high = float(pixels.min()), float(pixels.max())
+    middle = (low + high) / 2
+    if float(pixels.mean()) > middle:
+        return np.asarray((pixels < middle).any(0))
+    return np.asarray((pixels > middle).any(0))
 
 
 def word_spans(ink: Ink, count: int) -> list[tuple[int, int]] | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from textkd.errors import fail
 from textkd.tasks.ocr.linetable import LineTable
-from textkd.tasks.ocr.marks import token_marks
+from textkd.tasks.ocr.marks import ink_of, token_marks
 from textkd.tasks.ocr.processor import pixels
 
 Augment = Callable[[Image.Image, tuple[int, ...]], Image.Image]
@@ -155,12 +155,9 @@ class LineCollator:
     def _marks(self, images: Tensor, labels: Sequence[Sequence[int]], longest: int) -> Tensor:
         """[B, longest]: see `token_marks`."""
         marks = torch.full((len(labels), longest), torch.nan)
-        middle = 0.5 * (images.amin() + images.amax())
-        dark, light = images[:, 0].amin(1) < middle, images[:, 0].amax(1) > middle
-        ink = (dark if images[:, 0].mean() > middle else light).numpy()  # what there is less of
         for i, ids in enumerate(labels):
             pieces = self.processor.tokenizer.convert_ids_to_tokens(list(ids[:-1]))
-            marks[i, : len(pieces)] = torch.from_numpy(token_marks(ink[i], pieces))
+            marks[i, : len(pieces)] = torch.from_numpy(token_marks(ink_of(images[i, 0].numpy()), pieces))
         return marks
 
     def _pixels(self, features: Sequence[dict[str, Any]]) -> Tensor:

@@ -13,10 +13,12 @@ from typing import Any
 
 from textkd.errors import Collector, fail, problem
 from textkd.tasks.formats import SUFFIXES
+from textkd.tasks.ocr.cut import Cut
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.files import FileLines, FolderLines
 from textkd.tasks.ocr.hub import HubLines
 from textkd.tasks.ocr.linetable import Joined, LineTable, Part
+from textkd.tasks.ocr.options import check_range, check_whole
 from textkd.tasks.ocr.render import RenderedLines
 from textkd.tasks.ocr.texts import read_sentences
 from textkd.tasks.sources import resolve
@@ -24,7 +26,7 @@ from textkd.tasks.sources import resolve
 __all__ = ["DigitLines", "FileLines", "FolderLines", "HubLines", "LineTable", "RenderedLines", "lines"]
 
 Spec = str | Path | Mapping[str, Any] | Sequence[Any]
-PART = ("limit", "repeat", "seed", "unlabelled")  # options of every kind
+PART = ("words", "limit", "repeat", "seed", "unlabelled")  # options of every kind
 COLUMNS = ("image", "text", "where")
 KINDS: dict[str, tuple[str, ...]] = {
     "path": (*COLUMNS, "delimiter", "quoted"),
@@ -57,7 +59,8 @@ def lines(spec: Spec, *, unlabelled: bool = False) -> LineTable:
         {rendered: {n: , texts: , seed: , ...}}  options of `RenderedLines`; texts: sentences, a .txt file with one
                                                  a line, or a spec of lines whose transcriptions are taken
         {digits: {n: , split: , seed: , ...}}    options of `DigitLines`
-    each with limit (the first so many; with seed: that many at random), repeat (times over) and unlabelled, or a list
+    each with words (1, or [least, most]: pieces of so many words, cut at the gaps between them, see `Cut`), limit (the
+    first so many; with seed: that many at random), repeat (times over) and unlabelled, or a list
     of all these, which are joined. `image` and `text` are "image" and "text" unless given; the image column holds
     encoded bytes, {bytes, path} structs or paths relative to the file. unlabelled: transcriptions are not read, all
     texts are None and the text column may be missing.
@@ -99,6 +102,8 @@ def _one(spec: Mapping[str, Any], unlabelled: bool) -> LineTable:
         "digits": lambda: _generator(DigitLines, "digits", spec["digits"]),
     }
     table = makers[kind]()
+    if (words := spec.get("words")) is not None:
+        table = Cut(table, (words, words) if isinstance(words, int) else tuple(words))
     drop = unlabelled and kind in ("rendered", "digits")
     limit, repeat, seed = spec.get("limit"), spec.get("repeat", 1), spec.get("seed")
     return table if limit is None and repeat == 1 and not drop else Part(table, limit, repeat, seed, drop)
@@ -109,6 +114,13 @@ def _check_values(spec: Mapping[str, Any], collector: Collector) -> None:
         value = spec.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             collector.add(problem(f"{key}: a whole number from {least}", repr(value), where=key))
+    if isinstance(spec.get("words"), list | tuple):
+        check_range(collector, "words", spec["words"])
+    elif spec.get("words") is not None:
+        check_whole(collector, words=(spec["words"], 1))
+    if spec.get("words") is not None and spec.get("unlabelled"):
+        fix = "leave one out"
+        collector.add(problem("words: of lines without transcription", "unlabelled: true", fix=fix, where="words"))
     for key, (kind, words) in TYPES.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
             collector.add(problem(f"{key}: {words}", repr(spec[key]), where=key))

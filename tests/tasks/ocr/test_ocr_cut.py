@@ -1,0 +1,70 @@
+"""Pieces of words cut out of lines: texts, images, what is left out, options of a spec."""
+
+import numpy as np
+import pytest
+from line_files import parquet, rows_of
+from PIL import Image
+from tiny_lines import DrawnLines
+
+from textkd.errors import TextkdError
+from textkd.tasks.ocr.cut import Cut
+from textkd.tasks.ocr.marks import ink_of
+from textkd.tasks.ocr.sources import lines
+
+LINES = ["one  two three four five", "aaaa bb", "nothing", None, "wide    open"]
+
+
+class SpacedLines(DrawnLines):
+    """Words of filled boxes, 3 columns of white between letters, 12 between words; the fifth line has no wider gaps."""
+
+    def image(self, index):
+        pixels, at = np.full((24, 400), 255, dtype=np.uint8), 10
+        for word in (self.texts[index] or "").split():
+            for _ in word:
+                pixels[6:18, at : at + 5] = 0
+                at += 8
+            at += 0 if index == 4 else 9
+        return Image.fromarray(pixels).convert("RGB")
+
+
+def test_words_come_in_their_order_with_their_own_ink():
+    table = Cut(SpacedLines(LINES), (1, 1))
+    assert table.texts == ["one", "two", "three", "four", "five", "aaaa", "bb", "nothing", "wide", "open"]
+    for index, text in enumerate(table.texts[:8]):
+        ink = np.flatnonzero(ink_of(np.asarray(table.image(index).convert("L"))))
+        assert ink[-1] - ink[0] == 8 * len(text) - 4  # the whole word and nothing else
+        assert 0 < ink[0] <= 6
+    assert "line 1, 'three'" in table.where(2)
+
+
+def test_unclear_lines_are_left_out_and_told():
+    packed = Cut(SpacedLines([*LINES[:4], "ab cd ef"]), (1, 1))
+    assert "ab" not in packed.texts
+    assert packed.notes == ["1 of 4 lines of drawn lines are left out: no clear gaps between words"]
+    assert Cut(SpacedLines(LINES[:4]), (1, 1)).notes == []
+
+
+def test_pieces_have_the_sizes_asked_for_and_are_the_same_every_time():
+    texts = [" ".join("abcdefghij"[: n + 2]) for n in range(8)]
+    table, again = Cut(SpacedLines(texts[:4]), (2, 3)), Cut(SpacedLines(texts[:4]), (2, 3))
+    sizes = [len(text.split()) for text in table.texts]
+    assert set(sizes) <= {2, 3, 4}
+    assert " ".join(table.texts).split() == " ".join(texts[:4]).split()
+    assert table.texts == again.texts
+    assert table.digest() == again.digest() != Cut(SpacedLines(texts[:4]), (1, 3)).digest()
+    assert Cut(SpacedLines(["ab"]), (3, 4)).texts == ["ab"]
+
+
+def test_a_spec_cuts_before_it_limits(tmp_path):
+    path = parquet(tmp_path / "x.parquet", rows_of(["ab", "cd", "ef"]))
+    assert lines({"path": path, "words": 1, "limit": 2}).texts == ["ab", "cd"]
+    assert lines({"path": path, "words": [1, 2]}).texts == ["ab", "cd", "ef"]
+
+
+@pytest.mark.parametrize("bad", [0, "two", [2, 1], [1], True, 1.5])
+def test_bad_sizes(bad, tmp_path):
+    path = parquet(tmp_path / "x.parquet", rows_of(["ab"]))
+    with pytest.raises(TextkdError, match="words"):
+        lines({"path": path, "words": bad})
+    with pytest.raises(TextkdError, match="leave one out"):
+        lines({"path": path, "words": 1, "unlabelled": True})
