@@ -19,6 +19,7 @@ from textkd import Match, TextkdError, recipe
 from textkd.inputs import inputs_of
 from textkd.losses import LinearLogits
 from textkd.losses.logits import fused as fused_losses
+from textkd.methods.finetune import without_teacher
 from textkd.methods.stages import Stage, run_stages
 from textkd.methods.wiring import Wiring, wire
 from textkd.taps import Capture
@@ -202,6 +203,22 @@ def test_a_training_and_one_over_a_cache_are_the_same(tmp_path: Path) -> None:
         assert differences(plain[0], ours[0]) < 1e-5
         assert differences(plain[1], ours[1]) < 1e-6
     assert plain[0][1, "logits/kl"] > 0.1
+
+
+def test_labels_alone_keep_no_logits_either_beside_a_loss_of_the_encoder(tmp_path: Path) -> None:
+    """What the control of a fused run learns from."""
+    ctc = Match("encoder.hidden:4", loss="ctc")
+    given = [Match("logits", fused=True), Match("labels", fused=True), ctc]
+    ours, plain = without_teacher(given, fused=True), without_teacher(given)
+    assert [(match.tap, match.fused) for match in ours] == [("labels", True), ("encoder.hidden:4", False)]
+    ends = []
+    for name, matches in (("ours", ours), ("plain", plain)):
+        student = make_reader(seed=3)
+        arguments = {"max_steps": 2, "optim": "sgd", "per_device_train_batch_size": 8, "logging_steps": 1}
+        done = run_stages(tmp_path / name, student, None, [Stage(matches)], data(), arguments, 1, name)
+        ends.append({key: value for key, value in read_history(done).items() if "eval" not in key[1]})
+    assert (1, "encoder.hidden:4/ctc") in ends[0]
+    assert differences(*ends) < 1e-5
 
 
 @pytest.mark.slow
