@@ -6,6 +6,8 @@ import functools
 import json
 import multiprocessing
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,3 +87,24 @@ def differences(one: dict[Any, Any], other: dict[Any, Any]) -> float:
     if one.keys() != other.keys() or not one:
         return float("inf")
     return max(float((torch.as_tensor(one[key]) - torch.as_tensor(other[key])).abs().max()) for key in one)
+
+
+def launch(command: list[str], file: Path, folder: Path) -> None:
+    """Runs the recipe in two processes: `command` is `ACCELERATE` or `TORCHRUN`."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    arguments = [sys.executable, "-m", *command, free_port(), "-m", "textkd", "run", str(file)]
+    done = subprocess.run(arguments, env=environment, cwd=folder, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("report: ") == 1, done.stderr[-3000:]
+
+
+# `--cpu` would ask for MPI; the launcher of GPUs starts gloo where there are none
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"]  # fmt: skip
+TORCHRUN = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
+
+
+def free_port() -> str:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])

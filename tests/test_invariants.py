@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drive import differences, losses, textkd, weights
+from drive import ACCELERATE, TORCHRUN, differences, launch, losses, textkd, weights
 from tiny_lab import BAD, GOOD, WORDS, Tiny, make_teacher, make_tokenizer, write_tsv
 
 EVERYTHING = [
@@ -92,26 +88,6 @@ def test_batch_2_times_4_is_batch_8(order: str, steady: Path, tmp_path: Path) ->
     assert max(step for step, _ in a) == 20
     assert differences(a, b) < 1e-5
     assert differences(weights(whole / "seed-1" / "student"), weights(cut / "seed-1" / "student")) < 1e-5
-
-
-def launch(command: list[str], file: Path, folder: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    arguments = [sys.executable, "-m", *command, free_port(), "-m", "textkd", "run", str(file)]
-    done = subprocess.run(arguments, env=environment, cwd=folder, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("report: ") == 1, done.stderr[-3000:]
-
-
-# `--cpu` would ask for MPI; the launcher of GPUs starts gloo where there are none
-ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"]  # fmt: skip
-TORCHRUN = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
-
-
-def free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
 
 
 BOTH = [

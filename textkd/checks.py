@@ -17,6 +17,7 @@ from textkd.evaluation import fit_problems, positions
 from textkd.matches import Match, Pair, check_words, needs_teacher
 from textkd.methods import wiring
 from textkd.methods.freezing import frozen_problems
+from textkd.methods.fusing import cache_problems
 from textkd.methods.stages import Stage
 from textkd.targets import target_problems
 from textkd.teachers.cache import AUGMENTED
@@ -187,6 +188,7 @@ class _Look:
 
     def _bind(self, stage: Stage, batch: dict[str, Tensor]) -> list[Pair]:
         problem_type = None if self.task is None else self.task.problem_type
+        self.found.add(*cache_problems(stage.matches, self.distiller.cache))
         if self.teacher is None:
             check_words(stage.matches, problem_type)
             if not self.distiller.is_black_box:

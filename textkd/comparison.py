@@ -40,6 +40,8 @@ def comparison(match: Match, family: str, problem_type: str | None) -> Compariso
     with found.collecting("temperature"):
         temperature = None if match.temperature is None else Schedule.parse(match.temperature, positive=True)
     found.add(*_weight_problems(match.weight), *_projection_problems(match.projection, family))
+    if match.fused and loss is not None:
+        found.add(*_fused_problems(match, loss, family))
     found.raise_any()
     assert loss is not None
     assert schedule is not None
@@ -79,6 +81,24 @@ def _weight_problems(weight: Any) -> list[Problem]:
         return []
     fix = "a number above 0; remove the match to switch it off"
     return [problem(f"weight {weight!r}", "not a positive number", fix=fix, where="weight")]
+
+
+def _fused_problems(match: Match, loss: Loss, family: str) -> list[Problem]:
+    found, asked, fix = Collector(), "fused: true", "fused: false"
+    if family not in ("labels", "logits"):
+        what = f"a tap of {family}; it is for logits and labels over a large vocabulary"
+        found.add(problem(asked, what, fix=fix, where="fused"))
+    elif not loss.by_rows:
+        able = sorted({name for name in losses.names(family) if losses.get(name, family).by_rows})
+        what = f'loss "{loss.name}" needs the logits whole'
+        found.add(problem(asked, what, fix=f"{fix}, or one of {', '.join(able)}", where="fused"))
+    if match.options.get("chunk") == 0:
+        found.add(problem(f"{asked} with options.chunk: 0", "that keeps the logits whole", fix="leave chunk out",
+                          where="fused"))  # fmt: skip
+    if match.projection not in NO_PROJECTION:
+        what = "a projection takes the logits whole"
+        found.add(problem(f"{asked} with projection: {match.projection}", what, fix=fix, where="fused"))
+    return found.problems
 
 
 def _projection_problems(kind: str | None, family: str) -> list[Problem]:

@@ -233,8 +233,9 @@ class Distiller:
         if self.control:
             # the same stages, so the same steps, but no teacher and nothing is frozen
             own = self.control if isinstance(self.control, Mapping) else {}
+            fused = any(match.fused for stage in self.stages for match in stage.matches)
             stages = [
-                Stage(without_teacher(stage.matches), {**stage.training, **own}, name=stage.name)
+                Stage(without_teacher(stage.matches, fused), {**stage.training, **own}, name=stage.name)
                 for stage in self.stages
             ]
             if self.targets is not None:

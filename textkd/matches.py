@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from textkd import losses
 from textkd.comparison import comparison
@@ -36,7 +36,8 @@ class Match:
     which teacher block: "uniform", "first", "last", "skip", ``{student: teacher}`` or pairs; needed where the address
     names no block ("hidden" alone means "uniform"); "all" hands every block of both sides to a loss that takes many
     layers. projection: "auto" (linear where widths differ), a name of
-    `textkd.projections.NAMES`, or "none". options: the loss's own options.
+    `textkd.projections.NAMES`, or "none". options: the loss's own options. fused: of logits and labels over a large
+    vocabulary: they are computed a few positions at a time inside the loss, and never kept (docs/recipes.md).
     """
 
     tap: Taps = ""
@@ -49,6 +50,7 @@ class Match:
     teacher: Taps = ""
     projection: str | None = "auto"
     options: Mapping[str, Any] = field(default_factory=dict)
+    fused: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,10 @@ class Pair:
     """A match bound to two models: taps of the student, taps of the teacher, and how they are compared.
 
     students, teachers: one address each, or all that a loss of many taps takes; no teacher for labels and other losses
-    that need none. teacher_pool:
-    what the teacher's taps pass through where the student's have a grid projection. inside: the loss owns weights, so
-    it is computed while the student's forward is not over (`Objective.inside`)."""
+    that need none. teacher_pool: what the teacher's taps pass through where the student's have a grid projection.
+    inside: the loss owns weights, or multiplies with the head's, so it is computed while the student's forward is not
+    over (`Objective.inside`). fused: as in `Match`. heads: where the logits are made inside the loss, the layers of
+    student and teacher that make them; the taps are then what goes into these."""
 
     name: str
     students: tuple[Address, ...]
@@ -71,6 +74,8 @@ class Pair:
     options: Mapping[str, Any]
     teacher_pool: Callable[[Tensor], Tensor] | None = None
     inside: bool = False
+    fused: bool = False
+    heads: tuple[nn.Linear | None, nn.Linear | None] = (None, None)
 
     @property
     def student(self) -> Address:
@@ -81,6 +86,14 @@ class Pair:
     def teacher(self) -> Address | None:
         """The (first) tap of the teacher; None where none is needed."""
         return self.teachers[0] if self.teachers else None
+
+    @property
+    def read(self) -> tuple[list[str], list[str]]:
+        """What has to be read out of the student and out of the teacher; a labels pair reads the student's logits."""
+        mine = [str(address) if address.kind != "labels" else "logits" for address in self.students]
+        ends = zip((mine, [*map(str, self.teachers)]), self.heads, strict=True)
+        student, teacher = (names if head is None else ["head_input"] for names, head in ends)
+        return student, teacher
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
@@ -152,7 +165,7 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
     found.raise_any()
     assert how is not None
     rest = (how.loss, float(match.weight), how.schedule, how.temperature, match.projection, dict(match.options))
-    return [Pair(_name(s, t, how.loss), s, t, *rest) for s, t in taps]
+    return [Pair(_name(s, t, how.loss), s, t, *rest, fused=match.fused) for s, t in taps]
 
 
 def _alone_problems(match: Match, students: Sequence[Address]) -> list[Problem]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textkd.errors import Collector, fail
-from textkd.losses import check_shapes
+from textkd.losses import LinearLogits, check_shapes
 from textkd.matches import Pair
 from textkd.taps import Address, mask_for, require_some
 
@@ -34,17 +35,17 @@ class Objective:
     @property
     def teacher_addresses(self) -> list[str]:
         """What has to be read out of the teacher."""
-        return _unique(str(address) for pair in self.pairs for address in pair.teachers)
+        return _unique(key for pair in self.pairs for key in pair.read[1])
 
     @property
     def student_addresses(self) -> list[str]:
         """What has to be read out of the student; a labels pair reads its logits."""
-        return _unique(key for pair in self.pairs for key in _student_keys(pair))
+        return _unique(key for pair in self.pairs for key in pair.read[0])
 
     @property
     def uses_head(self) -> bool:
-        """Whether any pair reads the student's logits."""
-        return "logits" in self.student_addresses
+        """Whether any pair reads the student's logits, or what they are made of."""
+        return not {"logits", "head_input"}.isdisjoint(self.student_addresses)
 
     def items(self, batch: Batch) -> Tensor:
         """[P] how many items (rows, valid positions, valid query-key pairs) each pair's mean runs over in `batch`."""
@@ -56,7 +57,7 @@ class Objective:
         return torch.stack([counts[key] for key in keys])
 
     def inside(self, teacher: Mapping[str, Tensor], batch: Batch, progress: float = 0.0) -> Then | None:
-        """What the student's forward must finish with (`Capture.active`): the losses that own weights of the student.
+        """What the student's forward must finish with (`Capture.active`): the losses that use weights of the student.
 
         None where there are none. Without DDP it may be left out: `__call__` computes these losses too."""
         pairs = [pair for pair in self.pairs if pair.inside]
@@ -117,7 +118,7 @@ class Objective:
 
     def _value(self, pair: Pair, student: Batch, teacher: Batch, batch: Batch, progress: float) -> Tensor:
         mine = _mine(pair, student)
-        mask = mask_for(pair.student, batch, mine[0])
+        mask = _mask(pair, batch, mine[0])
         if len(mine[0]) < pair.loss.min_rows:
             what = f"a batch of {len(mine[0])}, where it compares {pair.loss.min_rows} samples or more"
             raise fail(f"the loss of {pair.name}", what, fix="larger batches, or dataloader_drop_last: true")
@@ -142,7 +143,7 @@ class Objective:
                 if torch.is_grad_enabled() and not any(tap.requires_grad for tap in mine):
                     raise fail(f"student tap {pair.student}", "it carries no gradient, so this match teaches nothing",
                                fix="do not freeze what the match should train")  # fmt: skip
-                mask = mask_for(pair.student, batch, mine[0])
+                mask = _mask(pair, batch, mine[0])
                 if mask is not None:
                     require_some(mask, pair.name)
                 for one, other in zip(mine, _theirs(pair, teacher), strict=False):
@@ -153,31 +154,45 @@ class Objective:
 
 def _check_read(pair: Pair, student: Batch, teacher: Batch, batch: Batch) -> None:
     """Raises `TextkdError` if a tap or another tensor that the pair takes was not given."""
-    for i, key in enumerate(_student_keys(pair)):
+    mine, theirs = pair.read
+    for i, key in enumerate(mine):
         if key not in student and pair.projected(i) not in student:
             raise fail(f"student tap {key}", f"only {', '.join(student)}", fix="capture it")
-    for address in pair.teachers:
-        if str(address) not in teacher:
-            raise fail(f"teacher tap {address}", f"only {', '.join(teacher) or 'nothing'}", fix="capture it")
+    for key in theirs:
+        if key not in teacher:
+            raise fail(f"teacher tap {key}", f"only {', '.join(teacher) or 'nothing'}", fix="capture it")
     for need in pair.loss.needs:
         if need != "progress" and need not in batch:
             fix = f"a data set with {need}, or a loss without"
             raise fail(f"the loss {pair.loss.name}", f"the batch has no {need}", fix=fix)
 
 
-def _mine(pair: Pair, student: Batch) -> list[Tensor]:
-    """The pair's taps of the student, projected where they have a projection."""
+def _mine(pair: Pair, student: Batch) -> list[Any]:
+    """The pair's taps of the student, projected where they have a projection; logits of a head as `LinearLogits`."""
     keys = [pair.projected(i) for i in range(len(pair.students))]
-    return [student[mine if mine in student else key] for mine, key in zip(keys, _student_keys(pair), strict=True)]
+    taps = [student[mine if mine in student else key] for mine, key in zip(keys, pair.read[0], strict=True)]
+    return taps if pair.heads[0] is None else [_made_by(pair.heads[0], taps[0])]
 
 
-def _theirs(pair: Pair, teacher: Batch) -> list[Tensor]:
-    taps = [teacher[str(address)].detach() for address in pair.teachers]
+def _theirs(pair: Pair, teacher: Batch) -> list[Any]:
+    taps = [teacher[key].detach() for key in pair.read[1]]
+    if pair.heads[1] is not None:
+        return [_made_by(pair.heads[1], taps[0]).detach()]
     return taps if pair.teacher_pool is None else [pair.teacher_pool(tap) for tap in taps]
 
 
-def _student_keys(pair: Pair) -> list[str]:
-    return [str(address) if address.kind != "labels" else "logits" for address in pair.students]
+def _made_by(head: nn.Linear, hidden: Tensor) -> LinearLogits:
+    """The logits of `hidden`, in the type that the head had it in."""
+    if head.weight.dim() != 2 or hasattr(head.weight, "device_mesh"):
+        raise fail("fused logits", "the head's weights are cut over processes (FSDP, ZeRO-3)",
+                   fix="DDP, or fused: false")  # fmt: skip
+    place = hidden.device  # a teacher may have a device of its own
+    bias = None if head.bias is None else head.bias.to(place)
+    return LinearLogits(hidden, head.weight.to(place), bias, hidden.dtype)
+
+
+def _mask(pair: Pair, batch: Batch, tap: Tensor | LinearLogits) -> Tensor | None:
+    return mask_for(pair.student, batch, tap.hidden if isinstance(tap, LinearLogits) else tap)
 
 
 def _value_key(pair: Pair) -> str:

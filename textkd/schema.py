@@ -19,7 +19,8 @@ class MatchBlock(_Block):
     """One line of ``matches:``; the fields of `textkd.Match`, where they are explained.
 
     tap: the address on both sides, or student and teacher: one each, or a list of addresses. loss, weight, schedule,
-    temperature, layers, projection ("auto", "none" or a kind), options (the loss's own).
+    temperature, layers, projection ("auto", "none" or a kind), options (the loss's own), fused (logits of a large
+    vocabulary are never whole).
     """
 
     tap: str | list[str] = ""
@@ -32,6 +33,7 @@ class MatchBlock(_Block):
     layers: str | dict[int, int] | list[list[int]] | None = None
     projection: str | None = "auto"
     options: dict[str, Any] = Field(default_factory=dict)
+    fused: bool = False
 
 
 class StageBlock(_Block):
@@ -148,6 +150,7 @@ EXPECTED = {
     "seeds": "a list of whole numbers, as [1, 2, 3]", "max_length": "a whole number",
     "layers": "the name of a layer map, {student: teacher}, or pairs", "weight": "a number",
     "temperature": "a number or a schedule", "schedule": "a schedule, as {kind: linear}", "options": "a block",
+    "fused": "true or false",
     "projection": "auto, none, or a kind of projection", "loss": "the name of a loss",
     "tap": 'an address, as "hidden", or a list',
     "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",

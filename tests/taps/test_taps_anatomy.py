@@ -65,7 +65,7 @@ def test_a_pretraining_head_names_its_logits_otherwise(tiny, inputs):
 def test_an_unknown_architecture_names_the_known_ones():
     model = hf.GPT2LMHeadModel(hf.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=40)).eval()
     found = anatomy(model)
-    assert found.addresses() == ["labels", "logits"]
+    assert found.addresses() == ["labels", "logits", "head_input"]
     for asked in (lambda: found.resolve("hidden:1"), lambda: found.num_blocks, lambda: list_taps(model)):
         with pytest.raises(TextkdError, match='"gpt2" is not known') as caught:
             asked()

@@ -62,7 +62,7 @@ def test_layerdrop_in_the_decoder_is_refused(tiny_sided):
             Capture(model, [address])
     Capture(model, ["encoder.hidden:1", "logits"]).remove()
     assert not [row for row in list_taps(model) if row.address.startswith("decoder.")]
-    assert [row.address for row in list_taps(model.decoder)] == ["labels", "logits"]
+    assert [row.address for row in list_taps(model.decoder)] == ["labels", "logits", "head_input"]
 
 
 def test_a_decoder_that_is_not_known_is_told(tiny_sided):

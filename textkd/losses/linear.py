@@ -16,13 +16,14 @@ class LinearLogits:
     output_projection), to be given to a loss in place of them: losses with `by_rows` compute them a few rows at a time
     and keep none, so that neither logits [N,V] nor their gradient are ever whole.
 
-    hidden [...,H]: what goes into the head. weight [V,H], bias [V] or None: the head's own parameters. A loss that is
-    called under autocast takes the product in autocast's type, as the head itself would.
+    hidden [...,H]: what goes into the head. weight [V,H], bias [V] or None: the head's own parameters. dtype: what the
+    product is taken in; None: a loss that is called under autocast takes it in autocast's type, as the head would.
     """
 
     hidden: Tensor
     weight: Tensor
     bias: Tensor | None = None
+    dtype: torch.dtype | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -40,25 +41,26 @@ class LinearLogits:
     def detach(self) -> LinearLogits:
         """The same without gradient."""
         bias = None if self.bias is None else self.bias.detach()
-        return LinearLogits(self.hidden.detach(), self.weight.detach(), bias)
+        return LinearLogits(self.hidden.detach(), self.weight.detach(), bias, self.dtype)
 
     def whole(self) -> Tensor:
         """The logits [...,V] as a tensor."""
-        return self.of(self.hidden)
+        ready = self if self.dtype is None else self.narrowed()
+        return ready.of(ready.hidden)
 
     def of(self, hidden: Tensor) -> Tensor:
         """The head's logits of other hidden states."""
         return F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
 
     def narrowed(self) -> LinearLogits:
-        """The same in the type that the head computes in here: autocast's, or the wider one of hidden states and
-        weights."""
+        """The same in the type that the head computes in here: `dtype`, autocast's, or the wider one of hidden states
+        and weights."""
         kind = self.hidden.device.type
         cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         wide = torch.promote_types(self.hidden.dtype, self.weight.dtype)
-        dtype = torch.get_autocast_dtype(kind) if cast and wide != torch.float64 else wide
+        dtype = self.dtype or (torch.get_autocast_dtype(kind) if cast and wide != torch.float64 else wide)
         bias = None if self.bias is None else self.bias.to(dtype)
-        return LinearLogits(self.hidden.to(dtype), self.weight.to(dtype), bias)
+        return LinearLogits(self.hidden.to(dtype), self.weight.to(dtype), bias, self.dtype)
 
     def __len__(self) -> int:
         return len(self.hidden)

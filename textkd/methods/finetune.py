@@ -13,9 +13,12 @@ from textkd.methods.stages import Stage
 LABELS_ONLY = (Match("labels"),)
 
 
-def without_teacher(matches: Sequence[Match]) -> list[Match]:
-    """What teaches where there is no teacher: the labels, and the matches that need none."""
-    return [*LABELS_ONLY, *(m for m in matches if m.tap != "labels" and not needs_teacher(m))]
+def without_teacher(matches: Sequence[Match], fused: bool = False) -> list[Match]:
+    """What teaches where there is no teacher: the labels, and the matches that need none. fused: the labels keep no
+    logits, unless another match needs them whole."""
+    alone = [m for m in matches if m.tap != "labels" and not needs_teacher(m)]
+    fused = fused and all(m.fused or m.tap != "logits" for m in alone)
+    return [*(replace(match, fused=fused) for match in LABELS_ONLY), *alone]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 
 from textkd import projections
-from textkd.errors import Problem, fail, problem
+from textkd.errors import Collector, Problem, fail, problem
 from textkd.inputs import evaluating, inputs_of
 from textkd.matches import Match, Pair, bind
-from textkd.methods.adapters import adapt
+from textkd.methods.adapters import Adapters, adapt
 from textkd.methods.freezing import frozen
+from textkd.methods.fusing import NO_HEADS, fuse, heads_of
 from textkd.objective import Objective
 from textkd.taps import Address, Capture, anatomy
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
@@ -67,10 +68,16 @@ def wire(
         teacher = None  # nobody asks it
     if share_encoder:
         _refuse_frozen_side(pairs)
+    found, heads, adapters = Collector(), NO_HEADS, Adapters()
+    with found.collecting():
+        heads = heads_of(pairs, student, teacher, batch)
     with evaluating(student):
         mine = _probe(student, Objective(pairs).student_addresses, batch)
     theirs = {} if teacher is None else _probe_teacher(teacher, Objective(pairs).teacher_addresses, batch)
-    pairs, adapters = adapt(student, teacher, pairs, mine, theirs, rows)
+    with found.collecting():
+        pairs, adapters = adapt(student, teacher, pairs, mine, theirs, rows)
+    found.raise_any()
+    pairs = fuse(pairs, heads)
     objective = Objective(pairs)
     capture = Capture(student, _captured(pairs, adapters), projections=adapters)
     shared = SHARED if share_encoder and teacher is not None else ""
@@ -172,10 +179,5 @@ def _is_in_encoder(address: Address) -> bool:
 def _captured(pairs: list[Pair], adapters: Mapping[str, object]) -> list[str]:
     """What the student returns as it is: the taps that no projection stands for."""
     return list(
-        dict.fromkeys(
-            str(address) if address.kind != "labels" else "logits"
-            for pair in pairs
-            for i, address in enumerate(pair.students)
-            if pair.projected(i) not in adapters
-        )
+        dict.fromkeys(key for pair in pairs for i, key in enumerate(pair.read[0]) if pair.projected(i) not in adapters)
     )

@@ -28,8 +28,11 @@ KINDS: dict[str, tuple[str, bool]] = {
     "cross_value": ("heads", True),
     "pooled": ("hidden", False),
     "module": ("hidden", False),
+    "head_input": ("hidden", False),
 }
 SIDES = ("encoder", "decoder")
+# kinds that belong to the head of the whole model, and have positions as the logits have them
+HEAD_KINDS = ("labels", "logits", "head_input")
 # kinds that are taken at a hidden state: the gradient of the true class's logit, or of the task's loss, by it
 GRADIENT_KINDS = ("gradient", "loss_gradient")
 # kinds whose block 0 is the input of block 1

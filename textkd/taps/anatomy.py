@@ -70,6 +70,13 @@ class Anatomy:
         """Whether there is something on top of the base model that makes logits."""
         return self.base is not self.model or self.plan is None
 
+    @property
+    def head(self) -> nn.Linear | None:
+        """The linear layer that makes logits over a vocabulary; None where the model has none or another kind."""
+        found = getattr(self.model, "get_output_embeddings", lambda: None)()
+        # a quantised layer may be a Linear too, with weights that are no numbers to multiply with
+        return found if isinstance(found, nn.Linear) and found.weight.is_floating_point() else None
+
     def on(self, address: Address | str) -> Anatomy:
         """The stack of blocks that `address` (with or without its block) is read from. Raises `TextkdError`."""
         address = Address.parse(address)
@@ -94,6 +101,7 @@ class Anatomy:
     def addresses(self) -> list[str]:
         """Every address the model offers, `module:` ones left out."""
         found = ["labels", "logits"] if self.has_head and not self.side else []
+        found += ["head_input"] if found and self.head is not None else []
         if self.plan is None or self._skips_blocks():
             return found
         side = f"{self.side}." if self.side else ""
@@ -110,6 +118,8 @@ class Anatomy:
         self.on(address)
         if address.kind == "module":
             self._check_path(address)
+        elif address.kind == "head_input":
+            self._check_linear(address)
         elif address.kind in ("labels", "logits"):
             self._check_head(address)
         elif address.kind == "pooled" and self._known(address) and self.pooler is None:
@@ -190,6 +200,14 @@ class Anatomy:
                 f'tap "{address}"',
                 f"{type(self.model).__name__} is a bare encoder without a head",
                 fix="load it with an AutoModelFor... class",
+            )
+
+    def _check_linear(self, address: Address) -> None:
+        if self.head is None:
+            raise fail(
+                f'tap "{address}"',
+                f"{type(self.model).__name__} has no linear layer that makes logits over a vocabulary",
+                fix='"logits"',
             )
 
     def _has(self, kind: str) -> bool:

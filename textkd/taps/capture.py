@@ -30,6 +30,8 @@ class Capture:
     `Address.parse`. projections: name -> (source address, module): the module is applied to the source tap inside the
     model's forward and its result appears among the taps under `name`; the module must already be a submodule of the
     model, so that DDP, the optimizer and checkpoints know it. A source that is not among `addresses` is not returned.
+    Where ``head_input`` is asked for and nothing that the logits are needed for, the model makes no logits: it returns
+    logits [B,0,V], and ``labels`` must not be given to it.
     stop_early: `run` stops the forward once the last tap is recorded (under no_grad; a teacher).
 
     A copy or a pickle of the model has silent hooks in place of these. Raises `TextkdError` with every address that
@@ -60,7 +62,8 @@ class Capture:
         self._end: Callable[[dict[str, Tensor], Recorder], dict[str, dict[str, Tensor]]] = self._finish
         hooked = [address for address in self._needed if address.kind not in RETURNED]
         self._recorded = len(hooked)
-        self._handles = install(self.anatomy, self._switch, hooked)
+        self._bare = not any(address.kind in (*RETURNED, *GRADIENT_KINDS) for address in self._needed)
+        self._handles = install(self.anatomy, self._switch, hooked, self._bare)
         self._handles.append(model.register_forward_pre_hook(_TopEnter(self), with_kwargs=True))
         self._handles.append(model.register_forward_hook(_TopLeave(self)))
 
@@ -100,8 +103,7 @@ class Capture:
         whole forward gives) it ends after the last tap, and "outputs" is empty."""
         switch = self._switch
         with self.active(labels=tap_labels):
-            whole = any(address.kind in (*RETURNED, *GRADIENT_KINDS) for address in self._needed)
-            switch.stop = self.stop_early and not whole
+            switch.stop = self.stop_early and self._bare
             try:
                 captured: dict[str, dict[str, Tensor]] = wrapped_model(**batch)
                 return captured
@@ -182,6 +184,9 @@ class Capture:
                 "its threads share one set of hooks",
                 fix="start with `accelerate launch` or torchrun (DDP), or show one GPU: CUDA_VISIBLE_DEVICES=0",
             )
+        if labels is not None and self._bare and any(address.kind == "head_input" for address in self._needed):
+            what = "the model gets labels, and no logits to compare with them are made"
+            raise fail('tap "head_input"', what, fix='leave labels out of the forward, or tap "logits" too')
         if module.training and torch.is_grad_enabled():
             refuse_bad_checkpointing(module, self._lent, self._gradients)
         if self._gradients:

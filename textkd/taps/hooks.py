@@ -12,17 +12,19 @@ from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, FROM_ZERO, GRADIEN
 from textkd.taps.anatomy import Anatomy
 from textkd.taps.attention import BlockHook, LendHook, ReturnHook
 from textkd.taps.gradients import RootInput, RootOutput
-from textkd.taps.recorder import InputHook, OutputHook, Switch
+from textkd.taps.recorder import HeadHook, InputHook, OutputHook, Switch
 
 Wants = dict[int, dict[str, str]]  # block -> kind -> key of the tap
 
 
-def install(found: Anatomy, switch: Switch, addresses: Sequence[Address]) -> list[RemovableHandle]:
-    """Registers the hooks that record `addresses` (resolved, none of them logits or labels) while `switch` is on."""
+def install(found: Anatomy, switch: Switch, addresses: Sequence[Address], bare: bool = True) -> list[RemovableHandle]:
+    """Registers the hooks that record `addresses` (resolved, none of them logits or labels) while `switch` is on.
+
+    bare: nobody wants the logits, so a head whose input is asked for makes none."""
     handles: list[RemovableHandle] = []
     for part in (found, *found.sides.values()):
         mine = [address for address in addresses if address.side == part.side]
-        handles.extend(_hook(part, switch, address) for address in mine if address.kind not in ATTENTION_KINDS)
+        handles.extend(_hook(part, switch, address, bare) for address in mine if address.kind not in ATTENTION_KINDS)
         handles.extend(_attention(part, switch, mine))
     return handles
 
@@ -63,8 +65,11 @@ def _lend(found: Anatomy, switch: Switch, wants: Wants) -> list[RemovableHandle]
     return handles
 
 
-def _hook(found: Anatomy, switch: Switch, address: Address) -> RemovableHandle:
+def _hook(found: Anatomy, switch: Switch, address: Address, bare: bool) -> RemovableHandle:
     module, call, calls = _place(found, address)
+    if address.kind == "head_input":
+        head = HeadHook(switch, str(address), call, calls, {"bare": bare})
+        return module.register_forward_pre_hook(head, with_kwargs=True)
     at_root = address.kind in GRADIENT_KINDS
     if address.at_input or _enters_block_1(found, address):
         before = (RootInput if at_root else InputHook)(switch, str(address), call, calls)
@@ -91,6 +96,9 @@ def _in_block(blocks: list[nn.Module], block: int) -> tuple[nn.Module, int, int]
 def _place(found: Anatomy, address: Address) -> tuple[nn.Module, int, int]:
     if address.kind == "module":
         return found.model.get_submodule(address.path), 1, 1
+    if address.kind == "head_input":
+        assert found.head is not None
+        return found.head, 1, 1
     if address.block is None and not _enters_block_1(found, address):
         assert found.plan is not None
         return found.base.get_submodule(found.plan.pooler if address.kind == "pooled" else found.plan.embeddings), 1, 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import fail
-from textkd.taps.address import GRADIENT_KINDS, Address
+from textkd.taps.address import GRADIENT_KINDS, HEAD_KINDS, Address
 from textkd.taps.anatomy import Anatomy
 from textkd.taps.capture import Capture
 from textkd.taps.sides import EncoderDecoder, anatomy
@@ -23,6 +23,7 @@ _NOTES = {
     "attention": "probabilities before dropout",
     "scores": "scaled, without mask",
     "pooled": "output of the pooler",
+    "head_input": "what goes into the layer that makes the logits",
     "cross_attention": "over the encoder's tokens, before dropout",
     "cross_scores": "over the encoder's tokens, scaled, without mask",
     "cross_key": "of the encoder's tokens",
@@ -60,7 +61,7 @@ def list_taps(model: nn.Module) -> list[TapRow]:
 
 def _measure(model: nn.Module, addresses: list[str], batch: dict[str, Tensor]) -> dict[str, Tensor]:
     # a pretraining head returns logits under other names, so first see whether they are there
-    probe = Capture(model, [next((address for address in addresses if address != "logits"), "logits")])
+    probe = Capture(model, [next((address for address in addresses if address not in HEAD_KINDS), "logits")])
     try:
         outputs = probe.run(model, **batch)["outputs"]
     finally:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.taps.address import CROSS_KINDS, Address
+from textkd.taps.address import CROSS_KINDS, HEAD_KINDS, Address
 
 IGNORED = -100  # transformers' label for positions that have none
 
@@ -21,11 +21,12 @@ def mask_for(address: Address, batch: Mapping[str, Tensor], tap: Tensor | None =
     both there is no mask. Attention and scores of a decoder: [B, T, T] of query-key pairs, both valid, the key not
     after the query. Cross-attention: [B, T, S], every column of a valid row ([B, T, 1] without `tap`); its keys and
     values are the encoder's tokens and have no mask.
-    Token-wise logits follow the labels that are not -100, if the batch has them; rows ([B, C] logits, pooled) have no
-    mask. ``module:decoder...`` of a batch with images follows the target positions if it is shaped like them.
+    Token-wise logits (and what goes into the head) follow the labels that are not -100, if the batch has them; rows
+    ([B, C] logits, pooled) have no mask. ``module:decoder...`` of a batch with images follows the target positions if
+    it is shaped like them.
     tap: the tensor itself where it is at hand; it tells [B, C] from [B, T, V] and is checked against the mask.
     """
-    if address.kind in ("labels", "logits"):
+    if address.kind in HEAD_KINDS:
         mask = _of_logits(batch, tap)
     elif address.kind == "pooled":
         mask = None

@@ -120,6 +120,27 @@ class InputHook(Hook):
         recorder.record(self.key, value)
 
 
+class HeadHook(InputHook):
+    """Forward pre-hook on the layer that makes the logits: records what goes into it, in the type that it computes in.
+
+    Option bare: nobody wants the logits, so the layer gets no positions and the model returns logits [B,0,V] of them.
+    """
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        recorder, value = self.recorder(), first_tensor((*args, *kwargs.values()))
+        if recorder is None or value is None:
+            return None
+        recorder.record(self.key, value.to(_computes_in(value)))
+        return ((value[..., :0, :],), {}) if self.options["bare"] else None
+
+
+def _computes_in(value: Tensor) -> torch.dtype:
+    """The type that a linear layer computes in here, given `value`."""
+    kind = value.device.type
+    cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if cast and value.dtype != torch.float64 else value.dtype
+
+
 def first_tensor(value: Any) -> Tensor | None:
     """`value` itself, or the first tensor of a tuple, list or mapping."""
     if isinstance(value, Tensor):

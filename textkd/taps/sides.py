@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from textkd.errors import TextkdError, fail
-from textkd.taps.address import Address
+from textkd.taps.address import HEAD_KINDS, Address
 from textkd.taps.anatomy import Anatomy
 from textkd.taps.plans import PLANS, SIDED, Plan
 
@@ -50,7 +50,7 @@ class EncoderDecoder(Anatomy):
         address = Address.parse(address)
         if address.side:
             return self.sides[address.side]
-        if address.kind in ("labels", "logits", "module"):
+        if address.kind in (*HEAD_KINDS, "module"):
             return self
         offered = {Address.parse(name).side for part in self.sides.values() for name in part.addresses()
                    if Address.parse(name).kind == address.kind}  # fmt: skip
@@ -75,7 +75,7 @@ class EncoderDecoder(Anatomy):
         if address.kind == "module" and address.side:
             path = f"module:{address.side}.{address.path}{'@input' if address.at_input else ''}"
             raise fail(f'tap "{address}"', "module paths begin at the whole model and have no side", fix=f'"{path}"')
-        if address.kind in ("labels", "logits"):
+        if address.kind in HEAD_KINDS:
             if address.side == "encoder":
                 raise fail(f'tap "{address}"', "the encoder makes no logits", fix=f'"{address.kind}"')
             address = replace(address, side="")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from textkd.errors import fail
 from textkd.taps import Address, mask_for
-from textkd.taps.address import CROSS_KINDS
+from textkd.taps.address import CROSS_KINDS, HEAD_KINDS
 
 OF_TARGETS = ("labels", "decoder_attention_mask", "decoder_input_ids")
 OF_TOKENS = ("attention_mask", "input_ids")
@@ -101,4 +101,4 @@ def _places(address: Address, tap: Tensor) -> tuple[int, ...]:
 def _is_of_targets(address: Address, batch: Mapping[str, Tensor]) -> bool:
     if address.kind == "module":
         return "pixel_values" in batch and address.path.partition(".")[0] == "decoder"
-    return address.kind == "logits" or address.side == "decoder" or address.causal
+    return address.kind in HEAD_KINDS or address.side == "decoder" or address.causal

@@ -1,0 +1,353 @@
+"""`fused: true`: logits of a large vocabulary are made inside the loss; nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+from drive import TORCHRUN, differences, launch, losses, textkd, weights
+from ocr_lab import Reading, data, make_reader, read_history, save_teacher
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from textkd import Match, TextkdError, recipe
+from textkd.inputs import inputs_of
+from textkd.losses import LinearLogits
+from textkd.losses.logits import fused as fused_losses
+from textkd.methods.finetune import without_teacher
+from textkd.methods.stages import Stage, run_stages
+from textkd.methods.wiring import Wiring, wire
+from textkd.taps import Capture
+from textkd.teachers import CacheOptions
+
+SMALL = {
+    "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24, "vocab_size": 50,
+    "pad_token_id": 0,
+}  # fmt: skip
+IDS = torch.arange(5, 29).view(4, 6)
+LABELS = IDS.index_fill(1, torch.tensor([0, 2]), -100)
+BATCH = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "labels": LABELS}
+SMALL_BERT = hf.DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=24)
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "bert": lambda: hf.BertForMaskedLM(hf.BertConfig(**SMALL)),
+    "roberta": lambda: hf.RobertaForMaskedLM(hf.RobertaConfig(**SMALL, max_position_embeddings=40)),
+    "distilbert": lambda: hf.DistilBertForMaskedLM(SMALL_BERT),
+    "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL)),  # no plan of taps
+    "reader": make_reader,
+}
+
+
+def made(name: str, seed: int = 0) -> Any:
+    if name == "reader":
+        return make_reader(seed=seed)
+    torch.manual_seed(seed)
+    return MODELS[name]().eval()
+
+
+def batch_for(name: str) -> dict[str, Tensor]:
+    return data().sample() if name == "reader" else BATCH
+
+
+def both(fused: bool) -> list[Match]:
+    return [Match("logits", temperature=2.0, fused=fused), Match("labels", weight=0.5, fused=fused)]
+
+
+def step(wiring: Wiring, student: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], dict[str, Any]]:
+    """One step as the trainer does it: (loss, gradients, what the student returned)."""
+    assert wiring.teacher is not None
+    student.zero_grad()
+    taught = wiring.teacher.taps(batch)
+    with wiring.capture.active(wiring.objective.inside(taught, batch)):
+        out = student(**inputs_of(student, batch))
+    total, _ = wiring.objective(out["taps"], taught, batch)
+    total.backward()
+    return total.detach(), {n: p.grad.clone() for n, p in student.named_parameters() if p.grad is not None}, out
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_value_and_gradient_are_those_of_whole_logits(name: str) -> None:
+    student, teacher, batch, results = made(name, 1), made(name), batch_for(name), []
+    for fused in (False, True):
+        wiring = wire(student, teacher, both(fused), batch)
+        results.append(step(wiring, student, batch))
+        wiring.close()
+    (plain, expected, whole), (ours, gradients, out) = results
+    logits = whole["outputs"]["logits"]
+    assert out["outputs"]["logits"].shape == (logits.shape[0], 0, logits.shape[2])
+    assert plain > 0.01
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=0)
+    assert gradients.keys() == expected.keys()
+    for key, gradient in expected.items():
+        size = gradient.abs().max().item()
+        torch.testing.assert_close(gradients[key], gradient, rtol=0, atol=1e-5 * size + 1e-8, msg=key)
+    assert student(**inputs_of(student, batch)).logits.shape == logits.shape  # nothing stays on the model
+
+
+class Largest(TorchDispatchMode):
+    """The most elements of any tensor that operations make."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = op(*args, **(kwargs or {}))
+        found = [x.numel() for x in tree_leaves(out) if isinstance(x, Tensor) and x.untyped_storage().nbytes()]
+        self.elements = max(self.elements, *found, 0)
+        return out
+
+
+def test_no_logits_of_all_positions_are_ever_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_losses, "ELEMENTS", 500 * 4)  # four rows at a time
+    most = {}
+    for fused in (False, True):
+        student, teacher = made("bert", 1), made("bert")
+        with torch.no_grad():  # a wider vocabulary than anything else
+            for model in (student, teacher):
+                model.resize_token_embeddings(500, mean_resizing=False)
+        wiring = wire(student, teacher, both(fused), BATCH)
+        with Largest() as seen:
+            step(wiring, student, BATCH)
+        wiring.close()
+        most[fused] = seen.elements
+    assert most[False] >= IDS.numel() * 500
+    assert most[True] <= 16 * 512  # the gradient of the embedding of 512 places; that of the head has 500 rows
+
+
+def test_the_loss_is_computed_inside_the_forward_and_in_autocasts_type() -> None:
+    student, teacher, batch = made("bert", 1), made("bert"), BATCH
+    found = {}
+    for fused in (False, True):
+        wiring = wire(student, teacher, both(fused), batch, autocast=torch.bfloat16)
+        assert wiring.teacher is not None
+        taught = wiring.teacher.taps(batch)
+        forward = student.forward
+        student.forward = torch.autocast("cpu", torch.bfloat16)(forward)  # as Accelerate has it: hooks stay outside
+        with wiring.capture.active(wiring.objective.inside(taught, batch)):
+            taps = student(**inputs_of(student, batch))["taps"]
+        student.forward = forward
+        if fused:
+            assert taps["head_input"].dtype == taught["head_input"].dtype == torch.bfloat16
+            assert taps["the loss of logits/kl"].requires_grad
+        _, found[fused] = wiring.objective(taps, taught, batch)
+        wiring.close()
+    for name, value in found[False].items():
+        torch.testing.assert_close(found[True][name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_head_keeps_its_logits_for_who_asks_and_sleeps_otherwise() -> None:
+    model = made("reader")
+    inputs = inputs_of(model, batch_for("reader"))
+    whole = model(**inputs).logits
+    capture = Capture(model, ["head_input", "logits"])
+    taps = capture.run(model, **inputs)["taps"]
+    assert torch.equal(taps["logits"], whole)
+    assert torch.equal(model.decoder.output_projection(taps["head_input"]), whole)
+    capture.remove()
+    capture = Capture(model, ["head_input"], stop_early=True)
+    with torch.no_grad():
+        early = capture.run(model, **inputs)
+    assert early["outputs"] == {}  # the head did not run
+    with pytest.raises(TextkdError, match="leave labels out"):
+        capture.run(model, **inputs, labels=batch_for("reader")["labels"])
+    assert torch.equal(early["taps"]["head_input"], taps["head_input"])
+    assert torch.equal(model(**inputs).logits, whole)
+
+
+class Bigrams(nn.Module):
+    """A head over embeddings, which autocast leaves in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(50, 8), nn.Linear(8, 50)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.head
+
+    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.head(self.embedding(input_ids))}
+
+
+def test_what_goes_into_a_head_has_the_type_that_it_computes_in() -> None:
+    model = Bigrams()
+    capture = Capture(model, ["head_input", "logits"])
+    with torch.autocast("cpu", torch.bfloat16):
+        taps = capture.run(model, input_ids=IDS)["taps"]
+    made = LinearLogits(taps["head_input"], model.head.weight, model.head.bias, taps["head_input"].dtype).whole()
+    assert made.dtype == torch.bfloat16
+    assert torch.equal(made, taps["logits"])
+
+
+# -- trainings ----------------------------------------------------------------------------------------------------
+
+
+def trained(work: Path, fused: bool, cache: CacheOptions | None = None, **training: Any) -> Any:
+    """(history, weights) of a reader after five steps of SGD."""
+    student = make_reader(seed=3, decoder={"decoder_layers": 1})
+    arguments = {
+        "num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 0.01, "logging_steps": 1,
+        "optim": "sgd", **training,
+    }  # fmt: skip
+    done = run_stages(work, student, make_reader(), [Stage(both(fused))], data(), arguments, 1, "student", cache=cache)
+    return {key: value for key, value in read_history(done).items() if "eval" not in key[1]}, student.state_dict()
+
+
+def test_a_training_and_one_over_a_cache_are_the_same(tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain", False)
+    kept = CacheOptions(precision="float32", folder=str(tmp_path / "cache"))
+    for name, cache in (("live", None), ("cached", kept)):
+        ours = trained(tmp_path / name, True, cache)
+        assert differences(plain[0], ours[0]) < 1e-5
+        assert differences(plain[1], ours[1]) < 1e-6
+    assert plain[0][1, "logits/kl"] > 0.1
+
+
+def test_labels_alone_keep_no_logits_either_beside_a_loss_of_the_encoder(tmp_path: Path) -> None:
+    """What the control of a fused run learns from."""
+    ctc = Match("encoder.hidden:4", loss="ctc")
+    given = [Match("logits", fused=True), Match("labels", fused=True), ctc]
+    ours, plain = without_teacher(given, fused=True), without_teacher(given)
+    assert [(match.tap, match.fused) for match in ours] == [("labels", True), ("encoder.hidden:4", False)]
+    ends = []
+    for name, matches in (("ours", ours), ("plain", plain)):
+        student = make_reader(seed=3)
+        arguments = {"max_steps": 2, "optim": "sgd", "per_device_train_batch_size": 8, "logging_steps": 1}
+        done = run_stages(tmp_path / name, student, None, [Stage(matches)], data(), arguments, 1, name)
+        ends.append({key: value for key, value in read_history(done).items() if "eval" not in key[1]})
+    assert (1, "encoder.hidden:4/ctc") in ends[0]
+    assert differences(*ends) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_compiled_training_is_the_same(tmp_path: Path) -> None:
+    plain = trained(tmp_path / "plain", False)
+    ours = trained(tmp_path / "ours", True, torch_compile=True, torch_compile_backend="aot_eager")
+    assert differences(plain[0], ours[0]) < 1e-4
+    assert differences(plain[1], ours[1]) < 1e-5
+
+
+def reading(folder: Path, name: str, fused: bool, batch: int) -> dict[str, Any]:
+    values = Reading(folder, folder / "teacher").recipe
+    values |= {"matches": [{"tap": "logits", "fused": fused}, {"tap": "labels", "fused": fused}], "control": False}
+    values["training"] |= {
+        "num_train_epochs": 1, "per_device_train_batch_size": batch, "optim": "sgd", "learning_rate": 0.01,
+        "output_dir": str(folder / name),
+    }  # fmt: skip
+    return values
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_whole_logits(tmp_path: Path) -> None:
+    save_teacher(tmp_path / "teacher")
+    lab = Reading(tmp_path)
+    one = textkd("run", lab.write(reading(tmp_path, "one", False, 8), "one.yaml"), folder=tmp_path)
+    assert one.code == 0, one.said
+    launch(TORCHRUN, lab.write(reading(tmp_path, "two", True, 4), "two.yaml"), tmp_path)
+    ends = [{key: v for key, v in losses(tmp_path / name).items() if "eval" not in key[1]} for name in ("one", "two")]
+    assert differences(*ends) < 1e-5
+    assert differences(*(weights(tmp_path / name / "seed-1" / "student") for name in ("one", "two"))) < 1e-5
+
+
+# -- what cannot be fused -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fused")
+    save_teacher(folder / "teacher")
+    return folder
+
+
+LABELLED = {"tap": "labels", "fused": True}
+WRONG: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "hidden": ([{"tap": "encoder.hidden", "fused": True}], ["a tap of hidden", "matches[0].fused", "fused: false"]),
+    "loss": (
+        [{"tap": "logits", "loss": "mse", "fused": True}, LABELLED],
+        ['"mse" needs the logits whole', "or one of"],
+    ),
+    "chunk": ([{"tap": "logits", "options": {"chunk": 0}, "fused": True}, LABELLED], ["options.chunk: 0", "leave"]),
+    "projection": ([{"tap": "logits", "projection": "linear", "fused": True}, LABELLED], ["a projection takes"]),
+    "beside": ([{"tap": "logits", "fused": True}, {"tap": "labels"}], ["labels/cross_entropy need the same logits"]),
+    "gradient": ([LABELLED, {"tap": "decoder.gradient:1"}], ["decoder.gradient:1<-1/mse need the same logits"]),
+    "module": (
+        [LABELLED, {"tap": "module:decoder.output_projection@input"}],
+        ["taps the layer that makes the logits", "tap head_input"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_needs_whole_logits_is_refused(case: str, shared: Path) -> None:
+    matches, said = WRONG[case]
+    values = Reading(shared, shared / "teacher").recipe | {"matches": matches}
+    if case == "gradient":
+        values["student"] = {"shrink": {"encoder_layers": 2}}
+    with pytest.raises(TextkdError) as caught:
+        recipe.distiller(Reading(shared).write(values, f"{case}.yaml")).check()
+    assert all(words in str(caught.value) for words in said), str(caught.value)
+    assert not (shared / "run").exists()
+
+
+def test_a_cache_that_keeps_logits_sparsely_is_refused_and_a_plain_one_is_fine(shared: Path) -> None:
+    values = Reading(shared, shared / "teacher").recipe | {"matches": [{"tap": "logits", "fused": True}, LABELLED]}
+    values["task"]["augment"] = False
+    values["teacher"]["cache"] = {"logits": {"top_k": 4}}
+    with pytest.raises(TextkdError, match=r"matches\[0\].fused: asked: fused: true\n  found: teacher.cache.logits"):
+        recipe.distiller(Reading(shared).write(values, "sparse.yaml")).check()
+    values["teacher"]["cache"] = True
+    recipe.distiller(Reading(shared).write(values, "cached.yaml")).check()
+
+
+class Scaled(hf.VisionEncoderDecoderModel):
+    """A reader whose logits are multiplied after the head."""
+
+    def forward(self, pixel_values: Any = None, decoder_input_ids: Any = None, **rest: Any) -> Any:
+        out = super().forward(pixel_values, decoder_input_ids, **rest)
+        out.logits = out.logits * 0.5
+        return out
+
+
+def capped() -> Any:
+    """Logits of an untrained model that its cap at 30 changes by a millionth."""
+    config = hf.Gemma2Config(**SMALL, head_dim=8, num_key_value_heads=2, final_logit_softcapping=30.0)
+    return hf.Gemma2ForCausalLM(config).eval()
+
+
+def test_heads_whose_output_is_not_the_logits_are_refused_on_each_side() -> None:
+    plain, batch = make_reader(), batch_for("reader")
+    scaled = make_reader()
+    scaled.__class__ = Scaled
+    for student, teacher, side in ((scaled, plain, "student"), (plain, scaled, "teacher")):
+        said = rf"{side}: asked: logits/kl.* fused, of this {side}\n.*caps or cuts"
+        with pytest.raises(TextkdError, match=said) as caught:
+            wire(student, teacher, both(True), batch)
+        assert len(caught.value.problems) == 1
+        wire(student, teacher, both(False), batch).close()
+    with pytest.raises(TextkdError, match="caps or cuts"):
+        wire(capped(), None, [Match("labels", fused=True)], BATCH)
+    assert not [hook for module in scaled.modules() for hook in module._forward_pre_hooks.values()]
+
+
+def test_a_head_that_is_not_linear_is_refused() -> None:
+    model = made("bert")
+    model.cls.predictions.decoder = nn.Sequential(model.cls.predictions.decoder)
+    classifier = hf.BertForSequenceClassification(hf.BertConfig(**SMALL))
+    for one, batch in ((model, BATCH), (classifier, {**BATCH, "labels": LABELS[:, 0] * 0})):
+        with pytest.raises(TextkdError, match=r"student: asked: labels/.*\n.*no linear layer that makes logits"):
+            wire(one, None, [Match("labels", fused=True)], batch)
+        with pytest.raises(TextkdError, match='tap "head_input"'):
+            Capture(one, ["head_input"])
+
+
+def test_a_head_that_is_cut_over_processes_is_told() -> None:
+    student = made("bert", 1)
+    wiring = wire(student, made("bert"), both(True), BATCH)
+    head = student.get_output_embeddings()
+    student.cls.predictions.decoder.forward = lambda hidden: hidden.new_zeros(*hidden.shape[:-1], 50)
+    head.weight = nn.Parameter(torch.zeros(0))  # as ZeRO-3 leaves it between forwards
+    with pytest.raises(TextkdError, match="cut over processes"):
+        step(wiring, student, BATCH)
+    wiring.close()
