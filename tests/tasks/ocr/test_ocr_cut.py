@@ -29,8 +29,8 @@ class SpacedLines(DrawnLines):
 
 def test_words_come_in_their_order_with_their_own_ink():
     table = Cut(SpacedLines(LINES), (1, 1))
-    assert table.texts == ["one", "two", "three", "four", "five", "aaaa", "bb", "nothing", "wide", "open"]
-    for index, text in enumerate(table.texts[:8]):
+    assert table.texts == ["one", "two", "three", "four", "five", "aaaa", "bb", "nothing"]
+    for index, text in enumerate(table.texts):
         ink = np.flatnonzero(ink_of(np.asarray(table.image(index).convert("L"))))
         assert ink[-1] - ink[0] == 8 * len(text) - 4  # the whole word and nothing else
         assert 0 < ink[0] <= 6
