@@ -14,11 +14,12 @@ LABELS_ONLY = (Match("labels"),)
 
 
 def without_teacher(matches: Sequence[Match], fused: bool = False) -> list[Match]:
-    """What teaches where there is no teacher: the labels, and the matches that need none. fused: the labels keep no
-    logits, unless another match needs them whole."""
-    alone = [m for m in matches if m.tap != "labels" and not needs_teacher(m)]
-    fused = fused and all(m.fused or m.tap != "logits" for m in alone)
-    return [*(replace(match, fused=fused) for match in LABELS_ONLY), *alone]
+    """What teaches where there is no teacher: the matches that need none, or else the labels. fused: the labels keep
+    no logits."""
+    own = [match for match in matches if not needs_teacher(match)]
+    if any(match.tap != "labels" for match in own):
+        return own
+    return [replace(match, fused=fused) for match in LABELS_ONLY]
 
 
 @dataclass(frozen=True)
