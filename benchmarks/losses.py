@@ -36,6 +36,7 @@ REASONS: dict[tuple[str, str], tuple[float, str]] = {
     ("logits", "class_correlation"): (80, "products of all classes with each other, over the tokens"),
     ("logits", "permuted_soft_cross_entropy"): (50, "a permutation of the classes for every token"),
     ("logits", "uld"): (50, "sorts the classes of every token on both sides"),
+    ("hidden", "ctc"): (80, "a learned map to characters at every position, and all alignments"),
     ("hidden", "factor_transfer"): (80, "three learned maps on each side; they are the method"),
     ("hidden", "kdsvd"): (200, "a singular value decomposition of every sample's tokens"),
     ("hidden", "mgskd_tokens"): (200, "64 relation heads with a map of all pairs of tokens each, and angles"),
@@ -45,6 +46,7 @@ REASONS: dict[tuple[str, str], tuple[float, str]] = {
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {}
 TAPS = {"layers": 3, "kinds": 3, "": 1}
 ROWS = 20_000  # of the training data, for losses that remember each
+CHARACTERS = 100  # that a reader of lines writes
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,10 @@ def step_of(entry: losses.Loss, sizes: Sizes) -> Step:
     student, teacher = ([sizes.tap(entry.eats) for _ in range(TAPS[entry.many])] for _ in range(2))
     if entry.eats == "labels":
         teacher = [_labels(entry, sizes, (sizes.batch,))]
+    elif entry.alone:
+        teacher = [torch.randint(CHARACTERS, (sizes.batch, sizes.length // 4))]
     needs = {
+        "marks": torch.linspace(0, 1, sizes.length // 4).expand(sizes.batch, -1),
         "labels": _labels(entry, sizes, (sizes.batch, sizes.length)[: 2 if entry.eats == "logits" else 1]),
         "example_id": torch.arange(sizes.batch),
         "progress": 0.5,
@@ -126,7 +131,7 @@ def step_of(entry: losses.Loss, sizes: Sizes) -> Step:
     if entry.state:
         shapes = [[tuple(x.shape) for x in side] for side in (student, teacher)]
         mine, its = shapes if entry.many else (side[0] for side in shapes)
-        loss = entry.build(mine, its, options, ROWS)
+        loss = entry.build(mine, its, options, ROWS, vocabulary=CHARACTERS)
     else:
         keywords.update(options)
     keywords["mask"] = None if entry.eats == "labels" else sizes.mask
