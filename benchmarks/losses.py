@@ -36,7 +36,6 @@ REASONS: dict[tuple[str, str], tuple[float, str]] = {
     ("logits", "class_correlation"): (80, "products of all classes with each other, over the tokens"),
     ("logits", "permuted_soft_cross_entropy"): (50, "a permutation of the classes for every token"),
     ("logits", "uld"): (50, "sorts the classes of every token on both sides"),
-    ("hidden", "ctc"): (80, "a learned map to characters at every position, and all alignments"),
     ("hidden", "factor_transfer"): (80, "three learned maps on each side; they are the method"),
     ("hidden", "kdsvd"): (200, "a singular value decomposition of every sample's tokens"),
     ("hidden", "mgskd_tokens"): (200, "64 relation heads with a map of all pairs of tokens each, and angles"),
