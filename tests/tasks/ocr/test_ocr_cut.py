@@ -15,13 +15,13 @@ LINES = ["one  two three four five", "aaaa bb", "nothing", None, "wide    open"]
 
 
 class SpacedLines(DrawnLines):
-    """Words of filled boxes, 3 columns of white between letters, 12 between words; the fifth line has no wider gaps."""
+    """Words of filled boxes, 6 columns of white between letters, 15 between words; the fifth line has no wider gaps."""
 
     def image(self, index):
         pixels, at = np.full((24, 400), 255, dtype=np.uint8), 10
         for word in (self.texts[index] or "").split():
             for _ in word:
-                pixels[6:18, at : at + 5] = 0
+                pixels[6:18, at : at + 2] = 0
                 at += 8
             at += 0 if index == 4 else 9
         return Image.fromarray(pixels).convert("RGB")
@@ -32,7 +32,7 @@ def test_words_come_in_their_order_with_their_own_ink():
     assert table.texts == ["one", "two", "three", "four", "five", "aaaa", "bb", "nothing"]
     for index, text in enumerate(table.texts):
         ink = np.flatnonzero(ink_of(np.asarray(table.image(index).convert("L"))))
-        assert ink[-1] - ink[0] == 8 * len(text) - 4  # the whole word and nothing else
+        assert ink[-1] - ink[0] == 8 * len(text) - 7  # the whole word and nothing else
         assert 0 < ink[0] <= 6
     assert "line 1, 'three'" in table.where(2)
 

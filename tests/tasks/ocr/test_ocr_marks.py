@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from textkd.tasks.ocr.marks import middles, token_marks, word_spans
+from textkd.tasks.ocr.marks import ink_of, middles, token_marks, word_spans
 
 
 def ink(*runs, width=60):
@@ -18,6 +18,19 @@ def test_words_are_cut_at_the_widest_gaps():
     letters = ink((4, 8), (9, 12), (18, 22), (24, 30), (37, 50))
     assert word_spans(letters, 3) == [(4, 12), (18, 30), (37, 50)]
     assert word_spans(letters, 1) == [(4, 50)]
+
+
+@pytest.mark.parametrize("border", [0, 255])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_ink_is_what_there_is_less_of_and_no_border(border, inverted):
+    page = np.full((10, 30), 255, dtype=np.uint8)
+    page[3:7, 4:6] = page[2:8, 20:25] = 0
+    page = 255 - page if inverted else page
+    for width in (((0, 0), (0, 0)), ((2, 3), (4, 5)), ((0, 0), (6, 0)), ((1, 1), (0, 0))):
+        padded = np.pad(page, width, constant_values=border)
+        expected = [i + width[1][0] for i in (4, 5, 20, 21, 22, 23, 24)]
+        assert np.flatnonzero(ink_of(padded)).tolist() == expected
+    assert not ink_of(np.full((4, 6), border, dtype=np.uint8)).any()
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,17 @@ Ink = NDArray[np.bool_]  # [width]: is there any ink in this column
 
 
 def ink_of(pixels: NDArray[Any]) -> Ink:
-    """Of grey pixels [height, width] the columns that hold ink: what there is less of, dark or light."""
-    low, high = float(pixels.min()), float(pixels.max())
-    middle = (low + high) / 2
-    if float(pixels.mean()) > middle:
-        return np.asarray((pixels < middle).any(0))
-    return np.asarray((pixels > middle).any(0))
+    """Of grey pixels [height, width] the columns that hold ink: what there is less of, dark or light. A border of one
+    value, as processors pad with, often black, is none."""
+    dark = pixels < (float(pixels.min()) + float(pixels.max())) / 2
+    differs = dark ^ dark[0, 0]
+    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+    ink = np.zeros(pixels.shape[1], dtype=bool)
+    if len(rows):
+        inside = dark[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        light = 2 * np.count_nonzero(inside) > inside.size
+        ink[columns[0] : columns[-1] + 1] = (~inside if light else inside).any(0)
+    return ink
 
 
 def word_spans(ink: Ink, count: int) -> list[tuple[int, int]] | None:
