@@ -19,6 +19,7 @@ from textkd.methods import wiring
 from textkd.methods.freezing import frozen_problems
 from textkd.methods.fusing import cache_problems
 from textkd.methods.stages import Stage
+from textkd.sharding import launch_problems
 from textkd.targets import target_problems
 from textkd.teachers.cache import AUGMENTED
 
@@ -30,6 +31,8 @@ def check(distiller: Distiller, known: Sequence[Problem] = ()) -> list[list[Pair
     """The pairs of every stage, bound to the models and tried on real rows. known: problems found before; what they
     concern is not looked at again. Where a part is bad, the others are looked at without it (matches by their words, or
     on made-up rows). Raises one `TextkdError`."""
+    if problems := launch_problems():
+        raise TextkdError(*problems)  # at once: the models would be loaded wrongly
     look = _Look(distiller, known)
     look.at_settings()
     look.at_task()

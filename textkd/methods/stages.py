@@ -7,12 +7,13 @@ an unfinished one resumes from its last complete checkpoint.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from textkd import projections
+from textkd import projections, sharding
 from textkd.average import Average
 from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
@@ -103,7 +104,11 @@ def run_stages(
         run = _Run(work, number, student, teacher, stage, data, arguments, seed, share_encoder, cache,
                    live or LiveOptions())  # fmt: skip
         title = f"{label}, {stage.name or f'stage {number}'}" if len(stages) > 1 else label
-        trained = run.finished() or run.train(title)
+        trained = run.finished()
+        if trained is None and sharding.asked(arguments.get("fsdp")):
+            replace(run, student=copy.deepcopy(student)).train(title)  # shards cannot be put together again in place
+            trained = run.finished()
+        trained = trained or run.train(title)
         total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
         total.steps += trained.steps
         total.stage_steps.append(trained.steps)
