@@ -86,6 +86,10 @@ class _Look:
     def at_cache(self) -> None:
         if self.distiller.cache is not None and getattr(self.task, "strength", 0) > 0:
             self.found.add(AUGMENTED)
+        if self.distiller.cache is not None and self.distiller.live.sharded:
+            what = "the processes fill the cache each at its own pace, and shards want all of them at once"
+            fix = "cache: false, or sharded: false: with a cache the teacher runs over the data once"
+            self.found.add(problem("a cache of a sharded teacher", what, fix=fix, where="teacher.sharded"))
 
     def at_pseudo(self) -> None:
         d, found = self.distiller, self.found

@@ -6,7 +6,9 @@ whole again, so a training shards a copy and reads the finished weights back (`m
 
 from __future__ import annotations
 
+import copy
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -57,6 +59,8 @@ def settle(accelerator: Any, arguments: Any) -> bool:
         PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
     if plugin is None:
         return False
+    # it warns of writing into its views, which taps may be; losses write into nothing
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     plugin.state_dict_config = plugin.optim_state_dict_config = None  # those of another type stay otherwise
     plugin.set_state_dict_type("SHARDED_STATE_DICT")
     return True
@@ -75,6 +79,18 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     found = anatomy(model)
     stacks = [found.blocks, *(side.blocks for side in found.sides.values())]
     return [block for stack in stacks for block in stack if len(set(stack)) == len(stack)]
+
+
+def in_shards(teacher: nn.Module) -> nn.Module:
+    """A copy of `teacher`, each process with its share of the weights on its device; one block is gathered at a time.
+    Every forward has to be run to its end, by all processes."""
+    from torch.distributed.fsdp import fully_shard
+
+    twin = copy.deepcopy(teacher)
+    for block in blocks(twin):
+        fully_shard(block)
+    fully_shard(twin, reshard_after_forward=True)  # by itself the outermost part would stay whole
+    return twin
 
 
 def reshard(model: nn.Module) -> None:
@@ -104,7 +120,7 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return whole({name: t.full_tensor() if hasattr(t, "full_tensor") else t for name, t in tensors.items()})
 
 
-def shared_out(tensor: Tensor, like: Tensor) -> Tensor:
+def shared_out(tensor: Tensor, like: Any) -> Tensor:
     """A whole tensor in shards as those of the parameter `like`, or as it is where that is whole."""
     if not hasattr(like, "device_mesh") or hasattr(tensor, "device_mesh"):
         return tensor

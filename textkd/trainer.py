@@ -146,6 +146,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         if self.args.torch_compile:
             capture.for_compiled()
         if self.is_fsdp_enabled:
+            capture.for_sharded()
             sharding.by_block(self.accelerator, self.model)
         self._accepts = forward_inputs(self.model)
         self._expected: Tensor | None = None
@@ -284,7 +285,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             super()._save_checkpoint(model, trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Trainer's own. Of a sharded student it writes nothing: a checkpoint has the shards, all else gets the whole."""
+        """Trainer's own; of a student in shards, the whole. A checkpoint holds the shards instead."""
         if not self.is_fsdp_enabled or _internal_call:
             super().save_model(output_dir, _internal_call)
         else:

@@ -152,13 +152,14 @@ class _Run:
             (self.seed * 1000 + self.number) % 2**32
         )  # projections: the same whether the stages before ran now or earlier
         self.student.to(arguments.device)
-        if self.teacher is not None:
+        sharded = self.live.sharded and arguments.world_size > 1
+        if self.teacher is not None and not sharded:
             self.teacher.to(self.live.place(arguments.device))
         data = self.data
         wiring = wire(
             self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type,
             autocast(arguments, self.live),
-            self.share_encoder, len(data.train), self.cache,
+            self.share_encoder, len(data.train), self.cache, sharded,
         )  # fmt: skip
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             _load(self.student, self.work / f"stage-{before}" / "final")
