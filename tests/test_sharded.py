@@ -28,7 +28,10 @@ SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_PO
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 HIDDEN, LABELS = Match("hidden", layers="uniform"), Match("labels", weight=0.3)
 # nothing at the outputs of blocks: the gradient of a block begins within it
-INSIDE = [Match("scores", layers={1: 2}), Match("module:bert.encoder.layer.1.intermediate.dense", teacher="ffn:4")]
+INSIDE = [
+    Match("scores", layers={1: 2}),
+    Match(student="module:bert.encoder.layer.1.intermediate.dense", teacher="ffn:4"),
+]
 EVERYTHING = [LABELS, Match("logits", loss="kl", temperature=2.0), HIDDEN, Match("attention", layers={1: 2, 2: 4}),
               Match("query", layers={1: 2}, weight=0.1)]  # fmt: skip
 REMEMBERS = [LABELS, Match("hidden", loss="crd", layers="last"), Match("hidden", loss="lsh", layers={1: 2})]
@@ -66,7 +69,8 @@ def process(rank: int, world: int, port: int, folder: Path, case: str, shards: b
     torch.set_num_threads(1)
     folder.mkdir(exist_ok=True, parents=True)
     arguments = {"optim": "sgd", "learning_rate": 0.05, "train_sampling_strategy": "random", "logging_steps": 1,
-                 "num_train_epochs": 2, "per_device_train_batch_size": 8 // world}  # fmt: skip
+                 "num_train_epochs": 2, "per_device_train_batch_size": 8 // world,
+                 "per_device_eval_batch_size": 6}  # fmt: skip
     if case == "lines":
         rows = {"per_device_eval_batch_size": 1, "learning_rate": 1e-6}
         given, live = lines_training(folder, **{**arguments, **rows})

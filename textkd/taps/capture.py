@@ -120,7 +120,7 @@ class Capture:
         if self._gradients:
             asked = f"{', '.join(map(str, self._gradients))} of a student in shards"
             what = "the second backward would need weights that each block has given back after its forward"
-            raise fail(asked, what, fix="train with DDP (distributed_type: MULTI_GPU or MULTI_CPU), or other taps")
+            raise fail(asked, what, fix="train with DDP (distributed_type: MULTI_GPU), or other taps")
 
     def for_compiled(self) -> None:
         """Readies the capture for a ``torch.compile`` of the model: what it does before and after the forward stays
