@@ -172,6 +172,16 @@ def test_a_teacher_in_shards_has_no_cache_and_no_device(tiny: Tiny) -> None:
         distiller(tiny.write({**tiny.recipe, "teacher": {**teacher, "device": "cpu"}})).check()
 
 
+@pytest.mark.parametrize("sharded", [True, False])
+def test_a_checkpoint_of_the_other_kind_is_refused(sharded: bool, tmp_path: Path) -> None:
+    if sharded:
+        (tmp_path / "pytorch_model_fsdp_0").mkdir()
+    sharding.refuse_other_kind(str(tmp_path), sharded)
+    sharding.refuse_other_kind(None, not sharded)
+    with pytest.raises(TextkdError, match="launch it as before"):
+        sharding.refuse_other_kind(str(tmp_path), not sharded)
+
+
 def test_blocks_are_what_is_gathered() -> None:
     assert [type(block).__name__ for block in sharding.blocks(make_teacher())] == ["BertLayer"] * 4
     reader = {type(block).__name__ for block in sharding.blocks(ocr_lab.make_reader())}

@@ -10,6 +10,7 @@ import copy
 import os
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 
 from textkd import projections
-from textkd.errors import Problem, problem
+from textkd.errors import Problem, fail, problem
 from textkd.taps import anatomy
 
 
@@ -64,6 +65,16 @@ def settle(accelerator: Any, arguments: Any) -> bool:
     plugin.state_dict_config = plugin.optim_state_dict_config = None  # those of another type stay otherwise
     plugin.set_state_dict_type("SHARDED_STATE_DICT")
     return True
+
+
+def refuse_other_kind(checkpoint: str | None, sharded: bool) -> None:
+    """Raises `TextkdError` for a checkpoint of shards that a whole student should go on from, or the reverse."""
+    if checkpoint is None or sharded == any(Path(checkpoint).glob("pytorch_model_fsdp*")):
+        return
+    kinds = ("a student in shards (FSDP)", "a whole student (one process or DDP)")
+    written, going = kinds if not sharded else kinds[::-1]
+    fix = "launch it as before, or delete the folder of this checkpoint to begin the stage anew"
+    raise fail(f"to go on from {checkpoint} with {going}", f"it was written by {written}", fix=fix)
 
 
 def by_block(accelerator: Any, model: nn.Module) -> None:

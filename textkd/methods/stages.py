@@ -190,6 +190,7 @@ class _Run:
                 callbacks=[bar, stop],
             )  # fmt: skip
             trainer.keep_events(self.work.with_name(f"{self.work.stem}.logs") / self.folder.name)
+            sharding.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
             trainer.train(resume_from_checkpoint=checkpoint)
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
