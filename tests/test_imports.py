@@ -15,7 +15,8 @@ ROOT = Path(textkd.__file__).parent
 # every room of ours, and the rooms it may import; `errors` is allowed everywhere
 LOW = ("taps", "losses", "projections", "schedules", "layermaps")
 MODELS = ("inputs", "pretrained", "modelfiles", "students", "tasks", "teachers", "predict")
-RUNNING = ("trainer", "average", "objective", "matches", "callbacks", "checkpoints", "record", "methods", "runs")
+RUNNING = ("trainer", "average", "objective", "matches", "callbacks", "checkpoints", "record", "methods", "runs",
+           "sharding")  # fmt: skip
 MAY = {
     "errors": (),
     "taps": (),
@@ -37,7 +38,8 @@ MAY = {
     "checkpoints": (),
     "callbacks": ("checkpoints",),
     "record": ("checkpoints",),
-    "average": (),
+    "average": ("sharding",),
+    "sharding": ("projections", "taps"),
     "samplers": (),
     "runs": ("checkpoints",),
     "predict": ("inputs",),
@@ -52,6 +54,7 @@ MAY = {
         "record",
         "average",
         "samplers",
+        "sharding",
     ),
     "arguments": ("trainer", "losses"),
     "methods": (*LOW, *RUNNING, "inputs", "teachers", "students"),

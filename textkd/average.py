@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from textkd import sharding
+
 FILE = "average.safetensors"
 COUNT = "steps averaged"
 
@@ -39,7 +41,8 @@ class Average(TrainerCallback):  # type: ignore[misc]
         if not self.average:
             self.average = {name: p.detach().clone() for name, p in trained.items()}
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_([self.average[name] for name in trained], list(trained.values()), share)
+        mine = [sharding.local(self._averaged(name, p)) for name, p in trained.items()]
+        torch._foreach_lerp_(mine, [sharding.local(p) for p in trained.values()], share)
         self.steps += 1
 
     @contextmanager
@@ -62,17 +65,25 @@ class Average(TrainerCallback):  # type: ignore[misc]
         self.steps = int(saved.pop(COUNT))
         self.average = {name: saved[name].to(p.device) for name, p in self._trained()}
 
-    def save(self, folder: Path) -> None:
-        """Writes the average into a checkpoint."""
-        save_file({**self.average, COUNT: torch.tensor(self.steps)}, folder / FILE)
+    def save(self, folder: Path, writes: bool = True) -> None:
+        """Writes the average into a checkpoint. All processes call it, one of them `writes`."""
+        whole = sharding.gathered(self.average)
+        if writes:
+            save_file({**whole, COUNT: torch.tensor(self.steps)}, folder / FILE)
 
     @torch.no_grad()
     def _swap(self) -> None:
         for name, parameter in self._trained():
             if name in self.average:
                 kept = parameter.detach().clone()
-                parameter.copy_(self.average[name])
+                parameter.copy_(self._averaged(name, parameter))
                 self.average[name] = kept
 
+    def _averaged(self, name: str, parameter: nn.Parameter) -> Tensor:
+        # what was loaded is whole; a model is put into shards only later
+        self.average[name] = sharding.shared_out(self.average[name], parameter)
+        return self.average[name]
+
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        sharding.reshard(self.model)
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)

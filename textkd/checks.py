@@ -19,6 +19,7 @@ from textkd.methods import wiring
 from textkd.methods.freezing import frozen_problems
 from textkd.methods.fusing import cache_problems
 from textkd.methods.stages import Stage
+from textkd.sharding import launch_problems
 from textkd.targets import target_problems
 from textkd.teachers.cache import AUGMENTED
 
@@ -30,6 +31,8 @@ def check(distiller: Distiller, known: Sequence[Problem] = ()) -> list[list[Pair
     """The pairs of every stage, bound to the models and tried on real rows. known: problems found before; what they
     concern is not looked at again. Where a part is bad, the others are looked at without it (matches by their words, or
     on made-up rows). Raises one `TextkdError`."""
+    if problems := launch_problems():
+        raise TextkdError(*problems)  # at once: the models would be loaded wrongly
     look = _Look(distiller, known)
     look.at_settings()
     look.at_task()
@@ -83,6 +86,10 @@ class _Look:
     def at_cache(self) -> None:
         if self.distiller.cache is not None and getattr(self.task, "strength", 0) > 0:
             self.found.add(AUGMENTED)
+        if self.distiller.cache is not None and self.distiller.live.sharded:
+            what = "the processes fill the cache each at its own pace, and shards want all of them at once"
+            fix = "cache: false, or sharded: false: with a cache the teacher runs over the data once"
+            self.found.add(problem("a cache of a sharded teacher", what, fix=fix, where="teacher.sharded"))
 
     def at_pseudo(self) -> None:
         d, found = self.distiller, self.found

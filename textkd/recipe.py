@@ -144,7 +144,8 @@ class _Builder:
     def _live(self) -> LiveOptions:
         """How the teacher is run."""
         with self.found.collecting("teacher"):
-            return LiveOptions(self.recipe.teacher.precision, self.recipe.teacher.device)
+            given = self.recipe.teacher
+            return LiveOptions(given.precision, given.device, given.sharded)
         return LiveOptions()
 
     def _finetune(self) -> Finetune | None:
@@ -253,11 +254,11 @@ def labels_of_task(task: Any) -> dict[str, Any]:
 
 
 def _without_place(teacher: Any) -> Any:
-    """The teacher's block without its device, where its cache is and how large it may become: another place is no other
-    run."""
+    """The teacher's block without where it is (device, sharded), where its cache is and how large it may become:
+    another place is no other run."""
     if not isinstance(teacher, Mapping):
         return teacher
-    kept = {k: v for k, v in teacher.items() if k != "device"}
+    kept = {k: v for k, v in teacher.items() if k not in ("device", "sharded")}
     if not isinstance(kept.get("cache"), Mapping):
         return kept
     return {**kept, "cache": {k: v for k, v in kept["cache"].items() if k not in ("folder", "max_gb")}}

@@ -78,6 +78,7 @@ class TeacherBlock(_Block):
     cache: the teacher's taps are kept on disk and computed once; a block holds the options of
     `textkd.teachers.CacheOptions`, as {precision: int8, logits: {top_k: 64}, max_gb: 20}. precision: auto (bf16 where
     the training is in bf16 and the hardware computes it fast), bf16 or float32. device: one of its own, as cuda:1.
+    sharded: several processes share its weights out among them.
     """
 
     recogniser: str | None = None
@@ -90,6 +91,7 @@ class TeacherBlock(_Block):
     cache: bool | dict[str, Any] = False
     precision: str = "auto"
     device: str | None = None
+    sharded: bool = False
 
 
 class PseudoBlock(_Block):
@@ -155,7 +157,7 @@ EXPECTED = {
     "tap": 'an address, as "hidden", or a list',
     "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
     "cache": "true, false or a block, as {precision: bf16, max_gb: 20}", "precision": "auto, bf16 or float32",
-    "device": "the name of a device, as cuda:1",
+    "device": "the name of a device, as cuda:1", "sharded": "true or false",
     "frozen": "a list of module names", "recogniser": "the path of an .onnx file", "num_beams": "a whole number",
     "pseudo": "a block, as {min_confidence: 0.9}", "lines": "a path, {path: ...} or a list of these",
     "mix": "a number from 0 to 1", "min_confidence": "a number from 0 to 1", "max_cer": "a number, such as 0.2",

@@ -17,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from textkd import sharding
 from textkd.average import Average
 from textkd.callbacks import Boundaries, Epochs
 from textkd.checkpoints import last_checkpoint, refuse_lost, saving
@@ -144,10 +145,17 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         self.objective, self.capture, self.teacher = objective, capture, teacher
         if self.args.torch_compile:
             capture.for_compiled()
+        if self.is_fsdp_enabled:
+            capture.for_sharded()
+            sharding.by_block(self.accelerator, self.model)
         self._accepts = forward_inputs(self.model)
         self._expected: Tensor | None = None
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        self.is_fsdp_enabled = sharding.settle(self.accelerator, self.args)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], None]:
         """The micro-batches of one step, and (for the objective) the mean items per micro-batch over all ranks."""
@@ -172,6 +180,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             outputs = model(**wanted)
             return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
         wanted.pop("labels", None)
+        if self.is_fsdp_enabled:
+            sharding.send_buffers(self.model)
         teacher = self.teacher.taps(inputs, inputs.get("example_id")) if self.teacher is not None else {}
         if self.shared:  # the frozen encoder of both ran in the teacher
             wanted["encoder_outputs"] = (teacher[self.shared],)
@@ -229,7 +239,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
     def refuse_not_finite(self) -> None:
         """Raises `TextkdError` if a loss since the last log, or a weight, is not finite."""
         self._rows()
-        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+        good = sharding.all_finite(self.model.parameters())
+        if not bool(self._mean_over_processes(good) == 1):
             raise self._not_finite(self.state.global_step, "the weights are not finite")
 
     def _rows(self) -> Tensor | None:
@@ -273,6 +284,14 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         with saving(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"):
             super()._save_checkpoint(model, trial)
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Trainer's own; of a student in shards, the whole. A checkpoint holds the shards instead."""
+        if not self.is_fsdp_enabled or _internal_call:
+            super().save_model(output_dir, _internal_call)
+        else:
+            weights = self.accelerator.get_state_dict(self.model)
+            self._save(output_dir, state_dict=sharding.whole(weights))
+
     def _save(self, *args: Any, **kwargs: Any) -> None:
         # in the hub's older names, save_pretrained's default, Trainer would load a ViT encoder's checkpoint not at all
         self.model.save_pretrained = partial(self.model.save_pretrained, save_original_format=False)
@@ -286,8 +305,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        if self.average is not None and self.args.should_save:
-            self.average.save(Path(output_dir))
+        if self.average is not None:
+            self.average.save(Path(output_dir), self.args.should_save)
         self.accelerator.wait_for_everyone()  # the state, written next, says that everything of every process is there
 
 

@@ -7,12 +7,13 @@ an unfinished one resumes from its last complete checkpoint.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from textkd import projections
+from textkd import projections, sharding
 from textkd.average import Average
 from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
@@ -103,7 +104,11 @@ def run_stages(
         run = _Run(work, number, student, teacher, stage, data, arguments, seed, share_encoder, cache,
                    live or LiveOptions())  # fmt: skip
         title = f"{label}, {stage.name or f'stage {number}'}" if len(stages) > 1 else label
-        trained = run.finished() or run.train(title)
+        trained = run.finished()
+        if trained is None and sharding.asked(arguments.get("fsdp")):
+            replace(run, student=copy.deepcopy(student)).train(title)  # shards cannot be put together again in place
+            trained = run.finished()
+        trained = trained or run.train(title)
         total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
         total.steps += trained.steps
         total.stage_steps.append(trained.steps)
@@ -147,13 +152,14 @@ class _Run:
             (self.seed * 1000 + self.number) % 2**32
         )  # projections: the same whether the stages before ran now or earlier
         self.student.to(arguments.device)
-        if self.teacher is not None:
+        sharded = self.live.sharded and arguments.world_size > 1
+        if self.teacher is not None and not sharded:
             self.teacher.to(self.live.place(arguments.device))
         data = self.data
         wiring = wire(
             self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type,
             autocast(arguments, self.live),
-            self.share_encoder, len(data.train), self.cache,
+            self.share_encoder, len(data.train), self.cache, sharded,
         )  # fmt: skip
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             _load(self.student, self.work / f"stage-{before}" / "final")
@@ -184,6 +190,7 @@ class _Run:
                 callbacks=[bar, stop],
             )  # fmt: skip
             trainer.keep_events(self.work.with_name(f"{self.work.stem}.logs") / self.folder.name)
+            sharding.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
             trainer.train(resume_from_checkpoint=checkpoint)
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainingArguments
 
-from textkd import projections
+from textkd import projections, sharding
 from textkd.errors import Collector, Problem, fail, problem
 from textkd.inputs import evaluating, inputs_of
 from textkd.matches import Match, Pair, bind
@@ -53,13 +53,15 @@ def wire(
     share_encoder: bool = False,
     rows: int = 0,
     cache: CacheOptions | None = None,
+    sharded: bool = False,
 ) -> Wiring:
     """Binds `matches` to the two models, tries every tap on `batch` (two or more real rows) without training, adds the
     projections that differing widths need to the student, and wakes nothing else.
 
     autocast: the dtype the teacher computes in. share_encoder: the student's encoder is the teacher's and frozen, so it
     runs once: the teacher's output stands in for the student's. rows: of the training data, for losses that remember
-    each row. cache: the teacher's taps come from disk, as far as they are there.
+    each row. cache: the teacher's taps come from disk, as far as they are there. sharded: the processes share
+    the teacher's weights out among them.
 
     Raises one `TextkdError` with every problem of every match.
     """
@@ -82,12 +84,15 @@ def wire(
     capture = Capture(student, _captured(pairs, adapters), projections=adapters)
     shared = SHARED if share_encoder and teacher is not None else ""
     asked = [*objective.teacher_addresses, *([shared] if shared else [])]
-    return Wiring(objective, capture, None if teacher is None else _teacher(teacher, asked, autocast, cache), shared)
+    taught = None if teacher is None else _teacher(teacher, asked, autocast, cache, sharded)
+    return Wiring(objective, capture, taught, shared)
 
 
 def _teacher(
-    model: nn.Module, asked: Sequence[str], autocast: torch.dtype | None, cache: CacheOptions | None
+    model: nn.Module, asked: Sequence[str], autocast: torch.dtype | None, cache: CacheOptions | None, sharded: bool
 ) -> Teacher:
+    if sharded:
+        return LiveTeacher(sharding.in_shards(model), asked, autocast, stop_early=False)
     if cache is None:
         return LiveTeacher(model, asked, autocast)
     # the student runs on what is shared: rounding it would change the student
@@ -113,6 +118,8 @@ def check(
     try:
         if compiled:
             wiring.capture.for_compiled()
+        if sharding.asked():
+            wiring.capture.for_sharded()
         if rows:
             _try(student, wiring, batch, asleep)
     finally:

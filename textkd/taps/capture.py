@@ -15,6 +15,7 @@ from textkd.taps.address import GRADIENT_KINDS, Address
 from textkd.taps.checkpointing import refuse_bad_checkpointing
 from textkd.taps.hooks import install
 from textkd.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
+from textkd.taps.shards import gather_for_backward
 from textkd.taps.sides import anatomy
 
 Projections = Mapping[str, tuple[str, nn.Module]]
@@ -113,6 +114,13 @@ class Capture:
                 return self._finish({}, switch.recorder)
             finally:
                 switch.stop = False
+
+    def for_sharded(self) -> None:
+        """Raises `TextkdError` for taps that a model in shards (FSDP2) cannot give."""
+        if self._gradients:
+            asked = f"{', '.join(map(str, self._gradients))} of a student in shards"
+            what = "the second backward would need weights that each block has given back after its forward"
+            raise fail(asked, what, fix="train with DDP (distributed_type: MULTI_GPU), or other taps")
 
     def for_compiled(self) -> None:
         """Readies the capture for a ``torch.compile`` of the model: what it does before and after the forward stays
@@ -218,6 +226,7 @@ class Capture:
                     )
                 )
             else:
+                gather_for_backward(self.anatomy, address, value)
                 taps[key] = value
         found.raise_any()
         returned = {str(address): taps[str(address)] for address in self.addresses}

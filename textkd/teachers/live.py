@@ -31,11 +31,14 @@ class LiveOptions:
 
     precision: "auto" computes as the training does, in bf16 if that does and the hardware has it; "bf16" always;
     "float32" never (docs/live-teacher.md has the error). device: as "cuda:1", a device of its own, which works while
-    the student's does; None: the student's. Raises `TextkdError` for other words and devices that are not there.
+    the student's does; None: the student's. sharded: on several processes each keeps a share of the teacher on its
+    device and they gather it block by block, where else each has it whole. Raises `TextkdError` for other words, for
+    devices that are not there and for a sharded teacher with a device of its own.
     """
 
     precision: str = "auto"
     device: str | None = None
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         found = Collector()
@@ -45,6 +48,11 @@ class LiveOptions:
             found.add(problem(asked, "no such precision", near=near, fix=fix, where="precision"))
         if self.device is not None:
             found.add(*_device_problems(str(self.device)))
+            if self.sharded:
+                what = "its shards lie where the students are"
+                found.add(
+                    problem(f"device: {self.device} of a sharded teacher", what, fix="leave one out", where="device")
+                )
         found.raise_any()
 
     def place(self, students: torch.device) -> torch.device:
@@ -57,17 +65,23 @@ class LiveTeacher:
     the blocks above them with a graph, for one backward.
 
     addresses: the taps to read. autocast: the dtype to compute in (None: the model's own); weights are cast to it once.
-    The model's modes come back with `close`; its parameters are never touched.
+    stop_early: False runs it to its end. The model's modes come back with `close`; its parameters are never touched.
     """
 
-    def __init__(self, model: nn.Module, addresses: Sequence[str], autocast: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        addresses: Sequence[str],
+        autocast: torch.dtype | None = None,
+        stop_early: bool = True,
+    ) -> None:
         self.model = model
         self.autocast = autocast
         self._training = [module for module in model.modules() if module.training]
         model.eval()
         self._accepts = forward_inputs(model) - {"labels"}
         self._run = model if autocast is None else Narrow(model, autocast)
-        self._capture = Capture(model, list(addresses), stop_early=True)
+        self._capture = Capture(model, list(addresses), stop_early=stop_early)
 
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
         """The asked taps of `batch` by address, without gradient, on the device of the batch. `batch` may hold more
