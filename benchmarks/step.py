@@ -41,10 +41,11 @@ from transformers import BertConfig, BertForSequenceClassification, TrainerCallb
 from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
 from textkd import Match
+from textkd.arguments import make_arguments
 from textkd.methods.caching import autocast
 from textkd.methods.wiring import wire
 from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
-from textkd.trainer import DistilTrainer, make_arguments
+from textkd.trainer import DistilTrainer
 
 TEMPERATURE = 8.0
 LIMITS = {

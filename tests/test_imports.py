@@ -15,8 +15,8 @@ ROOT = Path(textkd.__file__).parent
 # every room of ours, and the rooms it may import; `errors` is allowed everywhere
 LOW = ("taps", "losses", "projections", "schedules", "layermaps")
 MODELS = ("inputs", "pretrained", "modelfiles", "students", "tasks", "teachers", "predict")
-RUNNING = ("trainer", "average", "objective", "matches", "callbacks", "checkpoints", "record", "methods", "runs",
-           "sharding")  # fmt: skip
+RUNNING = ("arguments", "trainer", "average", "objective", "matches", "callbacks", "checkpoints", "record", "methods",
+           "runs", "sharding")  # fmt: skip
 MAY = {
     "errors": (),
     "taps": (),
@@ -56,7 +56,7 @@ MAY = {
         "samplers",
         "sharding",
     ),
-    "arguments": ("trainer", "losses"),
+    "arguments": ("losses",),
     "methods": (*LOW, *RUNNING, "inputs", "teachers", "students"),
     "report": (),
     "examples": ("report",),

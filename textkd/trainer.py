@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -21,97 +20,13 @@ from textkd import sharding
 from textkd.average import Average
 from textkd.callbacks import Boundaries, Epochs
 from textkd.checkpoints import last_checkpoint, refuse_lost, saving
-from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.errors import fail
 from textkd.inputs import forward_inputs
 from textkd.objective import Objective
 from textkd.record import LossRecord
 from textkd.samplers import by_length
 from textkd.taps import Capture
 from textkd.teachers import Teacher
-
-# textkd's own defaults; everything else is transformers'
-DEFAULTS: dict[str, Any] = {
-    "eval_strategy": "epoch",
-    "save_strategy": "epoch",
-    "save_total_limit": 1,
-    "logging_steps": 20,
-    "train_sampling_strategy": "group_by_length",
-    "per_device_eval_batch_size": 64,
-}
-# textkd decides these, because another value would be ignored or would break what it promises
-RESERVED: dict[str, Any] = {
-    "remove_unused_columns": False,  # columns go by each model's signature
-    "label_names": ["labels"],
-    "label_smoothing_factor": 0.0,  # Trainer's own loss is not used
-    "logging_nan_inf_filter": False,  # a loss that is not finite stops the run
-    "save_only_model": False,  # a killed run resumes
-    "resume_from_checkpoint": None,  # by itself
-    "restore_callback_states_from_checkpoint": False,
-    "prediction_loss_only": False,  # the report needs metrics
-    "batch_eval_metrics": False,
-}
-
-# beside TrainingArguments: dropout, the model's rate in this training (without dropout a student follows its teacher's
-# hidden states several times closer); average, the decay of an exponential moving average of the weights, which is
-# what the training ends in (docs/decisions/004)
-OWN = ("dropout", "average")
-
-
-def check_arguments(
-    training: Mapping[str, Any], metrics: Collection[str] = (), owned: Collection[str] = ()
-) -> list[Problem]:
-    """What is wrong with a `training:` block: names that TrainingArguments lacks, that textkd sets itself or that
-    belong to the whole run (`owned`), values it refuses, a best model by something that is none of `metrics`."""
-    known = {f.name for f in fields(TrainingArguments) if f.init} | set(OWN)
-    problems = []
-    for name in training:
-        if name in owned:
-            problems.append(problem(f"{name}: {training[name]}", "it belongs to the whole run", where=name,
-                                    fix="give it in the recipe's own training block"))  # fmt: skip
-        elif name in RESERVED:
-            problems.append(
-                problem(f"{name}: {training[name]}", "textkd sets this itself", where=name, fix="leave it out")
-            )
-        elif name not in known:
-            problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,
-                                    fix="a name of transformers.TrainingArguments"))  # fmt: skip
-    problems += _metric_problem(training.get("metric_for_best_model"), metrics)
-    if not problems:
-        try:
-            make_arguments(training, "unused")
-        except TextkdError as error:
-            problems += error.problems
-    return problems
-
-
-def _metric_problem(name: Any, metrics: Collection[str]) -> list[Problem]:
-    known = [*metrics, "loss"]
-    if name is None or not metrics or str(name).removeprefix("eval_") in known:
-        return []
-    return [problem(f"metric_for_best_model: {name}", "the task has no such metric", near=(str(name), known),
-                    where="metric_for_best_model", fix=f"one of {', '.join(known)}")]  # fmt: skip
-
-
-def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced: Any) -> TrainingArguments:
-    """TrainingArguments with textkd's defaults under the user's `training`; `forced` wins over both."""
-    given = {name: value for name, value in training.items() if name not in OWN}
-    values = {**DEFAULTS, **given, **RESERVED, **forced, "output_dir": str(output_dir)}
-    values.setdefault("dataloader_pin_memory", torch.cuda.is_available())
-    values.setdefault("use_cpu", not torch.accelerator.is_available())  # bf16 on a CPU has to be asked for like this
-    if values.get("bf16") == "auto":
-        values["bf16"] = has_bf16()
-    try:
-        return TrainingArguments(**values)
-    except (ValueError, TypeError, ImportError) as error:
-        raise fail("training arguments", str(error).split("\n")[0], fix="see transformers.TrainingArguments") from error
-
-
-def has_bf16() -> bool:
-    """Whether this machine computes bf16 faster than float32: a GPU that knows it, or a CPU with avx512_bf16 or amx."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    flags = Path("/proc/cpuinfo")
-    return flags.is_file() and any(name in flags.read_text() for name in ("avx512_bf16", "amx_bf16", " bf16 "))
 
 
 class DistilMixin(Trainer):  # type: ignore[misc]

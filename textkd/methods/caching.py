@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from textkd import projections
+from textkd.arguments import has_bf16, make_arguments
 from textkd.callbacks import console
 from textkd.methods.wiring import wire
 from textkd.runs import processes
@@ -26,7 +27,6 @@ from textkd.teachers.cache import (
     refuse_too_large,
     shown,
 )
-from textkd.trainer import has_bf16, make_arguments
 
 log = logging.getLogger("textkd")
 

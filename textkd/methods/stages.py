@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from textkd import projections, sharding
+from textkd.arguments import make_arguments
 from textkd.average import Average
 from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
@@ -33,7 +34,7 @@ from textkd.methods.wiring import wire
 from textkd.record import history
 from textkd.runs import processes
 from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
-from textkd.trainer import DistilTrainer, make_arguments
+from textkd.trainer import DistilTrainer
 
 
 @dataclass(frozen=True)
