@@ -165,9 +165,7 @@ def link(tiny: Tiny, source: Path) -> None:
         (tiny.folder / name).symlink_to(source / name)
 
 
-FAST = {
-    ("epoch", in_the_middle_of_an_epoch), ("steps", while_the_student_is_published),
-}  # fmt: skip
+FAST = {("epoch", in_the_middle_of_an_epoch)}
 CASES = [
     pytest.param(strategy, moment, id=f"{strategy}-{moment.__name__}",
                  marks=() if (strategy, moment) in FAST else pytest.mark.slow)

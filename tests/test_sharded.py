@@ -109,8 +109,8 @@ def end(folder: Path, world: int, case: str, shards: bool = False) -> Any:
     return torch.load(folder / "end.pt")
 
 
-@pytest.mark.parametrize("case", ["inside", *(pytest.param(name, marks=pytest.mark.slow)
-                                              for name in ("everything", "projections", "lines"))])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["inside", "everything", "projections", "lines"])
 def test_shards_are_one(case: str, tmp_path: Path) -> None:
     one, two = end(tmp_path / "one", 1, case), end(tmp_path / "two", 2, case, shards=True)
     assert two["kinds"][0] == {"DTensor"}

@@ -128,7 +128,7 @@ STOPS = [
 
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stopped_run_goes_on(number: int, tiny: Tiny) -> None:
-    values = quick(tiny, max_steps=400, save_strategy="no", eval_strategy="no", logging_steps=50)
+    values = quick(tiny, max_steps=200, save_strategy="no", eval_strategy="no", logging_steps=50)
     file = tiny.write(values)
     straight = {**values, "training": {**values["training"], "output_dir": str(tiny.folder / "straight")}}
     assert textkd("run", tiny.write(straight, "straight.yaml"), folder=tiny.folder).code == 0
@@ -138,7 +138,7 @@ def test_a_stopped_run_goes_on(number: int, tiny: Tiny) -> None:
     def wait_and_stop() -> None:
         while not (work / "stage-1").exists() and process.is_alive():
             time.sleep(0.01)
-        time.sleep(0.3)
+        time.sleep(0.1)
         os.kill(process.pid, number)
 
     stopper = threading.Thread(target=wait_and_stop)

@@ -134,10 +134,14 @@ def test_a_batch(processor):
         "labels": (torch.int64, (2, 19)),
         "decoder_input_ids": (torch.int64, (2, 19)),
         "example_id": (torch.int64, (2,)),
+        "marks": (torch.float32, (2, 19)),
     }
     assert batch["labels"][1].tolist() == [*rows[2]["labels"], *[-100] * 16]
     assert batch["decoder_input_ids"][1].tolist() == [2, *rows[2]["labels"][:-1], *[1] * 16]
     assert batch["example_id"].tolist() == [0, 2]
+    known = ~batch["marks"].isnan()
+    assert known[0].tolist() == [False, *[True] * 17, False]  # not the space in front, not the end
+    assert (batch["marks"][0][known[0]].diff() > 0).all()
     assert np.array_equal(batch["pixel_values"][1].numpy(), pixels(processor, [rows[2]["image"]])[0])
 
 

@@ -110,7 +110,10 @@ def test_all_problems_of_a_list_at_once(tmp_path):
         ({"digits": {"n": 3}, "repeat": "2"}, "repeat: a whole number from 1\n  found: '2'"),
         ({"digits": {"n": 3}, "seed": 1}, "no limit: to draw"),
         ({"digits": {"n": 3}, "unlabelled": "yes"}, "unlabelled: true or false\n  found: 'yes'"),
-        ({"digits": {"n": 3}, "text": "x"}, "key 'text'\n  found: with digits: go limit, repeat, seed, unlabelled"),
+        (
+            {"digits": {"n": 3}, "text": "x"},
+            "key 'text'\n  found: with digits: go words, limit, repeat, seed, unlabelled",
+        ),
         ({"digits": 3}, "digits: options\n  found: 3\n  fix: write digits: {n: 1000}"),
         ({"path": 5}, "path: a path\n  found: 5"),
         ({"path": "x.csv", "where": "a"}, "where: {column: value, ...}\n  found: 'a'"),
