@@ -21,7 +21,16 @@ needs_minilm = pytest.mark.skipif(
 
 def overrides(file: Path) -> list[str]:
     """Where the real data lies: without these, GLUE's recipes read the hub."""
-    name = file.stem.partition("_")[0]
+    name, books = file.stem.partition("_")[0], SHARED / "data" / "ocr_oldbooks"
+    if file.stem == "lines":
+        return [f"task.train={books / 'train.parquet'}", f"task.eval={books / 'dev.parquet'}"]
+    if file.stem == "words":
+        return [f"task.train.path={books / 'train.parquet'}", f"task.eval.path={books / 'dev.parquet'}"]
+    if file.stem == "lines_blackbox":
+        model = SHARED / "models" / "ppocrv6-rec-small" / "PP-OCRv6_rec_small.onnx"
+        train = books / "train.parquet"
+        return [f"task.train.path={train}", f"pseudo.lines={train}", f"task.eval={books / 'dev.parquet'}",
+                f"teacher.recogniser={model}"]  # fmt: skip
     if name.endswith("10k"):
         return [f"task.path={SHARED / 'data' / 'glue_10k' / name.removesuffix('10k').upper()}"]
     found = [f"task.path={SHARED / 'data' / 'glue' / FOLDERS[name]}"] if name in FOLDERS else []

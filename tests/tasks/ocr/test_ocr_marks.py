@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from tiny_lab import SHARED
 
+from textkd import tasks
 from textkd.tasks.ocr.marks import ink_of, middles, token_marks, word_spans
+
+BOOKS = SHARED / "data" / "ocr_oldbooks"
 
 
 def ink(*runs, width=60):
@@ -78,3 +82,16 @@ def test_printed_characters_are_found_within_half_of_one():
     assert found is not None
     pitch = font.getlength(text) / len(text)
     assert np.abs(found - truth).max() < 0.6 * pitch
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BOOKS.is_dir(), reason=f"no real lines in {BOOKS}")
+@pytest.mark.parametrize("width", [640, 832, 1024])
+def test_marks_are_found_on_most_real_lines_however_they_are_padded(width):
+    task = tasks.ocr(train=BOOKS / "dev.parquet", eval={"path": BOOKS / "dev.parquet", "limit": 100}, width=width)
+    rows = task.encode(task.processor, "eval")
+    marks = task.collator(task.processor)([rows[i] for i in range(100)])["marks"]
+    known = ~marks.isnan().all(1)
+    assert known.float().mean() > 0.65
+    for row in marks[known]:
+        assert (row[~row.isnan()].diff() > 0).all()

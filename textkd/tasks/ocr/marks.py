@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+FAINT = 0.3  # the share of the contrast that is ink
 STANDS_OUT, LEAST = 1.25, 3  # how much wider a gap between words is than one within, and its least width in pixels
 NARROW, WIDE = "ijltfrI.,;:'!|()[]1-", "mwMW"
 Ink = NDArray[np.bool_]  # [width]: is there any ink in this column
@@ -21,14 +22,17 @@ Ink = NDArray[np.bool_]  # [width]: is there any ink in this column
 def ink_of(pixels: NDArray[Any]) -> Ink:
     """Of grey pixels [height, width] the columns that hold ink: what there is less of, dark or light. A border of one
     value, as processors pad with, often black, is none."""
-    dark = pixels < (float(pixels.min()) + float(pixels.max())) / 2
+    low, high = float(pixels.min()), float(pixels.max())
+    dark = pixels < (low + high) / 2
     differs = dark ^ dark[0, 0]
     rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
     ink = np.zeros(pixels.shape[1], dtype=bool)
     if len(rows):
-        inside = dark[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        light = 2 * np.count_nonzero(inside) > inside.size
-        ink[columns[0] : columns[-1] + 1] = (~inside if light else inside).any(0)
+        place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        light = 2 * np.count_nonzero(dark[place]) > dark[place].size
+        edge = (high - low) * FAINT  # thin strokes of small lines are grey
+        inside = pixels[place]
+        ink[place[1]] = (inside > low + edge if light else inside < high - edge).any(0)
     return ink
 
 
