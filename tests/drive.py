@@ -89,6 +89,24 @@ def differences(one: dict[Any, Any], other: dict[Any, Any]) -> float:
     return max(float((torch.as_tensor(one[key]) - torch.as_tensor(other[key])).abs().max()) for key in one)
 
 
+def launch_forked(file: Path, folder: Path) -> None:
+    """Runs the recipe in two processes with the variables that a launcher sets, without starting one."""
+    port, both = free_port(), []
+    for rank in range(2):
+        values = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2,
+                  "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "HF_HUB_OFFLINE": 1}  # fmt: skip
+        log = folder / f"said-{rank}.txt"
+        both.append((start("run", file, log=log, patch=functools.partial(set_variables, values)), log))
+    for process, log in both:
+        process.join(100)
+        assert process.exitcode == 0, log.read_text()[-3000:]
+    assert sum(log.read_text().count("report: ") for _, log in both) == 1
+
+
+def set_variables(values: dict[str, Any]) -> None:
+    os.environ.update({name: str(value) for name, value in values.items()})
+
+
 def launch(command: list[str], file: Path, folder: Path) -> None:
     """Runs the recipe in two processes: `command` is `ACCELERATE` or `TORCHRUN`."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drive import ACCELERATE, TORCHRUN, differences, launch, losses, textkd, weights
+from drive import ACCELERATE, TORCHRUN, differences, launch, launch_forked, losses, textkd, weights
 from tiny_lab import BAD, GOOD, WORDS, Tiny, make_teacher, make_tokenizer, write_tsv
 
 EVERYTHING = [
@@ -91,19 +91,24 @@ def test_batch_2_times_4_is_batch_8(order: str, steady: Path, tmp_path: Path) ->
 
 
 BOTH = [
-    pytest.param(ACCELERATE, "random", id="accelerate"),
+    pytest.param(None, "random", id="forked"),
+    pytest.param(ACCELERATE, "random", id="accelerate", marks=pytest.mark.slow),
     pytest.param(TORCHRUN, "group_by_length", id="torchrun", marks=pytest.mark.slow),
 ]
 
 
 @pytest.mark.parametrize(("command", "order"), BOTH)
-def test_two_processes_are_one(command: list[str], order: str, steady: Path, tmp_path: Path) -> None:
+def test_two_processes_are_one(command: list[str] | None, order: str, steady: Path, tmp_path: Path) -> None:
     def values(run: str, batch: int) -> dict[str, Any]:
         made = narrow(recipe(steady, tmp_path / run, batch, train_sampling_strategy=order))
         made["task"]["path"] = str(steady / "even")
         return made
 
     one = finished(values("one", 8), tmp_path, "one")
-    launch(command, Tiny(tmp_path).write(values("two", 4), "two.yaml"), tmp_path)
+    file = Tiny(tmp_path).write(values("two", 4), "two.yaml")
+    if command is None:
+        launch_forked(file, tmp_path)
+    else:
+        launch(command, file, tmp_path)
     assert differences(losses(one), losses(tmp_path / "two")) < 1e-5
     assert differences(weights(one / "seed-1" / "student"), weights(tmp_path / "two" / "seed-1" / "student")) < 1e-5
