@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +143,18 @@ def staged(tiny: Tiny, **training: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Finished runs by save strategy."""
-    found = {}
-    for strategy in ("epoch", "steps"):
+def unbroken(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The finished run of a save strategy."""
+
+    @functools.cache
+    def run(strategy: str) -> Path:
         tiny = Tiny(tmp_path_factory.mktemp(strategy))
         link(tiny, tiny_source)
-        file = tiny.write(staged(tiny, **SAVE[strategy]))
-        ended = textkd("run", file, folder=tiny.folder)
+        ended = textkd("run", tiny.write(staged(tiny, **SAVE[strategy])), folder=tiny.folder)
         assert ended.code == 0, ended.said
-        found[strategy] = tiny.folder / "run"
-    return found
+        return tiny.folder / "run"
+
+    return run
 
 
 SAVE: dict[str, dict[str, Any]] = {
@@ -175,14 +178,14 @@ CASES = [
 
 @pytest.mark.parametrize(("strategy", "moment"), CASES)
 def test_a_killed_run_ends_like_an_unbroken_one(
-    moment: Any, strategy: str, tiny: Tiny, unbroken: dict[str, Path]
+    moment: Any, strategy: str, tiny: Tiny, unbroken: Callable[[str], Path]
 ) -> None:
     file = tiny.write(staged(tiny, **SAVE[strategy]))
     killed = textkd("run", file, folder=tiny.folder, patch=moment)
     assert killed.code == -signal.SIGKILL, killed.said
     again = textkd("run", file, folder=tiny.folder)
     assert again.code == 0, again.said
-    same_end(tiny.folder / "run", unbroken[strategy])
+    same_end(tiny.folder / "run", unbroken(strategy))
 
 
 def same_end(run: Path, other: Path) -> None:
