@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from drive import textkd
 from ocr_lab import Reading
+from tiny_lab import Tiny
 
 from textkd import TextkdError, recipe
 
@@ -57,6 +58,28 @@ def test_a_teacher_that_is_trained_first_has_no_teacher_of_its_own(tmp_path: Pat
     assert set(found) == {f"{at}.frozen", f"{at}.matches[0]", f"{at}.matches[1].tap", f"{at}.matches[2].tap"}
     assert "there is no teacher" in found[f"{at}.matches[0]"]
     assert "no block number" in found[f"{at}.matches[2].tap"]
+
+
+@pytest.mark.parametrize("bad", ["nothing", "task", "data", "student"])
+def test_a_misspelt_loss_is_told_whatever_else_is_wrong(bad: str, tmp_path: Path) -> None:
+    reading = Reading(tmp_path)
+    values = reading.recipe
+    values["teacher"]["finetune"]["stages"] = [{"matches": [{**LETTERS, "loss": "ctcc"}]}, STAGES[1]]
+    values["task"]["name"] = "ocrr" if bad == "task" else "ocr"
+    values["student"] = {"shrink": {"encoder_layers": 99}} if bad == "student" else values["student"]
+    if bad == "data":
+        values["task"]["train"] = "nothere.parquet"
+    found = problems(reading, values)
+    assert "nearest: ctc" in found["teacher.finetune.stages[0].matches[0].loss"]
+
+
+def test_a_text_teachers_stages_are_looked_at_without_a_task(tiny: Tiny) -> None:
+    values = tiny.recipe
+    values["task"] = {"name": "gluee", "subset": "sst2"}
+    values["teacher"]["finetune"] = {"matches": [{"tap": "lables"}]}
+    with pytest.raises(TextkdError) as caught:
+        recipe.distiller(tiny.write(values)).check()
+    assert {"task.name", "teacher.finetune.matches[0].tap"} <= {problem.where for problem in caught.value.problems}
 
 
 def test_matches_beside_stages_and_misspelt_keys_inside(tmp_path: Path) -> None:

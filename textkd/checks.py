@@ -178,12 +178,14 @@ class _Look:
             with self.found.collecting(where):
                 with self.found.collecting("training"):
                     self.found.add(*argument_problems(stage.training, self.metrics, owned=("seed", "output_dir")))
-                if self.teacher is None:
-                    continue
-                self.found.add(*frozen_problems(self.teacher, stage.frozen))
+                if self.teacher is not None:
+                    self.found.add(*frozen_problems(self.teacher, stage.frozen))
                 with self.found.collecting("matches"):
-                    wiring.check(self.teacher, None, stage.matches, self._batch(), self.task.problem_type,
-                                 rows=self._rows, asleep=stage.frozen)  # fmt: skip
+                    if self.teacher is None or self.task is None:
+                        check_words(stage.matches, None if self.task is None else self.task.problem_type)
+                    else:
+                        wiring.check(self.teacher, None, stage.matches, self._batch(), self.task.problem_type,
+                                     rows=self._rows, asleep=stage.frozen)  # fmt: skip
 
     def _stage_problems(self, stage: Stage) -> list[Problem]:
         found = Collector()

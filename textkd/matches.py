@@ -153,6 +153,7 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
         found.add(*_alone_problems(match, students))
         teachers = ()
     if teachers and teacher is None:
+        found.raise_any()  # a misspelt loss may well be one that needs none
         fix = "only {tap: labels} and losses that need no teacher (`textkd ls losses`) work without one"
         raise fail(f"a teacher's {teachers[0]}", "there is no teacher", fix=fix)
     with found.collecting():
