@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 from pathlib import Path
+
+gc.disable()  # until all is imported: imports make much and throw nothing away
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs one process per core
 
 import pytest
+import torch
 from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 
 
@@ -32,3 +37,13 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Tiny:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs first: workers get file after file, and a long one at the end would leave a core idle."""
     items.sort(key=lambda item: Path(item.path).parent != Path(__file__).parent)
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of small tests would pay for again and again."""
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.")]:
+        logging.getLogger(name).propagate = True  # pytest hangs its handlers on each that does not, three times a test
+    if not torch.cuda.is_available():  # each call writes the stack down for every kind of device that is not there
+        torch.manual_seed = torch.default_generator.manual_seed
+    gc.freeze()  # what the imports left lives as long as the process
+    gc.enable()

@@ -11,19 +11,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
-
-PRELOAD = ["tiny_lab", "textkd.cli", "textkd.recipe", "textkd.distiller", "sklearn.metrics", "transformers.trainer"]
 
 
 @functools.cache
 def _server() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload(["frozen_imports"])
+    with pytest.MonkeyPatch.context() as patch:  # what it preloads is beside this file
+        patch.setenv(
+            "PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep
+        )  # what it preloads is beside this file
+        forkserver.ensure_running()
     return context
 
 

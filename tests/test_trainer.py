@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from drive import differences, losses, start, textkd, weights
+from drive import differences, losses, textkd, weights
 from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 from transformers import AutoModelForSequenceClassification
 
@@ -126,27 +125,27 @@ STOPS = [
 ]
 
 
+def signal_itself(number: int) -> None:
+    original, calls = DistilTrainer.compute_loss, [0]
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 7:
+            os.kill(os.getpid(), number)
+        return original(*args, **kwargs)
+
+    DistilTrainer.compute_loss = wrapped
+
+
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stopped_run_goes_on(number: int, tiny: Tiny) -> None:
-    values = quick(tiny, max_steps=200, save_strategy="no", eval_strategy="no", logging_steps=50)
+    values = quick(tiny, max_steps=20, save_strategy="no", eval_strategy="no", logging_steps=5)
     file = tiny.write(values)
     straight = {**values, "training": {**values["training"], "output_dir": str(tiny.folder / "straight")}}
     assert textkd("run", tiny.write(straight, "straight.yaml"), folder=tiny.folder).code == 0
-    process = start("run", file, log=tiny.folder / "said.txt")
-    work = tiny.folder / "run" / "seed-1" / "student.work"
-
-    def wait_and_stop() -> None:
-        while not (work / "stage-1").exists() and process.is_alive():
-            time.sleep(0.01)
-        time.sleep(0.1)
-        os.kill(process.pid, number)
-
-    stopper = threading.Thread(target=wait_and_stop)
-    stopper.start()
-    process.join(120)
-    stopper.join()
-    assert process.exitcode == 130, (tiny.folder / "said.txt").read_text()
-    assert list(work.rglob("checkpoint-*"))
+    stopped = textkd("run", file, folder=tiny.folder, patch=functools.partial(signal_itself, number))
+    assert stopped.code == 130, stopped.said
+    assert [at.name for at in (tiny.folder / "run").rglob("checkpoint-*")] == ["checkpoint-7"]
     assert textkd("run", file, folder=tiny.folder).code == 0
     assert differences(losses(tiny.folder / "run"), losses(tiny.folder / "straight")) < 1e-6
 

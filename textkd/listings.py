@@ -1,4 +1,5 @@
-"""What `textkd ls` lists: losses, presets, recipes, the taps of a model."""
+"""What `textkd ls` lists: losses, presets, recipes, the taps of a model. Each list imports what it lists, so that the
+names of recipes need not wait for torch."""
 
 from __future__ import annotations
 
@@ -7,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import transformers
 import yaml
 
-from textkd import losses, presets, pretrained, recipefile, taps
+from textkd import recipefile
 from textkd.errors import TextkdError, fail
-from textkd.losses.table import markdown
 
 
 def text(what: str, name: str | None, as_markdown: bool) -> str | None:
@@ -23,10 +22,16 @@ def text(what: str, name: str | None, as_markdown: bool) -> str | None:
     if as_markdown and what != "losses":
         raise fail(f"ls {what} --markdown", "only losses have a page", fix="textkd ls losses --markdown")
     if name is not None and what == "presets":
+        from textkd import presets
+
         return presets.as_yaml(name)
     if name is not None and what != "taps":
         raise fail(f"ls {what} {name}", f"{what} are not a model's", fix=f"textkd ls {what}")
-    return markdown() if as_markdown else None
+    if not as_markdown:
+        return None
+    from textkd.losses.table import markdown
+
+    return markdown()
 
 
 def rows(what: str, name: str | None = None) -> list[dict[str, str]]:
@@ -35,6 +40,8 @@ def rows(what: str, name: str | None = None) -> list[dict[str, str]]:
 
 
 def _losses(_: str | None) -> list[dict[str, str]]:
+    from textkd import losses
+
     return losses.rows()
 
 
@@ -48,6 +55,8 @@ def _recipes(_: str | None) -> list[dict[str, str]]:
 
 
 def _presets(_: str | None) -> list[dict[str, str]]:
+    from textkd import presets
+
     return presets.rows()
 
 
@@ -65,12 +74,18 @@ def _about(file: Path) -> str:
 def _taps(model: str | None) -> list[dict[str, str]]:
     if model is None:
         raise fail("ls taps", "no model", fix="textkd ls taps MODEL_FOLDER_OR_HUB_ID")
+    from textkd import pretrained, taps
+
     loaded = pretrained.load_model(model, _auto_class(pretrained.resolve_path(model)))
     return [{"tap": row.address, "shape": row.shape, "note": row.note} for row in taps.list_taps(loaded)]
 
 
 def _auto_class(path: str) -> Any:
     """The class that the folder was saved from, so that its head is there; AutoModel if it names none."""
+    import transformers
+
+    from textkd import pretrained
+
     try:
         with pretrained.quiet():
             names = transformers.AutoConfig.from_pretrained(path).architectures or []
