@@ -186,6 +186,8 @@ def test_a_killed_run_ends_like_an_unbroken_one(
     again = textkd("run", file, folder=tiny.folder)
     assert again.code == 0, again.said
     same_end(tiny.folder / "run", unbroken(strategy))
+    told = [line for line in again.said.splitlines() if "starts from random" in line or "projection" in line]
+    assert len(told) == len(set(told)) == 3  # the student, and two widths that differ: said once, however often built
 
 
 def same_end(run: Path, other: Path) -> None:

@@ -33,11 +33,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 class _Lines(logging.Handler):
-    """textkd's own log lines, plainly, on stderr; of several processes, the first one's."""
+    """textkd's own log lines, plainly, on stderr; of several processes, the first one's. Each is said once: stages,
+    seeds and the check before them build the same things again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if os.environ.get("RANK", "0") == "0":
-            _tell(record.getMessage(), style="yellow" if record.levelno >= logging.WARNING else None)
+        text = record.getMessage()
+        if os.environ.get("RANK", "0") == "0" and text not in self.said:
+            self.said.add(text)
+            _tell(text, style="yellow" if record.levelno >= logging.WARNING else None)
 
 
 def _print_version(wanted: bool) -> None:
