@@ -25,6 +25,7 @@ from memory import peak_bytes
 from torch import Tensor, nn
 
 from textkd import losses
+from textkd.losses import masking
 from textkd.losses.modules import Learner
 
 LIMIT = 20.0
@@ -140,14 +141,17 @@ def step_of(entry: losses.Loss, sizes: Sizes) -> Step:
 
 
 def plain_mse(entry: losses.Loss, sizes: Sizes) -> Step:
-    """The mean squared difference of as many taps of the same family."""
-    family = "hidden" if entry.eats == "labels" else entry.eats
-    mse = losses.get("mse", family)
+    """The mean squared difference of as many taps of the same family, as one writes it: in plain operations."""
     students, teachers = ([sizes.tap(entry.eats) for _ in range(TAPS[entry.many])] for _ in range(2))
     mask = None if entry.eats == "labels" else sizes.mask
 
+    def mse(student: Tensor, teacher: Tensor) -> Tensor:
+        valid = masking.pair_mask(mask) if entry.eats in ("attention", "scores") else mask
+        valid = valid[:, None] if entry.eats == "heads" else valid
+        return masking.masked_mean((student - teacher).square(), valid)
+
     def total(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        return torch.stack([mse(s, t, mask) for s, t in zip(student, teacher, strict=True)]).sum()
+        return torch.stack([mse(s, t) for s, t in zip(student, teacher, strict=True)]).sum()
 
     return Step(total, [tap.requires_grad_() for tap in students], teachers, {})
 

@@ -68,3 +68,34 @@ def test_a_large_half_precision_sum_does_not_overflow():
 def test_a_mask_that_does_not_fit_is_refused(shape):
     with pytest.raises(TextkdError, match="leading axes"):
         masking.masked_mean(X, torch.ones(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_a_mean_square_is_that_of_plain_operations(mask: torch.Tensor | None, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    found = []
+    ours, theirs = (torch.randn(3, 2, 5, dtype=dtype).requires_grad_() for _ in range(2))
+    for mean in (masking.mean_square, lambda s, t, m: masking.masked_mean((s - t).square(), m)):
+        value = mean(ours, theirs, mask)
+        # a gradient that is differentiated again, as gradient attention does
+        first = torch.autograd.grad(value, (ours, theirs), create_graph=True)
+        second = torch.autograd.grad((first[0].pow(3) + first[1].sin()).sum(), (ours, theirs))
+        plain = torch.autograd.grad(mean(ours, theirs, mask), (ours, theirs))
+        found.append((value, *first, *second, *plain))
+    for mine, its in zip(*found, strict=True):
+        torch.testing.assert_close(mine, its)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
+def test_garbage_reaches_neither_a_mean_square_nor_its_gradient(garbage: float, dtype: torch.dtype) -> None:
+    ours, theirs = X.clone().to(dtype), X.flip(0).to(dtype)
+    ours[2], theirs[1, 1] = garbage, garbage
+    ours.requires_grad_()
+    value = masking.mean_square(ours, theirs, MASK)
+    value.backward()
+    assert value.item() == pytest.approx((64 + 49 + 36 + 25 + 0 + 0) / 6)
+    assert torch.isfinite(ours.grad).all()
+    assert not ours.grad[MASK == 0].any()
+    assert ours.grad[0, 0].all()
