@@ -26,6 +26,7 @@ MAY = {
     "layermaps": (),
     "metrics": (),
     "inputs": (),
+    "kernels": (),
     "tasks": ("metrics", "inputs", "predict", "pretrained"),
     "modelfiles": (),
     "pretrained": ("modelfiles",),
@@ -45,6 +46,7 @@ MAY = {
     "predict": ("inputs",),
     "trainer": (
         "inputs",
+        "kernels",
         "taps",
         "losses",
         "objective",

@@ -17,7 +17,7 @@ from drive import differences, losses, textkd, weights
 from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 from transformers import AutoModelForSequenceClassification
 
-from textkd import Distiller, Match, Stage, TextkdError, recipe, shrink, tasks
+from textkd import Distiller, Match, Stage, TextkdError, kernels, recipe, shrink, tasks
 from textkd.taps.checkpointing import HOOKS_ARE_RECOMPUTED
 from textkd.teachers import LiveTeacher
 from textkd.trainer import DistilTrainer
@@ -178,9 +178,32 @@ def test_events_for_tensorboard_stay_in_the_run_folder(tiny: Tiny, monkeypatch: 
     assert kept == [tiny.folder / "run" / "seed-1" / "student.logs" / "stage-1"]
 
 
-def test_bf16_trains(tiny: Tiny) -> None:
-    result = recipe.distiller(tiny.write(quick(tiny, bf16=True))).run()
+@pytest.mark.parametrize(("bf16", "short"), [(True, 160), (True, 3), (False, 160)])
+def test_bf16_trains_without_the_fused_attention_that_is_slow_backward(
+    bf16: bool, short: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, original, inside = set(), torch.nn.functional.scaled_dot_product_attention, DistilTrainer.compute_loss
+
+    def looked_at(*args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.add((trains[-1], torch.is_grad_enabled(), torch.backends.cuda.flash_sdp_enabled()))
+        return original(*args, **kwargs)
+
+    def step(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        trains.append(model.training)
+        try:
+            return inside(self, model, *args, **kwargs)
+        finally:
+            trains.pop()
+
+    trains = [False]
+    monkeypatch.setattr(DistilTrainer, "compute_loss", step)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", looked_at)
+    monkeypatch.setattr(kernels, "SHORT", short)
+    result = recipe.distiller(tiny.write(quick(tiny, bf16=bf16))).run()
     assert weights(result.student)["classifier.weight"].dtype == torch.float32
+    plain = bf16 and short > 3
+    assert {fused for trains, grad, fused in seen if trains and grad} == {not plain}
+    assert {fused for trains, grad, fused in seen if not (trains and grad)} == {True}  # the teacher, evaluation, timing
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from textkd.callbacks import Boundaries, Epochs
 from textkd.checkpoints import last_checkpoint, refuse_lost, saving
 from textkd.errors import fail
 from textkd.inputs import forward_inputs
+from textkd.kernels import bf16_attention
 from textkd.objective import Objective
 from textkd.record import LossRecord
 from textkd.samplers import by_length
@@ -64,6 +65,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             capture.for_sharded()
             sharding.by_block(self.accelerator, self.model)
         self._accepts = forward_inputs(self.model)
+        self._is_bf16_on_cpu = self.args.bf16 and self.args.device.type == "cpu" and not self.args.torch_compile
         self._expected: Tensor | None = None
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -101,7 +103,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         if self.shared:  # the frozen encoder of both ran in the teacher
             wanted["encoder_outputs"] = (teacher[self.shared],)
         progress = self.state.global_step / max(self.state.max_steps, 1)
-        with self.capture.active(self.objective.inside(teacher, inputs, progress), inputs.get("labels")):
+        plain = bf16_attention(self.model, inputs) if self._is_bf16_on_cpu else nullcontext()
+        with plain, self.capture.active(self.objective.inside(teacher, inputs, progress), inputs.get("labels")):
             student = model(**wanted)
         total, parts = self.objective(student["taps"], teacher, inputs, progress, self._expected)
         self.record.add(total, parts, self.current_gradient_accumulation_steps)
