@@ -65,6 +65,7 @@ def test_limits(program: Any, capsys: pytest.CaptureFixture[str]) -> None:
         ("step", {"live/bare", "live/floor"}),
         ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "logits/whole"}),
         ("cache", {"build/pass", "plain/cached"}),
+        ("attention", {"fused/plain 2x8, 8 tokens"}),
         ("fused_head", {"both memory", "logits memory", "labels memory", "both time"}),
         pytest.param("scale", {"time 256/64", "memory 256/64"}, marks=pytest.mark.slow),
     ],

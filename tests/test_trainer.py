@@ -178,7 +178,7 @@ def test_events_for_tensorboard_stay_in_the_run_folder(tiny: Tiny, monkeypatch: 
     assert kept == [tiny.folder / "run" / "seed-1" / "student.logs" / "stage-1"]
 
 
-@pytest.mark.parametrize(("bf16", "short"), [(True, 160), (True, 3), (False, 160)])
+@pytest.mark.parametrize(("bf16", "short"), [(True, 128), (True, 3), (False, 128)])
 def test_bf16_trains_without_the_fused_attention_that_is_slow_backward(
     bf16: bool, short: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:

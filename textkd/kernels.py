@@ -9,14 +9,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-# tokens up to which plain attention is the faster one: 3.5 times at 32, 2 at 105, 1.1 at 160; at 256 it is the slower
-SHORT = 160
+# tokens up to which plain attention is the faster one whatever its heads (benchmarks/attention.py)
+SHORT = 128
 
 
 def bf16_attention(model: nn.Module, batch: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:
     """What a training step in bf16 on a CPU runs its student in: short sequences without the fused kernel of SDPA, of
-    which the backward takes up to six times as long there as the plain one's (torch 2.13). What remains of SDPA does
-    the same in float32, and keeps the probabilities of short sequences only."""
+    which the backward takes two to six times as long there as the plain one's (torch 2.13). What remains of SDPA does
+    the same in float32, and keeps the probabilities of short sequences only. docs/decisions/008."""
     return sdpa_kernel(SDPBackend.MATH) if longest(model, batch) <= SHORT else contextlib.nullcontext()
 
 

@@ -1,0 +1,63 @@
+"""What attention costs in training, in bf16 on a CPU: SDPA's fused kernel beside the plain one.
+
+    python benchmarks/attention.py            # 12 heads of 64, 12 of 32 and 4 of 48 channels; 32 to 256 tokens
+    python benchmarks/attention.py --quick    # tiny shapes: whether it runs
+
+Forward and backward of `scaled_dot_product_attention` on the same queries, keys and values; the two kernels take turns
+in one process. textkd's trainer takes the plain one for sequences of up to `textkd.kernels.SHORT` tokens, so there the
+fused one must be the slower: the ratio `fused/plain` at least 1.
+
+Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
+
+from textkd.kernels import SHORT
+
+KERNELS = {"fused": SDPBackend.FLASH_ATTENTION, "plain": SDPBackend.MATH}
+ROWS = 16
+HEADS = [(12, 64), (12, 32), (4, 48)]  # how many, of how many channels
+TOKENS = [32, 64, SHORT, 256]
+
+
+def loop(kernel: SDPBackend, shape: tuple[int, int, int, int], turn: Turn) -> None:
+    """Forward and backward of one attention, over and over."""
+    sides = [torch.randn(shape, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
+    mask, grad = torch.ones(shape[0], 1, shape[2], shape[2], dtype=torch.bool), torch.randn(shape, dtype=torch.bfloat16)
+    while True:
+        turn()
+        with sdpa_kernel(kernel):
+            out = scaled_dot_product_attention(*sides, attn_mask=mask)
+        torch.autograd.grad(out, sides, grad)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the benchmark; the exit code."""
+    given = parser(__doc__, repeats=7).parse_args(arguments)
+    rows, heads, tokens = (2, [(2, 8)], [8]) if given.quick else (ROWS, HEADS, TOKENS)
+    found, limits, all_times = {}, {}, {}
+    for count, width in heads:
+        for length in tokens:
+            shape, at = (rows, count, length, width), f"{count}x{width}, {length} tokens"
+            sides: dict[str, Callable[[Turn], None]] = {
+                name: lambda turn, kernel=kernel, shape=shape: loop(kernel, shape, turn)
+                for name, kernel in KERNELS.items()
+            }  # fmt: skip
+            times = take_turns(sides, given)
+            pair = f"fused/plain {at}"
+            found[pair] = ratio(times, "fused", "plain")
+            limits[pair] = Limit(least=1.0) if length <= SHORT else Limit()
+            all_times |= {f"{name} {at}": value for name, value in times.items()}
+    return tell("attention", found, limits, given.quick, ms=milliseconds(all_times), threads=torch.get_num_threads())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
