@@ -125,6 +125,37 @@ def test_a_fraction_too_small_to_stratify_says_so(tmp_path):
     assert any("shares of the classes" in note for note in task.warnings())
 
 
+def test_a_limit_draws_train_rows_and_leaves_the_eval_rows(tmp_path):
+    file = _ordered(tmp_path)
+    whole, task = tasks.text(file, {"fraction": 0.2}), tasks.text(file, {"fraction": 0.2}, limit=30)
+    train = task.load("train")
+    assert Counter(train["label"]) == {0: 18, 1: 12}
+    assert train["example_id"][:] == list(range(30))
+    kept = [text for text in whole.load("train")["text_a"] if text in set(train["text_a"])]
+    assert train["text_a"][:] == kept  # in their order, none of the held-out ones
+    assert task.load("eval")["text_a"][:] == whole.load("eval")["text_a"][:]
+    assert tasks.text(file, {"fraction": 0.2}, limit={"rows": 30}).load("train")["text_a"][:] == kept
+    assert tasks.text(file, {"fraction": 0.2}, limit={"rows": 30, "seed": 1}).load("train")["text_a"][:] != kept
+    assert len({tasks.text(file, {"fraction": 0.2}, limit=n).fingerprint() for n in (None, 30, 31)}) == 3
+    assert task.warnings() == []
+    few = tasks.text(file, {"fraction": 0.2}, limit=81)
+    assert len(few.load("train")) == 80
+    assert few.warnings() == ["train: limit: 81, but there are only 80 rows"]
+
+
+@pytest.mark.parametrize("limit", [0, True, 1.5, "many", {"seed": 1}, {"rows": 5, "seed": -1}, {"rows": 5, "sed": 1}])
+def test_a_limit_that_is_none(limit, tmp_path):
+    for make in (lambda: tasks.text(_ordered(tmp_path), {"fraction": 0.2}, limit=limit), lambda: glue(limit)):
+        with pytest.raises(TextkdError) as caught:
+            make()
+        (told,) = caught.value.problems
+        assert told.where == "limit"
+
+
+def glue(limit):
+    return tasks.glue("rte", limit=limit)
+
+
 def test_where(tmp_path):
     file = _ordered(tmp_path)
     assert len(tasks.text(file, file, where={"source": "a"}).load("train")) == 50

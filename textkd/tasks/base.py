@@ -19,7 +19,7 @@ from textkd.predict import predict
 from textkd.pretrained import load_tokenizer
 from textkd.tasks.encode import Collator, encode
 from textkd.tasks.formats import Table
-from textkd.tasks.holdout import hold_out
+from textkd.tasks.holdout import draw, hold_out
 from textkd.tasks.labels import Classes, LabelReader, LabelSets, Scores, members, names_in
 from textkd.tasks.rows import Layout, Rows, clean, pick_layout, select
 from textkd.tasks.sources import FileSource, Source, file_source, resolve
@@ -36,7 +36,8 @@ class TaskSpec:
     """What a task is, as data.
 
     metric: (module, config_name). labels None: taken from the train data. limits: of a score. undefined: labels that
-    mark rows without one. holdout: (fraction, seed) of the train rows that become the eval split.
+    mark rows without one. holdout: (fraction, seed) of the train rows that become the eval split. limit: (rows,
+    seed) of those that are left to train on.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TaskSpec:
     where: Mapping[str, Any] = field(default_factory=dict)
     skip_damaged: bool = False
     holdout: tuple[float, int] | None = None
+    limit: tuple[int, int] | None = None
     headerless: tuple[str, ...] = ()
 
 
@@ -138,11 +140,13 @@ class Task:
         undefined = frozenset(self.spec.undefined)
         rows = clean(table, layout, reader, source, undefined=undefined, skip_damaged=self.spec.skip_damaged)
         self._rows[origin] = rows
+        stratify = self.spec.type == "classification"
         if self.spec.holdout and not rows.problems:
-            stratify = self.spec.type == "classification"
             self._rows["train"], self._rows["eval"] = hold_out(rows, *self.spec.holdout, stratify=stratify)
         elif self.spec.holdout:
             self._rows["eval"] = rows
+        if self.spec.limit and origin == "train" and not rows.problems:
+            self._rows["train"] = draw(self._rows["train"], *self.spec.limit, stratify=stratify)
         self._tables.pop(origin)
         return self._rows[split]
 
@@ -263,6 +267,8 @@ class Task:
         if self._fingerprint:
             return self._fingerprint
         settings = asdict(self.spec)
+        if not self.spec.limit:
+            del settings["limit"]  # so that what was trained before there was such a key is found again
         settings["sources"] = {split: source.digest() for split, source in self.sources.items()}
         settings["dialects"] = [asdict(s.dialect) for s in self.sources.values() if isinstance(s, FileSource)]
         self._fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from textkd.errors import Collector, fail
 from textkd.tasks.base import Task, TaskSpec
+from textkd.tasks.holdout import limit_of
 from textkd.tasks.rows import Layout
 from textkd.tasks.sources import HubSource, Source, file_source
 
@@ -67,18 +70,29 @@ SUBSETS = {
 HUB_PAIRS = {"mnli": ("premise", "hypothesis"), "snli": ("premise", "hypothesis")}
 
 
-def glue(subset: str, path: str | Path | None = None, *, skip_damaged: bool = False) -> Task:
+def glue(
+    subset: str,
+    path: str | Path | None = None,
+    *,
+    skip_damaged: bool = False,
+    limit: int | Mapping[str, Any] | None = None,
+) -> Task:
     """A GLUE task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, and snli.
 
     Without `path` it comes from the hub. `path` is a folder with train.tsv and dev.tsv (tabs, no quoting) in the
     official layout or as index, text_a, text_b, label; or the folder above it (`glue_data`, holding SST-2/ ...).
     Labels are names or the hub's ids. The eval split is the official dev set; MNLI has eval_mismatched too.
-    `skip_damaged` leaves rows of a wrong shape out, with a warning (the official QQP files hold some).
+    `skip_damaged` leaves rows of a wrong shape out, with a warning (the official QQP files hold some). `limit`: so many
+    train rows, drawn at random; or {"rows": 10000, "seed": 0}.
     Data is read on first use; see `Task.problems`. Raises `TextkdError` for an unknown subset or folder.
     """
     if subset not in SUBSETS:
         raise fail(f"GLUE subset {subset!r}", f"the subsets are {', '.join(SUBSETS)}", near=(subset.lower(), SUBSETS))
     row = SUBSETS[subset]
+    collector = Collector()
+    with collector.collecting("limit"):
+        part = limit_of(limit)
+    collector.raise_any()
     spec = TaskSpec(
         name=f"glue/{subset}",
         type="classification" if row.labels else "regression",
@@ -89,6 +103,7 @@ def glue(subset: str, path: str | Path | None = None, *, skip_damaged: bool = Fa
         limits=row.limits,
         undefined=row.undefined,
         skip_damaged=skip_damaged,
+        limit=part,
         headerless=row.headerless,
     )
     return Task(spec, _hub(subset, row) if path is None else _local(row, spec, Path(path).expanduser()))

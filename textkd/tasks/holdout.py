@@ -1,12 +1,14 @@
-"""An eval split held out of the train rows."""
+"""An eval split held out of the train rows, and a part of them that is drawn."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from sklearn.model_selection import train_test_split
 
-from textkd.errors import fail
+from textkd.errors import Collector, fail, problem
 from textkd.tasks.rows import Rows
 
 
@@ -21,14 +23,53 @@ def hold_out(rows: Rows, fraction: float, seed: int, *, stratify: bool) -> tuple
         raise fail(
             f"eval: {{fraction: {fraction}}} of {count} rows", "one part would be empty", fix="give an eval file"
         )
-    options = {"test_size": fraction, "random_state": seed}
+    train, held, note = _split(rows, stratify, seed, test_size=fraction)
+    parts = rows.take(train), rows.take(held)
+    if note:
+        parts[1].notes.append(f"eval: {note}")
+    return parts
+
+
+def _split(rows: Rows, stratify: bool, seed: int, **size: float) -> tuple[list[int], list[int], str]:
+    """Two parts of the rows' places, and a note where the shares of the classes could not be kept."""
+    options = {"random_state": seed, **size}
     possible = stratify and min(Counter(rows.label).values()) > 1
+    places = range(len(rows.label))
     try:
-        train, held = train_test_split(range(count), stratify=rows.label if possible else None, **options)
+        one, other = train_test_split(places, stratify=rows.label if possible else None, **options)
     except ValueError:  # fewer rows in a part than classes
         possible = False
-        train, held = train_test_split(range(count), **options)
-    parts = rows.take(train), rows.take(held)
-    if stratify and not possible:
-        parts[1].notes.append(f"eval: too few rows to keep the shares of the classes in {fraction} of {count} rows")
-    return parts
+        one, other = train_test_split(places, **options)
+    (part,) = size.values()
+    missed = f"too few rows to keep the shares of the classes in {part} of {len(rows.label)} rows"
+    return one, other, missed if stratify and not possible else ""
+
+
+def draw(rows: Rows, count: int, seed: int, *, stratify: bool) -> Rows:
+    """`count` of the rows in their order, drawn at random, the same ones for the same seed; all, with a note, where
+    there are no more. `stratify`: as in `hold_out`."""
+    if count >= len(rows.label):
+        found = rows.take(range(len(rows.label)))
+        found.notes.append(f"train: limit: {count}, but there are only {len(rows.label)} rows")
+        return found
+    places, _, note = _split(rows, stratify, seed, train_size=count)
+    found = rows.take(sorted(places))
+    found.notes += [f"train: {note}"] if note else []
+    return found
+
+
+def limit_of(value: int | Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """(rows, seed) of `limit: 10000` or `limit: {rows: 10000, seed: 0}`. Raises `TextkdError` for anything else."""
+    if value is None:
+        return None
+    options = value if isinstance(value, Mapping) else {"rows": value}
+    collector = Collector()
+    for key in options:
+        if key not in ("rows", "seed"):
+            collector.add(problem(f"key {key!r}", "the keys are rows, seed", near=(str(key), ("rows", "seed"))))
+    for key, number, least in (("rows", options.get("rows"), 1), ("seed", options.get("seed", 0), 0)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            fix = "limit: 10000, or limit: {rows: 10000, seed: 0}"
+            collector.add(problem(f"{key}: a whole number from {least}", repr(number), fix=fix))
+    collector.raise_any()
+    return int(options["rows"]), int(options.get("seed", 0))

@@ -8,6 +8,7 @@ from typing import Any
 
 from textkd.errors import Collector, fail, problem
 from textkd.tasks.base import Task, TaskSpec
+from textkd.tasks.holdout import limit_of
 from textkd.tasks.rows import Layout
 from textkd.tasks.sources import HubSource, Source, file_source
 
@@ -35,6 +36,7 @@ def text(
     quoted: bool | None = None,
     label_separator: str = ",",
     skip_damaged: bool = False,
+    limit: int | Mapping[str, Any] | None = None,
     name: str = "text",
 ) -> Task:
     """A text task.
@@ -45,7 +47,8 @@ def text(
     id, with `config` and `splits` ({"train": "train", "eval": "validation"}).
     text, text_pair, label: names of columns; several 0/1 columns as `label` make a multi-label task.
     type: classification, regression or multi_label. labels: class names in the order of their ids; by default the
-    sorted names of the train data. where: {column: value or list of values} keeps those rows only.
+    sorted names of the train data. where: {column: value or list of values} keeps those rows only. limit: so
+    many train rows, drawn at random; or {"rows": 10000, "seed": 0}.
     Raises `TextkdError` with all options that cannot work; data is read on first use (see `Task.problems`).
     """
     collector = Collector()
@@ -58,6 +61,9 @@ def text(
     holdout: tuple[float, int] | None = None
     with collector.collecting("eval"):
         holdout = _holdout(eval) if isinstance(eval, Mapping) else None
+    part: tuple[int, int] | None = None
+    with collector.collecting("limit"):
+        part = limit_of(limit)
     sources = _hub(collector, dataset, config, splits, holdout) if dataset else {}
     files = {"train": train} if isinstance(eval, Mapping) else {"train": train, "eval": eval}
     for split, path in files.items():
@@ -76,6 +82,7 @@ def text(
         separator=label_separator,
         skip_damaged=skip_damaged,
         holdout=holdout,
+        limit=part,
     )
     return Task(spec, sources)
 
