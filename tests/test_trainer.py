@@ -178,9 +178,15 @@ def test_events_for_tensorboard_stay_in_the_run_folder(tiny: Tiny, monkeypatch: 
     assert kept == [tiny.folder / "run" / "seed-1" / "student.logs" / "stage-1"]
 
 
-@pytest.mark.parametrize(("bf16", "short"), [(True, 128), (True, 3), (False, 128)])
+PLAIN, CHECKPOINTS = {"bf16": True}, {"bf16": True, "gradient_checkpointing": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "short", "plain"),
+    [(PLAIN, 128, True), (PLAIN, 3, False), (CHECKPOINTS, 128, False), ({}, 128, False)],
+)
 def test_bf16_trains_without_the_fused_attention_that_is_slow_backward(
-    bf16: bool, short: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+    arguments: dict[str, Any], short: int, plain: bool, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, original, inside = set(), torch.nn.functional.scaled_dot_product_attention, DistilTrainer.compute_loss
 
@@ -199,9 +205,8 @@ def test_bf16_trains_without_the_fused_attention_that_is_slow_backward(
     monkeypatch.setattr(DistilTrainer, "compute_loss", step)
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", looked_at)
     monkeypatch.setattr(kernels, "SHORT", short)
-    result = recipe.distiller(tiny.write(quick(tiny, bf16=bf16))).run()
+    result = recipe.distiller(tiny.write(quick(tiny, **arguments))).run()
     assert weights(result.student)["classifier.weight"].dtype == torch.float32
-    plain = bf16 and short > 3
     assert {fused for trains, grad, fused in seen if trains and grad} == {not plain}
     assert {fused for trains, grad, fused in seen if not (trains and grad)} == {True}  # the teacher, evaluation, timing
 
