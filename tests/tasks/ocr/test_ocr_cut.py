@@ -66,5 +66,9 @@ def test_bad_sizes(bad, tmp_path):
     path = parquet(tmp_path / "x.parquet", rows_of(["ab"]))
     with pytest.raises(TextkdError, match="words"):
         lines({"path": path, "words": bad})
-    with pytest.raises(TextkdError, match="leave one out"):
-        lines({"path": path, "words": 1, "unlabelled": True})
+    for spec, unlabelled in (
+        ({"path": path, "words": 1, "unlabelled": True}, False),
+        ([path, {"path": path, "words": 1}], True),
+    ):
+        with pytest.raises(TextkdError, match="says how many words"):  # not: no pieces, silently
+            lines(spec, unlabelled=unlabelled)

@@ -91,7 +91,7 @@ def _one(spec: Mapping[str, Any], unlabelled: bool) -> LineTable:
     for key in spec:
         if key not in known:
             collector.add(problem(f"key {key!r}", f"with {kind}: go {', '.join(known[1:])}", near=(str(key), known)))
-    _check_values(spec, collector)
+    _check_values(spec, collector, unlabelled)
     collector.raise_any()
     unlabelled = unlabelled or bool(spec.get("unlabelled", False))
     options = {key: spec[key] for key in KINDS[kind] if spec.get(key) is not None}
@@ -109,7 +109,7 @@ def _one(spec: Mapping[str, Any], unlabelled: bool) -> LineTable:
     return table if limit is None and repeat == 1 and not drop else Part(table, limit, repeat, seed, drop)
 
 
-def _check_values(spec: Mapping[str, Any], collector: Collector) -> None:
+def _check_values(spec: Mapping[str, Any], collector: Collector, unlabelled: bool) -> None:
     for key, least in (("limit", 1), ("repeat", 1), ("seed", 0)):
         value = spec.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
@@ -118,9 +118,9 @@ def _check_values(spec: Mapping[str, Any], collector: Collector) -> None:
         check_range(collector, "words", spec["words"])
     elif spec.get("words") is not None:
         check_whole(collector, words=(spec["words"], 1))
-    if spec.get("words") is not None and spec.get("unlabelled"):
-        fix = "leave one out"
-        collector.add(problem("words: of lines without transcription", "unlabelled: true", fix=fix, where="words"))
+    if spec.get("words") is not None and (unlabelled or spec.get("unlabelled")):
+        found, fix = "the transcription says how many words there are to cut at", "leave words: out"
+        collector.add(problem("words: of lines without transcription", found, fix=fix, where="words"))
     for key, (kind, words) in TYPES.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
             collector.add(problem(f"{key}: {words}", repr(spec[key]), where=key))
