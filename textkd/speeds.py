@@ -13,13 +13,14 @@ from torch import nn
 from textkd import report
 
 MANY, MANY_LINES = 32, 16
+ROUNDS, ROUNDS_OF_LINES = 30, 10
 
 
 def speed(task: Any, models: Mapping[str, nn.Module], data: Any) -> tuple[report.Speeds, dict[str, Any]]:
     """Of forward passes: one row of median length, and 32 around it."""
     chosen, some = _chosen(data, MANY)
     batches = {kind: data.collator(rows) for kind, rows in chosen.items()}
-    speeds = report.measure_speed(models, batches)
+    speeds = report.measure_speed(models, batches, repeats=ROUNDS)
     length = int(batches["throughput"]["input_ids"].shape[-1])
     return speeds, {**_said(models, speeds, some), "sequence_length": length}
 
@@ -38,7 +39,7 @@ def writing_speed(
     }
     each: list[dict[str, Any]] = [task.generation_settings(model, data.eval) for model in models.values()]
     settings = min(each, key=lambda one: int(one["max_new_tokens"]))  # fewer positions, fewer tokens
-    speeds = report.measure_generation(models, batches, settings, others=others)
+    speeds = report.measure_generation(models, batches, settings, repeats=ROUNDS_OF_LINES, others=others)
     return speeds, {**_said(models, speeds, some), "sequence_length": None, "generation": settings}
 
 
