@@ -89,10 +89,9 @@ def glue(
     if subset not in SUBSETS:
         raise fail(f"GLUE subset {subset!r}", f"the subsets are {', '.join(SUBSETS)}", near=(subset.lower(), SUBSETS))
     row = SUBSETS[subset]
-    collector = Collector()
+    collector, part, sources = Collector(), None, dict[str, Source]()
     with collector.collecting("limit"):
         part = limit_of(limit)
-    collector.raise_any()
     spec = TaskSpec(
         name=f"glue/{subset}",
         type="classification" if row.labels else "regression",
@@ -106,7 +105,10 @@ def glue(
         limit=part,
         headerless=row.headerless,
     )
-    return Task(spec, _hub(subset, row) if path is None else _local(row, spec, Path(path).expanduser()))
+    with collector.collecting():
+        sources = _hub(subset, row) if path is None else _local(row, spec, Path(path).expanduser())
+    collector.raise_any()
+    return Task(spec, sources)
 
 
 def _layouts(subset: str, row: Subset) -> tuple[Layout, ...]:
