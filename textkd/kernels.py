@@ -14,10 +14,9 @@ SHORT = 128
 
 
 def bf16_attention(model: nn.Module, batch: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:
-    """What a training step in bf16 on a CPU runs its student in: short sequences without the fused kernel of SDPA, of
-    which the backward takes two to six times as long there as the plain one's (torch 2.13). What remains of SDPA does
-    the same in float32, and keeps the probabilities of short sequences only. With dropout in the attention PyTorch
-    takes that one by itself. docs/decisions/008."""
+    """What a training step in bf16 on a CPU runs its student in: short sequences without the fused kernel of SDPA,
+    which is slow backward there (torch 2.13; docs/decisions/008). What remains of SDPA does the same in float32, and
+    keeps the probabilities of short sequences only. With dropout in the attention PyTorch takes that one by itself."""
     recomputed = getattr(model, "is_gradient_checkpointing", False)  # in the backward, where this context is over
     plain = not recomputed and longest(model, batch) <= SHORT
     return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
