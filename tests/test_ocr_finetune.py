@@ -14,9 +14,10 @@ from tiny_lab import Tiny
 from textkd import TextkdError, recipe
 
 LETTERS = {"tap": "encoder.hidden:-1", "loss": "ctc"}
+LOOK = {"tap": "decoder.cross_attention:1", "loss": "guided"}
 STAGES = [
     {"name": "letters", "matches": [LETTERS], "frozen": ["decoder"], "training": {"eval_strategy": "no"}},
-    {"name": "lines", "matches": [{"tap": "labels"}, {**LETTERS, "options": {"marked": 0}}]},
+    {"name": "lines", "matches": [{"tap": "labels"}, LOOK, {**LETTERS, "options": {"marked": 0}}]},
 ]
 
 
@@ -30,18 +31,20 @@ def test_stages_teach_the_teacher_and_the_control_keeps_what_needs_none(tmp_path
     reading = Reading(tmp_path)
     values = reading.recipe
     values["teacher"]["finetune"]["stages"] = STAGES
-    values["matches"] = [{"tap": "logits"}, {"tap": "labels"}, {**LETTERS, "tap": "encoder.hidden:2", "weight": 0.5}]
+    letters = {**LETTERS, "tap": "encoder.hidden:2", "weight": 0.5}
+    values["matches"] = [{"tap": "logits"}, {"tap": "labels"}, letters, LOOK]
     ended = textkd("run", reading.write(values), folder=tmp_path)
     assert ended.code == 0, ended.said
     (kept,) = (tmp_path / "teachers").glob("*/textkd.json")
     history = json.loads(kept.read_text())["history"]
     assert [set(row["parts"]) for row in history if "parts" in row] == [
-        {"encoder.hidden:4/ctc"}, {"labels/cross_entropy", "encoder.hidden:4/ctc"}
+        {"encoder.hidden:4/ctc"},
+        {"labels/cross_entropy", "decoder.cross_attention:1/guided", "encoder.hidden:4/ctc"},
     ]  # fmt: skip
     assert not [name for name in kept.parent.glob("*.safetensors") if b"ctc" in name.read_bytes()]
     models = json.loads((tmp_path / "run" / "results.json").read_text())["models"]
     parts = {who: set(models[who]["runs"][0]["history"][0]["parts"]) for who in ("student", "control")}
-    own = {"labels/cross_entropy", "encoder.hidden:2/ctc"}
+    own = {"labels/cross_entropy", "encoder.hidden:2/ctc", "decoder.cross_attention:1/guided"}
     assert parts == {"student": {"logits/kl", *own}, "control": own}
 
 

@@ -190,7 +190,9 @@ class Targets:
         lost = missing_characters(processor.tokenizer, labels.texts).most_common(8)
         few = ", ".join(f"{char!r} ({count})" for char, count in lost)
         lacks = (
-            f" (characters that the tokenizer lacks, such as {few})" if "alphabet" in selection.notes["dropped"] else ""
+            f" (characters that the tokenizer lacks, such as {few}; task.characters adds some)"
+            if "alphabet" in selection.notes["dropped"]
+            else ""
         )
         notes = [f"pseudo labels from {self.source}: {selection.summary()}{lacks}{_rates(selection)}"]
         if self.pseudo.lines is None:

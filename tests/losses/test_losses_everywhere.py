@@ -16,6 +16,8 @@ from torch import Tensor
 from textkd.errors import TextkdError
 from textkd.losses import Loss, names
 from textkd.losses.registry import FAMILIES, get
+from textkd.projections import Grid
+from textkd.taps.masks import IGNORED
 
 B, T, WIDTH, HEADS, CLASSES, ROWS = 6, 5, 8, 4, 3, 20
 LENGTHS = torch.tensor([5, 3, 4, 2, 5, 3])
@@ -62,6 +64,8 @@ def given(entry: Loss, masked: bool = True) -> Given:
     needs = {"marks": torch.tensor([[0.2, 0.8]] * B), "labels": labels, "example_id": torch.arange(B), "progress": 0.5}
     if entry.alone:
         sides = [sides[0], [torch.tensor([[1, 2]] * B)]]
+    if entry.alone and entry.eats == "attention":  # its queries are the labels
+        needs["marks"], sides[1] = torch.rand(B, T), [torch.where(MASK, 1, IGNORED)]
     student, teacher = (side if entry.many else side[0] for side in sides)
     return Given(student, teacher, mask, {name: needs[name] for name in entry.needs})
 
@@ -93,7 +97,8 @@ def built(entry: Loss, at: Given) -> Any:
     shapes: list[Any] = [[tuple(x.shape) for x in side] if isinstance(side, list) else tuple(side.shape)
                          for side in (at.student, at.teacher)]  # fmt: skip
     torch.manual_seed(2)
-    return entry.build(*shapes, REQUIRED.get(entry.name, {}), ROWS, vocabulary=CLASSES)
+    grid = Grid(1, T) if entry.eats == "attention" else None
+    return entry.build(*shapes, REQUIRED.get(entry.name, {}), ROWS, vocabulary=CLASSES, grid=grid)
 
 
 def value_and_gradients(entry: Loss, at: Given, module: Any) -> tuple[Tensor, list[Tensor]]:

@@ -15,6 +15,7 @@ from textkd.losses import check_shapes
 from textkd.matches import Pair
 from textkd.projections import Grid, grid_of, teacher_pool
 from textkd.taps import Address
+from textkd.taps.address import CROSS_KINDS
 
 log = logging.getLogger("textkd")
 Adapters = dict[str, tuple[str, nn.Module]]
@@ -79,7 +80,7 @@ def _with_state(
     if pair.temperature is not None:
         options["temperature"] = pair.temperature(0.0)
     mine, theirs = (own, its) if pair.loss.many else (own[0], (its or own)[0])
-    grid = grid_of(student.config) if _is_patch_map(pair.student, student) else None
+    grid = grid_of(student.config) if _sees_patches(pair.student, student) else None
     built = pair.loss.build(mine, theirs, options, rows, vocabulary=_vocabulary(student), grid=grid)
     module = projections.attach(student, f"{pair.name} (loss)", built)
     return replace(pair, loss=replace(pair.loss, fn=module, state=False), options={}, temperature=None, inside=True)
@@ -118,12 +119,20 @@ def _grids(mine: Address, its: Address, student: nn.Module, teacher: nn.Module) 
     return grid_of(student.config), grid_of(teacher.config)
 
 
+def _sees_patches(address: Address, model: nn.Module) -> bool:
+    """Whether the tap holds patches, or looks at them."""
+    return _is_patch_map(address, model) or (address.kind in CROSS_KINDS and _has_patches(model))
+
+
 def _is_patch_map(address: Address, model: nn.Module) -> bool:
-    config = getattr(model, "config", None)
-    kind = getattr(getattr(config, "encoder", config), "model_type", "")
-    has_side = hasattr(config, "encoder")
+    has_side = hasattr(getattr(model, "config", None), "encoder")
     inside = address.side == "encoder" if has_side else address.side == ""
-    return inside and address.kind in ("hidden", "embeddings", "ffn") and kind in projections.SPECIAL_TOKENS
+    return inside and address.kind in ("hidden", "embeddings", "ffn") and _has_patches(model)
+
+
+def _has_patches(model: nn.Module) -> bool:
+    config = getattr(model, "config", None)
+    return getattr(getattr(config, "encoder", config), "model_type", "") in projections.SPECIAL_TOKENS
 
 
 def _say(kind: str, s: Tensor, t: Tensor, grids: tuple[Grid, Grid] | None) -> str:

@@ -18,6 +18,7 @@ from textkd.students.copying import block_list, config_of_blocks, copy_weights
 from textkd.students.layers import choose_side
 from textkd.students.random_init import sides_warning
 from textkd.students.sides import link_widths, side_config
+from textkd.students.waves import start_as_waves
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ def compose(
     link_widths(teacher, config, decoder or {})
     links = _random_links(teacher, config, new)
     student = _construct(teacher, config, bool(new or links))
+    start_as_waves(student, new)
     if len(new) < len(SIDES):
         like = next(teacher.parameters())
         student.to(device=like.device, dtype=like.dtype)

@@ -10,6 +10,7 @@ from transformers import GenerationConfig, VisionEncoderDecoderConfig, VisionEnc
 from textkd.errors import Collector, fail, problem
 from textkd.students.fields import override
 from textkd.students.sides import checked_config, class_of
+from textkd.students.waves import start_as_waves
 
 # Line images of 32 pixels, read in columns of 8.
 ENCODER: dict[str, Any] = {
@@ -44,10 +45,10 @@ def new_ocr_model(
 
     encoder: fields over the defaults (ViT, images of 32x1024 pixels in patches of 32x8, 6 blocks of width 256;
     model_type may be vit or deit). decoder: fields over the defaults (TrOCR, 2 blocks of width 256, 128 learned
-    positions, dropout 0.1). Weights spread with 0.55 / sqrt(width), which is transformers' 0.02 at 768. tokenizer: one
-    of transformers, or a mapping with vocab_size, pad_token_id, bos_token_id and eos_token_id; they cannot be
-    overridden. Generation starts with eos as in TrOCR (the decoder's decoder_start_token_id changes that) and ends at
-    the decoder's last position.
+    positions, dropout 0.1). Weights spread with 0.55 / sqrt(width), which is transformers' 0.02 at 768; learned
+    positions start as waves (`textkd.students.waves`). tokenizer: one of transformers, or a mapping with vocab_size,
+    pad_token_id, bos_token_id and eos_token_id; they cannot be overridden. Generation starts with eos as in TrOCR (the
+    decoder's decoder_start_token_id changes that) and ends at the decoder's last position.
     Raises `TextkdError` with every unknown field, impossible size and missing token of both sides.
     """
     ids = _token_ids(tokenizer)
@@ -90,6 +91,7 @@ def _model(encoder: Any, decoder: Any, given: Mapping[str, Any], ids: Mapping[st
         model: VisionEncoderDecoderModel = VisionEncoderDecoderModel(config)
     except Exception as error:  # a value that only a layer finds impossible
         raise fail("a new OCR model", str(error), fix="correct the value of the field") from error
+    start_as_waves(model)
     model.generation_config = GenerationConfig(max_length=decoder.max_position_embeddings, **tokens)
     return model.eval()
 

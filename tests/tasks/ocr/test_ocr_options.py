@@ -16,6 +16,7 @@ from textkd.errors import TextkdError
         ({"height": 4}, "height 4, width 1024"),
         ({"height": "32"}, "whole numbers"),
         ({"vocab_size": 50}, "one token for each character"),
+        ({"characters": ["é"]}, "not a text"),
         ({"processor": "x", "width": 640}, "its own size"),
         ({"augment": "yes"}, "augment"),
         ({"augment": 7}, "0 to 3"),

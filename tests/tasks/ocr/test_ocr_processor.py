@@ -74,6 +74,16 @@ def test_sizes_of_vocabularies():
         line_processor(TEXTS, kind="unigram", vocab_size=least - 1)
 
 
+@pytest.mark.parametrize("kind", ["char", "unigram"])
+def test_characters_that_no_text_holds_can_be_written_too(kind: str) -> None:
+    assert not set("Ωß▁") & set("".join(TEXTS))
+    tokenizer = line_processor(TEXTS, kind=kind, characters="Ω ßß▁").tokenizer
+    for text in (*TEXTS, "Ωß", "ß Ω"):
+        assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
+    bare = line_processor([], kind=kind, characters="abc").tokenizer
+    assert bare.decode(bare("cab").input_ids, skip_special_tokens=True) == "cab"
+
+
 def test_one_token_for_each_character_and_space():
     tokenizer = line_processor(TEXTS).tokenizer
     assert [len(row) for row in encode_texts(tokenizer, TEXTS)] == [len(text) + 2 for text in TEXTS]  # first space, eos

@@ -22,6 +22,7 @@ def ocr(
     width: int = 1024,
     tokenizer: str = "char",
     vocab_size: int | None = None,
+    characters: str = "",
     augment: bool | float = True,
     generation: Mapping[str, Any] | None = None,
     *,
@@ -38,6 +39,7 @@ def ocr(
     extra_evals: {name: lines}, evaluated as "eval_NAME".
     processor: a folder, a hub id or a `TrOCRProcessor`. Without one, `line_processor` trains a sentencepiece tokenizer
     of kind `tokenizer` ("char", "unigram" with `vocab_size`) on the train texts, for images of height x width.
+    characters: what it must write beyond what stands in these texts, which matters where few lines are transcribed.
     augment: whether, or how strongly (1.0), train images are degraded (never those of evaluation); seed: of that.
     generation: num_beams, max_new_tokens, length_penalty, ... (see `Generation`); greedy by default.
     skip_unwritable: train lines with characters that the tokenizer lacks are left out; otherwise they are an error.
@@ -45,12 +47,14 @@ def ocr(
     """
     collector = Collector()
     shape: dict[str, Any] = {"height": height, "width": width, "kind": tokenizer, "vocab_size": vocab_size}
+    if characters != "":  # a task without them stays what it was
+        shape["characters"] = characters
     if processor is None:
         collector.add(*check_shape(**shape))
     elif shape != {"height": 32, "width": 1024, "kind": "char", "vocab_size": None}:
         found = "the processor has its own size and tokenizer"
-        fix = "leave height, width, tokenizer and vocab_size out, or the processor"
-        collector.add(problem("processor: with height, width, tokenizer or vocab_size", found, fix=fix))
+        fix = "leave height, width, tokenizer, vocab_size and characters out, or the processor"
+        collector.add(problem("processor: with height, width, tokenizer, vocab_size or characters", found, fix=fix))
     strength = float(augment) if isinstance(augment, bool | int | float) else -1.0
     if not 0 <= strength <= 3:
         fix = "true, false, or a strength from 0 to 3"

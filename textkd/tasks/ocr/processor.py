@@ -33,21 +33,24 @@ IMAGE_FILES = ("processor_config.json", "preprocessor_config.json")
 
 
 def line_processor(
-    texts: Iterable[str], height: int = 32, width: int = 1024, kind: str = "char", vocab_size: int | None = None
-) -> Any:
+    texts: Iterable[str], height: int = 32, width: int = 1024, kind: str = "char", vocab_size: int | None = None,
+    characters: str = "",
+) -> Any:  # fmt: skip
     """A `TrOCRProcessor` for images of lines, its tokenizer trained on `texts`.
 
     Images: transformers' DonutImageProcessor (PIL backend) resizes to `height`, keeps the aspect ratio, shrinks a line
     that is then wider than `width`, pads to `width` on both sides and scales to -1..1: pixel_values [3, height, width].
     Tokens: sentencepiece's own trainer without any normalisation; kind "char" (one token per character, and one for
     each space) or "unigram" (word pieces, `vocab_size` of them, 1000 by default, fewer where the texts give fewer).
-    Ids in the XLM-RoBERTa layout: <s> 0, <pad> 1, </s> 2, <unk> 3, pieces, <mask>. A character that `texts` lack is
-    <unk>. Saved by `save_pretrained` it loads with `TrOCRProcessor.from_pretrained` and `AutoTokenizer`.
+    Ids in the XLM-RoBERTa layout: <s> 0, <pad> 1, </s> 2, <unk> 3, pieces, <mask>. A character that `texts` and
+    `characters` lack is <unk>. Saved by `save_pretrained` it loads with `TrOCRProcessor.from_pretrained` and
+    `AutoTokenizer`.
     Raises `TextkdError`: no text, unknown kind, sizes that cannot be, a vocabulary smaller than the alphabet.
     """
-    lines = [one_spaced(text).translate(RESERVED) for text in texts]
+    more = "".join(characters.split()) if isinstance(characters, str) else ""
+    lines = [one_spaced(text).translate(RESERVED) for text in (*texts, *more)]
     collector = Collector()
-    collector.add(*check_shape(height, width, kind, vocab_size), *_check_lines(lines, kind, vocab_size))
+    collector.add(*check_shape(height, width, kind, vocab_size, characters), *_check_lines(lines, kind, vocab_size))
     collector.raise_any()
     images = DonutImageProcessorPil(
         size={"height": height, "width": width}, do_align_long_axis=False, do_thumbnail=True, do_pad=True,
@@ -56,7 +59,7 @@ def line_processor(
     return TrOCRProcessor(images, XLMRobertaTokenizer(vocab=_train(lines, kind, vocab_size)))
 
 
-def check_shape(height: int, width: int, kind: str, vocab_size: int | None) -> list[Problem]:
+def check_shape(height: int, width: int, kind: str, vocab_size: int | None, characters: str = "") -> list[Problem]:
     """What is wrong with the options of `line_processor`, the texts aside."""
     problems = []
     if kind not in KINDS:
@@ -70,6 +73,8 @@ def check_shape(height: int, width: int, kind: str, vocab_size: int | None) -> l
         problems.append(problem(f"vocab_size {vocab_size!r}", found, fix="leave it out, or tokenizer=unigram"))
     elif vocab_size is not None and (isinstance(vocab_size, bool) or not isinstance(vocab_size, int)):
         problems.append(problem(f"vocab_size {vocab_size!r}", "not a whole number", fix="1000, say"))
+    if not isinstance(characters, str):
+        problems.append(problem(f"characters {characters!r}", "not a text", fix='characters: "éÉß", say'))
     return problems
 
 
