@@ -25,7 +25,7 @@ from textkd.kernels import SHORT
 KERNELS = {"fused": SDPBackend.FLASH_ATTENTION, "plain": SDPBackend.MATH}
 ROWS = 16
 HEADS = [(12, 64), (12, 32), (4, 48)]  # how many, of how many channels
-TOKENS = [32, 64, SHORT, 160, 256]
+TOKENS = [32, 64, 128, SHORT, 256]
 
 
 def loop(kernel: SDPBackend, shape: tuple[int, int, int, int], turn: Turn) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # tokens up to which plain attention is the faster one whatever its heads (benchmarks/attention.py)
-SHORT = 128
+SHORT = 160
 
 
 def bf16_attention(model: nn.Module, batch: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:
