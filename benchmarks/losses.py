@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from textkd import losses
 from textkd.losses import masking
 from textkd.losses.modules import Learner
+from textkd.projections import Grid
 
 LIMIT = 20.0
 # (family, loss) -> (limit, why it may take longer than LIMIT times an MSE, which only reads its inputs once)
@@ -116,12 +117,13 @@ def step_of(entry: losses.Loss, sizes: Sizes) -> Step:
     """The loss on random taps of its family."""
     torch.manual_seed(0)
     student, teacher = ([sizes.tap(entry.eats) for _ in range(TAPS[entry.many])] for _ in range(2))
+    written = sizes.length if entry.eats == "attention" else sizes.length // 4  # labels of a line
     if entry.eats == "labels":
         teacher = [_labels(entry, sizes, (sizes.batch,))]
     elif entry.alone:
-        teacher = [torch.randint(CHARACTERS, (sizes.batch, sizes.length // 4))]
+        teacher = [torch.randint(CHARACTERS, (sizes.batch, written))]
     needs = {
-        "marks": torch.linspace(0, 1, sizes.length // 4).expand(sizes.batch, -1),
+        "marks": torch.linspace(0, 1, written).expand(sizes.batch, -1),
         "labels": _labels(entry, sizes, (sizes.batch, sizes.length)[: 2 if entry.eats == "logits" else 1]),
         "example_id": torch.arange(sizes.batch),
         "progress": 0.5,
@@ -131,7 +133,8 @@ def step_of(entry: losses.Loss, sizes: Sizes) -> Step:
     if entry.state:
         shapes = [[tuple(x.shape) for x in side] for side in (student, teacher)]
         mine, its = shapes if entry.many else (side[0] for side in shapes)
-        loss = entry.build(mine, its, options, ROWS, vocabulary=CHARACTERS)
+        grid = Grid(1, sizes.length) if entry.eats == "attention" else None
+        loss = entry.build(mine, its, options, ROWS, vocabulary=CHARACTERS, grid=grid)
     else:
         keywords.update(options)
     keywords["mask"] = None if entry.eats == "labels" else sizes.mask

@@ -20,7 +20,8 @@ def benchmark(monkeypatch):
 
 
 def test_a_table_and_a_line_of_json(benchmark, capsys):
-    asked = ["labels/cross_entropy", "logits/dkd", "hidden/hcl", "hidden/lsh", "scores/mse", "heads/relation"]
+    asked = ["labels/cross_entropy", "logits/dkd", "hidden/ctc", "hidden/hcl", "hidden/lsh", "attention/guided"]
+    asked += ["scores/mse", "heads/relation"]
     assert benchmark.main(["--quick", "--repeats", "1", *asked]) == 0
     *table, last = capsys.readouterr().out.splitlines()
     said = json.loads(last)
