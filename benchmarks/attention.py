@@ -3,7 +3,7 @@
     python benchmarks/attention.py            # 12 heads of 64, 12 of 32 and 4 of 48 channels; 32 to 256 tokens
     python benchmarks/attention.py --quick    # tiny shapes: whether it runs
 
-Forward and backward of `scaled_dot_product_attention` on the same queries, keys and values; the two kernels take turns
+Forward and backward of transformers' attention function "sdpa" on the same queries, keys and values; the two take turns
 in one process. textkd's trainer takes the plain one for sequences of up to `textkd.kernels.SHORT` tokens, so there the
 fused one must be the slower: the ratio `fused/plain` at least 1.
 
@@ -12,30 +12,35 @@ Prints one line of JSON.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
+from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
-from textkd.kernels import SHORT
+from textkd.kernels import SHORT, plain_attention
 
-KERNELS = {"fused": SDPBackend.FLASH_ATTENTION, "plain": SDPBackend.MATH}
+KERNELS = {"fused": contextlib.nullcontext, "plain": plain_attention}
 ROWS = 16
 HEADS = [(12, 64), (12, 32), (4, 48)]  # how many, of how many channels
 TOKENS = [32, 64, 128, SHORT, 256]
 
 
-def loop(kernel: SDPBackend, shape: tuple[int, int, int, int], turn: Turn) -> None:
+def loop(
+    kernel: Callable[[], contextlib.AbstractContextManager[None]], shape: tuple[int, int, int, int], turn: Turn
+) -> None:
     """Forward and backward of one attention, over and over."""
+    module = nn.Module()
     sides = [torch.randn(shape, dtype=torch.bfloat16).requires_grad_() for _ in range(3)]
-    mask, grad = torch.ones(shape[0], 1, shape[2], shape[2], dtype=torch.bool), torch.randn(shape, dtype=torch.bfloat16)
+    mask = torch.ones(shape[0], 1, shape[2], shape[2], dtype=torch.bool)
+    grad = torch.randn(shape, dtype=torch.bfloat16).transpose(1, 2)
     while True:
         turn()
-        with sdpa_kernel(kernel):
-            out = scaled_dot_product_attention(*sides, attn_mask=mask)
+        with kernel():
+            out, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](module, *sides, mask)
         torch.autograd.grad(out, sides, grad)
 
 

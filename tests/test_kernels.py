@@ -1,11 +1,15 @@
-"""How long the sequences of a batch are, on every side of a model."""
+"""Plain attention beside SDPA, and how long the sequences of a batch are on every side of a model."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 from ocr_lab import make_reader
 from tiny_lab import make_teacher
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from textkd import kernels
 
@@ -27,3 +31,58 @@ def test_patches_or_characters_count_whichever_are_more(kind: str) -> None:
     for characters in (1, 500):
         batch = {"pixel_values": images, "labels": torch.zeros(2, characters, dtype=torch.long)}
         assert 0 <= kernels.longest(model, batch) - max(patches, characters) <= 1  # ViT has no distillation token
+
+
+MASKS: dict[str, Tensor | None] = {
+    "none": None,
+    "bool": torch.tensor([[True] * 5 + [False] * 2, [True] * 7])[:, None, None, :].expand(2, 1, 7, 7),
+    "added": torch.randn(2, 1, 7, 7),
+}
+
+
+def attended(mask: Tensor | None, dtype: torch.dtype, **options: Any) -> tuple[Tensor, ...]:
+    """The output of transformers' "sdpa" and its gradients at query, key and value."""
+    torch.manual_seed(0)
+    sides = [torch.randn(2, 3, 7, 8).to(dtype).requires_grad_() for _ in range(3)]
+    added = mask.to(dtype) if mask is not None and mask.dtype != torch.bool else mask
+    output, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](nn.Module(), *sides, added, **options)
+    return output, *torch.autograd.grad(output, sides, torch.ones_like(output).cumsum(1))
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("scaling", [None, 0.2])
+def test_plain_attention_is_sdpa(mask: str, scaling: float | None, dtype: torch.dtype, close: float) -> None:
+    options = {"scaling": scaling, "is_causal": False}
+    fused = attended(MASKS[mask], torch.float32, **options)
+    with kernels.plain_attention():
+        plain = attended(MASKS[mask], dtype, **options)
+    for mine, theirs in zip(plain, fused, strict=True):
+        assert mine.dtype == dtype
+        torch.testing.assert_close(mine.float(), theirs, rtol=close, atol=close * theirs.abs().max().item())
+
+
+def test_plain_attention_leaves_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A causal attention without a mask, which modules are that do not say otherwise."""
+    calls, theirs = [], ALL_ATTENTION_FUNCTIONS["sdpa"]
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", lambda *a, **k: calls.append(1) or theirs(*a, **k))
+    causal = attended(None, torch.float32)
+    with kernels.plain_attention():
+        torch.testing.assert_close(attended(None, torch.float32), causal)
+        assert len(calls) == 2
+        attended(None, torch.float32, is_causal=False)
+        assert len(calls) == 2
+
+
+def test_plain_attention_ends_with_its_block_also_after_an_error() -> None:
+    theirs, inside = ALL_ATTENTION_FUNCTIONS["sdpa"], []
+
+    @kernels.plain_attention()
+    def fails() -> None:
+        inside.append(ALL_ATTENTION_FUNCTIONS["sdpa"])
+        raise RuntimeError("out")
+
+    with pytest.raises(RuntimeError, match="out"):
+        fails()
+    assert inside[0] is not theirs
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is theirs

@@ -3,23 +3,67 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 # tokens up to which plain attention is the faster one whatever its heads (benchmarks/attention.py)
 SHORT = 160
+UNKNOWN = ("position_bias", "cache", "softcap")
 
 
 def bf16_attention(model: nn.Module, batch: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:
-    """What a training step in bf16 on a CPU runs its student in: short sequences without the fused kernel of SDPA,
-    which is slow backward there (torch 2.13; docs/decisions/008). What remains of SDPA does the same in float32, and
-    keeps the probabilities of short sequences only. With dropout in the attention PyTorch takes that one by itself."""
+    """What a training step in bf16 on a CPU runs its student in: short sequences without SDPA's fused kernel, which is
+    slow backward there (torch 2.13; docs/decisions/008)."""
     recomputed = getattr(model, "is_gradient_checkpointing", False)  # in the backward, where this context is over
-    plain = not recomputed and longest(model, batch) <= SHORT
-    return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
+    return contextlib.nullcontext() if recomputed or longest(model, batch) > SHORT else plain_attention()
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Models whose attention is "sdpa" attend by `attend`; modules that call SDPA themselves, by its plain kernel."""
+    fused = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    ALL_ATTENTION_FUNCTIONS["sdpa"] = functools.partial(attend, fused)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        ALL_ATTENTION_FUNCTIONS["sdpa"] = fused
+
+
+def attend(
+    fused: Callable[..., Any],
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """transformers' attention function as products of matrices in the dtype of its inputs, probabilities in float32
+    until they meet the values, as its "eager" has it. query, key, value [B,h,T,d]; out [B,T,h,d]. What it does not
+    know (causal without a mask, shared heads, biases, caches) goes to `fused`."""
+    causal = attention_mask is None and kwargs.get("is_causal", getattr(module, "is_causal", True)) is not False
+    if causal or key.shape[1] != query.shape[1] or any(kwargs.get(name) is not None for name in UNKNOWN):
+        return fused(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    # the query is scaled, not the scores: it is smaller
+    scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    elif attention_mask is not None:
+        scores = scores + attention_mask
+    probabilities = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+    dropped = nn.functional.dropout(probabilities, p=dropout, training=module.training)
+    return torch.matmul(dropped, value).transpose(1, 2).contiguous(), None
 
 
 def longest(model: nn.Module, batch: Mapping[str, Tensor]) -> int:
