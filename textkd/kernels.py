@@ -47,9 +47,9 @@ def attend(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """transformers' attention function as products of matrices in the dtype of its inputs, probabilities in float32
-    until they meet the values, as its "eager" has it. query, key, value [B,h,T,d]; out [B,T,h,d]. What it does not
-    know (causal without a mask, shared heads, biases, caches) goes to `fused`."""
+    """transformers' attention function as two products of matrices in the dtype of its inputs, as its "eager" has it
+    (the softmax sums in float32). query, key, value [B,h,T,d]; out [B,T,h,d]. What it does not know (causal without a
+    mask, shared heads, biases, caches) goes to `fused`."""
     causal = attention_mask is None and kwargs.get("is_causal", getattr(module, "is_causal", True)) is not False
     if causal or key.shape[1] != query.shape[1] or any(kwargs.get(name) is not None for name in UNKNOWN):
         return fused(  # type: ignore[no-any-return]
@@ -58,11 +58,11 @@ def attend(
     # the query is scaled, not the scores: it is smaller
     scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
     if attention_mask is not None and attention_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
-    elif attention_mask is not None:
+        none, lowest = torch.zeros((), dtype=scores.dtype), torch.finfo(scores.dtype).min
+        attention_mask = torch.where(attention_mask, none, lowest)  # small where rows share it, and adding is cheap
+    if attention_mask is not None:
         scores = scores + attention_mask
-    probabilities = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-    dropped = nn.functional.dropout(probabilities, p=dropout, training=module.training)
+    dropped = nn.functional.dropout(scores.softmax(dim=-1), p=dropout, training=module.training)
     return torch.matmul(dropped, value).transpose(1, 2).contiguous(), None
 
 
