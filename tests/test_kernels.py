@@ -72,6 +72,10 @@ def test_plain_attention_leaves_what_it_does_not_know(monkeypatch: pytest.Monkey
         assert len(calls) == 2
         attended(None, torch.float32, is_causal=False)
         assert len(calls) == 2
+        attended(MASKS["bool"], torch.float32)
+        assert len(calls) == 2  # the mask says it all
+        attended(None, torch.float32, is_causal=None)
+        assert len(calls) == 3  # None: as the module says, which here says nothing
 
 
 def test_plain_attention_ends_with_its_block_also_after_an_error() -> None:

@@ -50,8 +50,13 @@ def attend(
     """transformers' attention function as two products of matrices in the dtype of its inputs, as its "eager" has it
     (the softmax sums in float32). query, key, value [B,h,T,d]; out [B,T,h,d]. What it does not know (causal without a
     mask, shared heads, biases, caches) goes to `fused`."""
-    causal = attention_mask is None and kwargs.get("is_causal", getattr(module, "is_causal", True)) is not False
-    if causal or key.shape[1] != query.shape[1] or any(kwargs.get(name) is not None for name in UNKNOWN):
+    asked = kwargs.get("is_causal")
+    causal = getattr(module, "is_causal", True) if asked is None else asked
+    if (
+        (causal and attention_mask is None)
+        or key.shape[1] != query.shape[1]
+        or any(kwargs.get(name) is not None for name in UNKNOWN)
+    ):
         return fused(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
