@@ -63,7 +63,7 @@ def test_limits(program: Any, capsys: pytest.CaptureFixture[str]) -> None:
     ("name", "ratios"),
     [
         ("step", {"live/bare", "live/floor"}),
-        ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "logits/whole"}),
+        ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "logits/whole", "unlike/padded"}),
         ("cache", {"build/pass", "plain/cached"}),
         ("attention", {"fused/plain 2x8, 8 tokens"}),
         ("fused_head", {"both memory", "logits memory", "labels memory", "both time"}),

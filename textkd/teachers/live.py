@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from textkd.errors import Collector, Problem, problem
 from textkd.inputs import forward_inputs
 from textkd.taps import Capture
+from textkd.teachers import pieces
 from textkd.teachers.narrow import Narrow
 
 PRECISIONS = ("auto", "bf16", "float32")
@@ -62,10 +63,11 @@ class LiveOptions:
 
 class LiveTeacher:
     """Runs `model` in eval mode under no_grad, only as far as the last tap that somebody asked for. Gradient taps run
-    the blocks above them with a graph, for one backward.
+    the blocks above them with a graph, for one backward. On a CPU, rows of unlike length run in pieces of like length.
 
     addresses: the taps to read. autocast: the dtype to compute in (None: the model's own); weights are cast to it once.
-    stop_early: False runs it to its end. The model's modes come back with `close`; its parameters are never touched.
+    stop_early: False runs every batch whole and to its end. The model's modes come back with `close`; its parameters
+    are never touched.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class LiveTeacher:
         self._accepts = forward_inputs(model) - {"labels"}
         self._run = model if autocast is None else Narrow(model, autocast)
         self._capture = Capture(model, list(addresses), stop_early=stop_early)
+        self._in_pieces = stop_early and pieces.fits(self._capture.addresses)
 
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
         """The asked taps of `batch` by address, without gradient, on the device of the batch. `batch` may hold more
@@ -89,8 +92,20 @@ class LiveTeacher:
         device, home = next(self.model.parameters()).device, next(iter(batch.values())).device
         inputs = {k: v.to(device, non_blocking=True) for k, v in batch.items() if k in self._accepts}
         with torch.no_grad(), self._precision(device.type):
-            taps = self._capture.run(self._run, tap_labels=batch.get("labels"), **inputs)["taps"]
+            taps = self._piecewise(inputs) if self._in_pieces and device.type == "cpu" else None
+            if taps is None:
+                taps = self._capture.run(self._run, tap_labels=batch.get("labels"), **inputs)["taps"]
         return taps if device == home else Elsewhere(taps, home)
+
+    def _piecewise(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """The taps of rows that are worth running in pieces; None: the batch runs whole."""
+        cut = pieces.cut(inputs)
+        if not cut:
+            return None
+        taps = [self._capture.run(self._run, **piece.inputs)["taps"] for piece in cut]
+        joined = pieces.join(cut, taps, self._capture.addresses, inputs["attention_mask"].shape[1])
+        self._in_pieces = joined is not None
+        return joined
 
     def _precision(self, device_type: str) -> contextlib.AbstractContextManager[object]:
         if self.autocast is None:
