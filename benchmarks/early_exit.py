@@ -37,8 +37,8 @@ def whole(model: nn.Module, batch: dict[str, torch.Tensor], turn: Turn) -> None:
 
 
 def taps(model: nn.Module, batch: dict[str, torch.Tensor], addresses: list[str], turn: Turn, lean: bool = True) -> None:
-    """A live teacher's; not lean: always whole batches and to the end."""
-    teacher = LiveTeacher(model, addresses, stop_early=lean)
+    """A live teacher's; not lean: in one piece."""
+    teacher = LiveTeacher(model, addresses, in_pieces=lean)
     while True:
         turn()
         teacher.taps(batch)

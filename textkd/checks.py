@@ -212,6 +212,7 @@ class _Look:
             compiled = any(training.get(name) for name in wiring.COMPILES)
             pairs = wiring.check(self.student, self.teacher, *rest, share, self._rows, asleep, compiled)
             self.found.add(*wiring.row_problems(pairs, training, self._rows))
+            self.found.add(*([] if self.distiller.cache is None else wiring.padding_problems(pairs)))
             return pairs
         try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have
             twin = pretrained.clone(self.teacher)

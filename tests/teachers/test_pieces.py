@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ from transformers import (
     RobertaForTokenClassification,
 )
 
+from textkd import Match, TextkdError
+from textkd.methods.wiring import wire
 from textkd.taps import Address, mask_for
-from textkd.teachers import LiveTeacher, pieces
+from textkd.teachers import CacheOptions, LiveTeacher, pieces
 
 LENGTHS = [16, 3, 9, 4, 16, 2, 1, 8, 15, 5, 6, 7]
 SMALL = {
@@ -75,7 +78,7 @@ def test_pieces_give_what_the_whole_batch_gives(name: str, dtype: torch.dtype | 
     make, addresses = MODELS[name]
     model = make()
     batch = batch_of(LENGTHS, pad=model.config.pad_token_id or 0)
-    whole = LiveTeacher(model, addresses, dtype, stop_early=False)
+    whole = LiveTeacher(model, addresses, dtype, in_pieces=False)
     expected = {**whole.taps(batch)}
     whole.close()
     shapes = rows_run(model)
@@ -132,7 +135,7 @@ def test_taps_that_cannot_be_joined_run_whole(address: str) -> None:
 
 def test_a_model_that_pads_on_its_own_runs_whole_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = make_teacher(), batch_of(LENGTHS)
-    expected = {**LiveTeacher(model, ["hidden:1"], stop_early=False).taps(batch)}
+    expected = {**LiveTeacher(model, ["hidden:1"], in_pieces=False).taps(batch)}
     teacher, shapes = LiveTeacher(model, ["hidden:1"]), rows_run(model)
     run = teacher._capture.run
     padded = lambda *args, **inputs: {  # noqa: E731
@@ -144,9 +147,25 @@ def test_a_model_that_pads_on_its_own_runs_whole_from_then_on(monkeypatch: pytes
     assert len(shapes) == 3 + 1 + 1
 
 
-def test_a_sharded_teacher_runs_whole() -> None:
-    """Its processes gather its blocks together, so each must run it as often as the others."""
-    model = make_teacher()
-    shapes = rows_run(model)
-    LiveTeacher(model, ["hidden:1"], stop_early=False).taps(batch_of(LENGTHS))
-    assert shapes == [(12, 16)]
+def test_a_batch_stays_whole_for_processes_that_run_together_and_for_losses_that_read_padding() -> None:
+    """Processes that share a teacher out gather its blocks together, so each must run it as often as the others."""
+    student, teacher, batch = make_teacher(layers=2), make_teacher(), batch_of(LENGTHS)
+    batch["labels"] = torch.zeros(12, dtype=torch.long)
+    for options, runs in (({}, 3), ({"keys": "all"}, 1)):
+        match = Match("scores", layers={1: 2, 2: 4}, loss="cross_entropy", options=options)
+        wired = wire(student, teacher, [match], batch)
+        shapes = rows_run(teacher)
+        wired.teacher.taps(batch)
+        assert len(shapes) == runs
+        wired.close()
+    assert not LiveTeacher(teacher, ["hidden:1"], stop_early=False, in_pieces=False)._in_pieces
+
+
+def test_a_cache_refuses_losses_that_read_padding(tmp_path: Path) -> None:
+    match = Match("scores", layers={1: 2, 2: 4}, loss="cross_entropy", options={"keys": "all"})
+    with pytest.raises(TextkdError, match="a cache does not keep them") as caught:
+        wire(
+            make_teacher(layers=2), make_teacher(), [match], batch_of(LENGTHS), cache=CacheOptions(folder=str(tmp_path))
+        )
+    assert len(caught.value.problems) == 1
+    assert not list(tmp_path.iterdir())

@@ -56,7 +56,7 @@ class Loss:
     many: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call, "kinds"
     the kinds of tap that the match lists, of one pair of blocks.
     any_width: the last axes of student and teacher may differ (relations between positions or samples). any_width_if:
-    option values with which they may.
+    option values with which they may. padding_if: option values with which taps at padded positions matter.
     min_classes: fewer classes than this make the loss constant (softmax over one class is always 1).
     per: what the mean of the loss runs over: "row" (sample), "position" (valid token; a sample where there are no
     tokens), "pair" (valid query x key). per_row_if: option values with which it runs over rows instead. See `unit`.
@@ -81,6 +81,7 @@ class Loss:
     per: str = "position"
     per_row_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     any_width_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    padding_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     many: Many = ""
     min_rows: int = 1
     tokens: bool = False
@@ -107,6 +108,10 @@ class Loss:
     def fits_any_width(self, options: Mapping[str, Any]) -> bool:
         """Whether the last axes of student and teacher may differ with these options."""
         return self.any_width or self._given(options, self.any_width_if)
+
+    def reads_padding(self, options: Mapping[str, Any]) -> bool:
+        """Whether taps at padded positions matter with these options, which a teacher need not have."""
+        return self._given(options, self.padding_if)
 
     def _given(self, options: Mapping[str, Any], wanted: Mapping[str, tuple[Any, ...]]) -> bool:
         given = {option.name: options.get(option.name, option.default) for option in self.options}
@@ -148,6 +153,7 @@ def register(
     per: str | None = None,
     per_row_if: Mapping[str, tuple[Any, ...]] | None = None,
     any_width_if: Mapping[str, tuple[Any, ...]] | None = None,
+    padding_if: Mapping[str, tuple[Any, ...]] | None = None,
     many: Many = "",
     min_rows: int = 1,
     tokens: bool = False,
@@ -175,6 +181,7 @@ def register(
             per=per or _unit_of(eats),
             per_row_if=dict(per_row_if or {}),
             any_width_if=dict(any_width_if or {}),
+            padding_if=dict(padding_if or {}),
             many=many,
             min_rows=min_rows,
             tokens=tokens,

@@ -59,6 +59,8 @@ def _takes(loss: Loss) -> str:
     found += ["any two widths"] if loss.any_width else []
     for option, values in loss.any_width_if.items():
         found.append(f"any two widths with {option} {' or '.join(map(str, values))}")
+    for option, values in loss.padding_if.items():
+        found.append(f"no teacher from a cache with {option} {' or '.join(map(str, values))}")
     found += [f"{loss.min_rows} samples or more"] if loss.min_rows > 1 else []
     found += ["weights or memory of its own"] if loss.state else []
     return ", ".join(found)

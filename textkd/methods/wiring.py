@@ -78,25 +78,42 @@ def wire(
     theirs = {} if teacher is None else _probe_teacher(teacher, Objective(pairs).teacher_addresses, batch)
     with found.collecting():
         pairs, adapters = adapt(student, teacher, pairs, mine, theirs, rows)
+    if cache is not None:
+        found.add(*padding_problems(pairs))
     found.raise_any()
     pairs = fuse(pairs, heads)
     objective = Objective(pairs)
     capture = Capture(student, _captured(pairs, adapters), projections=adapters)
     shared = SHARED if share_encoder and teacher is not None else ""
     asked = [*objective.teacher_addresses, *([shared] if shared else [])]
-    taught = None if teacher is None else _teacher(teacher, asked, autocast, cache, sharded)
+    padding = any(pair.loss.reads_padding(pair.options) for pair in pairs)
+    taught = None if teacher is None else _teacher(teacher, asked, autocast, cache, sharded, padding)
     return Wiring(objective, capture, taught, shared)
 
 
 def _teacher(
-    model: nn.Module, asked: Sequence[str], autocast: torch.dtype | None, cache: CacheOptions | None, sharded: bool
+    model: nn.Module,
+    asked: Sequence[str],
+    autocast: torch.dtype | None,
+    cache: CacheOptions | None,
+    sharded: bool,
+    padding: bool,
 ) -> Teacher:
     if sharded:
-        return LiveTeacher(sharding.in_shards(model), asked, autocast, stop_early=False)
+        return LiveTeacher(sharding.in_shards(model), asked, autocast, stop_early=False, in_pieces=False)
     if cache is None:
-        return LiveTeacher(model, asked, autocast)
+        return LiveTeacher(model, asked, autocast, in_pieces=not padding)
     # the student runs on what is shared: rounding it would change the student
     return CachedTeacher(model, asked, cache.folder or "teachers/taps", cache, autocast, exact=[SHARED])
+
+
+def padding_problems(pairs: Sequence[Pair]) -> list[Problem]:
+    """Losses that read the teacher's taps at padded positions, beside a cache, which does not keep these."""
+    what = "with these options taps at padded positions matter, and a cache does not keep them"
+    fix = "teacher: {cache: false}, or other options (`textkd ls losses`)"
+    readers = [pair for pair in pairs if pair.teachers and pair.loss.reads_padding(pair.options)]
+    asked = dict.fromkeys(f"{pair.loss.name} of {pair.loss.eats}, {dict(pair.options)}" for pair in readers)
+    return [problem(name, what, fix=fix) for name in asked]
 
 
 def check(

@@ -63,11 +63,11 @@ class LiveOptions:
 
 class LiveTeacher:
     """Runs `model` in eval mode under no_grad, only as far as the last tap that somebody asked for. Gradient taps run
-    the blocks above them with a graph, for one backward. On a CPU, rows of unlike length run in pieces of like length.
+    the blocks above them with a graph, for one backward.
 
     addresses: the taps to read. autocast: the dtype to compute in (None: the model's own); weights are cast to it once.
-    stop_early: False runs every batch whole and to its end. The model's modes come back with `close`; its parameters
-    are never touched.
+    stop_early: False runs it to its end. in_pieces: on a CPU, rows of unlike length run in pieces of like length (taps
+    at padding are 0 then). The model's modes come back with `close`; its parameters are never touched.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class LiveTeacher:
         addresses: Sequence[str],
         autocast: torch.dtype | None = None,
         stop_early: bool = True,
+        in_pieces: bool = True,
     ) -> None:
         self.model = model
         self.autocast = autocast
@@ -84,7 +85,7 @@ class LiveTeacher:
         self._accepts = forward_inputs(model) - {"labels"}
         self._run = model if autocast is None else Narrow(model, autocast)
         self._capture = Capture(model, list(addresses), stop_early=stop_early)
-        self._in_pieces = stop_early and pieces.fits(self._capture.addresses)
+        self._in_pieces = in_pieces and pieces.fits(self._capture.addresses)
 
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
         """The asked taps of `batch` by address, without gradient, on the device of the batch. `batch` may hold more

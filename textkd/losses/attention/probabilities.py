@@ -108,6 +108,7 @@ def cross_entropy(
     source="TextBrewer's attention_ce and attention_ce_mean (heads: mean), arXiv:2002.12620; code: airaria/TextBrewer",
     formula="mean over heads and valid query rows of -sum over valid keys of softmax(S_t) log softmax(S_s)",
     any_width_if={"heads": ("mean", "sum")},
+    padding_if={"keys": ("all",)},
     per="position",
 )
 def scores_cross_entropy(
