@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,9 @@ def data(train: dict[str, Any] = TRAIN, augment: float = 0.0) -> Data:
     task, reads = tasks.ocr({"digits": train}, {"digits": EVAL}, processor=processor(), augment=augment), processor()
     encoded = {split: task.encode(reads, split, (), 16) for split in ("train", "eval")}
     collator = task.collator(reads, 2)
+    judge = partial(task.judge_ids, collator, rows=encoded["eval"])
     return Data(
-        **encoded, collator=collator, compute_metrics=lambda ids, labels: task.judge_ids(collator, ids, labels),
+        **encoded, collator=collator, compute_metrics=judge,
         problem_type=task.problem_type, main_metric="cer", greater_is_better=False, processing_class=reads,
         generate=task.generate(collator, encoded["eval"]),
     )  # fmt: skip

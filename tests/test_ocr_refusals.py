@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ocr_lab import EVAL, HEIGHT, WIDTH, Reading, processor, save_teacher, write_lines
+from ocr_lab import EVAL, HEIGHT, WIDTH, Reading, make_reader, processor, save_teacher, write_lines
 
 from textkd import cli
+from textkd.students import fit_image_size
 from textkd.tasks.ocr.processor import line_processor
 
 Change = Callable[[dict[str, Any], Path], None]
@@ -177,6 +178,39 @@ def test_a_model_whose_processor_is_anothers(
     assert "2 problems" in said
     assert "16 x 128" in said
     assert "tokens, the decoder" in said
+
+
+def test_a_student_that_takes_other_images_or_has_no_pad_token(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = make_reader(seed=1)
+    reader.config.pad_token_id = reader.generation_config.pad_token_id = reader.config.decoder.pad_token_id = None
+    fit_image_size(reader, (HEIGHT, 2 * WIDTH)).save_pretrained(tmp_path / "student")
+    recipe = {**Reading(tmp_path, shared / "teacher").recipe, "student": {"path": str(tmp_path / "student")}}
+    code, said = said_by(capsys, monkeypatch, "check", Reading(tmp_path).write(recipe))
+    assert code == 2, said
+    assert "2 problems" in said
+    assert "student: asked: images of 16 x 128" in said
+    assert "student: asked: a pad_token_id of the model" in said
+
+
+def test_notes_are_told_before_a_run_and_beside_an_evaluation(
+    shared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_lines(tmp_path / "long.parquet", {**EVAL, "digits": [9, 9]})
+    reading = Reading(tmp_path, shared / "teacher")
+    recipe = {**reading.recipe, "task": {**reading.recipe["task"], "eval": str(tmp_path / "long.parquet")}}
+    code, said = said_by(capsys, monkeypatch, "check", reading.write(recipe))
+    assert code == 0, said
+    assert "note: ocr eval: 100% of" in said
+    cli_words = "eval", shared / "teacher", "--task", "ocr", "--file", tmp_path / "long.parquet", "--json"
+    code, said = said_by(capsys, monkeypatch, *cli_words)
+    assert code == 0, said
+    assert "they are shrunk, to" in said + caplog.text
 
 
 def test_the_table_starts_from_good_recipes(

@@ -120,10 +120,15 @@ class _Look:
                     d.targets.reader(self.teacher, tokenizer)
         if self.teacher is not None and not self.bad("student"):
             with found.collecting("student"):
-                self.student = d.build_student(self.teacher, 42 if self.bad("seeds") else d.seeds[0])
+                student = d.build_student(self.teacher, 42 if self.bad("seeds") else d.seeds[0])
                 own = getattr(tokenizer, "tokenizer", tokenizer)  # a processor has one inside
-                problems = pretrained.check_pair(self.teacher, self.student, own, _own_tokenizer(self.student))
-                found.add(*(p for p in problems if not self._is_told_by_task(p)))
+                problems = pretrained.check_pair(self.teacher, student, own, _own_tokenizer(student))
+                found.add(*(p for p in problems if not self._is_told_by_task(p, student)))
+                fits = getattr(self.task, "fits", None)  # lines: the student takes the teacher's images and tokens
+                if fits is None or tokenizer is None or self.bad("task") or not (unfit := fits(student, tokenizer)):
+                    self.student = student
+                else:
+                    found.add(*unfit)
         found.add(*_length_problems(d.given_max_length, [m for m in (self.teacher, self.student) if m is not None]))
 
     def _at_reader(self) -> None:
@@ -137,11 +142,11 @@ class _Look:
                 found.add(*fit_problems(student, self.task, d.tokenizer))
                 self.student = student
 
-    def _is_told_by_task(self, wrong: Problem) -> bool:
+    def _is_told_by_task(self, wrong: Problem, student: Any) -> bool:
         """A student with the task's names was made for the task; that the teacher's fit the task was looked at already,
         and names of another language or case are no error there."""
         names = _class_names(self.task)
-        is_tasks = names is not None and names == [str(name) for name in self.student.config.id2label.values()]
+        is_tasks = names is not None and names == [str(name) for name in student.config.id2label.values()]
         return is_tasks and wrong.found.startswith("other names")
 
     def at_stages(self) -> list[list[Pair]]:

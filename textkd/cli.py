@@ -95,7 +95,7 @@ def check(file: RecipeFile, overrides: Overrides = None) -> None:
 
     distiller = recipe.distiller(file, overrides or [])
     distiller.check()
-    _say([*distiller.plan(), "the recipe is good"])
+    _say([*distiller.plan(), *(f"note: {note}" for note in distiller.notes()), "the recipe is good"])
 
 
 @app.command()

@@ -146,7 +146,10 @@ class Distiller:
             collator = task.collator(self.tokenizer)
         else:  # its answers are written, not chosen
             collator = task.collator(self.tokenizer, task.start_token(self.models()[0]))
-            generate, judge = task.generate(collator, encoded["eval"]), partial(task.judge_ids, collator)
+            generate, judge = (
+                task.generate(collator, encoded["eval"]),
+                partial(task.judge_ids, collator, rows=encoded["eval"]),
+            )
         return Data(
             **encoded, collator=collator, compute_metrics=judge, generate=generate,
             problem_type=self.task.problem_type, main_metric=self.task.main_metric,
@@ -183,6 +186,10 @@ class Distiller:
     def plan(self) -> list[str]:
         """What `run` will do, a line each."""
         return telling.plan(self)
+
+    def notes(self) -> list[str]:
+        """What a reader of the results should know of the data."""
+        return [] if self.task is None else list(self.task.warnings())
 
     def describe(self, role: str) -> str:
         """One line on what a model of the report is."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from textkd import pretrained, tasks
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.inputs import forward_inputs
+
+log = logging.getLogger("textkd")
 
 # their positions start behind the padding id
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
@@ -79,6 +82,8 @@ def _evaluate_lines(
     wrong.add(*length_problems(max_length, positions(model)))
     wrong.raise_any()
     rows = task.encode(task.processor, "eval", (), max_length or min(task.default_length, positions(model)))
+    for note in task.warnings():
+        log.warning(note)
     collator = task.collator(task.processor, task.start_token(model))
     return dict(task.compute_metrics(task.predict(model, rows, collator), task.references(rows)))
 

@@ -129,6 +129,7 @@ def load_with_report(
             "or ignore_mismatched_sizes=True to start these weights anew",
         )
     repair_positions(model)
+    _leave_out_unread_pooler(model, info)
     return model, info
 
 
@@ -186,6 +187,15 @@ def repair_positions(model: nn.Module) -> int:
         part.register_buffer("weights", table.to(device=like.device, dtype=like.dtype), persistent=False)
         repaired += 1
     return repaired
+
+
+def _leave_out_unread_pooler(model: Any, info: dict[str, Any]) -> None:
+    """An encoder beside a decoder has no pooler where the file has none, as that of `microsoft/trocr-*`: no decoder
+    reads it, and transformers would make a random one."""
+    unread = {key for key in info["missing_keys"] if key.startswith("encoder.pooler.")}
+    if unread and getattr(model, "decoder", None) is not None:
+        model.encoder.pooler = None
+        info["missing_keys"] = set(info["missing_keys"]) - unread
 
 
 def check_pair(

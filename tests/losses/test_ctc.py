@@ -77,8 +77,14 @@ def test_rows_without_room_are_left_out_aloud(caplog):
     alone = module(hidden[1:], labels[1:], progress=1.0, marks=UNKNOWN)
     assert torch.equal(value, alone)
     assert [record.message.count("more labels than frames") for record in caplog.records] == [1]
+    # a later batch of such rows alone teaches nothing and stops nothing; where none has ever fitted, something is wrong
+    hidden.requires_grad_()
+    none = module(hidden[:1], labels[:1], progress=1.0, marks=UNKNOWN)
+    none.backward()
+    assert none.item() == 0
+    assert not hidden.grad.any()
     with pytest.raises(TextkdError, match="narrower patches"):
-        module(hidden[:1], labels[:1], progress=1.0, marks=UNKNOWN)
+        build()(hidden[:1], labels[:1], progress=1.0, marks=UNKNOWN)
 
 
 def test_models_that_it_cannot_read():

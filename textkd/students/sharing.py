@@ -19,7 +19,7 @@ UNREAD_FIELDS = (*NOT_FIELDS, "dtype", "pooler_output_size", "pooler_act", "enco
 def shares_encoder(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
     """True if the encoders of two `VisionEncoderDecoderModel` are of one architecture and equal in every element.
 
-    The pooler does not count: no decoder reads it, and `microsoft/trocr-*` start it random whenever they are loaded.
+    The pooler does not count: no decoder reads it, and `microsoft/trocr-*` have none.
     dtypes must be equal too, devices need not. Models without two sides share nothing.
     """
     if not (is_two_sided(student) and is_two_sided(teacher)):

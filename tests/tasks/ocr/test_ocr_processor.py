@@ -252,3 +252,10 @@ def test_real_transcripts_come_back(data, kind):
     texts = [" ".join(text.split()) for text in pyarrow.parquet.read_table(file)["text"].to_pylist()]
     tokenizer = line_processor(texts, kind=kind).tokenizer
     assert decode_texts(tokenizer, encode_texts(tokenizer, texts)) == texts
+
+
+@pytest.mark.parametrize("size", [(3, 100), (3000, 2), (2, 3000), (64_000, 2), (2, 2)])
+def test_very_flat_and_very_narrow_lines_are_taken(size):
+    values = pixels(line_processor(["abc"], height=32, width=512), [Image.new("RGB", size, "white")])
+    assert values.shape == (1, 3, 32, 512)
+    assert (values[0, 0] > 0).sum() >= 4  # two by two pixels or more of it are left

@@ -11,7 +11,8 @@ from textkd import tasks
 from textkd.errors import TextkdError
 from textkd.tasks.ocr.generate import Generation
 from textkd.tasks.ocr.linetable import Joined
-from textkd.tasks.ocr.processor import line_processor
+from textkd.tasks.ocr.processor import decode_texts, line_processor
+from textkd.tasks.ocr.rows import texts_of
 from textkd.tasks.ocr.splits import hold_out
 from textkd.tasks.ocr.task import OcrTask
 
@@ -102,6 +103,25 @@ def test_long_train_lines_are_left_out_and_told_never_cut():
     assert f"{note}metrics count them whole, the loss their first {most}" in found
     with pytest.raises(TextkdError, match="of 6, 6 have more than 2 tokens"):
         task.encode(task.processor, "train", max_length=2)
+
+
+def test_ids_are_judged_against_whole_transcriptions_in_any_order():
+    table = DrawnLines()
+    task = of_tables(train=table, eval=table)
+    small = line_processor(["acehilmnorstw Wd3"], width=128)
+    rows, collator = task.encode(small, "eval", max_length=10), task.collator(small)
+    order = [4, 0, 3, 5, 1, 2]
+    labels = collator([{"image": table.image(i), "labels": rows["labels"][i], "example_id": i} for i in order])[
+        "labels"
+    ]
+    cut = decode_texts(small.tokenizer, [rows["labels"][i] for i in order])
+    due = task.compute_metrics(cut, [TEXTS[i] for i in order])
+    assert due["cer"] > 0.1  # what is cut, or cannot be written, is missing
+    assert task.judge_ids(collator, labels.numpy(), labels.numpy(), rows) == due
+
+
+def test_rows_with_the_same_labels_take_turns():
+    assert texts_of([[2], [1], [1], [1]], [[1], [2], [1]], ["a", "b", "c"]) == ["b", "a", "c", "a"]
 
 
 def test_train_characters_that_a_tokenizer_lacks_are_an_error():

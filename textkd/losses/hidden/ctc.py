@@ -57,7 +57,8 @@ class ConnectionistTemporal(nn.Module):
             fix = "an encoder with patches of the image's height, as patch_size: [32, 8]"
             raise fail("the loss ctc", f"{grid}, which do not run along the line", fix=fix)
         width = width_of(student, "ctc")
-        self.frames, self.marked, self.blank, self._told = frames, marked, vocabulary, False
+        self.frames, self.marked, self.blank = frames, marked, vocabulary
+        self._told = self._fitted = False  # warned already; some row had room for its labels
         self.special = 0 if grid is None else grid.special
         self.norm = nn.LayerNorm(width)
         self.head = Linear(width, frames * (vocabulary + 1))
@@ -111,10 +112,12 @@ class ConnectionistTemporal(nn.Module):
 
     def _tell(self, fits: Tensor) -> None:
         if bool(fits.all()):
+            self._fitted = True
             return
-        if not bool(fits.any()):
+        if not bool(fits.any()) and not self._fitted:
             fix = "more frames per position, narrower patches, or shorter lines"
-            raise fail("ctc", "no row of the batch has room for its labels", fix=fix)
+            raise fail("ctc", "no row of the first batch has room for its labels", fix=fix)
+        self._fitted = True
         if not self._told:
             self._told = True
             log.warning("ctc: some rows have more labels than frames (%s a position); they are left out", self.frames)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from textkd.tasks.ocr.linetable import LineTable, spread
-from textkd.tasks.ocr.processor import missing_characters, one_spaced
+from textkd.tasks.ocr.processor import keeping_size, missing_characters, one_spaced
 
 MOST_COMPARED = 4000  # images, about 0.2 ms each
 SAMPLE = 200
@@ -50,16 +50,15 @@ def out_of_reach(tokenizer: Any, texts: Sequence[str | None], shown: str) -> Ite
 
 def squeezed(table: LineTable, processor: Any, shown: str) -> Iterator[str]:
     """Lines that a processor which keeps the aspect ratio has to shrink below its height (of a sample)."""
-    images = processor.image_processor
-    size = dict(images.size) if getattr(images, "do_thumbnail", False) else {}
-    height, width = size.get("height"), size.get("width")
-    if not height or not width:
+    size = keeping_size(processor)
+    if size is None:
         return
+    height, width = size
     chosen = spread(len(table), SAMPLE)
     ratios = [image.width / image.height for image in map(table.image, chosen)]
     wide = [ratio for ratio in ratios if ratio > width / height]
     if wide:
-        lowest = max(1, round(width / max(wide)))
+        lowest = max(2, round(width / max(wide)))
         yield (
             f"{shown}: {len(wide) / len(ratios):.0%} of {len(ratios)} lines looked at are wider than {width} at height "
             f"{height}; they are shrunk, to {lowest} pixels of height at worst (a larger width keeps them)"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -226,8 +227,29 @@ def model_token(model: Any, name: str) -> int | None:
 
 def pixels(processor: Any, images: Sequence[Image.Image]) -> np.ndarray[Any, Any]:
     """[B, channels, height, width] float32 of RGB images. Raises `ValueError` where their sizes differ afterwards."""
-    values = processor.image_processor(list(images), return_tensors="np")["pixel_values"]
+    height, width = keeping_size(processor) or (0, 0)
+    fitting = [_not_too_flat(image, height, width) for image in images]
+    values = processor.image_processor(fitting, return_tensors="np")["pixel_values"]
     return np.asarray(values, dtype=np.float32)
+
+
+def keeping_size(processor: Any) -> tuple[int, int] | None:
+    """(height, width) of a processor that keeps the aspect ratio; None of others."""
+    images = processor.image_processor
+    size = dict(images.size) if getattr(images, "do_thumbnail", False) else {}
+    height, width = size.get("height"), size.get("width")
+    return (height, width) if height and width else None
+
+
+def _not_too_flat(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The image, but high and wide enough that it keeps two pixels of each when it is shrunk to fit."""
+    if not height or not width:
+        return image
+    share = max(image.width / width, image.height / height, 1.0)
+    least = math.ceil(2 * share)
+    if min(image.size) >= least:
+        return image
+    return image.resize((max(image.width, least), max(image.height, least)))
 
 
 def one_spaced(text: str) -> str:

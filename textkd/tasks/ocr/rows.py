@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
 
@@ -104,6 +105,20 @@ class LineRows:
         if self.augment is not None:
             image = self.augment(image, (self.seed, self.epoch, place))
         return {"image": image, "labels": list(labels), "example_id": place, "length": len(labels)}
+
+
+def texts_of(labels: Iterable[Sequence[int]], known: Iterable[Sequence[int]], texts: Iterable[str]) -> list[str]:
+    """The text of each row of `labels`, which are `known` in some order. Rows that share their labels take turns, and
+    begin anew where a sampler repeats some."""
+    places: dict[tuple[int, ...], deque[str]] = defaultdict(deque)
+    for row, text in zip(known, texts, strict=True):
+        places[tuple(row)].append(text)
+    found = []
+    for row in labels:
+        place = places[tuple(row)]
+        found.append(place[0])
+        place.rotate(-1)
+    return found
 
 
 def _column(name: str, makers: Mapping[str, Callable[[], Iterable[Any]]]) -> list[Any]:

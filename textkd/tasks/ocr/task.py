@@ -29,7 +29,7 @@ from textkd.tasks.ocr.processor import (
     token_problems,
     unwritable,
 )  # fmt: skip
-from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines
+from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines, texts_of
 from textkd.tasks.ocr.sources import Spec, lines
 from textkd.tasks.ocr.splits import Chosen, hold_out
 
@@ -194,12 +194,14 @@ class OcrTask:
         """``f(model, batch) -> ids [B, T]``: what `predict` decodes, without the start token, for `judge_ids`."""
         return generator(collator, self.generation, max(rows["length"], default=0))
 
-    def judge_ids(self, collator: LineCollator, ids: Any, labels: Any) -> dict[str, float]:
-        """`compute_metrics` of generated ids and labels [N, T], padded with -100 or anything behind their eos."""
+    def judge_ids(self, collator: LineCollator, ids: Any, labels: Any, rows: LineRows) -> dict[str, float]:
+        """`compute_metrics` of generated ids against the transcriptions of `rows`, in whatever order these were
+        evaluated. ids, labels: [N, T], padded with -100 or anything behind their eos; labels are those of the rows,
+        which may be cut or lack characters, so they only tell which row it is."""
         tokenizer = collator.processor.tokenizer
-        said, truth = ([row[row >= 0].tolist() for row in rows] for rows in (ids, labels))
-        texts = [decode_texts(tokenizer, cut_at(rows, tokenizer.eos_token_id)) for rows in (said, truth)]
-        return self.compute_metrics(*texts)
+        said, known = ([row[row >= 0].tolist() for row in part] for part in (ids, labels))
+        texts = decode_texts(tokenizer, cut_at(said, tokenizer.eos_token_id))
+        return self.compute_metrics(texts, texts_of(known, rows["labels"], self.references(rows)))
 
     def transcribe(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[Reading]:
         """`predict` with confidences: text, mean_log_prob, min_prob, tokens, finished of each row."""
