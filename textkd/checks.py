@@ -124,11 +124,12 @@ class _Look:
                 own = getattr(tokenizer, "tokenizer", tokenizer)  # a processor has one inside
                 problems = pretrained.check_pair(self.teacher, student, own, _own_tokenizer(student))
                 found.add(*(p for p in problems if not self._is_told_by_task(p, student)))
-                fits = getattr(self.task, "fits", None)  # lines: the student takes the teacher's images and tokens
-                if fits is None or tokenizer is None or self.bad("task") or not (unfit := fits(student, tokenizer)):
-                    self.student = student
-                else:
-                    found.add(*unfit)
+                # lines: the student takes the teacher's images and tokens
+                known = tokenizer is not None and hasattr(self.task, "fits")
+                known = known and not (self.bad("task") or self.bad("teacher"))
+                unfit = self.task.fits(student, tokenizer) if known else []
+                found.add(*unfit)
+                self.student = None if unfit else student
         found.add(*_length_problems(d.given_max_length, [m for m in (self.teacher, self.student) if m is not None]))
 
     def _at_reader(self) -> None:
@@ -210,7 +211,7 @@ class _Look:
             self.found.add(*(p for i, match in enumerate(stage.matches) if (p := _unreadable(i, match))))
             if self.student is None or self.found.problems or not batch:
                 return []
-        rest = stage.matches, batch, problem_type or _CLASSES
+        rest = stage.matches, batch, problem_type or "single_label_classification"
         if self.student is not None:
             share, asleep = self.distiller.share_encoder, stage.frozen if self._rows else ()
             training = {**self.distiller.training, **stage.training}
@@ -261,9 +262,6 @@ def _class_names(task: Any) -> list[str] | None:
     except TextkdError:
         return None
     return None if names is None else [str(name) for name in names]
-
-
-_CLASSES = "single_label_classification"
 
 
 def made_up_batch(model: nn.Module) -> dict[str, Tensor]:

@@ -95,7 +95,8 @@ def check(file: RecipeFile, overrides: Overrides = None) -> None:
 
     distiller = recipe.distiller(file, overrides or [])
     distiller.check()
-    _say([*distiller.plan(), *(f"note: {note}" for note in distiller.notes()), "the recipe is good"])
+    notes = [] if distiller.task is None else distiller.task.warnings()
+    _say([*distiller.plan(), *(f"note: {note}" for note in notes), "the recipe is good"])
 
 
 @app.command()

@@ -187,10 +187,6 @@ class Distiller:
         """What `run` will do, a line each."""
         return telling.plan(self)
 
-    def notes(self) -> list[str]:
-        """What a reader of the results should know of the data."""
-        return [] if self.task is None else list(self.task.warnings())
-
     def describe(self, role: str) -> str:
         """One line on what a model of the report is."""
         return telling.describe(self, role)

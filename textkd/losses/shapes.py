@@ -17,7 +17,9 @@ _AXES = {
     "scores": (("batch", "heads", "queries", "keys"),),
     "heads": (("batch", "heads", "length", "head width"),),
 }
-_LENGTH = "student and teacher read different sequences: give both one tokenizer (or image size)"
+_LENGTH = (
+    "student and teacher read different sequences: give both one tokenizer (images: one size, one size of patches)"
+)
 _FIX = {
     "classes": "give student and teacher the same labels (or vocabulary), in the same order",
     "width": "use a projection (linear is the default)",
