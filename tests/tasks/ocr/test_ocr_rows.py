@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder import shift_tokens_right
 
 from textkd.errors import TextkdError
+from textkd.tasks.ocr import rows
 from textkd.tasks.ocr.augment import augment
 from textkd.tasks.ocr.processor import encode_texts, line_processor, pixels
 from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines
@@ -174,10 +175,16 @@ def test_lines_without_transcription_make_a_batch(processor):
     assert (alone["labels"].tolist(), alone["decoder_input_ids"].tolist()) == ([[-100]], [[2]])
 
 
-def test_an_image_that_the_processor_cannot_take_is_named(processor):
+def test_an_image_that_the_processor_cannot_take_is_named(processor, monkeypatch):
+    def picky(processor, images):
+        if any(image.width == 9000 for image in images):
+            raise ValueError("too wide")
+        return pixels(processor, images)
+
+    monkeypatch.setattr(rows, "pixels", picky)
     good = rows_of(processor)[0]
     thread = {"image": Image.new("RGB", (9000, 2)), "labels": [2], "example_id": 7, "length": 1}
-    with pytest.raises(TextkdError, match=r"row 7(.|\n)*9000 x 2 pixels"):
+    with pytest.raises(TextkdError, match=r"line 8(.|\n)*9000 x 2 pixels"):
         LineCollator(processor)([good, thread])
 
 

@@ -188,6 +188,6 @@ class LineCollator:
                 pixels(self.processor, [row["image"]])
             except ValueError as own:
                 width, height = row["image"].size
-                asked = f"row {row['example_id']}: an image that the processor takes"
+                asked = f"line {row['example_id'] + 1}: an image that the processor takes"
                 return fail(asked, f"{width} x {height} pixels: {own}", fix="leave the row out")
         return fail("images of one size", f"the processor's sizes differ ({error})", fix="a processor that pads")
