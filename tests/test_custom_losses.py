@@ -49,7 +49,7 @@ def test_the_page_runs(names: dict[str, Any]) -> None:
     copy = shrink(names["teacher"], layers=[1, 2])
     assert names["by_similarity"](copy, names["teacher"], names["batch"]) == {1: 1, 2: 2}
     one, two = (f"hidden:{i}<-{j}" for i, j in names["found"].items())
-    parts = {name for _, name in logged(Path("runs/mine"))}
+    parts = {name for _, name in logged(Path("runs/custom"))}
     assert {f"{one}/mse", f"{two}/mse", "attention:2<-3/mse", "attention:2<-4/mse", "hidden:0<-0/huber"} <= parts
     assert {f"{one}/pseudo_huber", f"{two}/pseudo_huber", "hidden:2<-4/scaled_mse"} <= parts
     assert not [key for key in weights(names["result"].student) if "scale" in key], "it was exported"

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny_lab import ROOT, SHARED
 
 from textkd import recipe
@@ -64,3 +65,12 @@ def test_quickstart_runs_on_the_real_model(tmp_path: Path) -> None:
     assert summary["teacher"]["parameters"] == 22_713_986
     assert summary["student"]["parameters"] < summary["teacher"]["parameters"]
     assert summary["student"]["latency_ms"] < summary["teacher"]["latency_ms"]
+
+
+def test_no_two_recipes_write_into_one_folder() -> None:
+    folders: dict[str, list[str]] = {}
+    for file in sorted((ROOT / "recipes").rglob("*.yaml")):
+        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+        folder = (recipe.get("training") or {}).get("output_dir") or f"runs/{file.stem}"
+        folders.setdefault(folder, []).append(str(file))
+    assert [files for files in folders.values() if len(files) > 1] == []

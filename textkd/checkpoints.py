@@ -54,7 +54,8 @@ def disk_is_full(error: BaseException, folder: Path) -> bool:
     """Whether `error` comes from a full disk. safetensors and torch wrap the OSError, so their text decides too."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    if "No space left" in str(error) or "os error 28" in str(error):
+    # the last is what torch's zip writer says
+    if any(said in str(error) for said in ("No space left", "os error 28", "unexpected pos")):
         return True
     return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < 2**20
 

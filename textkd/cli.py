@@ -154,7 +154,7 @@ def ls(
 def evaluate(
     model_dir: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A model folder.", show_default=False)],
     task: Annotated[
-        str, typer.Option(help='As glue/sst2, or "text" with the labels of the model.', show_default=False)
+        str, typer.Option(help='As glue/sst2, "text" with the labels of the model, or "ocr".', show_default=False)
     ],
     file: Annotated[
         Path,
@@ -165,11 +165,11 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line with the metrics on stdout.")] = False,
     max_length: Annotated[int | None, typer.Option(help="Tokens per row; 128, or the model's positions.")] = None,
     text: Annotated[
-        str | None, typer.Option(help="For --task text and --task ocr: the column of texts or transcriptions [text].")
+        str | None, typer.Option(help="For --task text and --task ocr: the column of texts or transcriptions (text).")
     ] = None,
     text_pair: Annotated[str | None, typer.Option(help="For --task text: the column of second texts.")] = None,
-    label: Annotated[str | None, typer.Option(help="For --task text: the column of labels [label].")] = None,
-    num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams of the search; 1 is greedy [1].")] = None,
+    label: Annotated[str | None, typer.Option(help="For --task text: the column of labels (label).")] = None,
+    num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams; 1 (greedy) by default.")] = None,
 ) -> None:
     """Print the metrics of a model folder on one labelled file."""
     from textkd import evaluation

@@ -20,7 +20,8 @@ UNKNOWN = ("position_bias", "cache", "softcap")
 def bf16_attention(model: nn.Module, batch: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:
     """What a training step in bf16 on a CPU runs its student in: short sequences without SDPA's fused kernel, which is
     slow backward there (torch 2.13; docs/decisions/008)."""
-    recomputed = getattr(model, "is_gradient_checkpointing", False)  # in the backward, where this context is over
+    # in the backward, where this context is over
+    recomputed = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
     return contextlib.nullcontext() if recomputed or longest(model, batch) > SHORT else plain_attention()
 
 

@@ -164,7 +164,8 @@ class OcrTask:
         kept = sorted(set(range(len(table))).difference(*left_out.values()))
         if not kept:
             reasons = ", ".join(f"{len(rows):,} {why}" for why, rows in left_out.items() if rows)
-            raise fail(f"lines to train on in {table.source}", f"of {len(table):,}, {reasons}")
+            fix = f"a decoder of {max(map(len, labels))} positions (max_position_embeddings)" if long else "other lines"
+            raise fail(f"lines to train on in {table.source}", f"of {len(table):,}, {reasons}", fix=fix)
         change = partial(augmented, strength=self.strength) if self.strength > 0 else None
         return LineRows(table, [labels[i] for i in kept], kept, change, self.seed)
 
