@@ -146,10 +146,8 @@ class Distiller:
             collator = task.collator(self.tokenizer)
         else:  # its answers are written, not chosen
             collator = task.collator(self.tokenizer, task.start_token(self.models()[0]))
-            generate, judge = (
-                task.generate(collator, encoded["eval"]),
-                partial(task.judge_ids, collator, rows=encoded["eval"]),
-            )
+            generate = task.generate(collator, encoded["eval"])
+            judge = partial(task.judge_ids, collator, rows=encoded["eval"])
         return Data(
             **encoded, collator=collator, compute_metrics=judge, generate=generate,
             problem_type=self.task.problem_type, main_metric=self.task.main_metric,

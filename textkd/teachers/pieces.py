@@ -13,6 +13,7 @@ from textkd.taps.address import Address
 # inputs that can be cut to a length, and families of taps with the dimensions that are positions then
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 POSITIONS = {"hidden": (1,), "heads": (2,), "attention": (2, 3), "scores": (2, 3)}
+# at most so many pieces, of at least so many rows each, where they hold at most this share of the positions
 MOST, ROWS, WORTH = 4, 4, 0.9
 
 
