@@ -66,6 +66,7 @@ def test_limits(program: Any, capsys: pytest.CaptureFixture[str]) -> None:
         ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "logits/whole", "unlike/padded"}),
         ("cache", {"build/pass", "plain/cached"}),
         ("attention", {"fused/plain 2x8, 8 tokens"}),
+        ("bf16", {"float32/bf16 8 x 16 x 16"}),
         ("fused_head", {"both memory", "logits memory", "labels memory", "both time"}),
         pytest.param("scale", {"time 256/64", "memory 256/64"}, marks=pytest.mark.slow),
     ],

@@ -145,9 +145,44 @@ def test_a_bad_recipe(
     assert list(tmp_path.iterdir()) == [file]
 
 
+LOST = put("task.train", "SHARED/line.parquet")
+SEVERAL: dict[str, tuple[Change, list[str]]] = {
+    "file, side, block": (
+        made(LOST, put(f"{DECODER}.decoder_layer", 4), put("matches.1.layers", {2: 2})),
+        ["2 problems", "task: asked", "teacher.config.decoder: asked", "nearest: decoder_layers"],
+    ),
+    "file, block": (made(LOST, put("matches.1.layers", {2: 2})), ["2 problems", "task: asked", "has 1 blocks"]),
+    "option, block": (
+        made(put("task.augmnt", True), put("matches.1.layers", {2: 2})),
+        ["2 problems", "task.augmnt", "has 1 blocks"],
+    ),
+    "shape, block": (
+        made(put("task.tokenizer", "chars"), put("matches.1.layers", {2: 2})),
+        ["2 problems", "task: asked: tokenizer 'chars'", "has 1 blocks"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), SEVERAL.values(), ids=SEVERAL)
+def test_what_is_wrong_beside_a_bad_task_is_told_with_it_and_nothing_twice(
+    change: Change,
+    words: list[str],
+    shared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = Reading(tmp_path).recipe
+    change(recipe, shared)
+    code, said = said_by(capsys, monkeypatch, "check", Reading(tmp_path).write(recipe))
+    assert code == 2, said
+    assert [word for word in words if word not in said] == [], said
+
+
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "no file": (["--file", "SHARED/line.parquet"], ["line.parquet", "nearest: lines.parquet"]),
     "no column": (["--file", "SHARED/lines.parquet", "--text", "words"], ["column 'words'", "'text'"]),
+    "no images": (["--file", "SHARED/lines.parquet", "--image", "scan"], ["column 'scan'", "'image'"]),
     "beams": (["--file", "SHARED/lines.parquet", "--num-beams", "0"], ["num_beams", "from 1"]),
     "long": (["--file", "SHARED/lines.parquet", "--max-length", "17"], ["max_length 17", "16 positions"]),
 }

@@ -163,6 +163,20 @@ def test_texts_that_the_student_cannot_write_or_that_are_empty_are_dropped(tmp_p
         rows(tmp_path, Always("77", 0.0), Pseudo())
 
 
+def test_the_refusal_of_all_texts_names_the_recipes_own_filters(tmp_path: Path) -> None:
+    with pytest.raises(TextkdError, match=r"that pass the filters \(min_confidence 0.95\)"):
+        rows(tmp_path, Always("77", 0.9), Pseudo(min_confidence=0.95))
+    with pytest.raises(TextkdError, match="that pass the filters\n"):
+        rows(tmp_path, Always("7a"), Pseudo())
+
+
+def test_lines_that_are_all_evaluated_on_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    reader = DigitReader()
+    with pytest.raises(TextkdError, match="all are evaluation lines"):
+        rows(tmp_path, reader, Pseudo(lines=EVAL))
+    assert reader.read == 0
+
+
 def test_readings_are_changed_before_they_are_compared(tmp_path: Path) -> None:
     lines = task(train=OWN).with_lines("train", texts=["AB"] * 16)
     processor = line_processor(["ABab"], **SIZE)

@@ -17,7 +17,8 @@ from drive import differences, losses, textkd, weights
 from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 from transformers import AutoModelForSequenceClassification
 
-from textkd import Distiller, Match, Stage, TextkdError, kernels, recipe, shrink, tasks
+from textkd import Distiller, Match, Stage, TextkdError, arguments, kernels, recipe, shrink, tasks
+from textkd.arguments import make_arguments
 from textkd.taps.checkpointing import HOOKS_ARE_RECOMPUTED
 from textkd.teachers import LiveTeacher
 from textkd.trainer import DistilTrainer
@@ -176,6 +177,29 @@ def test_events_for_tensorboard_stay_in_the_run_folder(tiny: Tiny, monkeypatch: 
     monkeypatch.setattr(DistilTrainer, "keep_events", lambda self, folder: kept.append(folder))
     recipe.distiller(tiny.write(quick(tiny))).run()
     assert kept == [tiny.folder / "run" / "seed-1" / "student.logs" / "stage-1"]
+
+
+AMD, INTEL = "vendor_id : AuthenticAMD", "vendor_id : GenuineIntel"
+
+
+@pytest.mark.parametrize(
+    ("info", "fast"),
+    [
+        (f"{AMD}\nflags : avx2 avx512_bf16 fma\n", True), (f"{AMD}\nflags : avx2 fma\n", False),
+        (f"{INTEL}\nflags : avx512_bf16 avx512f\n", False), (f"{INTEL}\nflags : avx512_bf16 amx_bf16 amx_tile\n", True),
+        ("Features : fp asimd bf16 i8mm\n", True), ("Features : fp asimd bf16\n", True), ("Features : fp\n", False),
+    ],
+)  # fmt: skip
+def test_auto_takes_bf16_where_it_is_faster(
+    info: str, fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(info)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(arguments, "CPUINFO", tmp_path / "cpuinfo")
+    assert arguments.has_bf16() is fast
+    assert make_arguments({"bf16": "auto"}, tmp_path).bf16 is fast
+    monkeypatch.setattr(arguments, "CPUINFO", tmp_path / "none")
+    assert not arguments.has_bf16()
 
 
 PLAIN, CHECKPOINTS = {"bf16": True}, {"bf16": True, "gradient_checkpointing": True}

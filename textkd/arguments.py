@@ -93,12 +93,16 @@ def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced
         raise fail("training arguments", str(error).split("\n")[0], fix="see transformers.TrainingArguments") from error
 
 
+CPUINFO = Path("/proc/cpuinfo")
+
+
 def has_bf16() -> bool:
-    """Whether this machine computes bf16 faster than float32: a GPU that knows it, or a CPU with avx512_bf16 or amx."""
+    """Whether this machine computes bf16 faster than float32: a GPU that knows it, a CPU with AMX, ARM's bf16, or AMD's
+    avx512_bf16. Intel's avx512_bf16 without AMX took twice float32's time (docs/decisions/010)."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    flags = Path("/proc/cpuinfo")
-    return flags.is_file() and any(name in flags.read_text() for name in ("avx512_bf16", "amx_bf16", " bf16 "))
+    words = set(CPUINFO.read_text().split()) if CPUINFO.is_file() else set()
+    return bool(words & {"amx_bf16", "bf16"}) or {"AuthenticAMD", "avx512_bf16"} <= words
 
 
 # the least value, and whether it is allowed itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType
 from typing import Any
 
@@ -112,10 +113,14 @@ def _ends_epoch(state: Any, control: Any) -> bool:
 
 
 class Bar(TrainerCallback):  # type: ignore[misc]
-    """One progress bar per training: steps, loss, time left. On no terminal, one line per evaluation."""
+    """One progress bar per training: steps, loss, time left. On no terminal, a line per evaluation and, between them,
+    one every `EVERY_S` seconds."""
+
+    EVERY_S = 60.0
 
     def __init__(self, label: str, metric: str) -> None:
         self.label, self.metric = label, metric
+        self._begun = self._told = (0, 0.0)  # step, time: of this training, of the last line
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[news]}"),
             TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal,
@@ -133,10 +138,23 @@ class Bar(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             self._task = self.progress.add_task(self.label, total=state.max_steps, completed=state.global_step, news="")
+            self._begun = self._told = (state.global_step, time.monotonic())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._task is not None:
-            self.progress.update(self._task, completed=state.global_step)
+        if self._task is None:
+            return
+        self.progress.update(self._task, completed=state.global_step)
+        if time.monotonic() - self._told[1] >= self.EVERY_S:
+            step, begun = self._begun
+            each = (time.monotonic() - begun) / (state.global_step - step)
+            self._tell(state, f"about {_duration(each * (state.max_steps - state.global_step))} left")
+
+    def _tell(self, state: Any, more: str = "") -> None:
+        """A line, where there is no bar."""
+        self._told = (state.global_step, time.monotonic())
+        if not console.is_terminal:
+            news = ", ".join(filter(None, [*self._news.values(), more]))
+            console.print(f"{self.label}: step {state.global_step} of {state.max_steps}, {news}")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if self._task is None or not logs:
@@ -146,7 +164,10 @@ class Bar(TrainerCallback):  # type: ignore[misc]
             self._news["loss"] = f"loss {logs['loss']:.4f}"
         if measured is not None:
             self._news[self.metric] = f"{self.metric} {measured:.4f}"
-            if not console.is_terminal:
-                news = ", ".join(filter(None, self._news.values()))
-                console.print(f"{self.label}: step {state.global_step} of {state.max_steps}, {news}")
+            self._tell(state)
         self.progress.update(self._task, news=" ".join(filter(None, self._news.values())))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 60 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -63,6 +63,9 @@ class _Look:
         places = [*self.places, *(p.where for p in self.found.problems)]
         return any(place == room or place.startswith((f"{room}.", f"{room}[")) for place in places)
 
+    def bad_any(self, *rooms: str) -> bool:
+        return any(map(self.bad, rooms))
+
     def at_settings(self) -> None:
         d, found = self.distiller, self.found
         if d.is_doubled:
@@ -98,9 +101,9 @@ class _Look:
                 what, fix = "the teacher is a black box that only reads", "add pseudo: {}, with lines: if you like"
                 found.add(problem("pseudo labels", what, fix=fix, where="pseudo"))
         elif self.task is not None:
+            given = d.pseudo, d.targets, self.task, bool(d.control), d.finetune is not None, self.bad("task")
             with found.collecting():
-                found.add(*target_problems(d.pseudo, d.targets, self.task, bool(d.control), d.finetune is not None,
-                                           self.bad("task")))  # fmt: skip
+                found.add(*target_problems(*given))
 
     def at_models(self) -> None:
         d, found, tokenizer = self.distiller, self.found, None
@@ -109,9 +112,11 @@ class _Look:
         # a bad key beside the path leaves the model as it is
         elif not self.places & {"teacher", "teacher.path", "teacher.recogniser"}:
             with found.collecting("teacher"):
-                self.teacher = d.teacher
-                tokenizer = None if self.bad("task.processor") else d.tokenizer
-                if self.task is not None and not self.bad("task"):
+                readable = self.task is not None and not self.bad("task")
+                self.teacher = d.teacher if readable else d.sketched_teacher()
+                if (readable or self.teacher.name_or_path) and not self.bad("task.processor"):
+                    tokenizer = d.tokenizer
+                if readable:
                     found.add(*fit_problems(self.teacher, self.task, tokenizer))
                 if d.finetune is not None:
                     with found.collecting("finetune"):
@@ -122,12 +127,11 @@ class _Look:
             with found.collecting("student"):
                 student = d.build_student(self.teacher, 42 if self.bad("seeds") else d.seeds[0])
                 own = getattr(tokenizer, "tokenizer", tokenizer)  # a processor has one inside
-                problems = pretrained.check_pair(self.teacher, student, own, _own_tokenizer(student))
+                problems = pretrained.check_pair(self.teacher, student, own, pretrained.own_tokenizer(student))
                 found.add(*(p for p in problems if not self._is_told_by_task(p, student)))
                 # lines: the student takes the teacher's images and tokens
                 known = tokenizer is not None and hasattr(self.task, "fits")
-                known = known and not (self.bad("task") or self.bad("teacher"))
-                unfit = self.task.fits(student, tokenizer) if known else []
+                unfit = self.task.fits(student, tokenizer) if known and not self.bad_any("task", "teacher") else []
                 found.add(*unfit)
                 self.student = None if unfit else student
         found.add(*_length_problems(d.given_max_length, [m for m in (self.teacher, self.student) if m is not None]))
@@ -137,7 +141,7 @@ class _Look:
         d, found = self.distiller, self.found
         with found.collecting("teacher.recogniser"):
             _ = d.teacher
-        if not (self.bad("student") or self.bad("task") or self.bad("teacher") or self.task is None):
+        if self.task is not None and not self.bad_any("student", "task", "teacher"):
             with found.collecting("student"):
                 student = d.build_student(d.teacher, 42 if self.bad("seeds") else d.seeds[0])
                 found.add(*fit_problems(student, self.task, d.tokenizer))
@@ -287,14 +291,3 @@ def _length_problems(max_length: int | None, models: Sequence[Any]) -> list[Prob
     what = f"the models have {most} positions" if most < math.inf else "a row holds special tokens and text"
     fix = f"4 to {most}" if most < math.inf else "give 128, say"
     return [problem(f"max_length: {max_length}", what, fix=f"max_length: {fix}", where="max_length")]
-
-
-def _own_tokenizer(student: Any) -> Any:
-    """The tokenizer beside the student's weights; None where there is none."""
-    path = str(getattr(student, "name_or_path", "") or "")
-    if not path:
-        return None
-    try:
-        return pretrained.load_tokenizer(path)
-    except TextkdError:
-        return None

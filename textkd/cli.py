@@ -169,12 +169,13 @@ def evaluate(
     ] = None,
     text_pair: Annotated[str | None, typer.Option(help="For --task text: the column of second texts.")] = None,
     label: Annotated[str | None, typer.Option(help="For --task text: the column of labels (label).")] = None,
+    image: Annotated[str | None, typer.Option(help="For --task ocr: the column of images (image, file_name).")] = None,
     num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams; 1 (greedy) by default.")] = None,
 ) -> None:
     """Print the metrics of a model folder on one labelled file."""
     from textkd import evaluation
 
-    columns = {"text": text, "text_pair": text_pair, "label": label}
+    columns = {"text": text, "text_pair": text_pair, "label": label, "image": image}
     metrics = evaluation.evaluate(model_dir, task, file, max_length, **columns, num_beams=num_beams)
     if as_json:
         print(json.dumps(metrics))
@@ -279,5 +280,6 @@ def main() -> None:
     log.setLevel(logging.INFO)
     code = _run_command()
     if code == 130:
-        _tell("stopped; the same command goes on from the last checkpoint")
+        goes_on = any(word in ("run", "cache") for word in sys.argv[1:2])
+        _tell("stopped; the same command goes on from there" if goes_on else "stopped")
     sys.exit(code)

@@ -114,6 +114,10 @@ class Distiller:
         given: Any = self._teacher
         return given if isinstance(given, nn.Module) or is_reader(given) else given()
 
+    def sketched_teacher(self) -> Any:
+        """The teacher for checks beside a task that cannot be read: a new one writes other tokens than the task's."""
+        return getattr(self._teacher, "sketch", lambda: None)() or self.teacher
+
     def build_student(self, teacher: nn.Module, seed: int) -> nn.Module:
         """The student of `seed` before training: the same for the distilled student and its control."""
         set_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,25 @@ def evaluate(
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
+    image: str | None = None,
     num_beams: int | None = None,
 ) -> dict[str, float]:
     """The metrics of `task_name` for the model in `model_dir` on `file`.
 
     task_name: "glue/sst2", "text" with the model's own labels and the columns `text`, `text_pair`, `label`, or "ocr"
-    with the processor beside the model and the column `text` of transcriptions.
+    with the processor beside the model and the columns `image` and `text` (transcriptions).
     max_length: tokens per row; default 128, or fewer where the model has fewer positions. num_beams: of the search
     for a line's text, 1 (greedy) by default.
     Raises `TextkdError`: unknown task, bad file, damaged model or one without a trained head, another number or order
     of labels than the task's.
     """
     if task_name == "ocr":
-        return _evaluate_lines(model_dir, file, max_length, text, {} if num_beams is None else {"num_beams": num_beams})
+        beams = {} if num_beams is None else {"num_beams": num_beams}
+        return _evaluate_lines(model_dir, file, max_length, {"image": image, "text": text}, beams)
     if num_beams is not None:
         raise fail(f"{task_name} with {num_beams} beams", "it generates no text", fix="leave --num-beams out")
+    if image is not None:
+        raise fail(f"{task_name} with images in {image!r}", "it reads texts", fix="leave --image out, or --task ocr")
     known = None if task_name == "text" else tasks.get(task_name)
     auto_class = tasks.Task.auto_class if known is None else known.auto_class
     model, missing = pretrained.load_model_info(model_dir, auto_class)
@@ -68,13 +73,17 @@ def evaluate(
 
 
 def _evaluate_lines(
-    model_dir: str, file: str | Path, max_length: int | None, text: str | None, generation: dict[str, Any]
+    model_dir: str,
+    file: str | Path,
+    max_length: int | None,
+    columns: Mapping[str, str | None],
+    generation: Mapping[str, Any],
 ) -> dict[str, float]:
     model, missing = pretrained.load_model_info(model_dir, tasks.OcrTask.auto_class)
     if missing:
         found = f"{missing[0]} is not in the file, it would be random"
         raise fail(f"ocr with {model_dir}", found, fix="give a model that was trained on lines")
-    lines = str(file) if text is None else {"path": str(file), "text": text}
+    lines = {"path": str(file), **{name: column for name, column in columns.items() if column is not None}}
     task = tasks.ocr(eval=lines, processor=model_dir, generation=generation)
     task.problems()
     wrong = Collector()

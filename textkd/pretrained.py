@@ -9,7 +9,7 @@ import copy
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +196,14 @@ def _leave_out_unread_pooler(model: Any, info: dict[str, Any]) -> None:
     if unread and getattr(model, "decoder", None) is not None:
         model.encoder.pooler = None
         info["missing_keys"] = set(info["missing_keys"]) - unread
+
+
+def own_tokenizer(model: Any) -> Any:
+    """The tokenizer beside a model's weights; None where there is none."""
+    path = str(getattr(model, "name_or_path", "") or "")
+    with suppress(TextkdError):
+        return load_tokenizer(path) if path else None
+    return None
 
 
 def check_pair(

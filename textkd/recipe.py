@@ -28,6 +28,8 @@ NEW_STUDENT = (
     "the student starts from random weights: a black box has no blocks to copy, so all that it knows of images and "
     "texts comes from the lines of this run"
 )
+# ids as of any small tokenizer
+MADE_UP = {"vocab_size": 64, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
@@ -106,7 +108,7 @@ class _Builder:
         """A student of the teacher's; beside a black box a new one."""
         spec = self.recipe.student
         if self.recipe.teacher.recogniser is not None and "config" in spec:
-            return new_reader(spec["config"], self.task)
+            return new_reader(spec["config"], _tokenizer(self.task))
         return students.build(spec, teacher, auto_class, **labels)
 
     def _check_new(self, spec: Mapping[str, Any]) -> None:
@@ -118,6 +120,8 @@ class _Builder:
             if spec.get(key):
                 asked, found = f"student {key}: {spec[key]!r}", "the teacher is a black box: it has no blocks to take"
                 self.found.add(problem(asked, found, fix=fix, where=key))
+        if spec.get("config"):
+            new_reader(spec["config"], MADE_UP)
 
     def _pseudo(self) -> Pseudo | None:
         block = self.recipe.pseudo
@@ -211,13 +215,18 @@ class _Teacher:
             self._model = self._load()
         return self._model
 
+    def sketch(self) -> Any:
+        """A new model as it would be with other tokens, for checks beside a task that cannot be read; None for others,
+        which need no task to be looked at."""
+        return None if self.block.config is None else new_reader(self.block.config, MADE_UP)
+
     def _load(self) -> Any:
         if self.block.recogniser is not None:
             return Recogniser(self.block.recogniser)
         if self.block.config is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the same weights every time
-                return new_reader(self.block.config, self.task)
+                return new_reader(self.block.config, _tokenizer(self.task))
         block = self.block
         labels = labels_of_task(self.task) if block.finetune is not None else {}
         if labels:  # a head for other labels, as of a teacher that learnt another task before, starts anew
@@ -231,10 +240,8 @@ class _Teacher:
         return model
 
 
-def new_reader(config: Mapping[str, Any], task: Any) -> Any:
-    """A recogniser of lines {encoder: {...}, decoder: {...}} with random weights, for the task's processor."""
-    if task is None or not hasattr(task, "processor"):
-        raise fail("a new recogniser", "only a task ocr has a use for one", fix="path: FOLDER_OR_HUB_ID")
+def new_reader(config: Mapping[str, Any], tokenizer: Any) -> Any:
+    """A recogniser of lines {encoder: {...}, decoder: {...}} with random weights, which writes the tokenizer's ids."""
     found, sides = Collector(), ("encoder", "decoder")
     for key in (key for key in config if key not in sides):
         fix = "config: {encoder: {...}, decoder: {...}}"
@@ -242,7 +249,18 @@ def new_reader(config: Mapping[str, Any], task: Any) -> Any:
             problem(f"config.{key}", "a recogniser has two sides", near=(str(key), sides), fix=fix, where="config")
         )
     found.raise_any()
-    return students.new_ocr_model(**config, tokenizer=task.processor.tokenizer)
+    made: list[Any] = []
+    with found.collecting("config"):
+        made.append(students.new_ocr_model(**config, tokenizer=tokenizer))
+    found.raise_any()
+    return made[0]
+
+
+def _tokenizer(task: Any) -> Any:
+    """The tokenizer of a task's texts, which a new recogniser is made for."""
+    if not hasattr(task, "processor"):
+        raise fail("a new recogniser", "only a task ocr has a use for one", fix="path: FOLDER_OR_HUB_ID")
+    return task.processor.tokenizer
 
 
 def labels_of_task(task: Any) -> dict[str, Any]:

@@ -183,6 +183,9 @@ class Targets:
         """(encoded rows for the student, notes for the report). length: tokens a row may have."""
         if isinstance(teacher, nn.Module):
             teacher.to(processes().device)
+        if self.pseudo.lines is not None and len(self._held) == len(self.table):  # before hours of reading
+            fix = "give lines that are not evaluated on"
+            raise fail(f"lines of {self.table.source} to learn from", "all are evaluation lines", fix=fix)
         labels = self.read(self.reader(teacher, processor), self.table)
         filters = self._filters(labels.texts, processor.tokenizer, length)
         mix = 1.0 if self.pseudo.lines is not None else float(self.pseudo.mix)
@@ -223,15 +226,20 @@ class Targets:
         least = max(self.pseudo.min_confidence or 0.0, LEAST_CONFIDENCE)
         return Filters(least, self.pseudo.max_cer, max_chars=max(longest, 1), alphabet=alphabet)
 
-    def _without_eval(self, selection: LineSelection) -> tuple[LineSelection, list[str]]:
-        """Without the lines whose very image stands in an evaluation split: nothing trains on those."""
+    @cached_property
+    def _held(self) -> set[int]:
+        """The lines to read whose very image stands in an evaluation split."""
         tables = [self.task.table(split) for split in self.task.eval_splits]
         held = {_content(table, i) for table in tables for i in range(len(table))}
-        kept = [i for i, place in enumerate(selection.indices) if _content(self.table, place) not in held]
+        return {i for i in range(len(self.table)) if _content(self.table, i) in held}
+
+    def _without_eval(self, selection: LineSelection) -> tuple[LineSelection, list[str]]:
+        """Without the lines whose very image stands in an evaluation split: nothing trains on those."""
+        kept = [i for i, place in enumerate(selection.indices) if place not in self._held]
         out = len(selection.indices) - len(kept)
         if not kept:
-            fix = "give lines that are not evaluated on"
-            raise fail(f"lines of {self.table.source} to learn from", "all are evaluation lines", fix=fix)
+            found, fix = "what passes the filters are evaluation lines", "give lines that are not evaluated on"
+            raise fail(f"lines of {self.table.source} to learn from", found, fix=fix)
         if not out:
             return selection, []
         indices, texts = [selection.indices[i] for i in kept], [selection.texts[i] for i in kept]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -45,11 +46,14 @@ def describe(distiller: Distiller, role: str) -> str:
 
 def _teacher(d: Distiller) -> str:
     if not d.is_black_box:
-        return "the teacher" + (", fine-tuned on the task by this run" if d.finetune else ", as given")
+        what = "fine-tuned on the task by this run" if d.finetune else "as given"
+        # the last part alone: a report that travels need not tell where files lie
+        known = PurePath(str(getattr(d.teacher, "name_or_path", "") or "")).name
+        return f"{known}, {what}" if known else what if d.finetune is None else "trained on the task by this run"
     change = f", its texts in {d.targets.pseudo.change} case" if d.targets and d.targets.pseudo.change else ""
     timed = "" if hasattr(d.teacher, "prepared") else "; its times hold the preparation of images"
     where = "" if processes().device.type == "cpu" else ", on the CPU"
-    return f"the teacher, a black box that only reads ({_name(d.teacher)}{where}){change}{timed}"
+    return f"a black box that only reads ({_name(d.teacher)}{where}){change}{timed}"
 
 
 def _student(d: Distiller) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,9 @@ def _nothing_left(labels: PseudoLabels, filters: Filters, taking: Sequence[int],
     best = f"the highest confidence is {max(labels.confidences[i] for i in taking):.4f}"
     best += f", the lowest CER {min(cers):.4f}" if cers else ""
     why = ", ".join(f"{name} {count:,}" for name, count in dropped.most_common())
-    asked = {name: value for name, value in asdict(replace(filters, alphabet=None)).items() if value is not None}
+    # the alphabet is long, and a least confidence of next to nothing is none
+    values = {name: getattr(filters, name) for name in dropped if name != "alphabet"}
+    given = ", ".join(f"{name} {value:g}" for name, value in values.items() if value > 1e-6)
     found = f"a filter that drops everything: {len(taking):,} texts of the teacher, dropped by {why}; {best}"
-    return fail(f"pseudo labels that pass {asked}", found, fix="lower the filters, or see what the teacher reads")
+    asked = "pseudo labels that pass the filters" + (f" ({given})" if given else "")
+    return fail(asked, found, fix="lower the filters, or see what the teacher reads")

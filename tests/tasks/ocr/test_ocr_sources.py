@@ -95,6 +95,11 @@ def test_a_data_set_by_id_is_read_on_first_use(tmp_path):
     assert "column 'scan'" in str(caught.value)
     assert "column 'words'" in str(caught.value)
     assert list(lines({"dataset": str(folder), "text": "words", "unlabelled": True}).texts) == [None] * 3
+    wrong = [{"image": {"bytes": b"none", "path": None}, "text": "a"}, {**rows_of(["b"])[0], "text": " "}]
+    parquet(folder / "train.parquet", [{"image": r["image"], "text": r["text"]} for r in wrong])
+    with pytest.raises(TextkdError) as caught:
+        lines({"dataset": str(folder)}).problems()
+    assert "2 problems" in str(caught.value)
     with pytest.raises(TextkdError, match="split 'train' of the hub's data set 'nobody/nothing'"):
         len(lines({"dataset": "nobody/nothing"}))
 

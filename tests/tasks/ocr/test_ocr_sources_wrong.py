@@ -92,7 +92,7 @@ def test_columns_that_are_not_there(tmp_path):
 def test_all_problems_of_a_list_at_once(tmp_path):
     path = parquet(tmp_path / "x.parquet", [{"image": b"", "text": ""}])
     message = told([path, tmp_path / "gone.csv", {"digits": {"n": 0}}, {"path": path, "limt": 3}])
-    assert "4 problems" in message
+    assert "5 problems" in message  # the first file has two
     for place in ("[0]: asked:", "[1]: asked:", "[2].digits.n: asked:", "[3]: asked: key 'limt'"):
         assert place in message
     assert "nearest: limit" in message
@@ -180,6 +180,33 @@ def test_a_folder_does_not_reach_outside(tmp_path):
     message = told(tmp_path / "in")
     assert "2 problems" in message
     assert "line 2: an image inside" in message
+
+
+def test_texts_paths_and_images_are_told_together(tmp_path):
+    rows = rows_of(["a", "", "c"])
+    rows[2]["image"]["bytes"] = b"none"
+    message = told(parquet(tmp_path / "x.parquet", rows))
+    assert "2 problems" in message
+    assert "row 2: a transcription" in message
+    assert "row 3: an image\n  found: bytes of no known image format" in message
+    folder = tmp_path / "in"
+    folder.mkdir()
+    line_image().save(folder / "0.png")
+    (folder / "metadata.csv").write_text("file_name,text\n0.png,a\n../x.png,b\n1.png,c\n,d\n0.png,\n")
+    message = told(folder)
+    for words in ("line 3: an image inside", "line 4: the image", "line 5: the path of an image", "line 6: a transcr"):
+        assert words in message, message
+
+
+def test_images_and_texts_of_a_dictionary_are_read(tmp_path):
+    rows = rows_of(["a", "b", "a"])
+    images = pa.array([row["image"]["bytes"] for row in rows]).dictionary_encode()
+    texts = pa.array([row["text"] for row in rows]).dictionary_encode()
+    pa.parquet.write_table(pa.table({"image": images, "text": texts}), tmp_path / "x.parquet")
+    table = lines(tmp_path / "x.parquet")
+    table.problems()
+    assert list(table.texts) == ["a", "b", "a"]
+    assert table.image(1).size == line_image().size
 
 
 def test_only_the_chosen_images_are_checked(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL import Image
 
-from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.tasks.formats import Table, read_table
 from textkd.tasks.ocr.images import image_size, open_image
 from textkd.tasks.ocr.linetable import LineTable, capped, digest_of
@@ -28,7 +29,8 @@ class FileLines(LineTable):
     default the file's own) and one of texts.
 
     where: {column: value or list of values} keeps those rows only. unlabelled: the texts are None, their column may
-    be missing. Raises `TextkdError` with all that is wrong but the images themselves (see `problems`).
+    be missing. Raises `TextkdError` with all that is wrong in rows and texts, and then with the images' own problems
+    too; where these stand alone, `problems` tells them.
     """
 
     def __init__(
@@ -67,7 +69,15 @@ class FileLines(LineTable):
             collector.add(*capped(bad, self.source, "texts"))
         if not table.rows and not damaged:
             collector.add(problem(f"rows in {self.source}", "the file has no rows (a header alone is no data)"))
+        collector.add(*self._path_problems())
+        if collector.problems:
+            with collector.collecting():
+                self.problems()
         collector.raise_any()
+
+    def _path_problems(self) -> list[Problem]:
+        """What is wrong with where images lie, before any is opened."""
+        return []
 
     @property
     def texts(self) -> Sequence[str | None]:
@@ -116,14 +126,16 @@ class FolderLines(FileLines):
             self._list_images(folder, unlabelled)
             return
         super().__init__(metadata, image=image or "file_name", unlabelled=unlabelled, folder=folder, **options)
-        root = folder.resolve()
-        outside = [
-            problem(f"{self.where(i)}: an image inside {folder}", str(data), fix="name files relative to the folder")
-            for i, data in ((i, self._data(i)) for i in range(len(self)))
-            if isinstance(data, Path) and not data.resolve().is_relative_to(root)
-        ]
-        if outside:
-            raise TextkdError(*capped(outside, self.source, "paths"))
+
+    def _path_problems(self) -> list[Problem]:
+        root, outside = self.folder.resolve(), list[Problem]()
+        for index in range(len(self)):
+            with suppress(TextkdError):  # an empty cell is told with the images
+                data = self._data(index)
+                if isinstance(data, Path) and not data.resolve().is_relative_to(root):
+                    asked = f"{self.where(index)}: an image inside {self.folder}"
+                    outside.append(problem(asked, str(data), fix="name files relative to the folder"))
+        return capped(outside, self.source, "paths")
 
     def _list_images(self, folder: Path, unlabelled: bool) -> None:
         names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
@@ -169,6 +181,8 @@ def _read_parquet(
     except (pa.ArrowException, OSError) as error:
         raise fail(f"rows in {origin}", f"not a parquet file: {error}") from None
     images = content.column(column)
+    if pa.types.is_dictionary(images.type):
+        images = images.cast(images.type.value_type)
     if not (pa.types.is_struct(images.type) or _is_text_or_bytes(images.type)):
         found = f"the type {images.type}"
         raise fail(f"images in column {column!r} of {origin}", found, fix="store encoded bytes, or {bytes, path}")

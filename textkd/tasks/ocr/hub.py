@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
-from textkd.errors import TextkdError, fail, problem
+from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.tasks.formats import Table
 from textkd.tasks.ocr.images import image_size, open_image
 from textkd.tasks.ocr.linetable import LineTable, capped, digest_of
@@ -74,6 +74,9 @@ class HubLines(LineTable):
         table = select(Table(names, cells, list(range(len(rows)))), self._where, self.source)
         return rows.select(table.lines)
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     @cached_property
     def texts(self) -> Sequence[str | None]:
         rows = self._rows
@@ -84,7 +87,11 @@ class HubLines(LineTable):
         cells = ((self.where(index), cell) for index, cell in enumerate(rows[self._text][:]))
         texts, bad = check_texts(cells, self._text)
         if bad:
-            raise TextkdError(*capped(bad, self.source, "texts"))
+            collector = Collector()
+            collector.add(*capped(bad, self.source, "texts"))
+            with collector.collecting():
+                self.problems()
+            collector.raise_any()
         return texts
 
     def where(self, index: int) -> str:

@@ -15,8 +15,9 @@ LEAVE = "correct the row, or leave such rows out; for lines without transcriptio
 
 def check_texts(cells: Iterable[tuple[str, Any]], column: str) -> tuple[list[str], list[Problem]]:
     """(place, cell) of every row -> the texts without white space at their ends, and a problem for every cell that
-    is no line of text: no string, bytes that are not UTF-8, nothing but white space, a line break inside."""
-    texts, problems = [], []
+    is no line of text (which gives the text ""): no string, bytes that are not UTF-8, nothing but white space, a line
+    break inside."""
+    texts, problems = list[str](), list[Problem]()
     for place, cell in cells:
         if isinstance(cell, bytes):
             try:
@@ -24,12 +25,12 @@ def check_texts(cells: Iterable[tuple[str, Any]], column: str) -> tuple[list[str
             except UnicodeDecodeError as error:
                 found = f"byte 0x{cell[error.start]:02X} at position {error.start + 1} is not UTF-8"
                 problems.append(problem(f"{place}: UTF-8 text in column {column!r}", found, fix="save it as UTF-8"))
+                texts.append("")
                 continue
         found = _wrong(cell)
         if found:
             problems.append(problem(f"{place}: a transcription in column {column!r}", found, fix=LEAVE))
-        else:
-            texts.append(cell.strip())
+        texts.append("" if found else cell.strip())
     return texts, problems
 
 
