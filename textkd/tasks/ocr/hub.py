@@ -87,12 +87,16 @@ class HubLines(LineTable):
         cells = ((self.where(index), cell) for index, cell in enumerate(rows[self._text][:]))
         texts, bad = check_texts(cells, self._text)
         if bad:
-            collector = Collector()
-            collector.add(*capped(bad, self.source, "texts"))
-            with collector.collecting():
-                self.problems()
-            collector.raise_any()
+            raise TextkdError(*capped(bad, self.source, "texts"))
         return texts
+
+    def problems(self, sample: int = 64) -> None:
+        collector = Collector()
+        with collector.collecting():
+            _ = self.texts
+        with collector.collecting():
+            super().problems(sample)
+        collector.raise_any()
 
     def where(self, index: int) -> str:
         return f"{self.source}, row {index + 1}"
