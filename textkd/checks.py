@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +115,11 @@ class _Look:
             with found.collecting("teacher"):
                 readable = self.task is not None and not self.bad("task")
                 self.teacher = d.teacher if readable else d.sketched_teacher()
-                if (readable or self.teacher.name_or_path) and not self.bad("task.processor"):
-                    tokenizer = d.tokenizer
+                # without a folder of the teacher's it is the task's own, or made of its texts: told there
+                told = not readable and not getattr(self.teacher, "name_or_path", "")
+                if not self.bad("task.processor"):
+                    with suppress(TextkdError) if told else nullcontext():
+                        tokenizer = d.tokenizer
                 if readable:
                     found.add(*fit_problems(self.teacher, self.task, tokenizer))
                 if d.finetune is not None:
