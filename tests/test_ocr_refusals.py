@@ -152,6 +152,14 @@ SEVERAL: dict[str, tuple[Change, list[str]]] = {
         ["2 problems", "task: asked", "teacher.config.decoder: asked", "nearest: decoder_layers"],
     ),
     "file, block": (made(LOST, put("matches.1.layers", {2: 2})), ["2 problems", "task: asked", "has 1 blocks"]),
+    "eval, block": (  # the train lines give the tokens: they fit
+        made(put("task.eval", "SHARED/line.parquet"), put("matches.1.layers", {2: 2})),
+        ["2 problems", "task: asked", "has 1 blocks"],
+    ),
+    "file, student of tokens of its own": (
+        made(LOST, put("student", {"path": "SHARED/teacher"}), put("matches.0.loss", "mze")),
+        ["2 problems", "task: asked", "nearest: mse"],
+    ),
     "option, block": (
         made(put("task.augmnt", True), put("matches.1.layers", {2: 2})),
         ["2 problems", "task.augmnt", "has 1 blocks"],

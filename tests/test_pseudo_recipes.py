@@ -69,6 +69,29 @@ def test_a_recipe_with_a_recogniser_runs(tmp_path: Path, caplog: pytest.LogCaptu
     assert list((tmp_path / "teachers").glob("pseudo-*"))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"encoder": 5}, "config.encoder: 5"),
+        ({"decoder": {**DECODER, "decoder_layer": 2}}, "nearest: decoder_layers"),
+        ({"decoder": {**DECODER, "vocab_size": 99}}, "the tokenizer's is"),
+    ],
+)
+def test_a_bad_config_of_a_new_student_is_told(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    pytest.importorskip("onnxruntime")
+    student = {"config": {"encoder": ENCODER, "decoder": DECODER, **change}}
+    with pytest.raises(TextkdError, match=said) as caught:
+        recipe.distiller(write(tmp_path, student=student)).check()
+    assert len(caught.value.problems) == 1
+
+
+def test_ids_of_the_tokenizer_may_be_named(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    size = len(line_processor(["a", "aa", "a a", "aaa"], **SIZE).tokenizer)
+    named = {"encoder": ENCODER, "decoder": {**DECODER, "vocab_size": size}}
+    recipe.distiller(write(tmp_path, student={"config": named})).check()
+
+
 def test_weights_are_counted_without_the_package_onnx(tmp_path: Path) -> None:
     def tensor(kind: int, *dims: int, packed: bool = False) -> bytes:
         sizes = b"".join(tiny_onnx.varint(size) for size in dims)

@@ -177,6 +177,15 @@ def test_lines_that_are_all_evaluated_on_are_refused_before_they_are_read(tmp_pa
     assert reader.read == 0
 
 
+def test_own_lines_without_transcription_that_are_evaluated_on_are_left_out(tmp_path: Path) -> None:
+    reads = line_processor([*"0123456789"], **SIZE)
+    bare = tasks.ocr([OWN, {**EVAL, "unlabelled": True}], EVAL, processor=reads, augment=False)
+    found, notes = rows(tmp_path, DigitReader(), Pseudo(), bare)
+    assert len(found) == 16
+    assert "6 lines are the very images of evaluation lines" in notes[1]
+    assert "at most 16 of them with the teacher's text" in notes[2]
+
+
 def test_readings_are_changed_before_they_are_compared(tmp_path: Path) -> None:
     lines = task(train=OWN).with_lines("train", texts=["AB"] * 16)
     processor = line_processor(["ABab"], **SIZE)
@@ -207,7 +216,7 @@ def test_steps_and_evaluations_are_those_of_the_other_training() -> None:
 def test_a_model_teacher_writes_targets_and_is_matched_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def reads(model: Any, processor: Any, num_beams: int) -> Any:
+    def reads(model: Any, processor: Any, num_beams: int, pixels: Any) -> Any:
         asked.append(num_beams)
         return DigitReader()
 

@@ -122,10 +122,10 @@ class _Look:
                         tokenizer = d.tokenizer
                 if readable:
                     found.add(*fit_problems(self.teacher, self.task, tokenizer))
-                if d.finetune is not None:
+                if d.finetune is not None and self.teacher is not None:
                     with found.collecting("finetune"):
                         found.add(*frozen_problems(self.teacher, d.finetune.frozen))
-                if d.targets is not None and not self.bad("pseudo"):
+                if d.targets is not None and self.teacher is not None and not self.bad("pseudo"):
                     d.targets.reader(self.teacher, tokenizer)
         if self.teacher is not None and not self.bad("student"):
             with found.collecting("student"):

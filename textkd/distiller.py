@@ -115,8 +115,9 @@ class Distiller:
         return given if isinstance(given, nn.Module) or is_reader(given) else given()
 
     def sketched_teacher(self) -> Any:
-        """The teacher for checks beside a task that cannot be read: a new one writes other tokens than the task's."""
-        return getattr(self._teacher, "sketch", lambda: None)() or self.teacher
+        """The teacher for checks beside a task that cannot be read, as far as it can be known: else None."""
+        sketch = getattr(self._teacher, "sketch", None)
+        return self.teacher if sketch is None else sketch()
 
     def build_student(self, teacher: nn.Module, seed: int) -> nn.Module:
         """The student of `seed` before training: the same for the distilled student and its control."""
@@ -143,7 +144,7 @@ class Distiller:
         task, bare = self.task, self.targets is not None and not self.targets.own
         encoded: dict[str, Any] = {
             split: [] if bare and split == "train" else task.encode(self.tokenizer, split, *self._room)
-            for split in ("train", "eval")
+            for split in ("train", *task.eval_splits)
         }
         judge, generate = task.compute_metrics, None
         if not hasattr(task, "generate"):
@@ -152,8 +153,10 @@ class Distiller:
             collator = task.collator(self.tokenizer, task.start_token(self.models()[0]))
             generate = task.generate(collator, encoded["eval"])
             judge = partial(task.judge_ids, collator, rows=encoded["eval"])
+        main = {split: encoded.pop(split) for split in ("train", "eval")}
+        extra = {split.removeprefix("eval_"): rows for split, rows in encoded.items()}
         return Data(
-            **encoded, collator=collator, compute_metrics=judge, generate=generate,
+            **main, extra=extra, collator=collator, compute_metrics=judge, generate=generate,
             problem_type=self.task.problem_type, main_metric=self.task.main_metric,
             greater_is_better=self.task.greater_is_better, processing_class=self.tokenizer,
         )  # fmt: skip
@@ -251,8 +254,9 @@ class Distiller:
     def _finished_teacher(self, seed: int) -> Finished:
         if self.is_black_box:
             assert self.targets is not None
-            said = self.targets.read(self.teacher, self.task.table("eval")).texts
-            return Finished.reading(self.teacher, list(said), self.data, self.task)
+            tables = {split: self.task.table(split) for split in self.task.eval_splits}
+            said = {split: list(self.targets.read(self.teacher, table).texts) for split, table in tables.items()}
+            return Finished.reading(self.teacher, said, self.data, self.task)
         if self.finetune is None:
             return Finished.given(self.teacher, self.data, self.task)
         folder = self.finetune.folder(seed)

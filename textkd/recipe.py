@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,6 @@ NEW_STUDENT = (
     "the student starts from random weights: a black box has no blocks to copy, so all that it knows of images and "
     "texts comes from the lines of this run"
 )
-# ids as of any small tokenizer
-MADE_UP = {"vocab_size": 64, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
@@ -93,7 +92,7 @@ class _Builder:
         auto_class = kind.auto_class if task is None else task.auto_class
         labels = labels_of_task(task) if "path" in recipe.student else {}  # others have the teacher's
         made = Distiller(
-            _Teacher(recipe.teacher, task, auto_class),
+            _Teacher(recipe.teacher, task, auto_class, "path" in recipe.student),
             lambda model, seed: self._student(model, auto_class, labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
@@ -108,7 +107,7 @@ class _Builder:
         """A student of the teacher's; beside a black box a new one."""
         spec = self.recipe.student
         if self.recipe.teacher.recogniser is not None and "config" in spec:
-            return new_reader(spec["config"], _tokenizer(self.task))
+            return students.new_reader(spec["config"], _tokenizer(self.task))
         return students.build(spec, teacher, auto_class, **labels)
 
     def _check_new(self, spec: Mapping[str, Any]) -> None:
@@ -121,7 +120,7 @@ class _Builder:
                 asked, found = f"student {key}: {spec[key]!r}", "the teacher is a black box: it has no blocks to take"
                 self.found.add(problem(asked, found, fix=fix, where=key))
         if spec.get("config"):
-            new_reader(spec["config"], MADE_UP)
+            students.sketched(spec["config"])
 
     def _pseudo(self) -> Pseudo | None:
         block = self.recipe.pseudo
@@ -205,8 +204,9 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Any:
 class _Teacher:
     """Loads the teacher of a recipe, with a head that fits the task where it is fine-tuned on it; or a black box."""
 
-    def __init__(self, block: TeacherBlock, task: Any, auto_class: Any) -> None:
+    def __init__(self, block: TeacherBlock, task: Any, auto_class: Any, student_has_tokens: bool = False) -> None:
         self.block, self.task, self.auto_class = block, task, auto_class
+        self.student_has_tokens = student_has_tokens
         self.is_black_box = block.recogniser is not None
         self._model: Any = None
 
@@ -216,9 +216,14 @@ class _Teacher:
         return self._model
 
     def sketch(self) -> Any:
-        """A new model as it would be with other tokens, for checks beside a task that cannot be read; None for others,
-        which need no task to be looked at."""
-        return None if self.block.config is None else new_reader(self.block.config, MADE_UP)
+        """The teacher for checks beside a task that cannot be read. A new one writes made-up tokens where the task's
+        cannot be known; None where there is a student with tokens of its own to be compared with."""
+        if self.block.config is None:
+            return self()
+        with suppress(TextkdError):
+            return students.new_reader(self.block.config, _tokenizer(self.task))
+        made = students.sketched(self.block.config)
+        return None if self.student_has_tokens else made
 
     def _load(self) -> Any:
         if self.block.recogniser is not None:
@@ -226,7 +231,7 @@ class _Teacher:
         if self.block.config is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # the same weights every time
-                return new_reader(self.block.config, _tokenizer(self.task))
+                return students.new_reader(self.block.config, _tokenizer(self.task))
         block = self.block
         labels = labels_of_task(self.task) if block.finetune is not None else {}
         if labels:  # a head for other labels, as of a teacher that learnt another task before, starts anew
@@ -238,22 +243,6 @@ class _Teacher:
             fix = "teacher.finetune: {num_train_epochs: 3, ...} trains it on the task first"
             raise fail(f"teacher {block.path}", "it has no trained head for this task", fix=fix)
         return model
-
-
-def new_reader(config: Mapping[str, Any], tokenizer: Any) -> Any:
-    """A recogniser of lines {encoder: {...}, decoder: {...}} with random weights, which writes the tokenizer's ids."""
-    found, sides = Collector(), ("encoder", "decoder")
-    for key in (key for key in config if key not in sides):
-        fix = "config: {encoder: {...}, decoder: {...}}"
-        found.add(
-            problem(f"config.{key}", "a recogniser has two sides", near=(str(key), sides), fix=fix, where="config")
-        )
-    found.raise_any()
-    made: list[Any] = []
-    with found.collecting("config"):
-        made.append(students.new_ocr_model(**config, tokenizer=tokenizer))
-    found.raise_any()
-    return made[0]
 
 
 def _tokenizer(task: Any) -> Any:

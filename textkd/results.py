@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 RECORD = "textkd.json"
 SIDES = ("student", "teacher")
+# the record of a model that was trained elsewhere
+NOT_TRAINED: dict[str, Any] = {"train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
 WRITERS = ("jiwer", "pillow", "sentencepiece")  # packages whose version matters where texts are written
 
 
@@ -48,9 +50,16 @@ class Finished:
     @classmethod
     def given(cls, model: nn.Module, data: Any, task: Any) -> Finished:
         """A model that was trained elsewhere, evaluated here."""
-        metrics = task.compute_metrics(task.predict(model, data.eval, data.collator), task.references(data.eval))
+        metrics = _metrics(task, data, lambda rows: task.predict(model, rows, data.collator))
         folder = Path(str(getattr(model, "name_or_path", "")))
-        record = {"metrics": metrics, "train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
+        record: dict[str, Any] = {
+            "metrics": metrics,
+            "train_s": None,
+            "peak_mb": None,
+            "steps": None,
+            "seed": None,
+            "history": [],
+        }
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model)
 
     @classmethod
@@ -67,11 +76,34 @@ class Finished:
         os.replace(part, folder)
 
     @classmethod
-    def reading(cls, reader: Any, said: list[str], data: Any, task: Any) -> Finished:
-        """A black box that read the evaluation lines as `said`."""
-        metrics = task.compute_metrics(said, task.references(data.eval))
-        record = {"metrics": metrics, "train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
-        return cls(None, {**record, "said": said}, lambda: reader)
+    def reading(cls, reader: Any, said: Mapping[str, list[str]], data: Any, task: Any) -> Finished:
+        """A black box that read the lines of each evaluation split as `said`."""
+        texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
+        metrics = _metrics(task, data, lambda rows: texts[id(rows)])
+        record: dict[str, Any] = {
+            "metrics": metrics,
+            "train_s": None,
+            "peak_mb": None,
+            "steps": None,
+            "seed": None,
+            "history": [],
+        }
+        return cls(None, {**record, "said": said["eval"]}, lambda: reader)
+
+
+def _evaluated(data: Any) -> dict[str, Any]:
+    """The rows of every evaluation split."""
+    return {"eval": data.eval, **{f"eval_{name}": rows for name, rows in data.extra.items()}}
+
+
+def _metrics(task: Any, data: Any, answer: Callable[[Any], Any]) -> dict[str, float]:
+    """The metrics of all evaluation splits; those of further ones by names such as mismatched_accuracy."""
+    found: dict[str, float] = {}
+    for split, rows in _evaluated(data).items():
+        front = split.removeprefix("eval").lstrip("_")
+        for name, value in task.compute_metrics(answer(rows), task.references(rows)).items():
+            found[f"{front}_{name}" if front else name] = value
+    return found
 
 
 def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: float, pairs: list[list[Pair]]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from textkd.methods.pseudo import Filters, LineSelection, PseudoLabels, Reader, 
 from textkd.methods.stages import Stage
 from textkd.runs import locked, processes
 from textkd.tasks.ocr.linetable import Joined, LineTable
-from textkd.tasks.ocr.processor import encode_texts, missing_characters
+from textkd.tasks.ocr.processor import encode_texts, missing_characters, pixels
 from textkd.tasks.ocr.sources import lines as lines_of
 from textkd.tasks.ocr.splits import Chosen
 
@@ -168,7 +168,8 @@ class Targets:
         """`teacher`, a model or a black box, as a reader. Raises `TextkdError` where it cannot be one."""
         if not isinstance(teacher, nn.Module):
             return teacher  # type: ignore[no-any-return]
-        return teacher_reader(teacher, processor, self.pseudo.num_beams)
+        seen = partial(pixels, processor)  # what it is judged on, flat lines too
+        return teacher_reader(teacher, processor, self.pseudo.num_beams, pixels=seen)
 
     def read(self, reader: Reader, table: LineTable) -> PseudoLabels:
         """What the teacher reads in `table`, kept; what was read before is not read again."""
@@ -183,7 +184,7 @@ class Targets:
         """(encoded rows for the student, notes for the report). length: tokens a row may have."""
         if isinstance(teacher, nn.Module):
             teacher.to(processes().device)
-        if self.pseudo.lines is not None and len(self._held) == len(self.table):  # before hours of reading
+        if len(self._held) == len(self.table):  # before hours of reading
             fix = "give lines that are not evaluated on"
             raise fail(f"lines of {self.table.source} to learn from", "all are evaluation lines", fix=fix)
         labels = self.read(self.reader(teacher, processor), self.table)
@@ -198,11 +199,11 @@ class Targets:
             else ""
         )
         notes = [f"pseudo labels from {self.source}: {selection.summary()}{lacks}{_rates(selection)}"]
+        selection, told = self._without_eval(selection)
+        notes += told
         if self.pseudo.lines is None:
             twin = self.task.with_lines("train", selection.indices, selection.texts)
         else:
-            selection, told = self._without_eval(selection)
-            notes += told
             read = Chosen(self.table, selection.indices, selection.texts)
             parts = [Chosen(self.task.table("train"), self.own), read] if self.own else [read]
             twin = self.task.with_table("train", Joined(parts))
@@ -228,10 +229,12 @@ class Targets:
 
     @cached_property
     def _held(self) -> set[int]:
-        """The lines to read whose very image stands in an evaluation split."""
-        tables = [self.task.table(split) for split in self.task.eval_splits]
+        """The lines without transcription whose very image stands in an evaluation split: of the task's own train lines
+        with one, `task.warnings()` tells."""
+        bare = [i for i, text in enumerate(self.table.texts) if text is None]
+        tables = [self.task.table(split) for split in self.task.eval_splits] if bare else []
         held = {_content(table, i) for table in tables for i in range(len(table))}
-        return {i for i in range(len(self.table)) if _content(self.table, i) in held}
+        return {i for i in bare if _content(self.table, i) in held}
 
     def _without_eval(self, selection: LineSelection) -> tuple[LineSelection, list[str]]:
         """Without the lines whose very image stands in an evaluation split: nothing trains on those."""
@@ -243,7 +246,7 @@ class Targets:
         if not out:
             return selection, []
         indices, texts = [selection.indices[i] for i in kept], [selection.texts[i] for i in kept]
-        notes = {**selection.notes, "kept": len(kept), "teacher": len(kept)}
+        notes = {**selection.notes, "kept": len(kept), "teacher": selection.notes["teacher"] - out}
         told = f"pseudo labels: {out:,} lines are the very images of evaluation lines and are left out"
         return replace(selection, indices=indices, texts=texts, notes=notes), [told]
 

@@ -117,6 +117,24 @@ def test_beams_give_the_scores_that_generate_gives(pair):
     assert [text for text, _ in readings] == processor.batch_decode(out.sequences, skip_special_tokens=True)
 
 
+def test_texts_are_decoded_as_those_that_are_judged_and_images_prepared_as_asked(pair):
+    model, processor = pair
+    plain = teacher_reader(model, processor, num_beams=1)(images())
+    tidy = make_processor()
+    tidy.tokenizer.clean_up_tokenization_spaces = True
+    tidy.tokenizer.clean_up_tokenization = lambda text: "moved"
+    assert teacher_reader(model, tidy, num_beams=1)(images()) == plain
+    blank = [Image.new("RGB", image.size) for image in images()]
+
+    def pixels(given):
+        assert given == images()[: len(given)]
+        return processor(images=blank, return_tensors="np").pixel_values
+
+    assert teacher_reader(model, processor, num_beams=1, pixels=pixels)(images()) == teacher_reader(
+        model, processor, num_beams=1
+    )(blank)
+
+
 def test_a_text_that_does_not_end_has_no_confidence(pair):
     model, processor = pair
     assert {sure for _, sure in teacher_reader(model, processor, num_beams=1, max_length=2)(images())} == {0.0}

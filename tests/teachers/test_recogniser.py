@@ -110,7 +110,6 @@ def test_numbers_below_one_are_refused(tmp_path, settings):
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (Image.new("RGB", (1000, 1)), "image 2: .*\n.*1000 pixels wide, 1 high"),
         (Image.new("RGBA", (100, 10)), "mode RGBA"),
         (Image.new("I;16", (100, 10)), "mode I;16"),
     ],
@@ -118,6 +117,14 @@ def test_numbers_below_one_are_refused(tmp_path, settings):
 def test_what_is_no_line_is_refused(reader, image, said):
     with pytest.raises(TextkdError, match=said):
         reader.read([line("a"), image])
+
+
+def test_nothing_is_read_in_what_is_too_wide_for_a_line(reader, caplog):
+    wide, a = Image.new("RGB", (1000, 1)), line("a")
+    alone = reader.read([a])[0]
+    assert reader.read([a, wide, a]) == [alone, ("", 0.0, 0.0), alone]
+    assert reader.prepared([wide, a])() == [("", 0.0, 0.0), alone]
+    assert "nothing is read in it: an image 1000 pixels wide, 1 high" in caplog.text
 
 
 def lines_of(name: str, count: int) -> tuple[list[Image.Image], list[str]]:

@@ -51,7 +51,7 @@ class Stage:
 @dataclass(frozen=True)
 class Data:
     """What a task gives to a training: encoded rows, collator, metrics (of logits; of ids, where answers are generated:
-    `generate` makes those of a batch)."""
+    `generate` makes those of a batch). extra: further evaluation rows by name, which the finished models see alone."""
 
     train: Any
     eval: Any
@@ -62,6 +62,7 @@ class Data:
     greater_is_better: bool = True
     processing_class: Any = None
     generate: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def sample(self, rows: int = 4) -> dict[str, Tensor]:
         """A small real batch to try taps on."""

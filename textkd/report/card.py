@@ -55,7 +55,7 @@ def model_card(results: Results, which: str = "student") -> str:
 
 def _front_matter(results: Results, role: Role, hub_task: str) -> dict[str, Any]:
     model = results.models[role]
-    means = {name: model.mean(name) for name in results.metric_names}
+    means = {name: model.mean(name) for name in results.metrics_order}
     metrics = [
         {"type": name, "name": words.name_of(name), "value": round(value, 6)}
         for name, value in means.items()

@@ -227,7 +227,9 @@ class Results(_Strict):
         return self.measure.generation is not None
 
     def lower_is_better(self, metric: str) -> bool:
-        return not self.greater_is_better if metric == self.main_metric else metric in ERROR_METRICS
+        if metric == self.main_metric:
+            return not self.greater_is_better
+        return metric.rpartition("_")[2] in ERROR_METRICS  # of a further evaluation, as receipts_cer, too
 
     @model_validator(mode="after")
     def _complete(self) -> Results:

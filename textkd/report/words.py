@@ -56,8 +56,10 @@ def times(ratio: float) -> str:
 
 
 def name_of(metric: str) -> str:
-    """A metric's name as words: matthews_correlation -> "matthews correlation", cer -> "CER"."""
-    return _NAMES.get(metric, metric.replace("_", " "))
+    """A metric's name as words: matthews_correlation -> "matthews correlation", cer -> "CER", that of a further
+    evaluation receipts_cer -> "receipts CER"."""
+    *front, last = metric.split("_")
+    return " ".join([*front, _NAMES.get(last, last)])
 
 
 def sentence(text: str) -> str:

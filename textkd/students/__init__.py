@@ -14,7 +14,7 @@ from textkd.students.composing import compose, compose_from
 from textkd.students.copying import block_list, is_two_sided
 from textkd.students.from_config import from_config
 from textkd.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
-from textkd.students.new_ocr import new_ocr_model
+from textkd.students.new_ocr import new_ocr_model, new_reader, sketched
 from textkd.students.positions import fit_image_size
 from textkd.students.random_init import RANDOM_INIT_WARNING, random_init_warning
 from textkd.students.sharing import shares_encoder
@@ -35,10 +35,12 @@ __all__ = [
     "from_path",
     "last_layers",
     "new_ocr_model",
+    "new_reader",
     "random_init_warning",
     "repair_positions",
     "shares_encoder",
     "shrink",
+    "sketched",
     "uniform_layers",
 ]
 

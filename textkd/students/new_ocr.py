@@ -35,6 +35,8 @@ DECODER: dict[str, Any] = {
 # transformers' 0.02 is meant for widths near 768; narrow models learn to read sooner with the same share of their width
 SPREAD = {"encoder": "initializer_range", "decoder": "init_std"}
 WIDTH = {"encoder": ("hidden_size", 256), "decoder": ("d_model", 256)}
+# ids as of any small tokenizer
+MADE_UP = {"vocab_size": 64, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
 
 
@@ -58,6 +60,33 @@ def new_ocr_model(
             configs[side] = _config(side, defaults, given, ids if side == "decoder" else {})
     wrong.raise_any()
     return _model(configs["encoder"], configs["decoder"], decoder or {}, ids)
+
+
+def new_reader(config: Mapping[str, Any], tokenizer: Any) -> VisionEncoderDecoderModel:
+    """A recogniser of lines {encoder: {...}, decoder: {...}} with random weights, which writes the tokenizer's ids."""
+    found, sides = Collector(), ("encoder", "decoder")
+    for key in (key for key in config if key not in sides):
+        fix = "config: {encoder: {...}, decoder: {...}}"
+        found.add(
+            problem(f"config.{key}", "a recogniser has two sides", near=(str(key), sides), fix=fix, where="config")
+        )
+    for key in (key for key in sides if not isinstance(config.get(key) or {}, Mapping)):
+        fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}"
+        found.add(problem(f"config.{key}: {config[key]!r}", "not a block of fields", fix=fix, where="config"))
+    found.raise_any()
+    made: list[VisionEncoderDecoderModel] = []
+    with found.collecting("config"):
+        made.append(new_ocr_model(**config, tokenizer=tokenizer))
+    found.raise_any()
+    return made[0]
+
+
+def sketched(config: Mapping[str, Any]) -> VisionEncoderDecoderModel:
+    """`new_reader` with made-up tokens, for a look at its other fields."""
+    decoder = config.get("decoder")
+    if isinstance(decoder, Mapping):
+        config = {**config, "decoder": {name: value for name, value in decoder.items() if name not in MADE_UP}}
+    return new_reader(config, MADE_UP)
 
 
 def _config(side: str, defaults: Mapping[str, Any], given: Mapping[str, Any], ids: Mapping[str, int]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from textkd.errors import Collector, fail, problem
 from textkd.inputs import evaluating
 
+Pixels = Callable[[Sequence[Image.Image]], Any]
+VERSION = 2  # of how images become texts here
 LONGEST = 256  # tokens; a text that runs on is a loop
 
 
@@ -31,6 +33,7 @@ class BeamReader:
         batch_size: int = 16,
         max_length: int | None = None,
         autocast: torch.dtype | None = None,
+        pixels: Pixels | None = None,
     ) -> None:
         for name, number, least in (("num_beams", num_beams, 1), ("batch_size", batch_size, 1),
                                     ("max_length", max_length, 2)):  # fmt: skip
@@ -38,7 +41,7 @@ class BeamReader:
                 asked = f"{name} {number} of a reading teacher"
                 raise fail(asked, f"not a number from {least}", fix=f"{name}={least} or more")
         self.model, self.processor = model, processor
-        self.batch_size, self.autocast = batch_size, autocast
+        self.batch_size, self.autocast, self._pixels = batch_size, autocast, pixels or self._processed
         self._settings = _search(model, num_beams, max_length)
 
     def __call__(self, images: Sequence[Image.Image]) -> list[tuple[str, float]]:
@@ -51,7 +54,7 @@ class BeamReader:
         digest = hashlib.sha256()
         tokenizer, pictures = self.processor.tokenizer, self.processor.image_processor
         configs = [self.model.config.to_dict(), self._settings.to_dict(), pictures.to_dict()]
-        settings = [configs, sorted(tokenizer.get_vocab().items()), str(self.autocast)]
+        settings = [VERSION, configs, sorted(tokenizer.get_vocab().items()), str(self.autocast)]
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -60,7 +63,7 @@ class BeamReader:
 
     def _read(self, images: Sequence[Image.Image]) -> list[tuple[str, float]]:
         device = next(self.model.parameters()).device
-        pixels = self.processor(images=list(images), return_tensors="pt").pixel_values.to(device)
+        pixels = torch.as_tensor(self._pixels(images)).to(device)
         with self._precision(device.type):
             states = self.model.encoder(pixel_values=pixels).last_hidden_state
             outputs = BaseModelOutput(last_hidden_state=states)
@@ -69,15 +72,20 @@ class BeamReader:
             # and the whole vocabulary: gigabytes with 64 thousand tokens
             logits = self.model(encoder_outputs=(states,), decoder_input_ids=ids[:, :-1]).logits
         sure = self._confidence(logits, ids[:, 1:])
-        texts = self.processor.batch_decode(ids, skip_special_tokens=True)
+        # as texts are decoded to be judged: no space is moved
+        texts = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return [(text.strip(), one) for text, one in zip(texts, sure.tolist(), strict=True)]
+
+    def _processed(self, images: Sequence[Image.Image]) -> Any:
+        return self.processor(images=list(images), return_tensors="pt").pixel_values
 
     def _confidence(self, logits: Tensor, ids: Tensor) -> Tensor:
         """logits [B, T, V], ids [B, T] -> exp of the mean log-probability up to the end token and with it; [B]."""
         end = torch.as_tensor(self._settings.eos_token_id, device=ids.device).reshape(-1)
         ends = torch.isin(ids, end)
         valid = ends.cumsum(1) - ends.long() == 0
-        scores = logits.double().log_softmax(-1).gather(2, ids[..., None])[..., 0]
+        wide = logits.float() if logits.device.type == "mps" else logits.double()
+        scores = wide.log_softmax(-1).gather(2, ids[..., None])[..., 0]
         mean = (scores * valid).sum(1) / valid.sum(1)
         return torch.where(ends.any(1), mean.exp(), 0.0)
 
@@ -94,6 +102,7 @@ def teacher_reader(
     batch_size: int = 16,
     max_length: int | None = None,
     autocast: torch.dtype | None = None,
+    pixels: Pixels | None = None,
 ) -> BeamReader:
     """A VisionEncoderDecoderModel and its processor as a reader: images -> [(text, confidence)].
 
@@ -102,10 +111,11 @@ def teacher_reader(
     that has not ended after max_length tokens, the start token counted in, has confidence 0: it is cut off, or a loop.
     max_length None: 256, or the positions of the decoder where they are fewer. Of the model's own generation config
     only the special tokens count: its lengths and penalties are made for other uses. autocast: the dtype to compute in.
+    pixels: images -> [B, channels, H, W] in place of the processor's own call.
     The model runs in eval mode without gradient, every module's mode comes back. Raises `TextkdError` for numbers that
     cannot be and for a model without start or end token.
     """
-    return BeamReader(model, processor, num_beams, batch_size, max_length, autocast)
+    return BeamReader(model, processor, num_beams, batch_size, max_length, autocast, pixels)
 
 
 def _search(model: Any, num_beams: int, max_length: int | None) -> GenerationConfig:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from PIL import Image
 from textkd.errors import TextkdError, fail
 from textkd.teachers.onnxfile import weights
 
+log = logging.getLogger("textkd")
 INSTALL = "pip install 'textkd[ppocr]' (or: pip install onnxruntime)"
 HEIGHT = 48
 LEAST_WIDTH = 320  # short lines are padded to what the model was trained with
@@ -37,6 +39,9 @@ class Reading(NamedTuple):
     text: str
     confidence: float
     lowest: float
+
+
+NOTHING = Reading("", 0.0, 0.0)
 
 
 class Recogniser:
@@ -63,8 +68,9 @@ class Recogniser:
 
     def read(self, images: Sequence[Image.Image]) -> list[Reading]:
         """The reading of every line image, in their order. A line keeps its aspect however wide it is; how lines fall
-        into batches does not change what is read. Raises `TextkdError` for an image that is no line: wider than 341
-        times its height, or of a mode that has no plain brightness (transparency, more than 8 bits)."""
+        into batches does not change what is read. Of an image wider than 341 times its height, which is no line of
+        text, nothing is read (as a log line says): one stray scan ends no reading of thousands. Raises `TextkdError`
+        for an image of a mode that has no plain brightness (transparency, more than 8 bits)."""
         return self._readings(self._pixels(images), len(images))
 
     def prepared(self, images: Sequence[Image.Image]) -> Callable[[], list[Reading]]:
@@ -75,7 +81,13 @@ class Recogniser:
     def _pixels(self, images: Sequence[Image.Image]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         """(places of the images, [B, 3, 48, W]) of every batch."""
         widths = [_width(image, place) for place, image in enumerate(images)]
-        padded = [max(LEAST_WIDTH, -(-width // STEP) * STEP) for width in widths]
+        padded = {
+            place: max(LEAST_WIDTH, -(-width // STEP) * STEP)
+            for place, width in enumerate(widths)
+            if width <= MOST_WIDTH
+        }
+        for place in (place for place in range(len(images)) if place not in padded):
+            log.warning("no line of text, nothing is read in it: an image %d pixels wide, %d high", *images[place].size)
         for batch in _batches(padded, self.batch_size):
             pixels = np.zeros((len(batch), 3, HEIGHT, padded[batch[0]]), np.float32)
             for row, place in enumerate(batch):
@@ -87,7 +99,7 @@ class Recogniser:
         for batch, pixels in batches:
             for place, probabilities in zip(batch, self._run(pixels), strict=True):
                 readings[place] = decode(probabilities, self._characters)
-        return [readings[place] for place in range(count)]
+        return [readings.get(place, NOTHING) for place in range(count)]
 
     @property
     def parameters(self) -> int | None:
@@ -134,12 +146,12 @@ def decode(probabilities: NDArray[np.float32], characters: Sequence[str]) -> Rea
     emitted[1:] &= best[1:] != best[:-1]
     sure = probabilities.max(-1)[emitted].astype(np.float64)
     text = "".join(characters[number] for number in best[emitted])
-    return Reading(text, min(float(sure.mean()), 1.0), min(float(sure.min()), 1.0)) if text else Reading("", 0.0, 0.0)
+    return Reading(text, min(float(sure.mean()), 1.0), min(float(sure.min()), 1.0)) if text else NOTHING
 
 
-def _batches(padded: Sequence[int], size: int) -> Iterator[list[int]]:
+def _batches(padded: Mapping[int, int], size: int) -> Iterator[list[int]]:
     """Places of lines that have one padded width, at most `size` together."""
-    for _, same in groupby(sorted(range(len(padded)), key=padded.__getitem__), key=padded.__getitem__):
+    for _, same in groupby(sorted(padded, key=padded.__getitem__), key=padded.__getitem__):
         places = list(same)
         yield from (places[start : start + size] for start in range(0, len(places), size))
 
@@ -150,9 +162,9 @@ def _width(image: Image.Image, place: int) -> int:
     if image.has_transparency_data or image.mode[0] in "IF":
         fix = "textkd.tasks.ocr.images.open_image(image) makes an RGB image of any mode"
         raise fail(asked, f"an image of mode {image.mode} (transparency, or more than 8 bits)", fix=fix)
-    if min(image.size) < 1 or (width := math.ceil(HEIGHT * image.width / image.height)) > MOST_WIDTH:
+    if min(image.size) < 1:
         raise fail(asked, f"{image.width} pixels wide, {image.height} high", fix="leave it out")
-    return width
+    return math.ceil(HEIGHT * image.width / image.height)
 
 
 def _pixels(image: Image.Image, width: int) -> NDArray[np.float32]:

@@ -8,8 +8,10 @@ from tiny_lines import DrawnLines
 
 from textkd.errors import TextkdError
 from textkd.tasks.ocr.cut import Cut
+from textkd.tasks.ocr.linetable import Joined
 from textkd.tasks.ocr.marks import ink_of
 from textkd.tasks.ocr.sources import lines
+from textkd.tasks.ocr.splits import hold_out
 
 LINES = ["one  two three four five", "aaaa bb", "nothing", None, "wide    open"]
 
@@ -72,3 +74,22 @@ def test_bad_sizes(bad, tmp_path):
     ):
         with pytest.raises(TextkdError, match="says how many words"):  # not: no pieces, silently
             lines(spec, unlabelled=unlabelled)
+
+
+def test_pieces_of_held_out_lines_are_not_trained_on():
+    texts = ["one two", "three four", "five six", "seven eight", "nine ten", "one two"]
+    scans = SpacedLines(texts)
+    both = Joined([scans, Cut(scans, (1, 1))])
+    train, dev = hold_out(both, 0.2, seed=1)
+    whole = {i for i in range(len(dev)) if " " in dev.texts[i]}
+    assert whole  # and not their pieces:
+    held = {word for i in whole for word in dev.texts[i].split()}
+    assert not held & set(train.texts)
+    pieces = {dev.texts[i] for i in range(len(dev))} - {dev.texts[i] for i in whole}
+    assert not any(word in text.split() for word in pieces for text in train.texts)
+    lost = len(both) - len(train) - len(dev)
+    assert lost > 0
+    assert any(f"{lost} lines of drawn lines show parts of held-out scans" in note for note in train.notes)
+    train, dev = hold_out(Cut(scans, (1, 1)), 0.2, seed=1)  # pieces of one cut show nothing of each other
+    assert len(train) + len(dev) == len(Cut(scans, (1, 1)))
+    assert not any("held-out" in note for note in train.notes)

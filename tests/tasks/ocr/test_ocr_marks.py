@@ -71,6 +71,14 @@ def test_tokens_stand_where_their_characters_do():
     assert np.isnan(token_marks(columns, ["▁aaaa", "▁bb", "▁bb"])).all()
 
 
+def test_byte_level_pieces_stand_where_their_words_do():
+    letters = ink((5, 20), (50, 90), width=100)
+    mine = token_marks(letters, ["▁", "ab", "▁cd"])[1:]
+    assert token_marks(letters, ["ab", "Ġcd"]) == pytest.approx(mine)
+    maltese = token_marks(letters, ["▁", "Ġ", "▁", "d"])  # a letter where there are sentencepiece's signs
+    assert maltese[1] == pytest.approx(0.13, abs=0.01)
+
+
 def test_printed_characters_are_found_within_half_of_one():
     font, text = ImageFont.load_default(24), "Within a printed line the gaps between words are wide"
     size = int(font.getlength(text)) + 20

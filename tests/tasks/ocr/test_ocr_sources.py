@@ -76,7 +76,7 @@ def test_a_folder_of_images_alone_has_no_texts(tmp_path):
     assert "unlabelled: true" in message
 
 
-def test_a_data_set_by_id_is_read_on_first_use(tmp_path):
+def test_a_data_set_by_id_is_read_on_first_use(tmp_path, monkeypatch):
     folder = tmp_path / "hub"
     folder.mkdir()
     rows = datasets.Dataset.from_list(
@@ -100,8 +100,14 @@ def test_a_data_set_by_id_is_read_on_first_use(tmp_path):
     with pytest.raises(TextkdError) as caught:
         lines({"dataset": str(folder)}).problems()
     assert "2 problems" in str(caught.value)
-    with pytest.raises(TextkdError, match="split 'train' of the hub's data set 'nobody/nothing'"):
-        len(lines({"dataset": "nobody/nothing"}))
+    asked, original = [], datasets.load_dataset
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: asked.append(a) or original(*a, **k))
+    table = lines({"dataset": "nobody/nothing"})
+    for look in (table.problems, lambda: len(table), lambda: table.texts):
+        with pytest.raises(TextkdError, match="split 'train' of the hub's data set 'nobody/nothing'") as caught:
+            look()
+        assert len(caught.value.problems) == 1
+    assert len(asked) == 1  # trying takes minutes where there is no network
 
 
 def test_where_limit_repeat_and_seed(tmp_path):
@@ -181,6 +187,18 @@ def test_the_digest_is_of_content_not_of_place(tmp_path):
     a, b = (parquet(tmp_path / f"{n}.parquet", rows_of(t)) for n, t in (("a", ["x"]), ("b", ["y"])))
     assert lines(a).digest() != lines(b).digest()
     assert lines(a).digest() != lines(a, unlabelled=True).digest()
+
+
+def test_the_digest_is_of_the_images_in_files_too(tmp_path):
+    names = images_of(tmp_path)
+    (tmp_path / "metadata.csv").write_text("file_name,text\n" + "".join(f"{name},a\n" for name in names))
+    specs = [tmp_path, {"path": tmp_path / "scans", "unlabelled": True}]
+    before = [lines(spec).digest() for spec in specs]
+    assert before == [lines(spec).digest() for spec in specs]
+    data = bytearray((tmp_path / names[0]).read_bytes())
+    data[-20] ^= 1  # as long as it was
+    (tmp_path / names[0]).write_bytes(data)
+    assert all(old != lines(spec).digest() for old, spec in zip(before, specs, strict=True))
 
 
 def test_spread():

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from textkd.tasks.ocr.linetable import LineTable, digest_of
+from textkd.tasks.ocr.linetable import LineTable, Origin, digest_of
 from textkd.tasks.ocr.marks import ink_of, word_spans
 
 Piece = tuple[int, int, int, str]  # line, left, right, text
@@ -61,6 +61,12 @@ class Cut(LineTable):
 
     def where(self, index: int) -> str:
         return f"{self.table.where(self._pieces[index][0])}, {self.texts[index]!r}"
+
+    def origin(self, index: int) -> Origin:
+        line, left, right, _ = self._pieces[index]
+        scan, columns = self.table.origin(line)
+        before = 0 if columns is None else columns[0]
+        return scan, (before + left, before + right)
 
     def check_header(self, index: int) -> None:
         self.table.check_header(self._pieces[index][0])

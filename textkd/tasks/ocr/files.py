@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.tasks.formats import Table, read_table
 from textkd.tasks.ocr.images import image_size, open_image
-from textkd.tasks.ocr.linetable import LineTable, capped, digest_of
+from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
 from textkd.tasks.rows import select
 from textkd.tasks.sources import FileSource, file_source
@@ -86,6 +87,9 @@ class FileLines(LineTable):
     def where(self, index: int) -> str:
         return f"{self.source}, {self._unit} {self._lines[index]}"
 
+    def origin(self, index: int) -> Origin:
+        return self.where(index), None
+
     def _data(self, index: int) -> Any:
         """Encoded bytes, or the path of an image."""
         cell = self._cells[index]
@@ -110,7 +114,7 @@ class FileLines(LineTable):
         for index in range(len(self)):
             data = self._data(index)
             if isinstance(data, Path):
-                files.append([str(self._cells[index]), data.stat().st_size if data.is_file() else None])
+                files.append([str(self._cells[index]), _sha256(data)])
         return digest_of("file", self._origin.digest(), self._settings, files)
 
 
@@ -150,7 +154,11 @@ class FolderLines(FileLines):
     def digest(self) -> str:
         if hasattr(self, "_origin"):
             return super().digest()
-        return digest_of("folder", [[name, (self.folder / name).stat().st_size] for name in self._cells])
+        return digest_of("folder", [[name, _sha256(self.folder / name)] for name in self._cells])
+
+
+def _sha256(file: Path) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def _read(

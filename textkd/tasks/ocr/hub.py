@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -13,7 +14,7 @@ from PIL import Image
 from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.tasks.formats import Table
 from textkd.tasks.ocr.images import image_size, open_image
-from textkd.tasks.ocr.linetable import LineTable, capped, digest_of
+from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
 from textkd.tasks.rows import select
 
@@ -37,9 +38,21 @@ class HubLines(LineTable):
         self.dataset, self.config, self.split = dataset, config, split
         self.source = "/".join(part for part in (dataset, config, split) if part)
         self._image, self._text, self._where, self._unlabelled = image, text, dict(where or {}), unlabelled
+        self._known: Any = None  # the rows, or why there are none
 
-    @cached_property
+    @property
     def _rows(self) -> Any:
+        if isinstance(self._known, TextkdError):
+            raise self._known  # the hub was asked once
+        if self._known is None:
+            try:
+                self._known = self._read()
+            except TextkdError as error:
+                self._known = error
+                raise
+        return self._known
+
+    def _read(self) -> Any:
         rows = self._load()
         names = rows.column_names
         due = [self._image, *([] if self._unlabelled else [self._text])]
@@ -91,6 +104,7 @@ class HubLines(LineTable):
         return texts
 
     def problems(self, sample: int = 64) -> None:
+        _ = self._rows  # where there are none, neither texts nor images are to be looked at
         collector = Collector()
         with collector.collecting():
             _ = self.texts
@@ -100,6 +114,9 @@ class HubLines(LineTable):
 
     def where(self, index: int) -> str:
         return f"{self.source}, row {index + 1}"
+
+    def origin(self, index: int) -> Origin:
+        return f"{self.where(index)} of {self._where}", None
 
     def image(self, index: int) -> Image.Image:
         return open_image(self._rows[int(index)][self._image], self.where(index))
@@ -112,6 +129,8 @@ class HubLines(LineTable):
         for cell in self._rows.select_columns([self._image]):
             data = cell[self._image]
             inner = data.get("bytes") or data.get("path") if isinstance(data, Mapping) else data
+            if isinstance(inner, str) and Path(inner).is_file():
+                inner = Path(inner).read_bytes()
             digest.update(hashlib.sha256(inner if isinstance(inner, bytes) else str(inner).encode()).digest())
         return digest_of("hub", digest.hexdigest(), list(self.texts))
 

@@ -17,6 +17,7 @@ from PIL import Image
 from textkd.errors import Collector, Problem, problem
 
 MOST_LISTED = 8
+Origin = tuple[str, tuple[int, int] | None]
 
 
 class LineTable(ABC):
@@ -52,6 +53,14 @@ class LineTable(ABC):
     def where(self, index: int) -> str:
         """What messages call line `index`."""
         return f"{self.source}, line {index + 1}"
+
+    def origin(self, index: int) -> Origin:
+        """The scan that line `index` is (or is cut from), and which of its columns; None: all."""
+        return f"{self._kind} {index}", None
+
+    @cached_property
+    def _kind(self) -> str:
+        return self.digest()
 
     def check_header(self, index: int) -> None:  # noqa: B027 - generators have nothing to check
         """Raises `TextkdError` where image `index` is none by its header. A generator makes no such images."""
@@ -135,6 +144,9 @@ class Part(LineTable):
     def where(self, index: int) -> str:
         return self.table.where(self.places[index])
 
+    def origin(self, index: int) -> Origin:
+        return self.table.origin(self.places[index])
+
     def check_header(self, index: int) -> None:
         self.table.check_header(self.places[index])
 
@@ -172,6 +184,10 @@ class Joined(LineTable):
     def where(self, index: int) -> str:
         part, inner = self._place(index)
         return part.where(inner)
+
+    def origin(self, index: int) -> Origin:
+        part, inner = self._place(index)
+        return part.origin(inner)
 
     def digest(self) -> str:
         return digest_of("joined", *(part.digest() for part in self.parts))

@@ -74,7 +74,9 @@ def token_marks(ink: Ink, pieces: Sequence[str]) -> NDArray[np.float64]:
     """[len(pieces)] the share of the image's width where each piece of a tokenizer has its middle; NaN where it is not
     known. A piece without a character, as the space that a sentencepiece model puts in front, has none."""
     marks = np.full(len(pieces), np.nan)
-    shown = [piece.replace("▁", " ") for piece in pieces]
+    # of byte-level pieces (RoBERTa's), where no sentencepiece model has put its own sign in front
+    sign = "▁" if any("▁" in piece for piece in pieces) else "Ġ"
+    shown = [piece.replace(sign, " ") for piece in pieces]
     text = "".join(shown)
     front = len(text) - len(text.lstrip(" "))
     found = middles(ink, text[front:])
