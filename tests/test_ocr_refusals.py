@@ -249,7 +249,7 @@ def test_notes_are_told_before_a_run_and_beside_an_evaluation(
     recipe = {**reading.recipe, "task": {**reading.recipe["task"], "eval": str(tmp_path / "long.parquet")}}
     code, said = said_by(capsys, monkeypatch, "check", reading.write(recipe))
     assert code == 0, said
-    assert "note: ocr eval: 100% of" in said
+    assert "note: ocr eval: 12 of 12 lines looked at" in said
     cli_words = "eval", shared / "teacher", "--task", "ocr", "--file", tmp_path / "long.parquet", "--json"
     code, said = said_by(capsys, monkeypatch, *cli_words)
     assert code == 0, said

@@ -220,7 +220,7 @@ def test_leaks_are_told_and_images_compared():
 def test_lines_that_are_squeezed_and_odd_spaces_are_told():
     task = of_tables(train=DrawnLines(["x" * 60, "ab  c"], notes=["a note"]), eval=DrawnLines(["x" * 60, "a  b c"]))
     found = task.warnings()
-    note = "ocr eval: 50% of 2 lines looked at are wider than 128 at height 32; "
+    note = "ocr eval: 1 of 2 lines looked at are wider than 128 at height 32; "
     assert f"{note}they are shrunk, to 7 pixels of height at worst (a larger width keeps them)" in found
     assert any("1 texts have white space other than single spaces" in note for note in found)
     assert "a note" in found

@@ -57,9 +57,9 @@ def squeezed(table: LineTable, processor: Any, shown: str) -> Iterator[str]:
     chosen = spread(len(table), SAMPLE)
     ratios = [image.width / image.height for image in map(table.image, chosen)]
     wide = [ratio for ratio in ratios if ratio > width / height]
-    if wide:
-        lowest = max(2, round(width / max(wide)))
+    lowest = max(2, round(width / max(wide))) if wide else height
+    if lowest < height:
         yield (
-            f"{shown}: {len(wide) / len(ratios):.0%} of {len(ratios)} lines looked at are wider than {width} at height "
+            f"{shown}: {len(wide)} of {len(ratios)} lines looked at are wider than {width} at height "
             f"{height}; they are shrunk, to {lowest} pixels of height at worst (a larger width keeps them)"
         )
