@@ -103,8 +103,8 @@ def test_probabilities_are_recorded_before_dropout(architecture, tiny, inputs):
             module.training = isinstance(module, type(anatomy(model).part("attention", 1)))
         attention_only = capture.run(model, **batch)["taps"]
     maps = attention_only["attention:1"]
-    assert_close(maps.sum(-1), torch.ones_like(maps[..., 0]), rtol=0, atol=1e-6)
-    assert_close(maps, still["attention:1"], rtol=0, atol=1e-6)
+    assert_close(maps.sum(-1), torch.ones_like(maps[..., 0]), rtol=0, atol=1e-5)
+    assert_close(maps, still["attention:1"], rtol=0, atol=1e-5)
     assert (attention_only["hidden:1"] - still["hidden:1"]).abs().max() > 1e-3, "the output uses the dropped maps"
 
 
@@ -119,6 +119,6 @@ def test_training_on_taps_gives_the_gradients_of_the_eager_model(architecture, t
     compared = 0
     for (name, a), b in zip(model.named_parameters(), plain.parameters(), strict=True):
         if b.grad is not None:
-            assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6, msg=name)
+            assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5, msg=name)
             compared += b.grad.abs().max() > 0
     assert compared > 10

@@ -87,7 +87,7 @@ def test_probabilities_are_recorded_before_dropout(sided, line_batch):
         for module in sided.modules():
             module.training = type(module).__name__ == "TrOCRAttention"
         dropped = capture.run(sided, **batch)["taps"]
-    assert_close(dropped["decoder.attention:1"], still["decoder.attention:1"], rtol=0, atol=1e-6)
+    assert_close(dropped["decoder.attention:1"], still["decoder.attention:1"], rtol=0, atol=1e-5)
     for name in ("decoder.attention:1", "decoder.cross_attention:1"):
         assert_close(dropped[name].sum(-1), torch.ones(3, 2, 6), rtol=0, atol=1e-5)
     assert (dropped["decoder.hidden:1"] - still["decoder.hidden:1"]).abs().max() > 1e-3
@@ -109,7 +109,7 @@ def test_checkpointed_blocks_give_the_same_gradients(sided, line_batch):
         sum(tap.square().mean() for tap in taps.values()).backward()
         assert all(torch.equal(tap, kept[name]) for name, tap in taps.items())
         found.append(gradients(model))
-    same(*found, rtol=1e-5, atol=1e-6)
+    same(*found, rtol=1e-5, atol=1e-5)
 
 
 def test_reentrant_checkpointing_is_refused(sided):

@@ -30,7 +30,7 @@ def assert_whole(folder: Path, rows: Rows) -> None:
         taps, expected = cached.taps(batch), live.taps(batch)
         where = batch["attention_mask"].bool()
         assert torch.allclose(taps["hidden:2"][where], expected["hidden:2"][where], rtol=2**-8)
-        assert torch.allclose(taps["logits"], expected["logits"], atol=1e-6)
+        assert torch.allclose(taps["logits"], expected["logits"], atol=1e-5)
     assert cached.computed == 0
     live.close()
 
