@@ -177,11 +177,16 @@ def _hints() -> dict[str, Any]:
 
 
 def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Those arguments that somebody gave: of TrainingArguments the ones that differ from its defaults."""
+    """Those arguments that somebody gave: of TrainingArguments the ones that differ from its defaults. It writes the
+    loss as the best model's metric where nobody named one: that is no given argument (in a dict it is)."""
     if args is None or isinstance(args, Mapping):
         return dict(args or {})
     plain = TrainingArguments(output_dir=args.output_dir)
     names = [f.name for f in fields(TrainingArguments) if f.init]
+    if args.metric_for_best_model == "loss" and not args.greater_is_better:
+        names = [n for n in names if n not in ("metric_for_best_model", "greater_is_better")]
+    elif args.greater_is_better == (not str(args.metric_for_best_model).endswith("loss")):
+        names.remove("greater_is_better")  # its guess, which takes every other metric for one that rises
     return {n: getattr(args, n) for n in names if n == "output_dir" or getattr(args, n) != getattr(plain, n)}
 
 

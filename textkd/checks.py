@@ -182,7 +182,7 @@ class _Look:
             elif not (path / "run.json").is_file():
                 d.folder.check("")
             elif not self.found.problems and not self.places:  # else the folder may well be this recipe's, once mended
-                d.folder.check(d.fingerprint)
+                d.folder.check(d.fingerprint, d.inputs)
 
     def at_finetune(self) -> None:
         """The matches of a teacher that is trained first, bound to it and tried; none may ask for a teacher of its."""

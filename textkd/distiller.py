@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from accelerate.utils import set_seed
 from torch import nn
 from transformers import TrainingArguments
 
-from textkd import checks, pretrained, report, telling
+from textkd import checks, identity, pretrained, report, telling
 from textkd.arguments import given_arguments
 from textkd.errors import fail
 from textkd.evaluation import positions
@@ -93,7 +92,7 @@ class Distiller:
         self.stages = list(stages) or [Stage(tuple(matches) or (LABELS_ONLY if self.is_black_box else ()))]
         self.task, self.control, self.given_max_length, self.finetune = task, control, max_length, finetune
         self.name, self.recipe = name or self.folder.path.name, recipe
-        self._teacher, self._student, self._tokenizer = teacher, student, tokenizer
+        self.given_teacher, self.given_student, self.given_tokenizer = teacher, student, tokenizer
         self.has_stages, self.is_doubled = bool(stages), bool(matches) and bool(stages)
         self.share_encoder, self.pseudo = share_encoder, pseudo
         keep = self.folder.path.parent / "teachers" if finetune is None else finetune.keep
@@ -111,18 +110,18 @@ class Distiller:
     @cached_property
     def teacher(self) -> Any:
         """The teacher as given, before any fine-tuning; a black box, where `is_black_box`."""
-        given: Any = self._teacher
+        given: Any = self.given_teacher
         return given if isinstance(given, nn.Module) or is_reader(given) else given()
 
     def sketched_teacher(self) -> Any:
         """The teacher for checks beside a task that cannot be read, as far as it can be known: else None."""
-        sketch = getattr(self._teacher, "sketch", None)
+        sketch = getattr(self.given_teacher, "sketch", None)
         return self.teacher if sketch is None else sketch()
 
     def build_student(self, teacher: nn.Module, seed: int) -> nn.Module:
         """The student of `seed` before training: the same for the distilled student and its control."""
         set_seed(seed)
-        given = self._student
+        given = self.given_student
         made: nn.Module = pretrained.clone(given) if isinstance(given, nn.Module) else given(teacher, seed)
         return made
 
@@ -134,7 +133,12 @@ class Distiller:
     @cached_property
     def tokenizer(self) -> Any:
         path = self.models()[0].name_or_path if self.is_black_box else self.teacher.name_or_path
-        own = self._tokenizer or getattr(self.task, "tokenizer", None)
+        own = self.given_tokenizer or getattr(self.task, "tokenizer", None)
+        if not (own or path or hasattr(self.task, "processor")):  # a task of lines has words of its own
+            fix = "Distiller(..., tokenizer=AutoTokenizer.from_pretrained(FOLDER))"
+            raise fail(
+                "the teacher's tokenizer", "the teacher comes from no folder and no hub", fix=fix, where="teacher"
+            )
         return own or (pretrained.load_tokenizer(path) if self.task is None else self.task.processing(path))
 
     @cached_property
@@ -179,14 +183,12 @@ class Distiller:
     @cached_property
     def fingerprint(self) -> str:
         """What makes this run this run; a folder of another one is refused."""
-        made_of = (self.task.fingerprint(), self.stages, self.training, self.seeds, self.control)
-        read = "" if self.targets is None or self.recipe else self.targets.fingerprint(self._teacher)
-        if self.cache is not None:  # where it is and how large it may be changes nothing
-            read += repr(replace(self.cache, folder=None, max_gb=None))
-        if self.live.precision != "auto":
-            read += f"teacher in {self.live.precision}"
-        # a function of the user's own is known by its name: its address differs in every process
-        return self.recipe or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(made_of)) + read
+        return identity.fingerprint(self)
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """A hash of each thing that the run is made from: a folder of a run on others is refused, too."""
+        return identity.inputs(self)
 
     def plan(self) -> list[str]:
         """What `run` will do, a line each."""
@@ -203,7 +205,7 @@ class Distiller:
         self.check()
         started = time.monotonic()
         with pretrained.quiet(), locked(self.folder.path):
-            self.folder.claim(self.fingerprint, self.name)
+            self.folder.claim(self.fingerprint, self.name, self.inputs)
             if not self.folder.is_finished:
                 finished = [self._seed(seed) for seed in self.seeds]
                 if processes().is_main_process:

@@ -93,7 +93,7 @@ class _Builder:
         labels = labels_of_task(task) if "path" in recipe.student else {}  # others have the teacher's
         made = Distiller(
             _Teacher(recipe.teacher, task, auto_class, "path" in recipe.student),
-            lambda model, seed: self._student(model, auto_class, labels),
+            _Student(self, auto_class, labels),
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
             pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), live=self._live(),
@@ -102,13 +102,6 @@ class _Builder:
         if warning := students.random_init_warning(recipe.student):
             made.warnings.append(warning if recipe.teacher.recogniser is None else NEW_STUDENT)
         return made
-
-    def _student(self, teacher: Any, auto_class: Any, labels: Mapping[str, Any]) -> Any:
-        """A student of the teacher's; beside a black box a new one."""
-        spec = self.recipe.student
-        if self.recipe.teacher.recogniser is not None and "config" in spec:
-            return students.new_reader(spec["config"], _tokenizer(self.task))
-        return students.build(spec, teacher, auto_class, **labels)
 
     def _check_new(self, spec: Mapping[str, Any]) -> None:
         """What only a student of a model can be."""
@@ -199,6 +192,24 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Any:
         return tasks.get(name, **options)
     except (TypeError, ValueError, AttributeError) as error:
         raise fail(f"task {name} with {options}", f"{error}", fix="give each option a value of its kind") from error
+
+
+class _Student:
+    """Makes the student of a recipe: one of the teacher's; beside a black box a new one."""
+
+    def __init__(self, builder: _Builder, auto_class: Any, labels: Mapping[str, Any]) -> None:
+        self.builder, self.auto_class, self.labels = builder, auto_class, labels
+
+    def content(self) -> str:
+        """A hash of the files that it is loaded from, if any."""
+        spec = self.builder.recipe.student
+        return pretrained.fingerprint(spec["path"]) if "path" in spec else ""
+
+    def __call__(self, teacher: Any, seed: int) -> Any:
+        recipe = self.builder.recipe
+        if recipe.teacher.recogniser is not None and "config" in recipe.student:
+            return students.new_reader(recipe.student["config"], _tokenizer(self.builder.task))
+        return students.build(recipe.student, teacher, self.auto_class, **self.labels)
 
 
 class _Teacher:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from accelerate import PartialState
@@ -39,8 +40,9 @@ class RunFolder:
     def is_finished(self) -> bool:
         return (self.path / "results.json").is_file()
 
-    def check(self, fingerprint: str) -> None:
-        """Raises `TextkdError` if the folder belongs to another recipe, or holds something that is no run."""
+    def check(self, fingerprint: str, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Raises `TextkdError` if the folder belongs to another recipe, to this one on other `inputs` (what they are ->
+        a hash of their content), or holds something that is no run."""
         owner = self.path / "run.json"
         if not owner.is_file():
             if self.path.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
@@ -51,18 +53,21 @@ class RunFolder:
             known = json.loads(owner.read_text())
         except ValueError as error:
             raise fail(f"run folder {self.path}", f"run.json is damaged: {error}", fix="delete the folder") from error
+        fix = "training.output_dir=<a new folder>, or delete this one"
         if known.get("fingerprint") != _digest(fingerprint):
-            fix = "training.output_dir=<a new folder>, or delete this one"
             found = f"the run of another recipe ({known.get('name')})"
             raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
+        before = known.get("inputs", {})  # early folders have none
+        if other := [name for name, content in inputs.items() if before.get(name, content) != content]:
+            found = f"the run of this recipe on another content of: {', '.join(other)}"
+            raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
 
-    def claim(self, fingerprint: str, name: str) -> None:
+    def claim(self, fingerprint: str, name: str, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
         """Writes whose folder it is, once."""
         if processes().is_main_process and not (self.path / "run.json").is_file():
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(
-                self.path / "run.json", {"name": name, "fingerprint": _digest(fingerprint), "recipe": fingerprint}
-            )
+            about = {"name": name, "fingerprint": _digest(fingerprint), "inputs": dict(inputs), "recipe": fingerprint}
+            write_json(self.path / "run.json", about)
         processes().wait_for_everyone()
 
 

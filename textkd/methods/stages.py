@@ -26,6 +26,7 @@ from textkd.arguments import make_arguments
 from textkd.average import Average
 from textkd.callbacks import Bar, StopOnSignal
 from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
+from textkd.directions import falls
 from textkd.matches import Match
 from textkd.methods.caching import autocast, fill, note
 from textkd.methods.dropout import dropout
@@ -210,13 +211,15 @@ class _Run:
 
     def _training(self) -> dict[str, Any]:
         """Trainer's own idea of the best model is the lowest loss; ours is the task's main metric."""
-        best = self.training.get("load_best_model_at_end") or self.training.get("save_strategy") == "best"
-        by: dict[str, Any] = {"metric_for_best_model": self.data.main_metric}
-        if not self.data.greater_is_better and not str(self.training.get("metric_for_best_model")).endswith("loss"):
-            by["greater_is_better"] = False
+        given, data = dict(self.training), self.data
+        if given.get("load_best_model_at_end") or given.get("save_strategy") == "best":
+            metric = str(given.get("metric_for_best_model") or data.main_metric).removeprefix("eval_")
+            rises = data.greater_is_better if metric == data.main_metric else not falls(metric)
+            told = given.get("greater_is_better")
+            given |= {"metric_for_best_model": metric, "greater_is_better": rises if told is None else told}
         # lines are images of one size: equally long texts in a batch save nothing, and recognisers hardly learn from it
-        order = {} if self.data.generate is None else {"train_sampling_strategy": "random"}
-        return {**order, **(by if best else {}), **self.training}
+        order = {} if data.generate is None else {"train_sampling_strategy": "random"}
+        return {**order, **given}
 
     def _publish(self, trainer: DistilTrainer, trained: Trained) -> None:
         """The stage's weights appear under ``final`` in one rename; its checkpoints go."""

@@ -11,13 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from textkd.directions import falls
 from textkd.errors import TextkdError, fail, problem
 
 FILE = "results.json"
 Role = Literal["teacher", "student", "control"]
 ROLES: tuple[Role, ...] = ("teacher", "student", "control")
-# Which of the metrics beside the main one fall as a model gets better; for the main one the results say it.
-ERROR_METRICS = frozenset({"cer", "wer", "mse", "rmse", "mae", "loss", "perplexity"})
 # The page stays one file under 2 MB: images of at most 40,000 characters each (the address, not the picture's bytes).
 IMAGE_CHARACTERS = 40_000
 GALLERY_LINES = 24
@@ -229,7 +228,7 @@ class Results(_Strict):
     def lower_is_better(self, metric: str) -> bool:
         if metric == self.main_metric:
             return not self.greater_is_better
-        return metric.rpartition("_")[2] in ERROR_METRICS  # of a further evaluation, as receipts_cer, too
+        return falls(metric)
 
     @model_validator(mode="after")
     def _complete(self) -> Results:

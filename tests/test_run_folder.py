@@ -1,0 +1,126 @@
+"""A run folder belongs to one recipe over one content of data and models: nothing else is resumed or reported in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+import torch
+from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
+from transformers import BertForSequenceClassification, BertModel
+
+from textkd import Distiller, Match, recipe, tasks
+from textkd.errors import TextkdError
+
+
+@pytest.fixture
+def own(tiny: Tiny) -> Tiny:
+    """Copies, to be changed."""
+    for name in ("teacher", "data"):
+        kept = (tiny.folder / name).resolve()
+        (tiny.folder / name).unlink()
+        shutil.copytree(kept, tiny.folder / name)
+    return tiny
+
+
+def claimed(made: Distiller) -> Distiller:
+    made.check()
+    made.folder.claim(made.fingerprint, made.name, made.inputs)
+    return made
+
+
+def with_finetune(tiny: Tiny) -> dict[str, Any]:
+    return tiny.recipe | {"teacher": {"path": str(tiny.folder / "teacher"), "finetune": {"num_train_epochs": 1}}}
+
+
+def with_path(tiny: Tiny) -> dict[str, Any]:
+    make_teacher(2).save_pretrained(tiny.folder / "small")
+    return tiny.recipe | {"student": {"path": str(tiny.folder / "small")}, "matches": [{"tap": "labels"}]}
+
+
+def other_weights(tiny: Tiny, name: str) -> None:
+    model = BertForSequenceClassification.from_pretrained(tiny.folder / name)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight[5, 0] += 1
+    model.save_pretrained(tiny.folder / name)
+
+
+CHANGES = {
+    "data": lambda own: write_tsv(own.folder / "data" / "train.tsv", sentences(64, 9)),
+    "teacher": lambda own: other_weights(own, "teacher"),
+    "student": lambda own: other_weights(own, "small"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_recipe_over_changed_files_is_another_run(what: str, own: Tiny) -> None:
+    file = own.write(with_path(own) if what == "student" else own.recipe)
+    claimed(recipe.distiller(file))
+    recipe.distiller(file).check()
+    CHANGES[what](own)
+    with pytest.raises(TextkdError, match=f"this recipe on another content of: .*{what}"):
+        recipe.distiller(file).check()
+
+
+def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> None:
+    """Before it is fine-tuned its head is random, other in every process."""
+    base = BertModel.from_pretrained(own.folder / "teacher")
+    base.save_pretrained(own.folder / "teacher")
+    file = own.write(with_finetune(own))
+    first = claimed(recipe.distiller(file))
+    torch.manual_seed(5)
+    again = recipe.distiller(file)
+    again.check()
+    assert not torch.equal(first.teacher.classifier.weight, again.teacher.classifier.weight)
+    other_base = make_teacher().bert
+    with torch.no_grad():
+        other_base.embeddings.word_embeddings.weight[5, 0] += 1
+    other_base.save_pretrained(own.folder / "teacher")
+    with pytest.raises(TextkdError, match="another content of: teacher"):
+        recipe.distiller(file).check()
+
+
+def test_a_folder_that_knows_no_inputs_is_read_as_before(own: Tiny) -> None:
+    file = own.write(own.recipe)
+    owner = claimed(recipe.distiller(file)).folder.path / "run.json"
+    about = json.loads(owner.read_text())
+    del about["inputs"]
+    owner.write_text(json.dumps(about))
+    recipe.distiller(file).check()
+
+
+def in_python(own: Tiny, **other: Any) -> Distiller:
+    made: dict[str, Any] = {
+        "teacher": BertForSequenceClassification.from_pretrained(own.folder / "teacher"),
+        "student": make_teacher(2), "task": tasks.get("glue/sst2", path=str(own.folder / "data")),
+        "tokenizer": make_tokenizer(), "matches": [Match("labels")], "args": {"num_train_epochs": 1, "output_dir": str(own.folder / "run")},
+    }  # fmt: skip
+    return Distiller(**made | other)
+
+
+def moved(model: Any) -> Any:
+    with torch.no_grad():
+        next(model.parameters())[5, 0] += 1
+    return model
+
+
+OTHERS = {
+    "teacher": lambda: {"teacher": moved(make_teacher())},
+    "student": lambda: {"student": moved(make_teacher(2))},
+    "settings": lambda: {"max_length": 8},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_in_python_what_is_given_counts(what: str, own: Tiny) -> None:
+    claimed(in_python(own))
+    in_python(own).check()
+    with pytest.raises(TextkdError, match=f"another content of: {what}"):
+        in_python(own, **OTHERS[what]()).check()
+
+
+def test_a_teacher_that_comes_from_no_folder_needs_its_tokenizer(own: Tiny) -> None:
+    with pytest.raises(TextkdError, match=r"tokenizer(.|\n)*from no folder(.|\n)*tokenizer="):
+        in_python(own, teacher=make_teacher(), tokenizer=None).check()
