@@ -96,16 +96,26 @@ def differences(one: dict[Any, Any], other: dict[Any, Any]) -> float:
 
 def launch_forked(file: Path, folder: Path) -> None:
     """Runs the recipe in two processes with the variables that a launcher sets, without starting one."""
+    ended = start_forked(file, folder)()
+    assert [code for code, _ in ended] == [0, 0], [said[-3000:] for _, said in ended]
+    assert sum(said.count("report: ") for _, said in ended) == 1
+
+
+def start_forked(file: Path, folder: Path) -> Callable[[], list[tuple[int | None, str]]]:
+    """Starts what `launch_forked` runs; what comes back waits for it and gives exit code and output of both."""
     port, both = free_port(), []
     for rank in range(2):
         values = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2,
                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "HF_HUB_OFFLINE": 1}  # fmt: skip
         log = folder / f"said-{rank}.txt"
         both.append((start("run", file, log=log, patch=functools.partial(set_variables, values)), log))
-    for process, log in both:
-        process.join(100)
-        assert process.exitcode == 0, log.read_text()[-3000:]
-    assert sum(log.read_text().count("report: ") for _, log in both) == 1
+
+    def ended() -> list[tuple[int | None, str]]:
+        for process, _ in both:
+            process.join(100)
+        return [(process.exitcode, log.read_text()) for process, log in both]
+
+    return ended
 
 
 def set_variables(values: dict[str, Any]) -> None:

@@ -9,7 +9,9 @@ import torch
 from tiny_lab import Tiny
 from transformers import AutoModelForSequenceClassification
 
-from textkd import recipe
+from textkd import Match, recipe
+from textkd.methods.finetune import without_teacher
+from textkd.results import RECORD
 
 
 def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:
@@ -67,3 +69,32 @@ def test_a_random_student_is_warned_about_in_the_report(tiny: Tiny) -> None:
     recipe.distiller(tiny.write(values)).run()
     warnings = json.loads((tiny.folder / "run" / "results.json").read_text())["warnings"]
     assert any("random" in text for text in warnings)
+
+
+LABELS, KL, CTC = Match("labels", weight=0.2), Match("logits"), Match("encoder.hidden:1", loss="ctc")
+
+
+@pytest.mark.parametrize(
+    ("matches", "left"),
+    [([KL], ["labels"]), ([KL, LABELS], ["labels"]), ([KL, CTC], ["labels", "encoder.hidden:1"]),
+     ([LABELS, KL, CTC], ["labels", "encoder.hidden:1"])],
+)  # fmt: skip
+def test_a_control_always_learns_the_labels(matches: list[Match], left: list[str]) -> None:
+    assert [match.tap for match in without_teacher(matches)] == left
+
+
+def test_a_model_of_before_an_evaluation_was_asked_for_is_evaluated_once_more(tiny: Tiny) -> None:
+    """As those of MNLI of before its mismatched set was reported."""
+    values = tiny.recipe | {"control": False}
+    values["teacher"]["finetune"] = {"num_train_epochs": 1, "learning_rate": 1e-3}
+    result = recipe.distiller(tiny.write(values)).run()
+    (teacher,) = (tiny.folder / "teachers").glob("*-seed1")
+    expected = {}
+    for folder in (teacher, result.student):
+        record = json.loads((folder / RECORD).read_text())
+        expected[folder] = record["metrics"]
+        (folder / RECORD).write_text(json.dumps({**record, "metrics": {}}))
+    (tiny.folder / "run" / "results.json").unlink()
+    again = recipe.distiller(tiny.write(values)).run()
+    assert again.metrics == result.metrics
+    assert {folder: json.loads((folder / RECORD).read_text())["metrics"] for folder in expected} == expected

@@ -16,7 +16,7 @@ ROOT = Path(textkd.__file__).parent
 LOW = ("taps", "losses", "projections", "schedules", "layermaps")
 MODELS = ("inputs", "pretrained", "modelfiles", "students", "tasks", "teachers", "predict")
 RUNNING = ("arguments", "trainer", "average", "objective", "matches", "callbacks", "checkpoints", "record", "methods",
-           "runs", "sharding")  # fmt: skip
+           "runs", "sharding", "ends", "directions")  # fmt: skip
 MAY = {
     "errors": (),
     "taps": (),
@@ -27,6 +27,8 @@ MAY = {
     "metrics": (),
     "inputs": (),
     "kernels": (),
+    "directions": (),
+    "identity": ("teachers",),
     "tasks": ("metrics", "inputs", "predict", "pretrained"),
     "modelfiles": (),
     "pretrained": ("modelfiles",),
@@ -60,7 +62,7 @@ MAY = {
     ),
     "arguments": ("losses",),
     "methods": (*LOW, *RUNNING, "inputs", "teachers", "students"),
-    "report": (),
+    "report": ("directions",),
     "examples": ("report",),
     "speeds": ("report",),
     "targets": (*LOW, *MODELS, "methods", "runs"),
@@ -77,6 +79,7 @@ MAY = {
         "report",
         "evaluation",
         "checks",
+        "identity",
         "targets",
         "telling",
     ),

@@ -144,7 +144,7 @@ def test_a_share_of_the_own_lines_takes_the_teachers_text(tmp_path: Path, mix: f
     found, _ = rows(tmp_path, Always("77777"), Pseudo(mix=mix))
     truth = DigitLines(**OWN["digits"]).texts
     assert [text == "77777" for text in found["text"]].count(True) == count
-    assert all(text in ("77777", truth[i]) for i, text in zip(found["example_id"], found["text"], strict=True))
+    assert all(text in ("77777", truth[i]) for i, text in zip(found["place"], found["text"], strict=True))
 
 
 def test_lines_without_transcription_take_the_teachers_text_whatever_the_mix(tmp_path: Path) -> None:

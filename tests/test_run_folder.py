@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from typing import Any
 
 import pytest
 import torch
+from drive import start_forked
+from filelock import FileLock
 from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 from transformers import BertForSequenceClassification, BertModel
 
@@ -95,7 +98,8 @@ def in_python(own: Tiny, **other: Any) -> Distiller:
     made: dict[str, Any] = {
         "teacher": BertForSequenceClassification.from_pretrained(own.folder / "teacher"),
         "student": make_teacher(2), "task": tasks.get("glue/sst2", path=str(own.folder / "data")),
-        "tokenizer": make_tokenizer(), "matches": [Match("labels")], "args": {"num_train_epochs": 1, "output_dir": str(own.folder / "run")},
+        "tokenizer": make_tokenizer(), "matches": [Match("labels")],
+        "args": {"num_train_epochs": 1, "output_dir": str(own.folder / "run")},
     }  # fmt: skip
     return Distiller(**made | other)
 
@@ -124,3 +128,32 @@ def test_in_python_what_is_given_counts(what: str, own: Tiny) -> None:
 def test_a_teacher_that_comes_from_no_folder_needs_its_tokenizer(own: Tiny) -> None:
     with pytest.raises(TextkdError, match=r"tokenizer(.|\n)*from no folder(.|\n)*tokenizer="):
         in_python(own, teacher=make_teacher(), tokenizer=None).check()
+
+
+def test_two_processes_are_both_refused_a_folder_that_is_in_use(tiny: Tiny) -> None:
+    """One that went on alone would wait for the other until a timeout."""
+    with FileLock(tiny.folder / ".run.lock"):
+        ended = start_forked(tiny.write(tiny.recipe), tiny.folder)()
+    assert [code for code, _ in ended] == [2, 2]
+    assert "another process is working in this folder" in ended[0][1]
+
+
+@pytest.mark.slow
+def test_two_processes_wait_together_for_a_teacher_that_another_run_trains(tiny: Tiny) -> None:
+    values = with_finetune(tiny) | {"control": False}
+    made = recipe.distiller(tiny.write(values))
+    made.check()
+    assert made.finetune is not None
+    kept = made.finetune.folder(1)
+    kept.parent.mkdir(parents=True)
+    with FileLock(kept.with_name(f".{kept.name}.lock")):
+        wait = start_forked(tiny.write(values), tiny.folder)
+        said = tiny.folder / "said-0.txt"
+        until = time.monotonic() + 60
+        while "waiting for another process" not in (said.read_text() if said.is_file() else ""):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(3)
+        assert not (tiny.folder / "teachers" / f"{kept.name}.work").exists()
+    ended = wait()
+    assert [code for code, _ in ended] == [0, 0], ended

@@ -266,7 +266,7 @@ class Distiller:
             known = Finished.read(folder, self.task)
             if known is not None:
                 log.info("teacher: %s is there already, from an earlier run", folder)
-                return known
+                return known.complete(self.data, self.task)
             return self._train(folder, None, self.finetune.stages, self.finetune.seed(seed), "teacher")
 
     def _train(
@@ -278,7 +278,7 @@ class Distiller:
         if known is not None:
             if processes().is_main_process:
                 shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
-            return known
+            return known.complete(self.data, self.task)
         tutor = None if teacher is None else teacher()
         model = pretrained.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
         label = f"{role}, seed {seed}" if len(self.seeds) > 1 else role

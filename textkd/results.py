@@ -47,19 +47,22 @@ class Finished:
         record = json.loads((folder / RECORD).read_text())
         return cls(folder, record, lambda: pretrained.load_model(str(folder), task.auto_class))
 
+    def complete(self, data: Any, task: Any) -> Finished:
+        """With the metrics of every evaluation: a model of before one was asked for is evaluated once more."""
+        wanted = {_named(split, name) for split in _evaluated(data) for name in task.metric_names}
+        if self.folder is None or not processes().is_main_process or wanted <= set(self.record["metrics"]):
+            return self
+        model = self.load().to(processes().device).eval()
+        record = {**self.record, "metrics": Finished.given(model, data, task).record["metrics"]}
+        write_json(self.folder / RECORD, record)
+        return replace(self, record=record)
+
     @classmethod
     def given(cls, model: nn.Module, data: Any, task: Any) -> Finished:
         """A model that was trained elsewhere, evaluated here."""
         metrics = _metrics(task, data, lambda rows: task.predict(model, rows, data.collator))
         folder = Path(str(getattr(model, "name_or_path", "")))
-        record: dict[str, Any] = {
-            "metrics": metrics,
-            "train_s": None,
-            "peak_mb": None,
-            "steps": None,
-            "seed": None,
-            "history": [],
-        }
+        record = {"metrics": metrics, **NOT_TRAINED}
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model)
 
     @classmethod
@@ -80,14 +83,7 @@ class Finished:
         """A black box that read the lines of each evaluation split as `said`."""
         texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
         metrics = _metrics(task, data, lambda rows: texts[id(rows)])
-        record: dict[str, Any] = {
-            "metrics": metrics,
-            "train_s": None,
-            "peak_mb": None,
-            "steps": None,
-            "seed": None,
-            "history": [],
-        }
+        record = {"metrics": metrics, **NOT_TRAINED}
         return cls(None, {**record, "said": said["eval"]}, lambda: reader)
 
 
@@ -100,10 +96,15 @@ def _metrics(task: Any, data: Any, answer: Callable[[Any], Any]) -> dict[str, fl
     """The metrics of all evaluation splits; those of further ones by names such as mismatched_accuracy."""
     found: dict[str, float] = {}
     for split, rows in _evaluated(data).items():
-        front = split.removeprefix("eval").lstrip("_")
         for name, value in task.compute_metrics(answer(rows), task.references(rows)).items():
-            found[f"{front}_{name}" if front else name] = value
+            found[_named(split, name)] = value
     return found
+
+
+def _named(split: str, metric: str) -> str:
+    """A metric of an evaluation split as reports call it."""
+    front = split.removeprefix("eval").lstrip("_")
+    return f"{front}_{metric}" if front else metric
 
 
 def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: float, pairs: list[list[Pair]]) -> None:

@@ -65,6 +65,15 @@ def test_class_names(cells, labels, names, ids, tmp_path):
     assert tasks.text(file, file, labels=labels).fingerprint() == before == task.fingerprint()
 
 
+@pytest.mark.parametrize(("names", "cell"), [(["1", "2", "3"], 0), (["-1", "0", "1"], 2), (["0", "5", "x"], "1")])
+def test_a_stray_number_beside_whole_number_classes_is_no_id(names, cell, tmp_path):
+    """As an id it would be another class than it says."""
+    file = write(tmp_path, "x.json", json.dumps([{"text": "a", "label": name} for name in [*names, cell]]))
+    task = tasks.text(file, file, labels=names)
+    with pytest.raises(TextkdError, match=f"'{cell}'; the classes are {', '.join(names)}$"):
+        task.load("train")
+
+
 def test_regression_and_pairs(tmp_path):
     file = write(tmp_path, "x.csv", "q,p,y\na,b,0.5\nc,d,-2\n")
     task = tasks.text(file, file, text="q", text_pair="p", label="y", type="regression")

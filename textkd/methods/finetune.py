@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from textkd.ends import addresses
 from textkd.matches import Match, needs_teacher
 from textkd.methods.stages import Stage
 
@@ -14,12 +15,18 @@ LABELS_ONLY = (Match("labels"),)
 
 
 def without_teacher(matches: Sequence[Match], fused: bool = False) -> list[Match]:
-    """What teaches where there is no teacher: the matches that need none, or else the labels. fused: the labels keep
-    no logits."""
+    """What teaches where there is no teacher: the matches that need none and the labels, which are added where none of
+    them reads them. fused: the labels keep no logits."""
     own = [match for match in matches if not needs_teacher(match)]
-    if any(match.tap != "labels" for match in own):
-        return own
-    return [replace(match, fused=fused) for match in LABELS_ONLY]
+    labels = [replace(match, fused=fused) for match in LABELS_ONLY]
+    others = [match for match in own if not _reads_labels(match)]
+    if not others:
+        return labels
+    return own if len(others) < len(own) else [*labels, *own]
+
+
+def _reads_labels(match: Match) -> bool:
+    return addresses(match)[0][0].family == "labels"
 
 
 @dataclass(frozen=True)

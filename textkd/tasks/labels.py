@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from textkd.errors import nearest
+
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 class BadLabelError(ValueError):
@@ -20,7 +23,7 @@ class BadLabelError(ValueError):
 
 @dataclass(frozen=True)
 class Classes:
-    """One class of `names`. A cell is a name or, where no name reads so, an id 0..n-1."""
+    """One class of `names`. A cell is a name or, where no name is a whole number, an id 0..n-1."""
 
     names: tuple[str, ...]
 
@@ -28,12 +31,12 @@ class Classes:
         value = label_text(cell)
         if value in self.names:
             return self.names.index(value)
-        if value.isascii() and value.isdigit() and int(value) < len(self.names):
+        ids = not any(map(_WHOLE.fullmatch, self.names))  # else a stray 0 beside grades 1..5 would be grade 1
+        if ids and _WHOLE.fullmatch(value) and 0 <= int(value) < len(self.names):
             return int(value)
         known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
-        raise BadLabelError(
-            f"{value!r}; the classes are {known} (or ids 0..{len(self.names) - 1})", nearest(value, self.names)
-        )
+        known += f" (or ids 0..{len(self.names) - 1})" if ids else ""
+        raise BadLabelError(f"{value!r}; the classes are {known}", nearest(value, self.names))
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ def test_columns_decode_no_image(processor):
     assert rows["text"] == [TEXTS[4], TEXTS[1]]
     assert rows["labels"] == [labels[4], labels[1]]
     assert rows["length"] == [len(labels[4]), len(labels[1])]
-    assert rows["example_id"] == [4, 1]
+    assert rows["place"] == [4, 1]
     assert (len(rows), rows.table.asked) == (2, [])
-    assert set(rows.column_names) == {"image", "text", "labels", "length", "example_id"}
+    assert set(rows.column_names) == {"image", "text", "labels", "length", "example_id", "place"}
     with pytest.raises(TextkdError, match="nearest: length"):
         rows["lengths"]
 
@@ -50,7 +50,7 @@ def test_a_row_is_its_own_line(processor):
     rows = rows_of(processor, places=[3, 0, 1, 2, 4, 5])
     row = rows[1]
     assert same(row["image"], DrawnLines().image(0))
-    assert (row["example_id"], row["length"]) == (0, len(row["labels"]))
+    assert (row["place"], row["length"]) == (0, len(row["labels"]))
     assert same(rows[-1]["image"], DrawnLines().image(5))
     row["labels"].append(99)
     assert 99 not in rows[1]["labels"]

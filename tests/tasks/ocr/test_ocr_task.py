@@ -89,9 +89,9 @@ def test_long_train_lines_are_left_out_and_told_never_cut():
     task = of_tables(train=DrawnLines(), eval=DrawnLines())
     most = len("sat, on a mat;") + 2
     rows = task.encode(task.processor, "train", max_length=most)
-    assert rows["example_id"] == [1, 2, 3, 5]
+    assert rows["place"] == [1, 2, 3, 5]
     assert rows["text"] == [TEXTS[i] for i in (1, 2, 3, 5)]
-    assert rows[3]["example_id"] == 5
+    assert rows[3]["place"] == 5
     assert max(rows["length"]) == most
     dev = task.encode(task.processor, "eval", max_length=most)
     assert dev["text"] == TEXTS  # scored whole
@@ -134,7 +134,7 @@ def test_train_characters_that_a_tokenizer_lacks_are_an_error():
     assert "'£' (1)" in said
     assert "skip_unwritable" in said
     task.skip_unwritable = True
-    assert task.encode(small, "train")["example_id"] == [0, 2]
+    assert task.encode(small, "train")["place"] == [0, 2]
     task.encode(small, "eval")
     found = task.warnings()
     assert "ocr train: 4 lines have characters that are not in the tokenizer and are left out" in found
@@ -145,7 +145,7 @@ def test_lines_without_transcription():
     table = DrawnLines(["abc", None, "b a"])
     task = of_tables(train=table, eval=DrawnLines(["ab"]))
     rows = task.encode(task.processor, "train")
-    assert rows["example_id"] == [0, 2]
+    assert rows["place"] == [0, 2]
     assert "ocr train: 1 lines have no transcription and are left out" in task.warnings()
     every = task.encode(task.processor, "train", training=False)
     assert (every["length"], every["text"]) == ([5, 0, 5], ["abc", None, "b a"])
@@ -276,7 +276,7 @@ def test_fingerprints(task, tmp_path):
 def test_joined_tables_keep_row_numbers():
     task = of_tables(train=Joined([DrawnLines(["a", "bb"]), DrawnLines(["b a", "ab"])]), eval=DrawnLines(["ab"]))
     rows = task.encode(task.processor, "train", max_length=4)
-    assert rows["example_id"] == [0, 1, 3]
+    assert rows["place"] == [0, 1, 3]
     assert rows["text"] == ["a", "bb", "ab"]
 
 

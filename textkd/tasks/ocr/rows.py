@@ -44,12 +44,13 @@ class Lines:
 class LineRows:
     """An encoded split: a map-style data set that PyTorch's DataLoader and transformers' Trainer take.
 
-    [i] -> {"image": PIL RGB, "labels": list of ids that ends in eos (empty: no transcription), "example_id": row number
-    in the split, "length": number of labels}; rows["labels"], ["length"], ["text"], ["example_id"] are columns, made
-    without decoding an image. Nothing is cached: decoding and processing a line of a book takes about 1.2 ms.
+    [i] -> {"image": PIL RGB, "labels": list of ids that ends in eos (empty: no transcription), "example_id": i,
+    "place": row number in the split, of which lines may be left out, "length": number of labels}; rows["labels"],
+    ["length"], ["text"], ["example_id"], ["place"] are columns, made without decoding an image. Nothing is cached:
+    decoding and processing a line of a book takes about 1.2 ms.
 
     places: the rows of `table` that are kept. augment: changes each image of training by the seed
-    (seed, epoch, example_id), so that a line looks different in each epoch and the same in a resumed run, in every
+    (seed, epoch, place), so that a line looks different in each epoch and the same in a resumed run, in every
     process and with every number of workers. The epoch stands in shared memory: `set_epoch` reaches workers that are
     already running (persistent ones). Note that accelerate's loader does not call `set_epoch` of a data set whose
     sampler has one too and is sharded or skipped forward (several processes, a resumed epoch): a trainer calls it
@@ -69,7 +70,7 @@ class LineRows:
         self._labels = [list(row) for row in labels]
         if len(self._labels) != len(self.places):
             raise ValueError(f"{len(self.places)} rows and {len(self._labels)} rows of labels")
-        self.column_names = ["image", "text", "example_id", "labels", "length"]
+        self.column_names = ["image", "text", "example_id", "place", "labels", "length"]
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
@@ -94,7 +95,8 @@ class LineRows:
         if isinstance(key, str):
             makers: dict[str, Callable[[], Iterable[Any]]] = {
                 "text": lambda: [self.table.texts[place] for place in self.places],
-                "example_id": lambda: self.places,
+                "example_id": lambda: range(len(self)),
+                "place": lambda: self.places,
                 "labels": lambda: self._labels,
                 "length": lambda: [len(row) for row in self._labels],
             }
@@ -104,7 +106,7 @@ class LineRows:
         image = self.table.image(place)
         if self.augment is not None:
             image = self.augment(image, (self.seed, self.epoch, place))
-        return {"image": image, "labels": list(labels), "example_id": place, "length": len(labels)}
+        return {"image": image, "labels": list(labels), "example_id": index, "place": place, "length": len(labels)}
 
 
 def texts_of(labels: Iterable[Sequence[int]], known: Iterable[Sequence[int]], texts: Iterable[str]) -> list[str]:
@@ -188,6 +190,6 @@ class LineCollator:
                 pixels(self.processor, [row["image"]])
             except ValueError as own:
                 width, height = row["image"].size
-                asked = f"line {row['example_id'] + 1}: an image that the processor takes"
+                asked = f"line {row.get('place', row['example_id']) + 1}: an image that the processor takes"
                 return fail(asked, f"{width} x {height} pixels: {own}", fix="leave the row out")
         return fail("images of one size", f"the processor's sizes differ ({error})", fix="a processor that pads")
