@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
-from tiny_lab import Tiny
-from transformers import AutoModelForSequenceClassification
+from tiny_lab import Tiny, make_teacher, make_tokenizer
+from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
 
-from textkd import Match, recipe
+from textkd import Distiller, Match, recipe, report, tasks
+from textkd.export import student_folder
 from textkd.methods.finetune import without_teacher
 from textkd.results import RECORD
 
@@ -98,3 +100,77 @@ def test_a_model_of_before_an_evaluation_was_asked_for_is_evaluated_once_more(ti
     again = recipe.distiller(tiny.write(values)).run()
     assert again.metrics == result.metrics
     assert {folder: json.loads((folder / RECORD).read_text())["metrics"] for folder in expected} == expected
+
+
+def constant(model: BertForSequenceClassification) -> BertForSequenceClassification:
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+        model.classifier.bias.copy_(torch.tensor([3.0, -3.0]))
+    return model
+
+
+def test_one_answer_for_all_rows_is_told_of_the_model_that_gives_it(tiny: Tiny) -> None:
+    """Also where the results are gathered by a process that evaluated nothing."""
+    values = tiny.recipe | {"student": {"path": str(tiny.folder / "dull")}, "control": False}
+    constant(make_teacher(2)).save_pretrained(tiny.folder / "dull")
+    values["matches"], values["training"]["learning_rate"] = [{"tap": "labels"}], 1e-9
+    for _ in range(2):
+        recipe.distiller(tiny.write(values)).run()
+        results = json.loads((tiny.folder / "run" / "results.json").read_text())
+        assert "glue/sst2 eval: all 32 predictions were 0 (the student)" in results["warnings"]
+        (tiny.folder / "run" / "results.json").unlink()
+
+
+def test_a_teacher_of_another_kind_is_measured_like_the_others(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bf16, with another attention, in a pickle."""
+    teacher = BertForSequenceClassification.from_pretrained(tiny.folder / "teacher", attn_implementation="eager")
+    (tiny.folder / "old").mkdir()
+    torch.save(teacher.state_dict(), tiny.folder / "old" / "pytorch_model.bin")
+    teacher.config.save_pretrained(tiny.folder / "old")
+    make_tokenizer().save_pretrained(tiny.folder / "old")
+    teacher.name_or_path = str(tiny.folder / "old")
+    timed = {}
+    original = report.measure_speed
+
+    def seen(models: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        timed.update({role: model.config._attn_implementation for role, model in models.items()})
+        return original(models, *args, **kwargs)
+
+    monkeypatch.setattr(report, "measure_speed", seen)
+    task = tasks.glue("sst2", path=tiny.folder / "data")
+    args = {"max_steps": 2, "output_dir": str(tiny.folder / "run")}
+    student = make_teacher(4).bfloat16()
+    Distiller(teacher.bfloat16(), student, task, [Match("labels")], args, control=False).run()
+    summary = json.loads((tiny.folder / "run" / "report.json").read_text())
+    assert timed == {"teacher": "sdpa", "student": "sdpa"}
+    assert teacher.config._attn_implementation == "eager"
+    assert summary["teacher"]["disk_mb"] == pytest.approx(2 * summary["teacher"]["parameters"] / 1e6, rel=0.02)
+
+
+def test_tied_weights_count_once() -> None:
+    tied = torch.nn.Sequential(torch.nn.Linear(100, 100, bias=False), torch.nn.Linear(100, 100, bias=False))
+    assert report.weights_mb(tied) == pytest.approx(0.08)
+    tied[1].weight = tied[0].weight
+    assert report.weights_mb(tied) == pytest.approx(0.04)
+    assert report.weights_mb(tied.bfloat16()) == pytest.approx(0.02)
+
+
+def test_a_run_is_finished_when_everything_is_written(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    file = tiny.write(tiny.recipe | {"control": False})
+    with monkeypatch.context() as broken:
+        broken.setattr(report, "model_card", killed)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.distiller(file).run()
+    result = recipe.distiller(file).run()
+    assert (result.student / "README.md").is_file()
+
+
+def test_a_single_teacher_has_no_spread_and_the_first_seed_is_exported(tiny: Tiny) -> None:
+    values = tiny.recipe | {"control": False, "seeds": [3, 1]}
+    result = recipe.distiller(tiny.write(values)).run()
+    assert result.summary["teacher"]["spread"]["accuracy"] is None
+    assert result.summary["student"]["spread"]["accuracy"] is not None
+    assert student_folder(tiny.folder / "run") == result.student == tiny.folder / "run" / "seed-3" / "student"

@@ -56,6 +56,8 @@ def test_a_key_twice_is_refused_at_any_depth() -> None:
         ("task.where.source=a=b", ("task", "where", "source"), "a=b"),
         ("empty.seed=1", ("empty", "seed"), 1),
         ("about=", ("about",), None),
+        ("map.2=3", ("map", 2), 3),
+        ("map.1.x=3", ("map", 1, "x"), 3),
     ],
 )
 def test_overrides(text: str, path: tuple[Any, ...], value: Any) -> None:
@@ -64,6 +66,7 @@ def test_overrides(text: str, path: tuple[Any, ...], value: Any) -> None:
         "seeds": [1],
         "task": {},
         "empty": None,
+        "map": {1: {}, 2: 4},
     }
     recipefile.override(values, text)
     at: Any = values

@@ -18,7 +18,7 @@ from textkd.evaluation import fit_problems, positions
 from textkd.matches import Match, Pair, check_words, needs_teacher
 from textkd.methods import wiring
 from textkd.methods.freezing import frozen_problems
-from textkd.methods.fusing import cache_problems
+from textkd.methods.kept import cache_problems, kept_problems
 from textkd.methods.stages import Stage
 from textkd.sharding import launch_problems
 from textkd.targets import target_problems
@@ -226,7 +226,7 @@ class _Look:
             compiled = any(training.get(name) for name in wiring.COMPILES)
             pairs = wiring.check(self.student, self.teacher, *rest, share, self._rows, asleep, compiled)
             self.found.add(*wiring.row_problems(pairs, training, self._rows))
-            self.found.add(*([] if self.distiller.cache is None else wiring.padding_problems(pairs)))
+            self.found.add(*kept_problems(pairs, self.distiller.cache))
             return pairs
         try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have
             twin = pretrained.clone(self.teacher)

@@ -110,8 +110,8 @@ def cache(file: RecipeFile, overrides: Overrides = None) -> None:
     given = list(overrides or [])
     if not recipe.read(file, given)[0].teacher.cache:
         given.append("teacher.cache=true")
-    for told in recipe.distiller(file, given).fill_cache():
-        _say([_cached(told)])
+    told = [_cached(one) for one in recipe.distiller(file, given).fill_cache()]
+    _say(told or ["no match reads the teacher: nothing to keep"])
 
 
 def _cached(told: dict[str, Any]) -> str:
@@ -227,7 +227,7 @@ def _summary(summary: dict[str, Any]) -> list[str]:
     for role in ("teacher", "student", "control"):
         if role in summary:
             one = summary[role]
-            spread = f" ± {one['spread'][metric]:.4f}" if len(summary["seeds"]) > 1 else ""
+            spread = "" if one["spread"][metric] is None else f" ± {one['spread'][metric]:.4f}"
             size = "unknown" if one["parameters"] is None else f"{one['parameters'] / 1e6:.1f}M"
             cost = f"{size} parameters, {one['latency_ms']:.1f} ms"
             quality = f"{metric} {one['metrics'][metric]:.4f}{spread}"

@@ -68,8 +68,10 @@ def evaluate(
         raise TextkdError(*wrong)
     tokenizer = pretrained.load_tokenizer(model_dir)
     rows = task.encode(tokenizer, "eval", forward_inputs(model), max_length or min(task.default_length, most))
-    said = task.predict(model, rows, task.collator(tokenizer))
-    return dict(task.compute_metrics(said, task.references(rows)))
+    said, wanted = task.predict(model, rows, task.collator(tokenizer)), task.references(rows)
+    for note in task.doubts(said, wanted):
+        log.warning(note)
+    return dict(task.compute_metrics(said, wanted))
 
 
 def _evaluate_lines(

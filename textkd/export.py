@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,11 @@ def student_folder(run_dir: str | os.PathLike[str]) -> Path:
         )
     if (folder / "config.json").is_file():
         return folder
-    seeds = [p for p in folder.glob("seed-*") if p.name.removeprefix("seed-").isdigit()]
-    done = [p / "student" for p in sorted(seeds, key=_seed_number) if (p / "student" / "config.json").is_file()]
+    seeds = sorted((p for p in folder.glob("seed-*") if p.name.removeprefix("seed-").isdigit()), key=_seed_number)
+    with suppress(OSError, ValueError, KeyError, IndexError):  # the recipe's first, if the run is finished
+        first = folder / f"seed-{json.loads((folder / 'results.json').read_text())['seeds'][0]}"
+        seeds.sort(key=lambda p: p != first)
+    done = [p / "student" for p in seeds if (p / "student" / "config.json").is_file()]
     if done:
         return done[0]
     found = "seed folders without a finished student" if seeds else "neither config.json nor seed-*/student"

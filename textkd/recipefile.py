@@ -110,18 +110,22 @@ def put(values: dict[str, Any], path: str, value: Any, asked: str) -> None:
         if not isinstance(at, dict | list):
             found = f"{'.'.join(parents[: i + 1])} is {at!r}, not a block"
             raise fail(asked, found, fix="name a key inside a block")
-    if isinstance(at, list):
-        at[_index(at, last, asked)] = value
-    else:
-        at[last] = value
+    at[_index(at, last, asked) if isinstance(at, list) else _key(at, last)] = value
 
 
 def _inside(at: Any, name: str, asked: str) -> Any:
     if isinstance(at, list):
         return at[_index(at, name, asked)]
-    if at.get(name) is None:
-        at[name] = {}
-    return at[name]
+    key = _key(at, name)
+    if at.get(key) is None:
+        at[key] = {}
+    return at[key]
+
+
+def _key(at: Mapping[Any, Any], name: str) -> Any:
+    """`name` as a key of this block: of a layer map, whose keys are numbers, a number."""
+    is_map = bool(at) and all(type(key) is int for key in at)
+    return int(name) if is_map and re.fullmatch(r"-?\d+", name) else name
 
 
 def _index(items: list[Any], name: str, asked: str) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,16 +54,16 @@ class Finished:
         if self.folder is None or not processes().is_main_process or wanted <= set(self.record["metrics"]):
             return self
         model = self.load().to(processes().device).eval()
-        record = {**self.record, "metrics": Finished.given(model, data, task).record["metrics"]}
+        record = {**self.record, **_measured(task, data, lambda rows: task.predict(model, rows, data.collator))}
         write_json(self.folder / RECORD, record)
         return replace(self, record=record)
 
     @classmethod
     def given(cls, model: nn.Module, data: Any, task: Any) -> Finished:
         """A model that was trained elsewhere, evaluated here."""
-        metrics = _metrics(task, data, lambda rows: task.predict(model, rows, data.collator))
+        measured = _measured(task, data, lambda rows: task.predict(model, rows, data.collator))
         folder = Path(str(getattr(model, "name_or_path", "")))
-        record = {"metrics": metrics, **NOT_TRAINED}
+        record = {**NOT_TRAINED, **measured}
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model)
 
     @classmethod
@@ -75,16 +76,16 @@ class Finished:
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
         reloaded = pretrained.load_model(str(part), task.auto_class).to(next(model.parameters()).device)
-        write_json(part / RECORD, {**record, "metrics": cls.given(reloaded, data, task).record["metrics"]})
+        measured = _measured(task, data, lambda rows: task.predict(reloaded, rows, data.collator))
+        write_json(part / RECORD, {**record, **measured})
         os.replace(part, folder)
 
     @classmethod
     def reading(cls, reader: Any, said: Mapping[str, list[str]], data: Any, task: Any) -> Finished:
         """A black box that read the lines of each evaluation split as `said`."""
         texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
-        metrics = _metrics(task, data, lambda rows: texts[id(rows)])
-        record = {"metrics": metrics, **NOT_TRAINED}
-        return cls(None, {**record, "said": said["eval"]}, lambda: reader)
+        measured = _measured(task, data, lambda rows: texts[id(rows)])
+        return cls(None, {**NOT_TRAINED, **measured, "said": said["eval"]}, lambda: reader)
 
 
 def _evaluated(data: Any) -> dict[str, Any]:
@@ -92,13 +93,17 @@ def _evaluated(data: Any) -> dict[str, Any]:
     return {"eval": data.eval, **{f"eval_{name}": rows for name, rows in data.extra.items()}}
 
 
-def _metrics(task: Any, data: Any, answer: Callable[[Any], Any]) -> dict[str, float]:
-    """The metrics of all evaluation splits; those of further ones by names such as mismatched_accuracy."""
-    found: dict[str, float] = {}
+def _measured(task: Any, data: Any, answer: Callable[[Any], Any]) -> dict[str, Any]:
+    """The metrics of all evaluation splits, those of further ones by names such as mismatched_accuracy; and what is
+    doubtful about them."""
+    metrics, doubts = dict[str, float](), list[str]()
     for split, rows in _evaluated(data).items():
-        for name, value in task.compute_metrics(answer(rows), task.references(rows)).items():
-            found[_named(split, name)] = value
-    return found
+        said, wanted = answer(rows), task.references(rows)
+        for name, value in task.compute_metrics(said, wanted).items():
+            metrics[_named(split, name)] = value
+        found = task.doubts(said, wanted) if hasattr(task, "doubts") else []
+        doubts += [f"{split}: {doubt}" for doubt in found]
+    return {"metrics": metrics, "doubts": doubts}
 
 
 def _named(split: str, metric: str) -> str:
@@ -112,6 +117,7 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
     first = finished[0]
     loaded = {role: _copy(one, distiller) for role, one in first.items()}
     readers = {role: one for role, one in loaded.items() if not isinstance(one, nn.Module)}
+    sizes = {role: _disk_mb(one, loaded[role]) for role, one in first.items()}  # before they become float32
     models = {role: one.float().eval().to(processes().device) for role, one in loaded.items() if role not in readers}
     writes, data = hasattr(distiller.task, "generate"), distiller.data
     if writes:
@@ -123,24 +129,26 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
         examples = {"disagreements": disagreements(distiller.task, data, models)}
     roles = {role: _unique([seed[role] for seed in finished]) for role in first}
     task = distiller.task
+    models_told = {role: _model(distiller, role, loaded[role], runs, sizes[role], speeds[role])
+                   for role, runs in roles.items()}  # fmt: skip
     results = report.Results.model_validate(
         {
             "name": distiller.name, "recipe": distiller.recipe, "seeds": distiller.seeds, "seconds_total": seconds,
             "task": task.name, "main_metric": task.main_metric, "metrics_order": list(task.metric_names),
             "greater_is_better": task.greater_is_better,
-            "models": {role: _model(distiller, role, loaded[role], runs, speeds[role]) for role, runs in roles.items()},
+            "models": models_told,
             "layer_maps": [row for i, stage in enumerate(pairs, 1) for row in _layer_maps(stage, i, models)],
             **examples,
             "measure": measure, "versions": report.versions(*(WRITERS if writes else ())),
             "hardware": report.hardware(),
-            "warnings": [*task.warnings(), *distiller.warnings, *_told(finished)],
+            "warnings": [*task.warnings(), *distiller.warnings, *_told(finished), *_doubts(task, roles)],
         }
     )  # fmt: skip
-    report.save(distiller.folder.path, results)
     for role in ("student", "control"):
         for seed in finished:
             if role in seed and (folder := seed[role].folder) is not None:
                 (folder / "README.md").write_text(report.model_card(results, role), encoding="utf-8")
+    report.save(distiller.folder.path, results)  # the run is finished from here on
 
 
 def _told(finished: list[dict[str, Finished]]) -> list[str]:
@@ -153,11 +161,36 @@ def _told(finished: list[dict[str, Finished]]) -> list[str]:
     return list(dict.fromkeys(note if counts[note] == shared else f"seed {seed}: {note}" for seed, note in every))
 
 
+def _doubts(task: Any, roles: Mapping[str, list[Finished]]) -> list[str]:
+    """What is doubtful about the figures of each model."""
+    found = []
+    for role, runs in roles.items():
+        for run in runs:
+            seed = f", seed {run.record['seed']}" if len(runs) > 1 else ""
+            found += [f"{task.name} {doubt} (the {role}{seed})" for doubt in run.record.get("doubts", [])]
+    return found
+
+
 def _copy(one: Finished, distiller: Distiller) -> Any:
-    """The model, to be changed at will; a teacher that the user gave stays as it is."""
+    """The model, to be changed at will; a teacher that the user gave stays as it is. It computes attention as models
+    that are loaded do, so that their speeds can be compared."""
     model = one.load()
-    is_given = model is distiller.teacher and isinstance(model, nn.Module)
-    return pretrained.clone(model) if is_given else model
+    if model is not distiller.teacher or not isinstance(model, nn.Module):
+        return model
+    twin = pretrained.clone(model)
+    for part in (getattr(twin, "encoder", None), getattr(twin, "decoder", None), twin):
+        with suppress(ValueError, ImportError, AttributeError, NotImplementedError):  # some know eager alone
+            part.set_attn_implementation("sdpa")  # type: ignore[union-attr]
+    return twin
+
+
+def _disk_mb(one: Finished, model: Any) -> float | None:
+    """Size of the weights in MB (1e6 bytes): of its safetensors, or what they would have."""
+    if not isinstance(model, nn.Module):
+        return getattr(model, "disk_mb", None)
+    if one.folder is not None and any(one.folder.glob("*.safetensors")):
+        return report.disk_mb(one.folder)
+    return report.weights_mb(model)
 
 
 def _unique(runs: list[Finished]) -> list[Finished]:
@@ -166,16 +199,14 @@ def _unique(runs: list[Finished]) -> list[Finished]:
 
 
 def _model(
-    distiller: Distiller, role: str, model: Any, runs: list[Finished], speed: dict[str, float]
+    distiller: Distiller, role: str, model: Any, runs: list[Finished], size: float | None, speed: dict[str, float]
 ) -> dict[str, Any]:
     folder = runs[0].folder
     if isinstance(model, nn.Module):
-        weights = sum(t.nbytes for t in model.state_dict().values()) / 1e6
-        size: float | None = report.disk_mb(folder) if folder is not None else weights
         count: int | None = report.parameters(model)
         shape = f"{type(model).__name__} {anatomy(model).size}"
     else:  # it says of itself what can be known
-        size, count = getattr(model, "disk_mb", None), getattr(model, "parameters", None)
+        count = getattr(model, "parameters", None)
         shape = f"{type(model).__name__} {getattr(getattr(model, 'path', None), 'name', '')}".strip()
     record_keys = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")
     return {

@@ -195,3 +195,26 @@ def test_it_says_where_it_comes_from_and_what_it_computes(entry: Loss) -> None:
     assert entry.source
     assert entry.formula
     assert entry.doc.endswith((".", ":"))
+
+
+ON_LOGITS = [entry for entry in ENTRIES if entry.eats == "logits" and not entry.many]
+
+
+@pytest.mark.parametrize("entry", ON_LOGITS, ids=key)
+def test_what_it_reads_of_the_teachers_logits_is_said_right(entry: Loss) -> None:
+    """A cache of a part of the logits keeps probabilities, up to a number for all of a position; drawn ones are right
+    on the average."""
+    at = given(entry, masked=entry.targets == "ids")
+    module = built(entry, at)
+    first = at.teacher
+    shift = 3 * torch.randn(*first.shape[:-1], 1)
+
+    def gradient(teacher: Tensor) -> Tensor:
+        return value_and_gradients(entry, replace(at, teacher=teacher), module)[1][0]
+
+    same = torch.allclose(gradient(first + shift), gradient(first), rtol=1e-4, atol=1e-6)
+    assert same == (entry.reads != "logits")
+    if entry.reads == "shares":
+        p, q = first.softmax(-1), (2 * torch.randn_like(first)).softmax(-1)
+        mean = (gradient(p.log()) + gradient(q.log())) / 2
+        assert torch.allclose(gradient(((p + q) / 2).log()), mean, rtol=1e-4, atol=1e-6)

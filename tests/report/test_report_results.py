@@ -40,8 +40,8 @@ def test_summary_is_computed_over_the_runs():
         for name in ("accuracy", "f1"):
             values = np.array([r["metrics"][name] for r in runs])
             assert got[role]["metrics"][name] == pytest.approx(values.mean(), abs=1e-12)
-            spread = values.std(ddof=1) if len(values) > 1 else 0.0
-            assert got[role]["spread"][name] == pytest.approx(spread, abs=1e-12)
+            spread = pytest.approx(values.std(ddof=1), abs=1e-12) if len(values) > 1 else None
+            assert got[role]["spread"][name] == spread
     student = np.mean([r["metrics"]["accuracy"] for r in data["models"]["student"]["runs"]])
     assert got["kept"] == pytest.approx(student / 0.9128, abs=1e-12)
     assert set(got) == {"task", "seeds", "teacher", "student", "control", "kept", "main_metric", "versions"}
@@ -65,7 +65,7 @@ def test_without_control_or_with_one_seed():
     data["models"]["student"]["runs"] = data["models"]["student"]["runs"][:1]
     got = summary(Results.model_validate(data))
     assert "control" not in got
-    assert got["student"]["spread"] == {"accuracy": 0.0, "f1": 0.0}
+    assert got["student"]["spread"] == {"accuracy": None, "f1": None}
 
 
 @pytest.mark.parametrize(("teacher", "expected"), [(0.0, None), (math.nan, None), (0.5, 1.0)])

@@ -122,4 +122,13 @@ def test_constant_predictions_are_zero_and_noted(subset, constant, tmp_path):
     }
     task = tasks.glue(subset).with_file(write(tmp_path, "x.tsv", tsv(*rows[subset])))
     assert set(task.compute_metrics(constant, [0, 1, 1, 0]).values()) == {0.0}
-    assert any("all 4 predictions of an evaluation" in note for note in task.warnings())
+    assert any("all 4 predictions were" in doubt for doubt in task.doubts(constant, [0, 1, 1, 0]))
+
+
+def test_a_correlation_that_is_none_is_doubted(tmp_path):
+    rows = [("sentence1", "sentence2", "score"), ("a", "b", 1)]
+    task = tasks.glue("stsb").with_file(write(tmp_path, "x.tsv", tsv(*rows)))
+    assert task.doubts([[1.0]], [2.0]) == ["pearson and spearmanr of one row: undefined, counted as 0"]
+    (doubt,) = task.doubts([[1.0], [2.0]], [2.0, 2.0])
+    assert doubt == "all 2 labels are 2.0: pearson and spearmanr undefined, counted as 0"
+    assert task.doubts([[1.0], [2.0]], [2.0, 3.0]) == []

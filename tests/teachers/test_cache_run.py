@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,40 @@ def test_augmented_lines_are_refused() -> None:
     data = ocr_lab.data(augment=1.0)
     with pytest.raises(TextkdError, match="augmented anew"):
         caching.fill(None, data, 4, "student")  # type: ignore[arg-type]
+
+
+KL = {"tap": "logits", "loss": "kl", "temperature": 4}
+SPARSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "logits themselves": ({"tap": "logits", "loss": "mse"}, {"top_k": 2}, "logits/mse.*reads the teacher's logits as"),
+    "of mass": ({"tap": "logits", "loss": "bce"}, {"mass": 0.9}, "logits/bce.*dense, or one of .*kl"),
+    "not linear": ({"tap": "logits", "loss": "reverse_kl"}, {"samples": 8}, "reverse_kl.*not linear"),
+    "another temperature": (KL, {"top_k": 2}, "another temperature than teacher.cache.temperature: 1"),
+    "one of two": (KL, {"samples": 8}, "another temperature"),
+}
+
+
+@pytest.mark.parametrize("case", SPARSE)
+def test_a_loss_that_would_learn_from_what_was_not_kept_is_refused(tiny: Tiny, case: str) -> None:
+    match, logits, said = SPARSE[case]
+    recipe = with_cache(tiny, {"logits": logits}, "run")
+    recipe["matches"] = [{"tap": "labels"}, match]
+    with pytest.raises(TextkdError) as caught:
+        recipes.distiller(tiny.write(recipe)).check()
+    assert re.search(said, str(caught.value).replace("\n", " "))
+
+
+@pytest.mark.parametrize("logits", [{"top_k": 2}, {"mass": 0.9}, {"samples": 8}])
+def test_a_loss_of_probabilities_at_the_caches_temperature_is_not(tiny: Tiny, logits: dict[str, Any]) -> None:
+    recipe = with_cache(tiny, {"logits": logits, "temperature": 4}, "run")
+    recipe["matches"] = [{"tap": "labels"}, KL]
+    recipes.distiller(tiny.write(recipe)).check()
+
+
+def test_a_cache_that_nobody_asks_for_is_said(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = tiny.recipe | {"matches": [{"tap": "labels"}]}
+    values["teacher"]["cache"] = True
+    code, printed = textkd(capsys, monkeypatch, "cache", str(tiny.write(values)))
+    assert code == 0
+    assert "no match reads the teacher: nothing to keep" in printed

@@ -43,6 +43,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 Taps = Tensor | LinearLogits | Sequence[Tensor]
 Many = Literal["", "layers", "kinds"]
 Targets = Literal["ids", "numbers", "flags"]
+Reads = Literal["logits", "softmax", "shares"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Loss:
     min_rows: rows that a batch must have (2 where samples are compared with each other).
     tokens: compares positions with each other, so a tap [B,H] of one vector per sample is refused.
     targets: what labels it takes, if any: "ids" of classes, "numbers" of a regression, "flags" one per class.
+    reads: what it takes of the teacher's logits: "logits" as they are, "softmax" only their probabilities (so that a
+    number added to all logits of a position changes nothing), "shares" these and its gradient is linear in them.
     alone: needs no teacher: it gets the batch's labels in the place of the teacher's tap.
     by_rows: computes logits a few rows at a time where they are large. It gets half precision as it is and widens the
     rows itself, and takes `LinearLogits` in place of logits.
@@ -87,6 +90,7 @@ class Loss:
     tokens: bool = False
     targets: Targets = "ids"
     by_rows: bool = False
+    reads: Reads = "logits"
     alone: bool = False
     state: bool = False
 
@@ -159,6 +163,7 @@ def register(
     tokens: bool = False,
     targets: Targets = "ids",
     by_rows: bool = False,
+    reads: Reads = "logits",
     alone: bool = False,
 ) -> Callable[[_F], _F]:
     """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
@@ -187,6 +192,7 @@ def register(
             tokens=tokens,
             targets=targets,
             by_rows=by_rows,
+            reads=reads,
             alone=alone,
         )
         known = _ENTRIES.get((eats, name))

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from textkd.errors import Collector, Problem, problem
 from textkd.inputs import evaluating, inputs_of
 from textkd.losses import LinearLogits
-from textkd.matches import Match, Pair
+from textkd.matches import Pair
 from textkd.taps import Capture, anatomy
 from textkd.taps.address import GRADIENT_KINDS
-from textkd.teachers import CacheOptions
 
 Heads = tuple[nn.Linear | None, nn.Linear | None]  # of student and teacher
 NO_HEADS: Heads = (None, None)
@@ -43,16 +42,6 @@ def heads_of(pairs: Sequence[Pair], student: nn.Module, teacher: nn.Module | Non
         heads.append(head)
     found.raise_any()
     return heads[0], heads[1]
-
-
-def cache_problems(matches: Sequence[Match], cache: CacheOptions | None) -> list[Problem]:
-    """Fused matches beside a cache that is told how to keep logits: what goes into the head is kept, and no logits."""
-    if cache is None or cache.logits == "dense":
-        return []
-    what = f"teacher.cache.logits: {cache.logits}; what goes into the teacher's head is kept then, and no logits"
-    fix = f"leave cache.logits out, or {PLAIN}"
-    fused = [i for i, match in enumerate(matches) if match.fused and "labels" not in (match.tap, match.student)]
-    return [problem("fused: true", what, fix=fix, where=f"[{i}].fused") for i in fused]
 
 
 def fuse(pairs: Sequence[Pair], heads: Heads) -> list[Pair]:

@@ -17,6 +17,7 @@ from textkd.matches import Match, Pair, bind
 from textkd.methods.adapters import Adapters, adapt
 from textkd.methods.freezing import frozen
 from textkd.methods.fusing import NO_HEADS, fuse, heads_of
+from textkd.methods.kept import kept_problems
 from textkd.objective import Objective
 from textkd.taps import Address, Capture, anatomy
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
@@ -78,8 +79,7 @@ def wire(
     theirs = {} if teacher is None else _probe_teacher(teacher, Objective(pairs).teacher_addresses, batch)
     with found.collecting():
         pairs, adapters = adapt(student, teacher, pairs, mine, theirs, rows)
-    if cache is not None:
-        found.add(*padding_problems(pairs))
+    found.add(*kept_problems(pairs, cache))
     found.raise_any()
     pairs = fuse(pairs, heads)
     objective = Objective(pairs)
@@ -105,15 +105,6 @@ def _teacher(
         return LiveTeacher(model, asked, autocast, in_pieces=not padding)
     # the student runs on what is shared: rounding it would change the student
     return CachedTeacher(model, asked, cache.folder or "teachers/taps", cache, autocast, exact=[SHARED])
-
-
-def padding_problems(pairs: Sequence[Pair]) -> list[Problem]:
-    """Losses that read the teacher's taps at padded positions, beside a cache, which does not keep these."""
-    what = "with these options taps at padded positions matter, and a cache does not keep them"
-    fix = "teacher: {cache: false}, or other options (`textkd ls losses`)"
-    readers = [pair for pair in pairs if pair.teachers and pair.loss.reads_padding(pair.options)]
-    asked = dict.fromkeys(f"{pair.loss.name} of {pair.loss.eats}, {dict(pair.options)}" for pair in readers)
-    return [problem(name, what, fix=fix) for name in asked]
 
 
 def check(

@@ -33,6 +33,12 @@ def disk_mb(folder: str | Path) -> float:
     return sum(file.stat().st_size for file in files) / MB
 
 
+def weights_mb(model: nn.Module) -> float:
+    """Size in MB (1e6 bytes) of the model's weights in their dtypes, tied ones once."""
+    tensors = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
+    return float(sum(tensor.nbytes for tensor in tensors.values())) / MB
+
+
 class PeakMemory:
     """Context manager; afterwards `mb` is the peak inside the block, in MB (1e6 bytes).
 

@@ -67,7 +67,7 @@ def _model_summary(results: Results, model: ModelResult) -> dict[str, Any]:
     }
     return {
         "metrics": {name: _finite(model.mean(name)) for name in names},
-        "spread": {name: _finite(model.spread(name)) for name in names},
+        "spread": {name: _finite(model.spread(name)) if len(model.runs) > 1 else None for name in names},
         "parameters": model.parameters,
         "disk_mb": _finite(model.disk_mb),
         "latency_ms": _finite(model.latency_ms),

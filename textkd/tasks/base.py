@@ -30,6 +30,8 @@ PROBLEM_TYPES = {
     "multi_label": "multi_label_classification",
 }
 
+CORRELATIONS = ("pearson", "spearmanr", "matthews_correlation")
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -76,7 +78,6 @@ class Task:
         self._fingerprint = ""
         self._tables: dict[str, Table] = {}
         self._rows: dict[str, Rows] = {}
-        self._notes: dict[str, None] = {}
 
     def __repr__(self) -> str:
         return f"Task({self.name!r}, splits={list(self.splits)})"
@@ -223,19 +224,31 @@ class Task:
     def compute_metrics(self, predictions: Any, labels: Any) -> dict[str, float]:
         """Logits (see `decide`) and labels [N] or [N, C] -> the metrics by name.
 
-        A correlation of constant predictions is 0.0, and `warnings()` then tells of it. Raises `TextkdError` for NaN,
-        for no rows, and where predictions and labels differ in number.
+        A correlation that is undefined is 0.0; `doubts` tells of it. Raises `TextkdError` for NaN, for no rows, and
+        where predictions and labels differ in number.
         """
         decided, truth = self.decide(predictions), np.asarray(labels)
         if len(decided) != len(truth) or not len(truth):
             raise fail(
                 f"one prediction for each label of {self.name}", f"{len(decided)} predictions, {len(truth)} labels"
             )
-        if len(truth) > 1 and (decided == decided[0]).all():
-            self._notes[f"{self.name}: all {len(truth)} predictions of an evaluation were {decided[0]}"] = None
         truth = truth.astype(np.float64 if self.spec.type == "regression" else np.int64)
         values = metrics.load(*self.spec.metric).compute(predictions=decided, references=truth)
         return {name: float(values[name]) for name in self.metric_names}
+
+    def doubts(self, predictions: Any, labels: Any) -> list[str]:
+        """What makes the metrics of these (as in `compute_metrics`) doubtful: one answer for all rows, a correlation
+        that is none."""
+        decided, truth = self.decide(predictions), np.asarray(labels)
+        found, rows = [], len(truth)
+        names = " and ".join(name for name in self.metric_names if name in CORRELATIONS)
+        if rows > 1 and (decided == decided[0]).all():
+            found.append(f"all {rows} predictions were {decided[0]}")
+        if names and rows == 1:
+            found.append(f"{names} of one row: undefined, counted as 0")
+        elif names and (truth == truth[0]).all():
+            found.append(f"all {rows} labels are {truth[0]}: {names} undefined, counted as 0")
+        return found
 
     def model_kwargs(self) -> dict[str, Any]:
         """What `from_pretrained` needs for a head that fits: num_labels, id2label, label2id, problem_type."""
@@ -276,7 +289,7 @@ class Task:
 
     def warnings(self) -> list[str]:
         """What a reader of the results should know: rows left out, eval texts that stand in the train split too, empty
-        texts, classes that never occur, evaluations with one prediction for all. Reads all splits."""
+        texts, classes that never occur. Reads all splits."""
         rows = {split: self._load_rows(split) for split in self.splits}
         notes = dict.fromkeys(note for part in rows.values() for note in part.notes)
         for split, part in rows.items():
@@ -290,4 +303,4 @@ class Task:
             absent = [name for i, name in enumerate(self.labels or []) if i not in set(rows["train"].label)]
             if absent:
                 notes[f"{self.name} train: no row of class {', '.join(absent)}"] = None
-        return [*notes, *self._notes]
+        return list(notes)

@@ -24,6 +24,7 @@ _SOURCE = "Born-again networks, Furlanello et al. 2018, arXiv:1805.04770"
     formula="sum over rows i of w_i * -log p_s[y_i], w_i = max p_t,i / sum_j max p_t,j",
     needs=("labels",),
     min_classes=2,
+    reads="softmax",
 )
 def confidence_weighted(
     student: Tensor,
@@ -50,6 +51,7 @@ def confidence_weighted(
     source=f"{_SOURCE} (DKPP)",
     formula="1 / N * sum over rows of -sum_c perm(p_t)_c log p_s, perm leaves the largest in its place",
     min_classes=2,
+    reads="softmax",
 )
 def permuted_soft_cross_entropy(
     student: Tensor,

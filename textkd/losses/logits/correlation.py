@@ -22,6 +22,7 @@ from textkd.losses.registry import register
     formula="T^2 * [beta (1 - mean over rows of corr(p_s, p_t)) + gamma (1 - mean over classes of corr(p_s, p_t))]",
     min_classes=2,
     min_rows=2,
+    reads="softmax",
 )
 def dist(
     student: Tensor,

@@ -21,6 +21,7 @@ from textkd.losses.registry import register
     "q = p without y, to sum 1",
     needs=("labels",),
     min_classes=2,
+    reads="softmax",
 )
 def dkd(
     student: Tensor,

@@ -23,6 +23,7 @@ _SOURCE = "Chen et al. 2017, Learning efficient object detection models with kno
     source=_SOURCE,
     formula="1 / N * sum over rows of -sum_c w_c p_t log p_s",
     min_classes=2,
+    reads="shares",
 )
 def weighted_soft_cross_entropy(
     student: Tensor,

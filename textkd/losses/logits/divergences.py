@@ -24,6 +24,7 @@ from textkd.losses.registry import register
     min_classes=2,
     per_row_if=PER_ROW,
     by_rows=True,
+    reads="softmax",
 )
 def reverse_kl(
     student: Logits,
@@ -56,6 +57,7 @@ def reverse_kl(
     min_classes=2,
     per_row_if=PER_ROW,
     by_rows=True,
+    reads="softmax",
 )
 def symmetric_kl(
     student: Logits,
@@ -87,6 +89,7 @@ def symmetric_kl(
     min_classes=2,
     per_row_if=PER_ROW,
     by_rows=True,
+    reads="softmax",
 )
 def skewed_kl(
     student: Logits,
@@ -124,6 +127,7 @@ def skewed_kl(
     min_classes=2,
     per_row_if=PER_ROW,
     by_rows=True,
+    reads="softmax",
 )
 def jsd(
     student: Logits,
@@ -160,6 +164,7 @@ def jsd(
     min_classes=2,
     per_row_if=PER_ROW,
     by_rows=True,
+    reads="softmax",
 )
 def total_variation(
     student: Logits,

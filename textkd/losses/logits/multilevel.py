@@ -22,6 +22,7 @@ from textkd.losses.registry import register
     source="Jin et al. 2023, CVPR, Multi-Level Logit Distillation; code: sunshangquan/logit-standardization-KD",
     formula="1 / C * || P_s^T P_s - P_t^T P_t ||_F^2, P [N,C]",
     min_classes=2,
+    reads="softmax",
 )
 def class_correlation(
     student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, temperature: Positive = 4.0
@@ -41,6 +42,7 @@ def class_correlation(
     formula="1 / N * || P_s P_s^T - P_t P_t^T ||_F^2, P [N,C]",
     min_classes=2,
     min_rows=2,
+    reads="softmax",
 )
 def batch_correlation(
     student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, temperature: Positive = 4.0

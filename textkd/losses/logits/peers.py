@@ -27,6 +27,7 @@ from textkd.losses.registry import register
     formula="T^2 / N * sum over rows of KL(p_peer || p_s), with eps against log 0",
     min_classes=2,
     per_row_if=PER_ROW,
+    reads="shares",
 )
 def peer_kl(
     student: Tensor,
@@ -67,6 +68,7 @@ def peer_kl(
     formula="alpha * H(y, p_t) + beta * H(y, p_s) + gamma * H(p_t, p_s)",
     needs=("labels",),
     min_classes=2,
+    reads="softmax",
 )
 def apprentice(
     student: Tensor,

@@ -30,6 +30,7 @@ PER_ROW = {"reduction": ("sequence_mean", "sum")}
     min_classes=2,
     per_row_if=PER_ROW,
     by_rows=True,
+    reads="shares",
 )
 def kl(
     student: Logits,
@@ -64,6 +65,7 @@ def kl(
     min_classes=2,
     per_row_if=PER_ROW,
     by_rows=True,
+    reads="shares",
 )
 def soft_cross_entropy(
     student: Logits,

@@ -27,6 +27,7 @@ Tail = Literal["bucket", "zero"]
     formula="T^2 / N * sum over rows of sum over top-k of p_t log(p_t / p_s) + r_t log(r_t / r_s), r = 1 - sum of p",
     min_classes=2,
     per_row_if=PER_ROW,
+    reads="softmax",
 )
 def topk_kl(
     student: Tensor,

@@ -27,6 +27,7 @@ Comparison = Literal["kl", "soft_cross_entropy", "mse"]
     formula="1 / N * sum over rows of -sum_c (a onehot(y) + b p_t)_c log p_s",
     needs=("labels",),
     min_classes=2,
+    reads="shares",
 )
 def mixed_targets(
     student: Tensor,
@@ -58,6 +59,7 @@ def mixed_targets(
     formula="loss(z_s, z_t with the largest logit and that of the label swapped)",
     needs=("labels",),
     min_classes=2,
+    reads="softmax",
 )
 def shifted_targets(
     student: Tensor,

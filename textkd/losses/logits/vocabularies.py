@@ -24,6 +24,7 @@ from textkd.losses.registry import register
     any_width=True,
     min_classes=2,
     per="row",
+    reads="softmax",
 )
 def uld(
     student: Tensor,
