@@ -83,7 +83,7 @@ MAY = {
         "targets",
         "telling",
     ),
-    "export": ("pretrained", "modelfiles"),
+    "export": ("pretrained", "modelfiles", "checkpoints"),
     "recipefile": (),
     "schema": (),
     "presets": ("recipefile", "schema", "matches", "methods"),

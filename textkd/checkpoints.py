@@ -36,11 +36,22 @@ def _is_complete(checkpoint: Path) -> bool:
         return False
 
 
+def _umask() -> int:
+    """What this process takes from the rights of new files."""
+    os.umask(given := os.umask(0))
+    return given
+
+
+UMASK = _umask()
+
+
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
     """Around the writing of `folder`: on a full disk what was written goes and a `TextkdError` says what is left."""
     try:
         yield
+        for file in folder.glob("*.safetensors"):  # safetensors writes them for the owner alone
+            file.chmod(0o666 & ~UMASK)
     except Exception as error:
         if not disk_is_full(error, folder.parent):
             raise

@@ -83,7 +83,7 @@ def run(file: RecipeFile, overrides: Overrides = None) -> None:
     if distiller.folder.is_finished:
         _say([f"{distiller.name}: this run is finished; its report is made anew from {distiller.folder.path}"])
     else:
-        _say(distiller.plan())
+        _say([*distiller.plan(), *_notes(distiller)])
     result = distiller.run()
     _say([*_summary(result.summary), f"report: {result.report}", f"student: {result.student}"])
 
@@ -95,8 +95,12 @@ def check(file: RecipeFile, overrides: Overrides = None) -> None:
 
     distiller = recipe.distiller(file, overrides or [])
     distiller.check()
-    notes = [] if distiller.task is None else distiller.task.warnings()
-    _say([*distiller.plan(), *(f"note: {note}" for note in notes), "the recipe is good"])
+    _say([*distiller.plan(), *_notes(distiller), "the recipe is good"])
+
+
+def _notes(distiller: Any) -> list[str]:
+    """What to know of the data before a training."""
+    return [] if distiller.task is None else [f"note: {note}" for note in distiller.task.warnings()]
 
 
 @app.command()

@@ -72,6 +72,8 @@ class Finished:
         the reloaded weights."""
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
+        if hasattr(task, "settle"):
+            task.settle(model, tokenizer)
         with saving(part):
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)

@@ -207,7 +207,8 @@ class Targets:
             read = Chosen(self.table, selection.indices, selection.texts)
             parts = [Chosen(self.task.table("train"), self.own), read] if self.own else [read]
             twin = self.task.with_table("train", Joined(parts))
-        twin.skip_unwritable = True  # the task's own texts were looked at before; a reader's may hold anything
+        # the task's own texts were looked at before; a reader's may hold anything
+        twin.skip_unwritable = twin.skip_long = True
         rows = twin.encode(processor, "train", inputs, length)
         if left := len(twin.table("train")) - len(rows):
             notes.append(f"pseudo labels: {left:,} more lines do not fit the student's tokens and are left out")

@@ -15,7 +15,7 @@ from textkd.losses import check_shapes
 from textkd.matches import Pair
 from textkd.projections import Grid, grid_of, teacher_pool
 from textkd.taps import Address
-from textkd.taps.address import CROSS_KINDS
+from textkd.taps.address import CROSS_KINDS, SELF_KINDS
 
 log = logging.getLogger("textkd")
 Adapters = dict[str, tuple[str, nn.Module]]
@@ -56,8 +56,9 @@ def _adapt_tap(
     student: nn.Module, teacher: nn.Module, pair: Pair, number: int, s: Tensor, t: Tensor, adapters: Adapters
 ) -> tuple[Pair, tuple[tuple[int, ...], tuple[int, ...]]]:
     """One tap of the student beside one of the teacher: the pair with what it needs, and both shapes as compared."""
-    address = pair.students[number]
-    grids = _grids(address, pair.teachers[min(number, len(pair.teachers) - 1)], student, teacher)
+    address, its = pair.students[number], pair.teachers[min(number, len(pair.teachers) - 1)]
+    _refuse_other_places(address, its, student, teacher)
+    grids = _grids(address, its, student, teacher)
     kind = _kind(pair, s, t, grids)
     if kind is None:
         return pair, (tuple(s.shape), tuple(t.shape))
@@ -117,6 +118,25 @@ def _grids(mine: Address, its: Address, student: nn.Module, teacher: nn.Module) 
     if not (_is_patch_map(mine, student) and _is_patch_map(its, teacher)):
         return None
     return grid_of(student.config), grid_of(teacher.config)
+
+
+def _refuse_other_places(mine: Address, its: Address, student: nn.Module, teacher: nn.Module) -> None:
+    """Maps over patches of two grids have other places in the same row and column, even where they have as many."""
+    if not (_maps_patches(mine, student) and _maps_patches(its, teacher)):
+        return
+    grids = grid_of(student.config), grid_of(teacher.config)
+    if grids[0] != grids[1]:
+        fix = "give both encoders one patch_size, or match encoder.hidden, which is pooled to the coarser grid"
+        raise fail(
+            f"{mine} beside {its}", f"{grids[0]}; the teacher has {grids[1]}: other places of the image", fix=fix
+        )
+
+
+def _maps_patches(address: Address, model: nn.Module) -> bool:
+    """Whether an axis of the tap, of attention, runs over the patches of an image."""
+    inside = address.side == "encoder" if hasattr(getattr(model, "config", None), "encoder") else address.side == ""
+    crossing = address.kind in CROSS_KINDS and address.kind != "cross_query"
+    return (crossing or (inside and address.kind in SELF_KINDS)) and _has_patches(model)
 
 
 def _sees_patches(address: Address, model: nn.Module) -> bool:

@@ -147,20 +147,45 @@ def test_images_that_are_none_are_found_by_their_headers(tmp_path):
     assert open_image(table.image(0)).mode == "RGB"
 
 
-def test_a_cut_image_is_found_in_the_sample_or_named_when_met(tmp_path):
+def test_a_cut_image_is_found_and_named_when_met(tmp_path):
     rows = rows_of([f"t{n}" for n in range(200)])
-    for place in (0, 150, 199):
+    for place in (0, 99, 150, 199):
         rows[place]["image"]["bytes"] = rows[place]["image"]["bytes"][:-30]
     path = parquet(tmp_path / "x.parquet", rows)
     table = lines(path)
     with pytest.raises(TextkdError) as caught:
         table.problems(sample=0)
-    assert "row 1: a whole image" in str(caught.value)
-    assert "row 200: a whole image" in str(caught.value)
+    assert all(f"row {row}: a whole image" in str(caught.value) for row in (1, 100, 151, 200))  # by its missing end
+    assert "4 problems" in str(caught.value)
     with pytest.raises(TextkdError, match="row 151: a whole image"):
         table.image(150)
-    with pytest.raises(TextkdError, match="row 151: a whole image"):
-        table.problems(sample=198)
+
+
+def test_pixels_are_damaged_in_the_sample_or_when_met(tmp_path):
+    """With the end mark there, only decoding tells."""
+    rows = rows_of([f"t{n}" for n in range(20)])
+    whole = rows[7]["image"]["bytes"]
+    rows[7]["image"]["bytes"] = whole[:60] + whole[70:]
+    rows[3]["image"]["bytes"] = b""
+    table = lines(parquet(tmp_path / "x.parquet", rows))
+    with pytest.raises(TextkdError) as caught:
+        table.problems()
+    assert "row 4: an image" in str(caught.value)  # both kinds are told at once
+    assert "row 8: a whole image" in str(caught.value)
+    with pytest.raises(TextkdError, match="row 8: a whole image"):
+        table.image(7)
+
+
+def test_texts_in_quotes_of_a_tsv_are_noted(tmp_path):
+    line_image().save(tmp_path / "a.png")
+    file = tmp_path / "x.tsv"
+    file.write_text('image\ttext\na.png\t"so ""he"" said"\na.png\tplain\n')
+    table = lines(file)
+    assert list(table.texts) == ['"so ""he"" said"', "plain"]
+    (note,) = table.notes
+    assert "1 texts in quotes are read with their quotes; quoted: true" in note
+    table = lines({"path": str(file), "quoted": True})
+    assert (list(table.texts), table.notes) == (['so "he" said', "plain"], [])
 
 
 def test_paths_of_csv_that_are_not_there(tmp_path):

@@ -85,9 +85,15 @@ def test_a_given_processor(task, tmp_path):
     assert len(caught.value.problems) == 3  # no dv.parquet, no image processor, no tokenizer
 
 
-def test_long_train_lines_are_left_out_and_told_never_cut():
+def test_long_train_lines_are_refused_or_left_out_and_told_never_cut():
     task = of_tables(train=DrawnLines(), eval=DrawnLines())
     most = len("sat, on a mat;") + 2
+    with pytest.raises(TextkdError) as caught:
+        task.encode(task.processor, "train", max_length=most)
+    assert f"texts of at most {most} tokens" in str(caught.value)
+    assert "2 of 6 lines of drawn lines have more, up to 28 (line 1, line 5)" in str(caught.value)
+    assert "skip_long: true" in str(caught.value)
+    task.skip_long = True
     rows = task.encode(task.processor, "train", max_length=most)
     assert rows["place"] == [1, 2, 3, 5]
     assert rows["text"] == [TEXTS[i] for i in (1, 2, 3, 5)]
@@ -275,6 +281,7 @@ def test_fingerprints(task, tmp_path):
 
 def test_joined_tables_keep_row_numbers():
     task = of_tables(train=Joined([DrawnLines(["a", "bb"]), DrawnLines(["b a", "ab"])]), eval=DrawnLines(["ab"]))
+    task.skip_long = True
     rows = task.encode(task.processor, "train", max_length=4)
     assert rows["place"] == [0, 1, 3]
     assert rows["text"] == ["a", "bb", "ab"]

@@ -29,6 +29,7 @@ def ocr(
     extra_evals: Mapping[str, Spec] | None = None,
     seed: int = 0,
     skip_unwritable: bool = False,
+    skip_long: bool = False,
     name: str = "ocr",
 ) -> OcrTask:
     """A task on images of lines and their transcriptions.
@@ -43,6 +44,7 @@ def ocr(
     augment: whether, or how strongly (1.0), train images are degraded (never those of evaluation); seed: of that.
     generation: num_beams, max_new_tokens, length_penalty, ... (see `Generation`); greedy by default.
     skip_unwritable: train lines with characters that the tokenizer lacks are left out; otherwise they are an error.
+    skip_long: so are those with more tokens than the decoder has positions (or `max_length`).
     Raises `TextkdError` with all options that cannot work; data is read on first use (see `OcrTask.problems`).
     """
     collector = Collector()
@@ -70,7 +72,7 @@ def ocr(
     collector.raise_any()
     return OcrTask(
         sources, processor=processor, shape=shape, strength=strength, generation=settings, holdout=holdout, seed=seed,
-        skip_unwritable=skip_unwritable, name=name,
+        skip_unwritable=skip_unwritable, skip_long=skip_long, name=name,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.tasks.formats import Table, read_table
-from textkd.tasks.ocr.images import image_size, open_image
+from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
 from textkd.tasks.rows import select
@@ -84,6 +84,14 @@ class FileLines(LineTable):
     def texts(self) -> Sequence[str | None]:
         return self._texts
 
+    @property
+    def notes(self) -> list[str]:
+        if not hasattr(self, "_origin") or self._origin.dialect.kind != "tsv" or self._origin.dialect.quoted:
+            return []
+        quoted = sum(len(text or "") > 1 and text[0] == text[-1] == '"' for text in self._texts)
+        hint = "are read with their quotes; quoted: true beside path: reads them as a CSV's"
+        return [f"{self.source}: {quoted:,} texts in quotes {hint}"] if quoted else []
+
     def where(self, index: int) -> str:
         return f"{self.source}, {self._unit} {self._lines[index]}"
 
@@ -107,7 +115,7 @@ class FileLines(LineTable):
         return open_image(self._data(index), self.where(index))
 
     def check_header(self, index: int) -> None:
-        image_size(self._data(index), self.where(index))
+        check_image(self._data(index), self.where(index))
 
     def digest(self) -> str:
         files = []

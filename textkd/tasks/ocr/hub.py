@@ -1,4 +1,5 @@
-"""Lines of a data set of the Hugging Face hub, or of a folder that `datasets.load_dataset` reads."""
+"""Lines of a data set of the Hugging Face hub, or of a folder that `datasets.load_dataset` reads or `save_to_disk`
+wrote."""
 
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ from PIL import Image
 
 from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.tasks.formats import Table
-from textkd.tasks.ocr.images import image_size, open_image
+from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
 from textkd.tasks.rows import select
+
+SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes of a Dataset, of a DatasetDict
 
 
 class HubLines(LineTable):
@@ -69,14 +72,19 @@ class HubLines(LineTable):
 
     def _load(self) -> Any:
         try:
+            if any((Path(self.dataset) / name).is_file() for name in SAVED):
+                saved = datasets.load_from_disk(self.dataset)
+                return saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
             return datasets.load_dataset(self.dataset, self.config, split=self.split)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
             reason = (str(error).splitlines() or ["no message"])[0]
             found = f"{type(error).__name__}: {reason}"
             if isinstance(error, ConnectionError):
                 found = f"the hub cannot be reached ({reason})"
-            fix = "reach https://huggingface.co, or read files: {path: ...}"
-            raise fail(f"split {self.split!r} of the hub's data set {self.dataset!r}", found, fix=fix) from error
+            here = Path(self.dataset).exists()
+            fix = "split: another one" if here else "reach https://huggingface.co, or read files: {path: ...}"
+            kind = "the data set" if here else "the hub's data set"
+            raise fail(f"split {self.split!r} of {kind} {self.dataset!r}", found, fix=fix) from error
 
     def _chosen(self, rows: Any) -> Any:
         if not self._where:
@@ -122,7 +130,7 @@ class HubLines(LineTable):
         return open_image(self._rows[int(index)][self._image], self.where(index))
 
     def check_header(self, index: int) -> None:
-        image_size(self._rows[index][self._image], self.where(index))
+        check_image(self._rows[index][self._image], self.where(index))
 
     def digest(self) -> str:
         digest = hashlib.sha256()

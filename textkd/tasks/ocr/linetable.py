@@ -66,7 +66,7 @@ class LineTable(ABC):
         """Raises `TextkdError` where image `index` is none by its header. A generator makes no such images."""
 
     def header_problems(self) -> list[Problem]:
-        """Problems of all images that can be told without decoding pixels (about 20 us each)."""
+        """Problems of all images that can be told without decoding whole ones (about 20 us each)."""
         collector = Collector()
         for index in range(len(self)):
             with collector.collecting():
@@ -74,15 +74,15 @@ class LineTable(ABC):
         return list(dict.fromkeys(collector.problems))
 
     def problems(self, sample: int = 64) -> None:
-        """Raises one `TextkdError` with the problems of the images: of the headers of all, and of the pixels of the
-        first, the last and `sample` more lines, evenly spaced. A damaged one between them is named when it is met."""
+        """Raises one `TextkdError` with the problems of the images: of the headers and ends of all, and of the pixels
+        of the first, the last and `sample` more lines, evenly spaced. A damaged one between them is named when it is
+        met."""
         collector = Collector()
         bad = self.header_problems()
-        if not bad:
-            for index in spread(len(self), sample):
-                with collector.collecting():
-                    self.image(index)
-            bad, collector.problems = list(dict.fromkeys(collector.problems)), []
+        for index in spread(len(self), sample):
+            with collector.collecting():
+                self.image(index)
+        bad, collector.problems = list(dict.fromkeys([*bad, *collector.problems])), []
         collector.add(*capped(bad, self.source, "images"))
         collector.raise_any()
 

@@ -202,9 +202,9 @@ def token_problems(processor: Any, model: Any) -> list[Problem]:
         given = model_token(model, name)
         if value is None:
             problems.append(problem(f"a {token} token", "the tokenizer has none", fix=f"set tokenizer.{token}_token"))
-        elif given is None:
+        elif given is None or not _is_said(model, name):
             fix = f"model.config.{name} = {value}, and the same in model.generation_config"
-            problems.append(problem(f"a {name} of the model", "none in its config", fix=fix))
+            problems.append(problem(f"a {name} of the model", "none in its config.json", fix=fix))
         elif name == "pad_token_id" and given != value:
             found = f"{given} in the model, {value} in the tokenizer"
             problems.append(problem(f"one {name}", found, fix="take the tokenizer of this model"))
@@ -223,6 +223,30 @@ def model_token(model: Any, name: str) -> int | None:
         if value is not None:
             return int(value)
     return None
+
+
+def _is_said(model: Any, name: str) -> bool:
+    """Whether the files of a model's folder have the id: a config that was read has its class's default for what is
+    missing, which another tokenizer may not mean."""
+    folder = Path(str(getattr(model, "name_or_path", "")))
+    if not (folder / "config.json").is_file():
+        return True
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    settings = folder / "generation_config.json"
+    said = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+    return any(part.get(name) is not None for part in (config, config.get("decoder", {}), said))
+
+
+def settle_tokens(model: Any, processor: Any) -> None:
+    """Writes the ids that textkd reads with into the model's config and generation settings: a plain `generate` looks
+    there alone."""
+    tokenizer = processor.tokenizer
+    start = model_token(model, "decoder_start_token_id")
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id,
+           "decoder_start_token_id": tokenizer.eos_token_id if start is None else start}  # fmt: skip
+    for name, value in ids.items():
+        setattr(model.config, name, value)
+        setattr(model.generation_config, name, value)
 
 
 def pixels(processor: Any, images: Sequence[Image.Image]) -> np.ndarray[Any, Any]:

@@ -25,6 +25,7 @@ from textkd.tasks.ocr.processor import (
     load_processor,
     missing_characters,
     model_token,
+    settle_tokens,
     size_problems,
     token_problems,
     unwritable,
@@ -51,12 +52,12 @@ class OcrTask:
     def __init__(
         self, sources: Mapping[str, Spec], *, processor: Any = None, shape: Mapping[str, Any] | None = None,
         strength: float = 1.0, generation: Generation | None = None, holdout: tuple[float, int] | None = None,
-        seed: int = 0, skip_unwritable: bool = False, name: str = "ocr",
+        seed: int = 0, skip_unwritable: bool = False, skip_long: bool = False, name: str = "ocr",
     ) -> None:  # fmt: skip
         self.name, self.sources, self.holdout = name, dict(sources), holdout
         self.metric_names = ["cer", "wer", "exact"]
         self.generation, self.strength, self.seed = generation or Generation(), strength, seed
-        self.shape, self.skip_unwritable = dict(shape or {}), skip_unwritable
+        self.shape, self.skip_unwritable, self.skip_long = dict(shape or {}), skip_unwritable, skip_long
         self._processor = self._given = processor
         self._tables: dict[str, LineTable] = {}
         self._notes: dict[str, list[str]] = {}
@@ -130,11 +131,13 @@ class OcrTask:
     ) -> LineRows:
         """The split as `LineRows` with labels of at most `max_length` ids, eos counted in.
 
-        training (by default: whether the split is "train"): images are augmented; lines without transcription or with
-        longer labels are left out, and `warnings()` tells how many. Otherwise every line stays, labels are cut for the
-        loss alone (the text stays whole for the metrics), and lines without transcription have no labels.
-        Raises `TextkdError`: train texts that the tokenizer cannot write (unless `skip_unwritable`), no line left.
-        `model_inputs` is not looked at: a batch of lines has the same columns for every model.
+        training (by default: whether the split is "train"): images are augmented; lines without transcription are left
+        out (with `skip_long` those with longer labels, too), and `warnings()` tells how many. Otherwise every line
+        stays, labels are cut for the loss alone (the text stays whole for the metrics), and lines without transcription
+        have no labels.
+        Raises `TextkdError`: train texts that the tokenizer cannot write (unless `skip_unwritable`) or that are longer
+        (unless `skip_long`), no line left. `model_inputs` is not looked at: a batch of lines has the same columns for
+        every model.
         """
         table, tokenizer = self.table(split), processor.tokenizer
         training = split == "train" if training is None else training
@@ -154,7 +157,12 @@ class OcrTask:
             found += notes.out_of_reach(tokenizer, texts, shown)
             found += notes.squeezed(table, processor, shown)
             return LineRows(table, [row[:max_length] for row in labels])
-        out = self._unwritable(tokenizer, texts, [labels[i] for i in told], split)
+        collector, out = Collector(), list[int]()
+        with collector.collecting():
+            out = self._unwritable(tokenizer, texts, [labels[i] for i in told], split)
+        if long and not self.skip_long:
+            collector.add(*self._too_long(table, {i: len(labels[i]) for i in sorted(long)}, max_length).problems)
+        collector.raise_any()
         left_out = {
             "have no transcription": set(range(len(table))) - set(told),
             f"have more than {max_length} tokens": long,
@@ -178,6 +186,16 @@ class OcrTask:
             fix = "a processor trained on these texts, or skip_unwritable: true to leave such lines out"
             raise fail("characters that the tokenizer can write", found, fix=fix)
         return out
+
+    def _too_long(self, table: LineTable, lengths: Mapping[int, int], most: int) -> TextkdError:
+        few = ", ".join(table.where(i).removeprefix(f"{table.source}, ") for i in list(lengths)[:5])
+        found = f"{len(lengths):,} of {len(table):,} lines of {table.source} have more, up to {max(lengths.values())}"
+        fix = "skip_long: true leaves them out; or a decoder of more positions (max_position_embeddings, max_length)"
+        return fail(f"texts of at most {most} tokens", f"{found} ({few}{', ...' if len(lengths) > 5 else ''})", fix=fix)
+
+    def settle(self, model: Any, processor: Any) -> None:
+        """Makes `model` read by itself as it is read here: see `settle_tokens`."""
+        settle_tokens(model, processor)
 
     def start_token(self, model: Any) -> int | None:
         """What the texts of `model` begin with; None: its config does not say, so it is eos, as in every TrOCR."""
@@ -272,7 +290,7 @@ class OcrTask:
             "name": self.name,
             "lines": {split: self.table(split).digest() for split in self.splits},
             "processor": self.shape if self._given is None else _content(self.processor),
-            "training": [self.strength, self.seed, self.skip_unwritable],
+            "training": [self.strength, self.seed, self.skip_unwritable, *([True] if self.skip_long else [])],
             "generation": self.generation_settings(),
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
