@@ -85,6 +85,7 @@ def test_a_control_always_learns_the_labels(matches: list[Match], left: list[str
     assert [match.tap for match in without_teacher(matches)] == left
 
 
+@pytest.mark.slow
 def test_a_model_of_before_an_evaluation_was_asked_for_is_evaluated_once_more(tiny: Tiny) -> None:
     """As those of MNLI of before its mismatched set was reported."""
     values = tiny.recipe | {"control": False}

@@ -149,9 +149,9 @@ def test_every_room_is_in_the_plan() -> None:
     assert {room(path) for path in FILES} == set(MAY)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
-    assert OURS[path] - {room(path), "errors", *MAY[room(path)]} == set()
+def test_a_file_imports_only_what_its_room_may() -> None:
+    more = {path: OURS[path] - {room(path), "errors", *MAY[room(path)]} for path in FILES}
+    assert {str(path.relative_to(ROOT)): names for path, names in more.items() if names} == {}
 
 
 def test_rooms_make_no_cycle() -> None:

@@ -44,13 +44,13 @@ def test_lines_are_chosen_by_the_students_cer_and_by_their_order():
     assert {r["lines"] for r in rows} == {24}
 
 
-@pytest.mark.parametrize("count", range(15))
 @pytest.mark.parametrize("limit", [1, 2, 5, 12])
-def test_no_line_is_shown_twice_and_the_worst_is_always_there(count, limit):
-    rows = row_of(list(range(count)), limit)
-    assert len(rows) == min(count, limit)
-    assert [r["rank"] for r in rows] == sorted({r["rank"] for r in rows})
-    assert not rows or (rows[-1]["chosen"], rows[-1]["rank"]) == ("worst", count)
+def test_no_line_is_shown_twice_and_the_worst_is_always_there(limit):
+    for count in range(15):
+        rows = row_of(list(range(count)), limit)
+        assert len(rows) == min(count, limit)
+        assert [r["rank"] for r in rows] == sorted({r["rank"] for r in rows})
+        assert not rows or (rows[-1]["chosen"], rows[-1]["rank"]) == ("worst", count)
 
 
 def test_only_the_chosen_images_are_opened():

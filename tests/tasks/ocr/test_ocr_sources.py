@@ -93,7 +93,7 @@ def test_a_data_set_by_id_is_read_on_first_use(tmp_path, monkeypatch):
     check(lines({"dataset": str(tmp_path / "saved")}))
     datasets.DatasetDict({"scans": rows}).save_to_disk(str(tmp_path / "splits"))
     check(lines({"dataset": str(tmp_path / "splits"), "split": "scans"}))
-    with pytest.raises(TextkdError, match="split 'train' of the data set .*splits"):
+    with pytest.raises(TextkdError, match=r"split 'train' of the data set .*splits"):
         len(lines({"dataset": str(tmp_path / "splits")}))
     gone = lines({"dataset": str(folder), "image": "scan", "text": "words"})  # nothing is read yet
     with pytest.raises(TextkdError) as caught:
