@@ -9,7 +9,7 @@ import torch
 from ocr_lab import make_reader
 from tiny_lab import make_teacher
 from torch import Tensor, nn
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
 from textkd import kernels
 
@@ -90,3 +90,23 @@ def test_plain_attention_ends_with_its_block_also_after_an_error() -> None:
         fails()
     assert inside[0] is not theirs
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is theirs
+    with kernels.plain_attention():
+        outer = ALL_ATTENTION_FUNCTIONS["sdpa"]
+        with kernels.plain_attention():
+            pass
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is outer
+
+
+def test_what_is_registered_after_plain_attention_is_seen() -> None:
+    theirs = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    with kernels.plain_attention():
+        pass
+
+    def own(*args: Any, **kwargs: Any) -> Any:
+        return theirs(*args, **kwargs)
+
+    AttentionInterface.register("sdpa", own)
+    try:
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is own
+    finally:
+        AttentionInterface.register("sdpa", theirs)

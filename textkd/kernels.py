@@ -34,7 +34,9 @@ def plain_attention() -> Iterator[None]:
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        ALL_ATTENTION_FUNCTIONS["sdpa"] = fused
+        del ALL_ATTENTION_FUNCTIONS["sdpa"]  # else what is registered later would stay hidden behind it
+        if ALL_ATTENTION_FUNCTIONS["sdpa"] is not fused:  # somebody had put it there in the same way
+            ALL_ATTENTION_FUNCTIONS["sdpa"] = fused
 
 
 def attend(
