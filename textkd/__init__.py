@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textkd import losses, tasks
-    from textkd.distiller import Distiller, Result
+    from textkd.distiller import Distiller
     from textkd.errors import TextkdError
     from textkd.matches import Match
     from textkd.methods.stages import Stage
     from textkd.methods.wiring import Wiring, wire
     from textkd.presets import preset
+    from textkd.results import Result
     from textkd.schedules import Schedule
     from textkd.students import fit_image_size, from_config, new_ocr_model, shrink
     from textkd.taps import Capture
@@ -27,7 +28,7 @@ __all__ = [
 
 # where each name is; looked up on first use, so that `textkd --help` need not wait for torch
 _HOMES = {
-    "Capture": "taps", "Distiller": "distiller", "LiveTeacher": "teachers", "Match": "matches", "Result": "distiller",
+    "Capture": "taps", "Distiller": "distiller", "LiveTeacher": "teachers", "Match": "matches", "Result": "results",
     "Pseudo": "targets", "Recogniser": "teachers", "Schedule": "schedules", "Stage": "methods.stages",
     "TextkdError": "errors", "Wiring": "methods.wiring", "preset": "presets",
     "fit_image_size": "students", "from_config": "students", "losses": "", "new_ocr_model": "students",

@@ -7,7 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,12 @@ from textkd.matches import Match, Pair
 from textkd.methods.caching import fill_stages
 from textkd.methods.finetune import LABELS_ONLY, Finetune, without_teacher
 from textkd.methods.stages import Data, Stage, run_stages
-from textkd.results import Finished, gather
+from textkd.results import Finished, Result, gather
 from textkd.runs import RunFolder, locked, processes
 from textkd.targets import Pseudo, Targets, is_reader, same_steps
 from textkd.teachers import CacheOptions, LiveOptions
 
 log = logging.getLogger("textkd")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run ends in. metrics: means over seeds by model. student: the first seed's student folder."""
-
-    metrics: dict[str, dict[str, float]]
-    report: Path
-    student: Path
-    summary: dict[str, Any]
 
 
 class Distiller:
@@ -136,9 +126,7 @@ class Distiller:
         own = self.given_tokenizer or getattr(self.task, "tokenizer", None)
         if not (own or path or hasattr(self.task, "processor")):  # a task of lines has words of its own
             fix = "Distiller(..., tokenizer=AutoTokenizer.from_pretrained(FOLDER))"
-            raise fail(
-                "the teacher's tokenizer", "the teacher comes from no folder and no hub", fix=fix, where="teacher"
-            )
+            raise fail("the teacher's tokenizer", "it comes from no folder and no hub", fix=fix, where="teacher")
         return own or (pretrained.load_tokenizer(path) if self.task is None else self.task.processing(path))
 
     @cached_property

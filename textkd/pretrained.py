@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.modelfiles import WEIGHTS, check_folder, check_sha256, fingerprint_of, read_json, resolve_path, sha256_of
+from textkd.repairs import repair_positions
 
 __all__ = [
     "check_pair",
@@ -166,27 +166,6 @@ def fingerprint(path_or_id: str | os.PathLike[str]) -> str:
         return fingerprint_of([Path(source, "config.json"), *check_folder(Path(source), allow_pickle=True)])
     # the hub's cache keeps files under snapshots/<commit>
     return f"{source}@{_hub_file(source, 'config.json').parent.name}"
-
-
-def repair_positions(model: nn.Module) -> int:
-    """Makes the sinusoidal position embeddings of TrOCR decoders whole, in place; returns how many there were.
-
-    transformers 5.23 keeps their table as a plain attribute: `from_pretrained` leaves it on the meta device (the first
-    forward fails), `.to(...)` does not move it. It becomes a buffer that is not saved, computed anew by the module's
-    own formula, with the dtype and device of the model's weights. Learned positions are left alone.
-    """
-    repaired = 0
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    for module in model.modules():
-        table = getattr(module, "weights", None)
-        if not hasattr(module, "get_embedding") or not isinstance(table, Tensor):
-            continue
-        part: Any = module
-        del part.weights
-        table = part.get_embedding(table.shape[0], part.embedding_dim, part.padding_idx)
-        part.register_buffer("weights", table.to(device=like.device, dtype=like.dtype), persistent=False)
-        repaired += 1
-    return repaired
 
 
 def _leave_out_unread_pooler(model: Any, info: dict[str, Any]) -> None:

@@ -33,6 +33,16 @@ WRITERS = ("jiwer", "pillow", "sentencepiece")  # packages whose version matters
 
 
 @dataclass(frozen=True)
+class Result:
+    """What a run ends in. metrics: means over seeds by model. student: the first seed's student folder."""
+
+    metrics: dict[str, dict[str, float]]
+    report: Path
+    student: Path
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Finished:
     """A trained (or given) model: where it is, what it cost, how good it is. `load` gives the model itself."""
 

@@ -9,7 +9,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
-from textkd.pretrained import load_model, repair_positions
+from textkd.pretrained import load_model
+from textkd.repairs import repair_positions
 from textkd.students.composing import compose, compose_from
 from textkd.students.copying import block_list, is_two_sided
 from textkd.students.from_config import from_config

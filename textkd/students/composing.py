@@ -13,7 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from textkd.errors import Collector, fail, problem
-from textkd.pretrained import quiet, repair_positions
+from textkd.pretrained import quiet
+from textkd.repairs import repair_positions
 from textkd.students.copying import block_list, config_of_blocks, copy_weights
 from textkd.students.layers import choose_side
 from textkd.students.random_init import sides_warning

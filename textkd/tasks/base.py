@@ -17,6 +17,7 @@ from textkd import metrics
 from textkd.errors import Collector, fail
 from textkd.predict import predict
 from textkd.pretrained import load_tokenizer
+from textkd.tasks.doubts import doubts
 from textkd.tasks.encode import Collator, encode
 from textkd.tasks.formats import Table
 from textkd.tasks.holdout import draw, hold_out
@@ -29,8 +30,6 @@ PROBLEM_TYPES = {
     "regression": "regression",
     "multi_label": "multi_label_classification",
 }
-
-CORRELATIONS = ("pearson", "spearmanr", "matthews_correlation")
 
 
 @dataclass(frozen=True)
@@ -239,16 +238,7 @@ class Task:
     def doubts(self, predictions: Any, labels: Any) -> list[str]:
         """What makes the metrics of these (as in `compute_metrics`) doubtful: one answer for all rows, a correlation
         that is none."""
-        decided, truth = self.decide(predictions), np.asarray(labels)
-        found, rows = [], len(truth)
-        names = " and ".join(name for name in self.metric_names if name in CORRELATIONS)
-        if rows > 1 and (decided == decided[0]).all():
-            found.append(f"all {rows} predictions were {decided[0]}")
-        if names and rows == 1:
-            found.append(f"{names} of one row: undefined, counted as 0")
-        elif names and (truth == truth[0]).all():
-            found.append(f"all {rows} labels are {truth[0]}: {names} undefined, counted as 0")
-        return found
+        return doubts(self.metric_names, self.decide(predictions), np.asarray(labels))
 
     def model_kwargs(self) -> dict[str, Any]:
         """What `from_pretrained` needs for a head that fits: num_labels, id2label, label2id, problem_type."""

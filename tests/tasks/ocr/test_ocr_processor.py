@@ -15,6 +15,7 @@ from tiny_lines import TEXTS, tiny_model
 from transformers import VisionEncoderDecoderConfig, ViTImageProcessorPil
 
 from textkd.errors import TextkdError
+from textkd.tasks.ocr.fitting import size_problems, token_problems
 from textkd.tasks.ocr.processor import (
     KINDS,
     decode_texts,
@@ -23,8 +24,6 @@ from textkd.tasks.ocr.processor import (
     load_processor,
     missing_characters,
     pixels,
-    size_problems,
-    token_problems,
     unwritable,
 )
 

@@ -16,8 +16,10 @@ from transformers.models.vision_encoder_decoder.modeling_vision_encoder_decoder 
 from textkd.errors import TextkdError
 from textkd.tasks.ocr import rows
 from textkd.tasks.ocr.augment import augment
+from textkd.tasks.ocr.linetable import Joined
 from textkd.tasks.ocr.processor import encode_texts, line_processor, pixels
 from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines
+from textkd.tasks.ocr.task import OcrTask
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +195,12 @@ def test_a_tokenizer_without_pad(processor):
     bare.tokenizer.pad_token = None
     with pytest.raises(TextkdError, match="no pad"):
         LineCollator(bare)
+
+
+def test_rows_of_joined_tables_keep_their_places():
+    task = OcrTask({"train": "unread", "eval": "unread"}, shape={"width": 128}, skip_long=True)
+    joined = Joined([DrawnLines(["a", "bb"]), DrawnLines(["b a", "ab"])])
+    task._tables = {"train": joined, "eval": DrawnLines(["ab"])}
+    rows = task.encode(task.processor, "train", max_length=4)
+    assert rows["place"] == [0, 1, 3]
+    assert rows["text"] == ["a", "bb", "ab"]

@@ -10,7 +10,6 @@ from tiny_lines import TEXTS, DrawnLines, tiny_model
 from textkd import tasks
 from textkd.errors import TextkdError
 from textkd.tasks.ocr.generate import Generation
-from textkd.tasks.ocr.linetable import Joined
 from textkd.tasks.ocr.processor import decode_texts, line_processor
 from textkd.tasks.ocr.rows import texts_of
 from textkd.tasks.ocr.splits import hold_out
@@ -277,14 +276,6 @@ def test_fingerprints(task, tmp_path):
     prints = [tasks.ocr(task.sources["train"], task.sources["eval"], **{"width": 128, **one}).fingerprint()
               for one in changes]  # fmt: skip
     assert len({first, *prints}) == 6
-
-
-def test_joined_tables_keep_row_numbers():
-    task = of_tables(train=Joined([DrawnLines(["a", "bb"]), DrawnLines(["b a", "ab"])]), eval=DrawnLines(["ab"]))
-    task.skip_long = True
-    rows = task.encode(task.processor, "train", max_length=4)
-    assert rows["place"] == [0, 1, 3]
-    assert rows["text"] == ["a", "bb", "ab"]
 
 
 def test_a_split_that_is_not_there(task):

@@ -14,22 +14,12 @@ from transformers import VisionEncoderDecoderModel
 
 from textkd import metrics
 from textkd.errors import Collector, Problem, TextkdError, fail
-from textkd.tasks.ocr import notes
+from textkd.tasks.ocr import left_out, notes
 from textkd.tasks.ocr.augment import augment as augmented
+from textkd.tasks.ocr.fitting import model_token, settle_tokens, size_problems, token_problems
 from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, transcribe
 from textkd.tasks.ocr.linetable import LineTable
-from textkd.tasks.ocr.processor import (
-    decode_texts,
-    encode_texts,
-    line_processor,
-    load_processor,
-    missing_characters,
-    model_token,
-    settle_tokens,
-    size_problems,
-    token_problems,
-    unwritable,
-)  # fmt: skip
+from textkd.tasks.ocr.processor import decode_texts, encode_texts, line_processor, load_processor
 from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines, texts_of
 from textkd.tasks.ocr.sources import Spec, lines
 from textkd.tasks.ocr.splits import Chosen, hold_out
@@ -159,39 +149,24 @@ class OcrTask:
             return LineRows(table, [row[:max_length] for row in labels])
         collector, out = Collector(), list[int]()
         with collector.collecting():
-            out = self._unwritable(tokenizer, texts, [labels[i] for i in told], split)
+            out = left_out.unwritable_texts(tokenizer, texts, [labels[i] for i in told], split, self.skip_unwritable)
         if long and not self.skip_long:
-            collector.add(*self._too_long(table, {i: len(labels[i]) for i in sorted(long)}, max_length).problems)
+            lengths = {i: len(labels[i]) for i in sorted(long)}
+            collector.add(left_out.too_long(table, lengths, max_length))
         collector.raise_any()
-        left_out = {
+        reasons = {
             "have no transcription": set(range(len(table))) - set(told),
             f"have more than {max_length} tokens": long,
             "have characters that are not in the tokenizer": {told[i] for i in out},
         }
-        found += [f"{shown}: {len(rows):,} lines {why} and are left out" for why, rows in left_out.items() if rows]
-        kept = sorted(set(range(len(table))).difference(*left_out.values()))
+        found += [f"{shown}: {len(rows):,} lines {why} and are left out" for why, rows in reasons.items() if rows]
+        kept = sorted(set(range(len(table))).difference(*reasons.values()))
         if not kept:
-            reasons = ", ".join(f"{len(rows):,} {why}" for why, rows in left_out.items() if rows)
+            told_why = ", ".join(f"{len(rows):,} {why}" for why, rows in reasons.items() if rows)
             fix = f"a decoder of {max(map(len, labels))} positions (max_position_embeddings)" if long else "other lines"
-            raise fail(f"lines to train on in {table.source}", f"of {len(table):,}, {reasons}", fix=fix)
+            raise fail(f"lines to train on in {table.source}", f"of {len(table):,}, {told_why}", fix=fix)
         change = partial(augmented, strength=self.strength) if self.strength > 0 else None
         return LineRows(table, [labels[i] for i in kept], kept, change, self.seed)
-
-    def _unwritable(self, tokenizer: Any, texts: list[str], labels: list[list[int]], split: str) -> list[int]:
-        out = unwritable(tokenizer, texts, [row[:-1] for row in labels])
-        if out and not self.skip_unwritable:
-            lost = missing_characters(tokenizer, [texts[i] for i in out])
-            few = ", ".join(f"{char!r} ({count})" for char, count in lost.most_common(12)) or repr(texts[out[0]])
-            found = f"{len(out):,} of {len(texts):,} texts of {split} hold others: {few}"
-            fix = "a processor trained on these texts, or skip_unwritable: true to leave such lines out"
-            raise fail("characters that the tokenizer can write", found, fix=fix)
-        return out
-
-    def _too_long(self, table: LineTable, lengths: Mapping[int, int], most: int) -> TextkdError:
-        few = ", ".join(table.where(i).removeprefix(f"{table.source}, ") for i in list(lengths)[:5])
-        found = f"{len(lengths):,} of {len(table):,} lines of {table.source} have more, up to {max(lengths.values())}"
-        fix = "skip_long: true leaves them out; or a decoder of more positions (max_position_embeddings, max_length)"
-        return fail(f"texts of at most {most} tokens", f"{found} ({few}{', ...' if len(lengths) > 5 else ''})", fix=fix)
 
     def settle(self, model: Any, processor: Any) -> None:
         """Makes `model` read by itself as it is read here: see `settle_tokens`."""

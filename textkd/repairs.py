@@ -1,0 +1,29 @@
+"""What transformers leaves broken in a model that it loads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def repair_positions(model: nn.Module) -> int:
+    """Makes the sinusoidal position embeddings of TrOCR decoders whole, in place; returns how many there were.
+
+    transformers 5.23 keeps their table as a plain attribute: `from_pretrained` leaves it on the meta device (the first
+    forward fails), `.to(...)` does not move it. It becomes a buffer that is not saved, computed anew by the module's
+    own formula, with the dtype and device of the model's weights. Learned positions are left alone.
+    """
+    repaired = 0
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    for module in model.modules():
+        table = getattr(module, "weights", None)
+        if not hasattr(module, "get_embedding") or not isinstance(table, Tensor):
+            continue
+        part: Any = module
+        del part.weights
+        table = part.get_embedding(table.shape[0], part.embedding_dim, part.padding_idx)
+        part.register_buffer("weights", table.to(device=like.device, dtype=like.dtype), persistent=False)
+        repaired += 1
+    return repaired
