@@ -45,13 +45,18 @@ def _umask() -> int:
 UMASK = _umask()
 
 
+def share(folder: Path) -> None:
+    """Gives the weights in `folder` the rights of any new file: safetensors writes them for the owner alone."""
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o666 & ~UMASK)
+
+
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
     """Around the writing of `folder`: on a full disk what was written goes and a `TextkdError` says what is left."""
     try:
         yield
-        for file in folder.glob("*.safetensors"):  # safetensors writes them for the owner alone
-            file.chmod(0o666 & ~UMASK)
+        share(folder)
     except Exception as error:
         if not disk_is_full(error, folder.parent):
             raise

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 
-from textkd.checkpoints import UMASK
+from textkd.checkpoints import UMASK, share
 from textkd.errors import TextkdError, fail
 from textkd.pretrained import load_tokenizer, load_with_report, quiet
 
@@ -154,9 +154,8 @@ def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         yield part
-        part.chmod(0o777 & ~UMASK)  # mkdtemp's folders and safetensors' files are for the owner alone
-        for file in part.glob("*.safetensors"):
-            file.chmod(0o666 & ~UMASK)
+        part.chmod(0o777 & ~UMASK)  # mkdtemp's folders are for the owner alone
+        share(part)
         _swap(part, target, overwrite)
     except TextkdError:
         raise
