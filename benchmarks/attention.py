@@ -4,8 +4,8 @@
     python benchmarks/attention.py --quick    # tiny shapes: whether it runs
 
 Forward and backward of transformers' attention function "sdpa" on the same queries, keys and values; the two take turns
-in one process. textkd's trainer takes the plain one for sequences of up to `textkd.kernels.SHORT` tokens, so there the
-fused one must be the slower: the ratio `fused/plain` at least 1.
+in one process. textkd's trainer takes the plain one for sequences of up to `textkd.training.cpu_attention.SHORT` tokens,
+so there the fused one must be the slower: the ratio `fused/plain` at least 1.
 
 Prints one line of JSON.
 """
@@ -21,7 +21,7 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
-from textkd.kernels import SHORT, plain_attention
+from textkd.training.cpu_attention import SHORT, plain_attention
 
 KERNELS = {"fused": contextlib.nullcontext, "plain": plain_attention}
 ROWS = 16

@@ -4,8 +4,8 @@
     python benchmarks/bf16.py --quick    # a tiny shape: whether it runs
 
 Forward and backward of a linear layer, as it is and under autocast; the two take turns in one process. `bf16: auto`
-takes bf16 where `textkd.arguments.has_bf16` says so, by what the machine is: there the ratio `float32/bf16` must be at
-least 1, elsewhere at most 1.
+takes bf16 where `textkd.training.arguments.has_bf16` says so, by what the machine is: there the ratio
+`float32/bf16` must be at least 1, elsewhere at most 1.
 
 Prints one line of JSON.
 """
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
-from textkd.arguments import has_bf16
+from textkd.training.arguments import has_bf16
 
 SHAPES = [(2048, 768, 3072), (2048, 768, 768), (1160, 192, 384), (480, 160, 320)]  # rows, width in, width out
 

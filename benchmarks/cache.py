@@ -26,8 +26,8 @@ from transformers import Trainer
 from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
 from textkd import Match
-from textkd.arguments import make_arguments
 from textkd.teachers.cache import CachedTeacher, CacheOptions, Size, build, estimate
+from textkd.training.arguments import make_arguments
 
 LIMITS = {"build/pass": Limit(most=1.1), "plain/cached": Limit(least=0.93)}
 

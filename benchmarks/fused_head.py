@@ -30,8 +30,8 @@ from transformers import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderD
 from turns import CLOCKS, Limit, parser, tell
 
 from textkd import Match
-from textkd.inputs import inputs_of
-from textkd.methods.wiring import wire
+from textkd.models.forward import inputs_of
+from textkd.training.wiring import wire
 
 LIMITS = {"both memory": Limit(most=0.5), "logits memory": Limit(most=0.5), "labels memory": Limit(most=0.6)}
 MATCHES = {"both": ("logits", "labels"), "logits": ("logits",), "labels": ("labels",)}

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from textkd import losses
 from textkd.losses import masking
 from textkd.losses.modules import Learner
-from textkd.projections import Grid
+from textkd.objective.projections import Grid
 
 LIMIT = 20.0
 # (family, loss) -> (limit, why it may take longer than LIMIT times an MSE, which only reads its inputs once)

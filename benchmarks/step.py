@@ -41,11 +41,11 @@ from transformers import BertConfig, BertForSequenceClassification, TrainerCallb
 from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
 from textkd import Match
-from textkd.arguments import has_bf16, make_arguments
-from textkd.methods.caching import autocast
-from textkd.methods.wiring import wire
 from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
-from textkd.trainer import DistilTrainer
+from textkd.training.arguments import has_bf16, make_arguments
+from textkd.training.cache_filling import autocast
+from textkd.training.trainer import DistilTrainer
+from textkd.training.wiring import wire
 
 TEMPERATURE = 8.0
 LIMITS = {

@@ -13,8 +13,9 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from textkd import Match, projections, shrink, tasks, wire
-from textkd.inputs import forward_inputs
+from textkd import Match, shrink, tasks, wire
+from textkd.models.forward import forward_inputs
+from textkd.objective import projections
 
 teacher_folder, train_file, out = *sys.argv[1:3], "plain_loop_student"
 accelerator = Accelerator()

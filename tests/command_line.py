@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from textkd import cli
+from textkd.cli import app
 
 
 def textkd(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str]:
     """(exit code, everything printed) of a command line, in this process."""
     monkeypatch.setattr(sys, "argv", ["textkd", *words])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        app.main()
     printed = capsys.readouterr()
     return int(stopped.value.code or 0), " ".join((printed.out + printed.err).split())
 

@@ -62,10 +62,10 @@ def _main(arguments: list[str], log: Path, patch: Callable[[], None] | None) -> 
     torch.set_num_threads(1)
     if patch is not None:
         patch()
-    from textkd import cli
+    from textkd.cli import app
 
     sys.argv = ["textkd", *arguments]
-    cli.main()
+    app.main()
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

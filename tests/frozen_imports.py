@@ -7,9 +7,5 @@ import sklearn.metrics  # noqa: F401
 import tiny_lab  # noqa: F401
 import transformers.trainer  # noqa: F401
 
-import textkd.cli
-import textkd.distiller
-import textkd.recipe  # noqa: F401
-
 gc.freeze()
 gc.enable()

@@ -11,8 +11,8 @@ from ocr_lab import data, make_reader
 from torch import Tensor, nn
 
 from textkd import Match
-from textkd.inputs import inputs_of
-from textkd.methods.wiring import Wiring
+from textkd.models.forward import inputs_of
+from textkd.training.wiring import Wiring
 
 SMALL = {
     "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24, "vocab_size": 50,

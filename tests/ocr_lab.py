@@ -16,10 +16,10 @@ import transformers as hf
 from tiny_lab import Tiny
 
 from textkd import Match, tasks
-from textkd.methods.stages import Data, Stage, Trained, run_stages
-from textkd.students import new_ocr_model
+from textkd.models.students import new_ocr_model
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.processor import line_processor
+from textkd.training.stages import Data, Stage, Trained, run_stages
 
 gc.freeze()  # accelerate collects garbage after every training; looking at all that was imported takes half a second
 

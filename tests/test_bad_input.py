@@ -33,7 +33,7 @@ from spoil import (
 from tiny_lab import Tiny, make_teacher
 
 from textkd import Match, TextkdError
-from textkd.methods.wiring import wire
+from textkd.training.wiring import wire
 
 NAMED = {"id2label": {0: "positive", 1: "negative"}, "label2id": {"positive": 0, "negative": 1}}
 LABELS = {"tap": "labels"}

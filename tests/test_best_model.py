@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from textkd.arguments import given_arguments, make_arguments
-from textkd.methods.stages import Data, Stage, _Run
+from textkd.training.arguments import given_arguments, make_arguments
+from textkd.training.stages import Data, Stage, _Run
 
 BEST = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers as hf
 
-from textkd.pretrained import check_pair
+from textkd.models.loading import check_pair
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 

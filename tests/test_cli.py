@@ -13,7 +13,7 @@ import pytest
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import AutoModelForSequenceClassification
 
-from textkd import cli
+from textkd.cli import app
 
 
 class Textkd:
@@ -26,7 +26,7 @@ class Textkd:
         self.capsys.readouterr()
         self.monkeypatch.setattr(sys, "argv", ["textkd", *map(str, words)])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            app.main()
         printed = self.capsys.readouterr()
         return int(stopped.value.code or 0), printed.out, printed.err
 
@@ -182,4 +182,4 @@ def test_a_defect_of_ours_keeps_its_traceback(tiny: Tiny, textkd: Textkd, monkey
     monkeypatch.setattr(Distiller, "run", broken)
     monkeypatch.setattr(sys, "argv", ["textkd", "run", str(tiny.write(tiny.recipe))])
     with pytest.raises(ZeroDivisionError):
-        cli.main()
+        app.main()

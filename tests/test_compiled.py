@@ -8,8 +8,9 @@ from drive import weights
 from tiny_lab import Tiny, make_teacher
 from torch._dynamo.utils import counters
 
-from textkd import TextkdError, recipe
-from textkd.taps import Capture
+from textkd import TextkdError
+from textkd.config import build
+from textkd.models.taps import Capture
 
 IDS = torch.tensor([[2, 7, 8, 9, 3], [2, 9, 3, 0, 0]])
 BATCH = {"input_ids": IDS, "attention_mask": (IDS > 0).long()}
@@ -47,7 +48,7 @@ def test_gradient_taps_of_a_compiled_student_are_refused(tiny: Tiny) -> None:
     values["training"]["torch_compile"] = True
     values["matches"].append({"tap": "gradient:1"})
     with pytest.raises(TextkdError, match="gradient:1 of a compiled model"):
-        recipe.distiller(tiny.write(values)).check()
+        build.distiller(tiny.write(values)).check()
 
 
 @pytest.mark.slow
@@ -62,7 +63,7 @@ def test_a_compiled_training_is_the_same_training(tiny: Tiny) -> None:
         }  # fmt: skip
         if compiled:
             values["training"] |= {"torch_compile": True, "torch_compile_backend": "aot_eager"}
-        said[compiled] = weights(recipe.distiller(tiny.write(values)).run().student)
+        said[compiled] = weights(build.distiller(tiny.write(values)).run().student)
     assert list(said[True]) == list(said[False])
     for name, weight in said[False].items():
         torch.testing.assert_close(said[True][name], weight, rtol=1e-4, atol=1e-5)

@@ -17,7 +17,7 @@ from transformers import (
 )  # fmt: skip
 
 from textkd.errors import TextkdError
-from textkd.methods.dropout import dropout
+from textkd.training.dropout import dropout
 
 SMALL = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32}
 TEXT = {"input_ids": torch.arange(3, 11).reshape(2, 4)}

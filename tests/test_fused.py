@@ -15,14 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from textkd import Match, TextkdError
-from textkd.inputs import inputs_of
+from textkd.experiment.finetune import without_teacher
 from textkd.losses import LinearLogits
 from textkd.losses.logits import fused as fused_losses
-from textkd.methods.finetune import without_teacher
-from textkd.methods.stages import Stage, run_stages
-from textkd.methods.wiring import wire
-from textkd.taps import Capture
+from textkd.models.forward import inputs_of
+from textkd.models.taps import Capture
 from textkd.teachers import CacheOptions
+from textkd.training.stages import Stage, run_stages
+from textkd.training.wiring import wire
 
 
 @pytest.mark.parametrize("name", MODELS)

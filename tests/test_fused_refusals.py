@@ -12,9 +12,10 @@ from fused_lab import BATCH, LABELS, SMALL, batch_for, both, made, step
 from ocr_lab import Reading, make_reader, save_teacher
 from torch import nn
 
-from textkd import Match, TextkdError, recipe
-from textkd.methods.wiring import wire
-from textkd.taps import Capture
+from textkd import Match, TextkdError
+from textkd.config import build
+from textkd.models.taps import Capture
+from textkd.training.wiring import wire
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_what_needs_whole_logits_is_refused(case: str, shared: Path) -> None:
     if case == "gradient":
         values["student"] = {"shrink": {"encoder_layers": 2}}
     with pytest.raises(TextkdError) as caught:
-        recipe.distiller(Reading(shared).write(values, f"{case}.yaml")).check()
+        build.distiller(Reading(shared).write(values, f"{case}.yaml")).check()
     assert all(words in str(caught.value) for words in said), str(caught.value)
     assert not (shared / "run").exists()
 
@@ -59,9 +60,9 @@ def test_a_cache_that_keeps_logits_sparsely_is_refused_and_a_plain_one_is_fine(s
     values["task"]["augment"] = False
     values["teacher"]["cache"] = {"logits": {"top_k": 4}}
     with pytest.raises(TextkdError, match=r"matches\[0\].fused: asked: fused: true\n  found: teacher.cache.logits"):
-        recipe.distiller(Reading(shared).write(values, "sparse.yaml")).check()
+        build.distiller(Reading(shared).write(values, "sparse.yaml")).check()
     values["teacher"]["cache"] = True
-    recipe.distiller(Reading(shared).write(values, "cached.yaml")).check()
+    build.distiller(Reading(shared).write(values, "cached.yaml")).check()
 
 
 class Scaled(hf.VisionEncoderDecoderModel):

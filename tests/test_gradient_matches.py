@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from tiny_lab import Tiny, make_teacher
 from torch.testing import assert_close
 
-from textkd import Match, TextkdError, recipe, shrink
-from textkd.methods.wiring import wire
+from textkd import Match, TextkdError, shrink
+from textkd.config import build
+from textkd.training.wiring import wire
 
 IDS = torch.arange(4 * 6).view(4, 6) % 16 + 5
 BATCH = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS), "labels": IDS[:, 0] % 2}
@@ -59,7 +60,7 @@ def weights_of(tiny: Tiny, name: str, **training: Any) -> dict[str, torch.Tensor
     # plain descent: Adam makes steps of the rounding in gradients that are zero (the bias of keys)
     plain = {"max_steps": 2, "dropout": 0.0, "optim": "sgd", "learning_rate": 0.05, "max_grad_norm": 0.0}
     values["training"] |= {**plain, "output_dir": str(tiny.folder / name), **training}
-    result = recipe.distiller(tiny.write(values)).run()
+    result = build.distiller(tiny.write(values)).run()
     return load_file(Path(result.student) / "model.safetensors")
 
 

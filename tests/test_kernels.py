@@ -11,13 +11,13 @@ from tiny_lab import make_teacher
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
-from textkd import kernels
+from textkd.training import cpu_attention
 
 
 def test_words_count_and_labels_of_classes_do_not() -> None:
     batch = {"input_ids": torch.zeros(4, 17, dtype=torch.long), "labels": torch.zeros(4, dtype=torch.long)}
-    assert kernels.longest(make_teacher(), batch) == 17
-    assert kernels.longest(make_teacher(), {}) == 0
+    assert cpu_attention.longest(make_teacher(), batch) == 17
+    assert cpu_attention.longest(make_teacher(), {}) == 0
 
 
 @pytest.mark.parametrize("kind", ["vit", "deit"])
@@ -30,7 +30,7 @@ def test_patches_or_characters_count_whichever_are_more(kind: str) -> None:
         patches = model.encoder(images).last_hidden_state.shape[1]
     for characters in (1, 500):
         batch = {"pixel_values": images, "labels": torch.zeros(2, characters, dtype=torch.long)}
-        assert 0 <= kernels.longest(model, batch) - max(patches, characters) <= 1  # ViT has no distillation token
+        assert 0 <= cpu_attention.longest(model, batch) - max(patches, characters) <= 1  # ViT has no distillation token
 
 
 MASKS: dict[str, Tensor | None] = {
@@ -55,7 +55,7 @@ def attended(mask: Tensor | None, dtype: torch.dtype, **options: Any) -> tuple[T
 def test_plain_attention_is_sdpa(mask: str, scaling: float | None, dtype: torch.dtype, close: float) -> None:
     options = {"scaling": scaling, "is_causal": False}
     fused = attended(MASKS[mask], torch.float32, **options)
-    with kernels.plain_attention():
+    with cpu_attention.plain_attention():
         plain = attended(MASKS[mask], dtype, **options)
     for mine, theirs in zip(plain, fused, strict=True):
         assert mine.dtype == dtype
@@ -67,7 +67,7 @@ def test_plain_attention_leaves_what_it_does_not_know(monkeypatch: pytest.Monkey
     calls, theirs = [], ALL_ATTENTION_FUNCTIONS["sdpa"]
     monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", lambda *a, **k: calls.append(1) or theirs(*a, **k))
     causal = attended(None, torch.float32)
-    with kernels.plain_attention():
+    with cpu_attention.plain_attention():
         torch.testing.assert_close(attended(None, torch.float32), causal)
         assert len(calls) == 2
         attended(None, torch.float32, is_causal=False)
@@ -81,7 +81,7 @@ def test_plain_attention_leaves_what_it_does_not_know(monkeypatch: pytest.Monkey
 def test_plain_attention_ends_with_its_block_also_after_an_error() -> None:
     theirs, inside = ALL_ATTENTION_FUNCTIONS["sdpa"], []
 
-    @kernels.plain_attention()
+    @cpu_attention.plain_attention()
     def fails() -> None:
         inside.append(ALL_ATTENTION_FUNCTIONS["sdpa"])
         raise RuntimeError("out")
@@ -90,16 +90,16 @@ def test_plain_attention_ends_with_its_block_also_after_an_error() -> None:
         fails()
     assert inside[0] is not theirs
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is theirs
-    with kernels.plain_attention():
+    with cpu_attention.plain_attention():
         outer = ALL_ATTENTION_FUNCTIONS["sdpa"]
-        with kernels.plain_attention():
+        with cpu_attention.plain_attention():
             pass
         assert ALL_ATTENTION_FUNCTIONS["sdpa"] is outer
 
 
 def test_what_is_registered_after_plain_attention_is_seen() -> None:
     theirs = ALL_ATTENTION_FUNCTIONS["sdpa"]
-    with kernels.plain_attention():
+    with cpu_attention.plain_attention():
         pass
 
     def own(*args: Any, **kwargs: Any) -> Any:

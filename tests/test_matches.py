@@ -11,10 +11,12 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
 from textkd import Distiller, Match, TextkdError, shrink, tasks
-from textkd.layermaps import layer_map
-from textkd.matches import Pair, bind, check_words
-from textkd.methods.wiring import check
-from textkd.taps import anatomy
+from textkd.models.taps import anatomy
+from textkd.objective.bind import bind
+from textkd.objective.layer_maps import layer_map
+from textkd.objective.match_checks import check_words
+from textkd.objective.pair import Pair
+from textkd.training.wiring import check
 
 CLASSES = "single_label_classification"
 

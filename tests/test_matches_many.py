@@ -10,12 +10,14 @@ import torch
 from tiny_lab import Tiny, make_teacher
 from torch import Tensor, nn
 
-from textkd import Match, TextkdError, projections, recipe, shrink
+from textkd import Match, TextkdError, shrink
+from textkd.config import build
 from textkd.losses import register
 from textkd.losses import registry as table
-from textkd.matches import bind
-from textkd.methods.wiring import wire
-from textkd.taps import anatomy
+from textkd.models.taps import anatomy
+from textkd.objective import projections
+from textkd.objective.bind import bind
+from textkd.training.wiring import wire
 
 CLASSES = "single_label_classification"
 IDS = torch.arange(4 * 6).view(4, 6) % 16 + 5
@@ -205,15 +207,15 @@ def test_a_recipe_trains_them_and_a_small_rest_is_told_before(tiny: Tiny) -> Non
         {"tap": "hidden:2", "loss": "scaled"},
         {"tap": "logits", "loss": "informed"},
     ]
-    result = recipe.distiller(tiny.write(values)).run()
+    result = build.distiller(tiny.write(values)).run()
     assert result.student.is_dir()
     values["training"] |= {"output_dir": str(tiny.folder / "small"), "per_device_train_batch_size": 2}
     values["matches"] = [{"tap": "hidden:2", "loss": "pairwise"}]
     with pytest.raises(TextkdError, match="batches of 2"):
-        recipe.distiller(tiny.write(values)).run()
+        build.distiller(tiny.write(values)).run()
     values["training"] |= {"per_device_train_batch_size": 9}  # 64 rows: the last batch has one
     with pytest.raises(TextkdError, match="dataloader_drop_last"):
-        recipe.distiller(tiny.write(values)).run()
+        build.distiller(tiny.write(values)).run()
 
 
 def test_what_a_first_step_would_refuse_is_told_before_all_at_once(tiny: Tiny) -> None:
@@ -224,10 +226,10 @@ def test_what_a_first_step_would_refuse_is_told_before_all_at_once(tiny: Tiny) -
     ]
     values["stages"] = [{"matches": values.pop("matches"), "frozen": ["bert"]}]
     with pytest.raises(TextkdError) as caught:
-        recipe.distiller(tiny.write(values)).check()
+        build.distiller(tiny.write(values)).check()
     assert {problem.where.split(".")[0] for problem in caught.value.problems} == {"stages[0]"}
     assert sum("it carries no gradient" in problem.found for problem in caught.value.problems) == 2
     values["stages"][0]["frozen"] = []
     with pytest.raises(TextkdError, match="no multiple"):
-        recipe.distiller(tiny.write(values)).check()
+        build.distiller(tiny.write(values)).check()
     assert not (tiny.folder / "run").exists()

@@ -10,10 +10,10 @@ import transformers as hf
 from torch import Tensor, nn
 
 from textkd import Match, TextkdError
-from textkd.matches import bind
-from textkd.methods.wiring import Wiring, check, wire
-from textkd.objective import Objective
-from textkd.taps import anatomy
+from textkd.models.taps import anatomy
+from textkd.objective.bind import bind
+from textkd.objective.objective import Objective
+from textkd.training.wiring import Wiring, check, wire
 
 TASK = "sequence_to_sequence"
 LABELS = torch.tensor([[5, 6, 7, 8, 2], [9, 8, 2, -100, -100], [4, 2, -100, -100, -100], [3, 5, 7, 2, -100]])

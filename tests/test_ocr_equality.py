@@ -14,7 +14,7 @@ from drive import differences
 from ocr_lab import data, make_reader, read_history, train
 
 from textkd import Match, TextkdError
-from textkd.students import build, shrink
+from textkd.models.students import build, shrink
 
 # every kind of mask: none, positions, pairs of positions, positions by patches
 EVERYTHING = [

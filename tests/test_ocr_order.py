@@ -11,9 +11,9 @@ from ocr_lab import data, make_reader, train
 from torch import nn
 
 from textkd import Match
-from textkd.methods.stages import Data, Stage, _Run
-from textkd.students import shrink
+from textkd.models.students import shrink
 from textkd.tasks.ocr.rows import LineRows
+from textkd.training.stages import Data, Stage, _Run
 
 
 def strategy(writes: bool, **training: Any) -> str | None:

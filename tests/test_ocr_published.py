@@ -12,9 +12,12 @@ from ocr_lab import EVAL, HEIGHT, WIDTH, Reading, save_teacher, write_lines
 from safetensors.torch import load_file, save_file
 from transformers import VisionEncoderDecoderModel
 
-from textkd import TextkdError, cli, pretrained, recipe
-from textkd.checkpoints import UMASK
-from textkd.taps import Capture
+from textkd import TextkdError
+from textkd.cli import app
+from textkd.config import build
+from textkd.models import loading
+from textkd.models.files import UMASK
+from textkd.models.taps import Capture
 
 
 @pytest.fixture
@@ -28,17 +31,17 @@ def published(tmp_path: Path) -> Path:
 
 
 def test_it_loads_whole_and_alike_every_time(published: Path, tmp_path: Path) -> None:
-    model, missing = pretrained.load_model_info(published, VisionEncoderDecoderModel)
+    model, missing = loading.load_model_info(published, VisionEncoderDecoderModel)
     assert missing == []
     assert model.encoder.pooler is None
     with pytest.raises(TextkdError, match="no pooler"):
         Capture(model, ["encoder.pooled"])
     model.save_pretrained(tmp_path / "again")
-    assert pretrained.load_model_info(tmp_path / "again", VisionEncoderDecoderModel)[1] == []
+    assert loading.load_model_info(tmp_path / "again", VisionEncoderDecoderModel)[1] == []
     del model.encoder.layernorm
     model.save_pretrained(tmp_path / "less")
     with pytest.raises(TextkdError, match="layernorm"):
-        pretrained.load_model(tmp_path / "less", VisionEncoderDecoderModel)
+        loading.load_model(tmp_path / "less", VisionEncoderDecoderModel)
 
 
 def test_it_teaches_is_evaluated_and_its_student_is_exported(
@@ -47,7 +50,7 @@ def test_it_teaches_is_evaluated_and_its_student_is_exported(
     def textkd(*words: object) -> str:
         monkeypatch.setattr(sys, "argv", ["textkd", *map(str, words)])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            app.main()
         printed = capsys.readouterr()
         assert not stopped.value.code, printed.err
         return printed.out
@@ -92,7 +95,7 @@ def test_a_student_of_a_teacher_whose_decoder_alone_says_how_texts_begin_says_it
     reading = Reading(tmp_path, published)
     values = {**reading.recipe, "control": False}
     values["training"]["num_train_epochs"] = 1
-    student = recipe.distiller(reading.write(values)).run().student
+    student = build.distiller(reading.write(values)).run().student
     assert tokens_of(student, "config") == tokens_of(student, "generation") == (2, 1)
     plain = VisionEncoderDecoderModel.from_pretrained(student)
     assert plain.generate(torch.zeros(1, 3, HEIGHT, WIDTH), max_new_tokens=2)[0, 0] == 2
@@ -104,7 +107,7 @@ def test_a_folder_that_does_not_say_how_texts_begin_is_refused(published: Path, 
     without_tokens(published, decoder_too=True)
     reading = Reading(tmp_path, published)
     with pytest.raises(TextkdError) as caught:
-        recipe.distiller(reading.write(reading.recipe)).check()
+        build.distiller(reading.write(reading.recipe)).check()
     assert "a decoder_start_token_id of the model" in str(caught.value)
     assert "a pad_token_id of the model" in str(caught.value)
 
@@ -115,6 +118,6 @@ def test_maps_over_other_patches_are_refused_where_there_are_as_many(published: 
     student = {"config": {"encoder": {"patch_size": [HEIGHT // 2, 16]}}}  # 2 x 4 patches beside 1 x 8
     values = {**reading.recipe, "student": student, "matches": [{"tap": "labels"}, {"tap": tap}]}
     with pytest.raises(TextkdError, match=r"2x4 patches after .* the teacher has 1x8 patches"):
-        recipe.distiller(reading.write(values)).check()
+        build.distiller(reading.write(values)).check()
     values["matches"] = [{"tap": "labels"}, {"tap": "encoder.hidden"}, {"tap": "decoder.cross_query"}]
-    recipe.distiller(reading.write(values)).check()
+    build.distiller(reading.write(values)).check()

@@ -15,7 +15,7 @@ from drive import differences, losses, textkd, weights
 from ocr_lab import Reading, data, make_reader, read_history, train
 
 from textkd import Match, TextkdError
-from textkd.students import shrink
+from textkd.models.students import shrink
 
 MATCHES = [
     Match("labels"),
@@ -28,7 +28,7 @@ STEPS = {"save_strategy": "steps", "save_steps": 3, "save_total_limit": 1, "drop
 
 def kill_in_the_middle_of_an_epoch() -> None:
     """In the second of two epochs of five steps; the last checkpoint is in the middle of it, too."""
-    from textkd.trainer import DistilTrainer
+    from textkd.training.trainer import DistilTrainer
 
     original, calls = DistilTrainer.training_step, []
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_of_another_student_is_refused(tmp_path: Path) -> None:
 
 
 def kill_the_student() -> None:
-    from textkd.distiller import Distiller
+    from textkd.experiment.distiller import Distiller
 
     original = Distiller._train
 

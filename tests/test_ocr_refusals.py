@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ocr_lab import EVAL, HEIGHT, WIDTH, Reading, make_reader, processor, save_teacher, write_lines
 
-from textkd import cli
-from textkd.students import fit_image_size
+from textkd.cli import app
+from textkd.models.students import fit_image_size
 from textkd.tasks.ocr.processor import line_processor
 
 Change = Callable[[dict[str, Any], Path], None]
@@ -32,7 +32,7 @@ def said_by(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     """(exit code, everything printed) of a command line, in this process."""
     monkeypatch.setattr(sys, "argv", ["textkd", *map(str, words)])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        app.main()
     printed = capsys.readouterr()
     return int(stopped.value.code or 0), " ".join((printed.out + printed.err).split())
 

@@ -11,7 +11,8 @@ import pytest
 from drive import textkd, weights
 from ocr_lab import EVAL, Reading, save_teacher, write_lines
 
-from textkd import cli, tasks
+from textkd import tasks
+from textkd.cli import app
 
 METRICS = {"cer", "wer", "exact", "more_cer", "more_wer", "more_exact"}
 
@@ -66,7 +67,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     """What a good command prints on stdout, in this process."""
     monkeypatch.setattr(sys, "argv", ["textkd", *map(str, words)])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        app.main()
     printed = capsys.readouterr()
     assert stopped.value.code == 0, printed.err
     return printed.out

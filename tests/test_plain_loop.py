@@ -9,7 +9,7 @@ from tiny_lab import Tiny, make_teacher, make_tokenizer
 from torch.utils.data import DataLoader
 
 from textkd import Distiller, Match, shrink, tasks, wire
-from textkd.inputs import forward_inputs
+from textkd.models.forward import forward_inputs
 
 MATCHES = [
     Match("labels", weight=0.3),

@@ -11,10 +11,11 @@ from command_line import textkd as command
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 
 import textkd
-from textkd import Distiller, Match, Stage, TextkdError, presets, recipe, recipefile, wire
-from textkd.cli import main
-from textkd.inputs import inputs_of
-from textkd.matches import check_words
+from textkd import Distiller, Match, Stage, TextkdError, wire
+from textkd.cli.app import main
+from textkd.config import build, presets, recipe_file
+from textkd.models.forward import inputs_of
+from textkd.objective.match_checks import check_words
 
 NAMES = [row["preset"] for row in presets.rows()]
 ASKED = {
@@ -33,11 +34,11 @@ def of(tiny: Tiny, preset: Any, **others: Any) -> Path:
 
 def distiller(tiny: Tiny, name: str) -> Distiller:
     if name != "textbrewer_t3":
-        return recipe.distiller(of(tiny, name), CHANGES.get(name, []))
+        return build.distiller(of(tiny, name), CHANGES.get(name, []))
     make_teacher(layers=12).save_pretrained(tiny.folder / "twelve")
     make_tokenizer().save_pretrained(tiny.folder / "twelve")
     student = {"shrink": {"layers": [4, 8, 12]}}
-    return recipe.distiller(of(tiny, name, teacher={"path": str(tiny.folder / "twelve")}, student=student))
+    return build.distiller(of(tiny, name, teacher={"path": str(tiny.folder / "twelve")}, student=student))
 
 
 def two_steps(made: Distiller, stage: Stage, student: Any) -> list[float]:
@@ -78,9 +79,9 @@ def test_runs_to_the_report(tiny: Tiny, name: str) -> None:
 
 
 def test_one_of_stages_runs_to_the_report(tiny: Tiny) -> None:
-    made = recipe.distiller(of(tiny, "tinybert"), ["training.max_steps=2", "preset.stages.0.training={max_steps: 1}"])
+    made = build.distiller(of(tiny, "tinybert"), ["training.max_steps=2", "preset.stages.0.training={max_steps: 1}"])
     assert made.run().summary["student"]["metrics"]
-    assert "preset" not in recipefile.parse(made.recipe)
+    assert "preset" not in recipe_file.parse(made.recipe)
 
 
 def test_the_names_of_the_field_are_there_with_their_sources() -> None:
@@ -91,13 +92,13 @@ def test_the_names_of_the_field_are_there_with_their_sources() -> None:
 
 
 def test_the_same_as_written_out(tiny: Tiny) -> None:
-    _, values = recipe.read(of(tiny, "hinton"))
+    _, values = build.read(of(tiny, "hinton"))
     assert values["matches"] == [
         {"tap": "labels", "weight": 0.1}, {"tap": "logits", "loss": "kl", "temperature": 4, "weight": 0.9},
     ]  # fmt: skip
     assert "preset" not in values
-    assert recipe.read(of(tiny, {"name": "hinton"}))[1] == values
-    assert recipe.read(of(tiny, None, matches=values["matches"]))[1] == values
+    assert build.read(of(tiny, {"name": "hinton"}))[1] == values
+    assert build.read(of(tiny, None, matches=values["matches"]))[1] == values
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_the_same_as_written_out(tiny: Tiny) -> None:
     ],
 )
 def test_changes(tiny: Tiny, block: Any, overrides: list[str]) -> None:
-    read, values = recipe.read(of(tiny, block), overrides)
+    read, values = build.read(of(tiny, block), overrides)
     assert [match["tap"] for match in values["matches"]] == ["labels", "logits"]
     assert values["matches"][1]["temperature"] == read.matches[1].temperature == 8
     assert presets.preset("hinton")["matches"][1].temperature == 4, "the preset itself changed"
@@ -139,12 +140,12 @@ def test_changes(tiny: Tiny, block: Any, overrides: list[str]) -> None:
 )
 def test_what_cannot_be(tiny: Tiny, block: Any, others: dict[str, Any], overrides: list[str], said: str) -> None:
     with pytest.raises(TextkdError, match=said):
-        recipe.read(of(tiny, block, **others), overrides)
+        build.read(of(tiny, block, **others), overrides)
 
 
 def test_every_wrong_change_is_told(tiny: Tiny) -> None:
     with pytest.raises(TextkdError) as caught:
-        recipe.read(of(tiny, {"name": "hinton", "weight": 1, "stages.0.weight": 1}))
+        build.read(of(tiny, {"name": "hinton", "weight": 1, "stages.0.weight": 1}))
     assert len(caught.value.problems) == 2
 
 
@@ -174,8 +175,8 @@ def test_listed_printed_and_checked(
     monkeypatch.setattr("sys.argv", ["textkd", "ls", "presets", "pkd"])
     with pytest.raises(SystemExit):
         main()
-    printed = recipefile.parse(capsys.readouterr().out)
-    assert recipe.read(of(tiny, None, **printed))[1] == recipe.read(of(tiny, "pkd"))[1]
+    printed = recipe_file.parse(capsys.readouterr().out)
+    assert build.read(of(tiny, None, **printed))[1] == build.read(of(tiny, "pkd"))[1]
     assert command(capsys, monkeypatch, "ls", "presets", "pdk")[0] == 2
     code, said = command(capsys, monkeypatch, "check", str(of(tiny, "pkd")))
     assert code == 0, said

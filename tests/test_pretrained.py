@@ -9,9 +9,9 @@ import pytest
 import torch
 import transformers as hf
 
-from textkd import pretrained
 from textkd.errors import TextkdError
-from textkd.pretrained import check_pair, clone, fingerprint, load_model, load_model_info, load_tokenizer
+from textkd.models import loading
+from textkd.models.loading import check_pair, clone, fingerprint, load_model, load_model_info, load_tokenizer
 
 AUTO = hf.AutoModelForSequenceClassification
 SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[1] / ".." / "shared"))
@@ -168,7 +168,7 @@ def test_code_in_a_pickle_does_not_run_even_if_allowed(folder: Path, tmp_path: P
 
 
 def test_sha256(folder: Path, monkeypatch) -> None:
-    right = pretrained.sha256_of(folder / "model.safetensors")
+    right = loading.sha256_of(folder / "model.safetensors")
     load_model(folder, AUTO, expect_sha256=right.upper())
 
     def never(*args, **kwargs):

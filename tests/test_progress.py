@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from textkd import callbacks
-from textkd.callbacks import Bar
+from textkd.training import callbacks
+from textkd.training.callbacks import Bar
 
 
 def test_lines_between_evaluations_tell_how_long_it_takes(

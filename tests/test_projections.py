@@ -14,8 +14,8 @@ from transformers import (
     ViTConfig,
 )
 
-from textkd import projections
 from textkd.errors import TextkdError
+from textkd.objective import projections
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ import yaml
 from PIL import Image
 from pseudo_lab import DECODER, ENCODER, SIZE, TRAINING
 
-from textkd import TextkdError, recipe
+from textkd import TextkdError
+from textkd.config import build
 from textkd.tasks.ocr.processor import line_processor
 from textkd.teachers import Recogniser
-from textkd.teachers.onnxfile import weights
+from textkd.teachers.generation.onnxfile import weights
 
 sys.path.append(str(Path(__file__).parent / "teachers"))
 import tiny_onnx
@@ -56,7 +57,7 @@ def write(folder: Path, **changes: Any) -> Path:
 
 def test_a_recipe_with_a_recogniser_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("onnxruntime")
-    made = recipe.distiller(write(tmp_path, control=False))
+    made = build.distiller(write(tmp_path, control=False))
     plan = "\n".join(made.plan())
     assert "Recogniser tiny.onnx reads 4 lines" in plan
     caplog.set_level(logging.INFO, "textkd")
@@ -81,7 +82,7 @@ def test_a_bad_config_of_a_new_student_is_told(tmp_path: Path, change: dict[str,
     pytest.importorskip("onnxruntime")
     student = {"config": {"encoder": ENCODER, "decoder": DECODER, **change}}
     with pytest.raises(TextkdError, match=said) as caught:
-        recipe.distiller(write(tmp_path, student=student)).check()
+        build.distiller(write(tmp_path, student=student)).check()
     assert len(caught.value.problems) == 1
 
 
@@ -89,7 +90,7 @@ def test_ids_of_the_tokenizer_may_be_named(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     size = len(line_processor(["a", "aa", "a a", "aaa"], **SIZE).tokenizer)
     named = {"encoder": ENCODER, "decoder": {**DECODER, "vocab_size": size}}
-    recipe.distiller(write(tmp_path, student={"config": named})).check()
+    build.distiller(write(tmp_path, student={"config": named})).check()
 
 
 def test_weights_are_counted_without_the_package_onnx(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_weights_are_counted_without_the_package_onnx(tmp_path: Path) -> None:
 def problems(file: Path) -> dict[str, str]:
     """What is wrong with a recipe by its place."""
     with pytest.raises(TextkdError) as error:
-        recipe.distiller(file).check()
+        build.distiller(file).check()
     return {one.where: str(one) for one in error.value.problems}
 
 
@@ -169,7 +170,7 @@ def test_without_transcriptions_there_is_no_control(tmp_path: Path) -> None:
     assert "no train line has a transcription" in problems(file)["control"]
     values["control"] = False
     file.write_text(yaml.safe_dump(values))
-    recipe.distiller(file).check()
+    build.distiller(file).check()
 
 
 def test_a_missing_onnxruntime_is_told_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

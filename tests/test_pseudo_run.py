@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from pseudo_lab import DECODER, ENCODER, EVAL, MORE, OWN, SIZE, TRAINING
 
-from textkd import Distiller, Match, Pseudo, TextkdError, cli, new_ocr_model, results, targets, tasks
-from textkd.methods.stages import Stage
-from textkd.targets import Targets, same_steps
+from textkd import Distiller, Match, Pseudo, TextkdError, new_ocr_model, tasks
+from textkd.cli import app
+from textkd.experiment import collect_results
+from textkd.experiment.same_steps import same_steps
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.processor import line_processor
+from textkd.teachers.generation import pseudo_labels
+from textkd.teachers.generation.pseudo_labels import Targets
+from textkd.training.stages import Stage
 
 
 class DigitReader:
@@ -58,7 +62,7 @@ def black_box(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder, lines = tmp_path_factory.mktemp("black box"), [MORE, {**EVAL, "limit": 3}]
     pseudo = Pseudo(lines=lines, min_confidence=0.5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets, "pseudo_labels", partial(targets.pseudo_labels, shard_size=8))
+        patch.setattr(pseudo_labels, "pseudo_labels", partial(pseudo_labels.pseudo_labels, shard_size=8))
         killed, second = DigitReader(unsure=4, dies_after=6 + 8), DigitReader(unsure=4)
         with pytest.raises(KeyboardInterrupt):
             made(folder, killed, pseudo).run()
@@ -84,7 +88,7 @@ def test_the_teacher_stands_in_the_report_with_what_is_known_of_it(black_box: An
     assert teacher["latency_ms"] > 0
     assert teacher["samples_per_s"] > 0
     assert "black box" in teacher["description"]
-    assert "unknown parameters" in cli._summary(black_box.result.summary)[0]
+    assert "unknown parameters" in app._summary(black_box.result.summary)[0]
     page = black_box.result.report.read_text(encoding="utf-8")
     assert "DigitReader" in page
     assert black_box.results["gallery"][0]["teacher"] == black_box.results["gallery"][0]["reference"]
@@ -220,7 +224,7 @@ def test_a_model_teacher_writes_targets_and_is_matched_on_them(tmp_path: Path, m
         asked.append(num_beams)
         return DigitReader()
 
-    monkeypatch.setattr(targets, "teacher_reader", reads)
+    monkeypatch.setattr(pseudo_labels, "teacher_reader", reads)
     bare = {**OWN, "unlabelled": True}
     teacher = new_ocr_model(ENCODER, DECODER, tokenizer=line_processor([*"0123456789"], **SIZE).tokenizer)
     lines = task(train=bare, processor=line_processor([*"0123456789"], **SIZE), height=32, width=1024)
@@ -248,4 +252,4 @@ def test_notes_of_different_teachers_name_their_seeds() -> None:
     told = [["same", "5 lines"], ["same", "6 lines"]]
     records = [{"seed": seed, "targets": notes} for seed, notes in enumerate(told)]
     finished = [{"student": SimpleNamespace(record=record)} for record in records]
-    assert results._told(finished) == ["same", "seed 0: 5 lines", "seed 1: 6 lines"]
+    assert collect_results._told(finished) == ["same", "seed 0: 5 lines", "seed 1: 6 lines"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer
 
-from textkd import recipe
+from textkd.config import build
 
 PAGE = (ROOT / "README.md").read_text()
 
@@ -45,4 +45,4 @@ def test_the_recipe_is_a_good_one(tiny: Tiny) -> None:
     file.write_text(block("yaml", "matches:"))
     given = [f"task.path={tiny.folder / 'data'}", f"teacher.path={saved(tiny.folder / 'deep', 12)}",
              f"training.output_dir={tiny.folder / 'run'}"]  # fmt: skip
-    recipe.distiller(file, given).check()
+    build.distiller(file, given).check()

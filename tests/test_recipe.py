@@ -12,9 +12,10 @@ import yaml
 from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer
 from transformers import BertForSequenceClassification
 
-from textkd import TextkdError, recipe, recipefile
-from textkd.arguments import argument_problems
-from textkd.schema import BLOCKS, validate
+from textkd import TextkdError
+from textkd.config import build, recipe_file
+from textkd.config.schema import BLOCKS, validate
+from textkd.training.arguments import argument_problems
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 
@@ -29,19 +30,19 @@ RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
     ],
 )  # fmt: skip
 def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
-    found = recipefile.parse(text)
+    found = recipe_file.parse(text)
     assert found == value
     assert type(found) is type(value)
 
 
 def test_merge_keys_still_work() -> None:
     text = "base: &base {loss: mse, weight: 1}\none:\n  <<: *base\n  weight: 2\n"
-    assert recipefile.parse(text)["one"] == {"loss": "mse", "weight": 2}
+    assert recipe_file.parse(text)["one"] == {"loss": "mse", "weight": 2}
 
 
 def test_a_key_twice_is_refused_at_any_depth() -> None:
     with pytest.raises(TextkdError, match="in line 2 and in line 4"):
-        recipefile.parse("training:\n  seed: 1\n  bf16: true\n  seed: 2\n")
+        recipe_file.parse("training:\n  seed: 1\n  bf16: true\n  seed: 2\n")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_overrides(text: str, path: tuple[Any, ...], value: Any) -> None:
         "empty": None,
         "map": {1: {}, 2: 4},
     }
-    recipefile.override(values, text)
+    recipe_file.override(values, text)
     at: Any = values
     for part in path:
         at = at[part]
@@ -109,7 +110,7 @@ def test_every_key_is_documented() -> None:
 
 def test_the_words_of_a_recipe_reach_the_distiller(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False, "seeds": [3, 4], "max_length": 16, "about": "what it does"}
-    made = recipe.distiller(tiny.write(values), ["training.learning_rate=2e-3", "matches.0.weight=0.7"])
+    made = build.distiller(tiny.write(values), ["training.learning_rate=2e-3", "matches.0.weight=0.7"])
     assert (made.control, made.seeds, made.given_max_length, made.name) == (False, [3, 4], 16, "tiny")
     assert made.training["learning_rate"] == 2e-3
     assert made.stages[0].matches[0].weight == 0.7
@@ -119,7 +120,7 @@ def test_the_words_of_a_recipe_reach_the_distiller(tiny: Tiny) -> None:
 
 def test_about_and_output_dir_do_not_make_another_run(tiny: Tiny) -> None:
     one, same, other = (
-        recipe.distiller(tiny.write(tiny.recipe | more), words).fingerprint
+        build.distiller(tiny.write(tiny.recipe | more), words).fingerprint
         for more, words in (({}, []), ({"about": "x"}, ["training.output_dir=elsewhere"]), ({}, ["matches.0.weight=9"]))
     )
     assert one == same != other
@@ -130,7 +131,7 @@ def test_the_length_of_rows_fits_the_models_by_default(tiny: Tiny) -> None:
     file.parent.mkdir()
     file.write_text("sentence\tlabel\n" + f"{'good ' * 60}\t1\n" * 4)
     (file.parent / "dev.tsv").write_text(file.read_text())
-    made = recipe.distiller(tiny.write(tiny.recipe), [f"task.path={file.parent}"])
+    made = build.distiller(tiny.write(tiny.recipe), [f"task.path={file.parent}"])
     made.check()
     assert max(made.data.train["length"]) == 40
 
@@ -172,7 +173,7 @@ def test_good_arguments(training: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_recipes_of_the_project_have_good_keys_and_say_what_they_do(file: Path) -> None:
-    made, _ = recipe.read(file)
+    made, _ = build.read(file)
     assert made.about
     finetune = {} if made.teacher.finetune is None else made.teacher.finetune.training
     training = [made.training, finetune, *(stage.training for stage in made.stages or ())]
@@ -187,9 +188,9 @@ def test_a_teacher_of_another_task_gets_a_new_head_if_it_is_fine_tuned(tiny: Tin
     make_tokenizer().save_pretrained(tiny.folder / "other")
     values = tiny.recipe
     values["teacher"] = {"path": str(tiny.folder / "other"), "finetune": {"num_train_epochs": 1}}
-    teacher = recipe.distiller(tiny.write(values)).teacher
+    teacher = build.distiller(tiny.write(values)).teacher
     assert teacher.classifier.weight.shape == (2, 16)
     assert torch.equal(teacher.bert.pooler.dense.weight, other.bert.pooler.dense.weight)
     del values["teacher"]["finetune"]
     with pytest.raises(TextkdError, match="a head of 3 outputs"):
-        recipe.distiller(tiny.write(values)).check()
+        build.distiller(tiny.write(values)).check()

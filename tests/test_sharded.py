@@ -18,11 +18,11 @@ from test_ocr_equality import EVERYTHING as LINES_MATCHES
 from test_ocr_equality import LINES, small
 from tiny_lab import Tiny, make_teacher, make_tokenizer, write_tsv
 
-from textkd import Distiller, Match, TextkdError, sharding, shrink, tasks
-from textkd.methods import stages
-from textkd.recipe import distiller
-from textkd.taps import Capture
+from textkd import Distiller, Match, TextkdError, shrink, tasks
+from textkd.config.build import distiller
+from textkd.models.taps import Capture
 from textkd.teachers import LiveOptions
+from textkd.training import fsdp, stages
 
 SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -78,7 +78,7 @@ def process(rank: int, world: int, port: int, folder: Path, case: str, shards: b
         given, live = text_training(folder / str(rank), **{**arguments, **CASES[case]})
     given = (folder / "work", *given[1:])
     kinds: list[set[str]] = []
-    send, cut = sharding.send_buffers, sharding.in_shards
+    send, cut = fsdp.send_buffers, fsdp.in_shards
 
     def seen(student: Any) -> None:
         kinds.append({type(p.data).__name__ for p in student.parameters()})
@@ -89,7 +89,7 @@ def process(rank: int, world: int, port: int, folder: Path, case: str, shards: b
         kinds.append({type(p.data).__name__ for p in twin.parameters()})
         return twin
 
-    sharding.send_buffers, sharding.in_shards = seen, cut_and_seen
+    fsdp.send_buffers, fsdp.in_shards = seen, cut_and_seen
     done = stages.run_stages(*given, live=live)
     if rank == 0:
         end = {"history": read_history(done), "weights": given[1].state_dict(), "kinds": kinds}
@@ -147,7 +147,7 @@ def test_what_a_launcher_may_not_ask(
     file = tiny.write(tiny.recipe)
     distiller(file).check()
     monkeypatch.setenv(name, value)
-    assert sharding.launch_problems() == []  # nobody asks for FSDP
+    assert fsdp.launch_problems() == []  # nobody asks for FSDP
     for known, its in {**SHARDS, name: value}.items():
         monkeypatch.setenv(known, its)
     with pytest.raises(TextkdError, match=said):
@@ -176,15 +176,15 @@ def test_a_teacher_in_shards_has_no_cache_and_no_device(tiny: Tiny) -> None:
 def test_a_checkpoint_of_the_other_kind_is_refused(sharded: bool, tmp_path: Path) -> None:
     if sharded:
         (tmp_path / "pytorch_model_fsdp_0").mkdir()
-    sharding.refuse_other_kind(str(tmp_path), sharded)
-    sharding.refuse_other_kind(None, not sharded)
+    fsdp.refuse_other_kind(str(tmp_path), sharded)
+    fsdp.refuse_other_kind(None, not sharded)
     with pytest.raises(TextkdError, match="launch it as before"):
-        sharding.refuse_other_kind(str(tmp_path), not sharded)
+        fsdp.refuse_other_kind(str(tmp_path), not sharded)
 
 
 def test_blocks_are_what_is_gathered() -> None:
-    assert [type(block).__name__ for block in sharding.blocks(make_teacher())] == ["BertLayer"] * 4
-    reader = {type(block).__name__ for block in sharding.blocks(ocr_lab.make_reader())}
+    assert [type(block).__name__ for block in fsdp.blocks(make_teacher())] == ["BertLayer"] * 4
+    reader = {type(block).__name__ for block in fsdp.blocks(ocr_lab.make_reader())}
     assert reader == {"ViTLayer", "TrOCRDecoderLayer"}
 
 

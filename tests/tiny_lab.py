@@ -15,9 +15,9 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from textkd import speeds
+from textkd.experiment import benchmark
 
-speeds.ROUNDS = speeds.ROUNDS_OF_LINES = 3  # whole runs time their models; no test looks at how well
+benchmark.ROUNDS = benchmark.ROUNDS_OF_LINES = 3  # whole runs time their models; no test looks at how well
 
 WORDS = [
     "film", "plot", "actor", "scene", "good", "fine", "great", "bad", "dull", "awful", "very", "not", "quite", "and",

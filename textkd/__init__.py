@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textkd import losses, tasks
-    from textkd.distiller import Distiller
+    from textkd.config.presets import preset
     from textkd.errors import TextkdError
-    from textkd.matches import Match
-    from textkd.methods.stages import Stage
-    from textkd.methods.wiring import Wiring, wire
-    from textkd.presets import preset
-    from textkd.results import Result
-    from textkd.schedules import Schedule
-    from textkd.students import fit_image_size, from_config, new_ocr_model, shrink
-    from textkd.taps import Capture
-    from textkd.targets import Pseudo
+    from textkd.experiment.collect_results import Result
+    from textkd.experiment.distiller import Distiller
+    from textkd.models.students import fit_image_size, from_config, new_ocr_model, shrink
+    from textkd.models.taps import Capture
+    from textkd.objective.match import Match
+    from textkd.objective.schedules import Schedule
     from textkd.teachers import LiveTeacher, Recogniser
+    from textkd.teachers.generation.pseudo_labels import Pseudo
+    from textkd.training.stages import Stage
+    from textkd.training.wiring import Wiring, wire
 
 __all__ = [
     "Capture", "Distiller", "LiveTeacher", "Match", "Pseudo", "Recogniser", "Result", "Schedule", "Stage",
@@ -28,11 +28,12 @@ __all__ = [
 
 # where each name is; looked up on first use, so that `textkd --help` need not wait for torch
 _HOMES = {
-    "Capture": "taps", "Distiller": "distiller", "LiveTeacher": "teachers", "Match": "matches", "Result": "results",
-    "Pseudo": "targets", "Recogniser": "teachers", "Schedule": "schedules", "Stage": "methods.stages",
-    "TextkdError": "errors", "Wiring": "methods.wiring", "preset": "presets",
-    "fit_image_size": "students", "from_config": "students", "losses": "", "new_ocr_model": "students",
-    "shrink": "students", "tasks": "", "wire": "methods.wiring",
+    "Capture": "models.taps", "Distiller": "experiment.distiller", "LiveTeacher": "teachers",
+    "Match": "objective.match", "Result": "experiment.collect_results", "Pseudo": "teachers.generation.pseudo_labels",
+    "Recogniser": "teachers", "Schedule": "objective.schedules", "Stage": "training.stages", "TextkdError": "errors",
+    "Wiring": "training.wiring", "preset": "config.presets", "fit_image_size": "models.students",
+    "from_config": "models.students", "losses": "", "new_ocr_model": "models.students", "shrink": "models.students",
+    "tasks": "", "wire": "training.wiring",
 }  # fmt: skip
 
 

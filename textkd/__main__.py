@@ -1,5 +1,5 @@
 """`python -m textkd`, and `accelerate launch -m textkd run FILE` on several processes."""
 
-from textkd.cli import main
+from textkd.cli.app import main
 
 main()

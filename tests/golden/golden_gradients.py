@@ -7,7 +7,7 @@ from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
-from textkd.taps import input_gradient
+from textkd.models.taps import input_gradient
 
 
 @original("kd_zoo", "Sobolev")

@@ -9,8 +9,8 @@ import torch
 from referee import Case, original
 from torch import Tensor, nn
 
-from textkd.schedules import jump_at_step, linear_per_step
-from textkd.students.grow import deepen, widen
+from textkd.models.students.grow import deepen, widen
+from textkd.objective.schedules import jump_at_step, linear_per_step
 
 
 def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

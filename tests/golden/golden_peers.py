@@ -11,7 +11,7 @@ from torch import Tensor
 from textkd import losses
 from textkd.losses.logits.branches import MultiExit
 from textkd.losses.logits.fusion import Fusion
-from textkd.schedules import Schedule
+from textkd.objective.schedules import Schedule
 
 
 @original("dml_tf", "kl_loss_compute")

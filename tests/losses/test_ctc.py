@@ -9,7 +9,7 @@ import torch
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.projections import Grid
+from textkd.objective.projections import Grid
 
 NONE = -100
 UNKNOWN = torch.full((2, 3), torch.nan)

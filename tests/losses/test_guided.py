@@ -7,7 +7,7 @@ import torch
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.projections import Grid
+from textkd.objective.projections import Grid
 
 NONE = -100
 LABELS = torch.tensor([[5, 6, 2], [7, 2, NONE]])

@@ -17,8 +17,8 @@ from torch import Tensor
 from textkd.errors import TextkdError
 from textkd.losses import Loss, names
 from textkd.losses.registry import FAMILIES, get
-from textkd.projections import Grid
-from textkd.taps.masks import IGNORED
+from textkd.models.taps.masks import IGNORED
+from textkd.objective.projections import Grid
 
 B, T, WIDTH, HEADS, CLASSES, ROWS = 6, 5, 8, 4, 3, 20
 LENGTHS = torch.tensor([5, 3, 4, 2, 5, 3])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textkd import losses
-from textkd.cli import main
+from textkd.cli.app import main
 from textkd.losses.table import markdown
 
 ROOT = Path(__file__).resolve().parents[2]

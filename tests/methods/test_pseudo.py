@@ -7,9 +7,9 @@ import pytest
 from line_tables import WORDS, Table
 
 from textkd.errors import TextkdError
-from textkd.methods.pseudo import Filters, PseudoLabels, apply, pseudo_labels
 from textkd.tasks.ocr.sources import lines
-from textkd.teachers.recogniser import Recogniser
+from textkd.teachers.generation.labelling import Filters, PseudoLabels, apply, pseudo_labels
+from textkd.teachers.generation.recogniser import Recogniser
 
 SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[2].parent / "shared"))
 

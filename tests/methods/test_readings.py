@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from line_tables import WORDS, Table, WordReader
 
 from textkd.errors import TextkdError
-from textkd.methods.pseudo import pseudo_labels
+from textkd.teachers.generation.labelling import pseudo_labels
 
 
 def shards(folder: Path) -> list[str]:
@@ -170,7 +170,7 @@ def test_two_processes_share_the_work_and_end_with_the_same(tmp_path):
 
 
 def test_shards_that_another_process_has_not_left_here_are_told(tmp_path, monkeypatch):
-    from textkd.methods import readings
+    from textkd.teachers.generation import readings
 
     class Second:  # of two that see different folders
         process_index, num_processes, is_main_process = 1, 2, True

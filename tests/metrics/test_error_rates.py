@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from textkd import metrics
 from textkd.errors import TextkdError
+from textkd.tasks import metrics
 
 
 def distance(left, right):

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from textkd import metrics
 from textkd.errors import TextkdError
+from textkd.tasks import metrics
 
 TRUTH = np.array([1, 1, 1, 0, 0, 0, 0, 1])
 GUESS = np.array([1, 1, 0, 0, 0, 1, 0, 1])  # 3 true positives, 1 false positive, 1 false negative, 3 true negatives

@@ -6,7 +6,7 @@ import transformers as hf
 from tiny_teachers import make, outputs
 
 from textkd.errors import TextkdError
-from textkd.students import build, shrink
+from textkd.models.students import build, shrink
 
 AUTO = hf.AutoModelForSequenceClassification
 

@@ -11,7 +11,7 @@ from tiny_readers import KINDS, generated, images, logits, reader
 from tiny_teachers import make
 
 from textkd.errors import TextkdError
-from textkd.students import build, from_config, random_init_warning, repair_positions
+from textkd.models.students import build, from_config, random_init_warning, repair_positions
 
 AUTO = hf.VisionEncoderDecoderModel
 

@@ -8,7 +8,7 @@ import transformers as hf
 from tiny_teachers import CONFIGS, make, outputs
 
 from textkd.errors import TextkdError
-from textkd.students import RANDOM_INIT_WARNING, from_config
+from textkd.models.students import RANDOM_INIT_WARNING, from_config
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from textkd.errors import TextkdError
-from textkd.students.grow import deepen, random_copies, widen
+from textkd.models.students.grow import deepen, random_copies, widen
 
 
 def layers(bias=True, dtype=torch.float64):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from textkd.students import choose_layers, first_layers, last_layers, uniform_layers
+from textkd.models.students import choose_layers, first_layers, last_layers, uniform_layers
 
 
 @pytest.mark.parametrize(

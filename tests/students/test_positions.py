@@ -14,7 +14,7 @@ from tiny_teachers import make
 from torch.nn import functional as F
 
 from textkd.errors import TextkdError
-from textkd.students import build, fit_image_size, repair_positions, shares_encoder
+from textkd.models.students import build, fit_image_size, repair_positions, shares_encoder
 
 SHARED = Path(os.environ.get("TEXTKD_SHARED", "../shared"))
 

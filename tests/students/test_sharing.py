@@ -11,7 +11,7 @@ from tiny_readers import reader
 from tiny_teachers import make
 
 from textkd.errors import TextkdError
-from textkd.students import build, shares_encoder, shrink
+from textkd.models.students import build, shares_encoder, shrink
 
 AUTO = hf.VisionEncoderDecoderModel
 

@@ -10,8 +10,8 @@ from tiny_teachers import CONFIGS, TEXT_TYPES, batch_for, make, outputs
 from torch import nn
 
 from textkd.errors import TextkdError
-from textkd.pretrained import clone, load_model
-from textkd.students import block_list, shrink
+from textkd.models.loading import clone, load_model
+from textkd.models.students import block_list, shrink
 
 
 def tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from tiny_teachers import make
 from torch import nn
 
 from textkd.errors import TextkdError
-from textkd.students import build, repair_positions, shrink
+from textkd.models.students import build, repair_positions, shrink
 
 
 def cut(teacher, encoder: list[int], decoder: list[int]):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers as hf
 
-from textkd.students import repair_positions
+from textkd.models.students import repair_positions
 
 VOCABULARY = 40
 ENCODERS = {"vit": hf.ViTConfig, "deit": hf.DeiTConfig}

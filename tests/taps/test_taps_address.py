@@ -1,7 +1,7 @@
 import pytest
 
 from textkd.errors import TextkdError
-from textkd.taps import Address
+from textkd.models.taps import Address
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import torch
 import transformers as hf
 
 from textkd.errors import TextkdError
-from textkd.taps import PLANS, Capture, anatomy, list_taps
+from textkd.models.taps import PLANS, Capture, anatomy, list_taps
 
 
 def test_the_parts_are_found(architecture, tiny):

@@ -10,8 +10,8 @@ from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from textkd.errors import TextkdError
-from textkd.taps import Capture, anatomy
-from textkd.taps.attention import NAME, tapped_attention
+from textkd.models.taps import Capture, anatomy
+from textkd.models.taps.attention import NAME, tapped_attention
 
 EVERYTHING = ["logits", "hidden:0", "hidden:2", "ffn:2", "embeddings", "attention:2", "scores:3", "value:1"]
 

@@ -5,8 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from textkd.errors import TextkdError
-from textkd.taps import Capture, anatomy
-from textkd.taps.checkpointing import HOOKS_ARE_RECOMPUTED
+from textkd.models.taps import Capture, anatomy
+from textkd.models.taps.checkpointing import HOOKS_ARE_RECOMPUTED
 
 EVERYTHING = ["logits", "hidden:0", "hidden:2", "ffn:2", "embeddings", "attention:2", "scores:3", "value:1"]
 
@@ -57,7 +57,7 @@ def test_a_backward_inside_active_fires_no_hook_twice(tiny, inputs):
 
 
 def test_attention_taps_of_blocks_whose_hooks_are_recomputed_are_refused(tiny, monkeypatch):
-    monkeypatch.setattr("textkd.taps.checkpointing.HOOKS_ARE_RECOMPUTED", True)
+    monkeypatch.setattr("textkd.models.taps.checkpointing.HOOKS_ARE_RECOMPUTED", True)
     model = tiny("bert").train()
     checkpoint_activations(model, {"use_reentrant": False})
     with pytest.raises(TextkdError, match=r"transformers 5\.21 or newer"):

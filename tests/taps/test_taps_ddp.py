@@ -15,7 +15,7 @@ from transformers import (
     ViTConfig,
 )
 
-from textkd.taps import Capture
+from textkd.models.taps import Capture
 
 WIDTH = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24}
 IDS = torch.arange(4 * 6).view(4, 6) % 40

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from textkd import LiveTeacher
 from textkd.errors import TextkdError
-from textkd.taps import Address, Capture, anatomy, input_gradient, mask_for
+from textkd.models.taps import Address, Capture, anatomy, input_gradient, mask_for
 
 LABELS = torch.tensor([0, 2, 1])
 

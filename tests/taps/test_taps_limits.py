@@ -11,9 +11,9 @@ from torch.testing import assert_close
 from transformers import AttentionInterface
 
 from textkd.errors import TextkdError
-from textkd.taps import Capture, anatomy
-from textkd.taps.attention import NAME, tapped_attention
-from textkd.taps.recorder import Silent
+from textkd.models.taps import Capture, anatomy
+from textkd.models.taps.attention import NAME, tapped_attention
+from textkd.models.taps.recorder import Silent
 
 EVERYTHING = ["logits", "hidden:0", "hidden:2", "ffn:2", "embeddings", "attention:2", "scores:3", "value:1"]
 

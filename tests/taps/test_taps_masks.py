@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from textkd.errors import TextkdError
-from textkd.taps import Address, is_empty, mask_for, require_some
+from textkd.models.taps import Address, is_empty, mask_for, require_some
 
 ATTENDED = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
 TOKENS = torch.tensor([[-100, 2, 1, -100], [-100, 1, -100, -100]])

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from textkd.taps import Capture, anatomy, list_taps, mask_for
-from textkd.taps.address import Address
+from textkd.models.taps import Capture, anatomy, list_taps, mask_for
+from textkd.models.taps.address import Address
 
 
 def run(model, addresses, batch, **kwargs):

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from textkd.taps import Capture
-from textkd.taps.attention import tapped_attention
+from textkd.models.taps import Capture
+from textkd.models.taps.attention import tapped_attention
 
 EVERYTHING = ["logits", "hidden:0", "hidden:2", "ffn:2", "embeddings", "attention:2", "scores:3", "value:1"]
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from textkd.errors import TextkdError
-from textkd.taps import Address, Capture, anatomy, list_taps, mask_for
+from textkd.models.taps import Address, Capture, anatomy, list_taps, mask_for
 
 INNER = ("attention", "scores", "query", "key", "value")
 DECODER = [f"decoder.{cross}{kind}:{k}" for cross in ("", "cross_") for kind in INNER for k in (1, 2)]

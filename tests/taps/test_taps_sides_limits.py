@@ -5,7 +5,7 @@ import torch
 import transformers as hf
 
 from textkd.errors import TextkdError
-from textkd.taps import Capture, anatomy, list_taps
+from textkd.models.taps import Capture, anatomy, list_taps
 
 EVERYTHING = ["logits", "encoder.attention:2", "encoder.hidden:3", "decoder.embeddings", "decoder.hidden:2"]
 EVERYTHING += ["decoder.attention:1", "decoder.value:2", "decoder.cross_attention:2", "decoder.cross_scores:1"]

@@ -9,8 +9,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from textkd.errors import TextkdError
-from textkd.taps import Capture, anatomy
-from textkd.taps.recorder import Silent
+from textkd.models.taps import Capture, anatomy
+from textkd.models.taps.recorder import Silent
 
 INNER = ("attention", "scores", "query", "key", "value")
 DECODER = [f"decoder.{cross}{kind}:{k}" for cross in ("", "cross_") for kind in INNER for k in (1, 2)]
@@ -119,7 +119,7 @@ def test_reentrant_checkpointing_is_refused(sided):
 
 
 def test_where_hooks_are_recomputed_only_lent_attention_is_refused(sided, line_batch, monkeypatch):
-    monkeypatch.setattr("textkd.taps.checkpointing.HOOKS_ARE_RECOMPUTED", True)
+    monkeypatch.setattr("textkd.models.taps.checkpointing.HOOKS_ARE_RECOMPUTED", True)
     checkpoint_activations(sided.train(), False)
     with pytest.raises(TextkdError, match=r"transformers 5\.21 or newer"):
         Capture(sided, ["encoder.attention:1"])

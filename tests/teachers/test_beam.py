@@ -9,7 +9,7 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from textkd.errors import TextkdError
-from textkd.methods.pseudo import teacher_reader
+from textkd.teachers.generation.labelling import teacher_reader
 
 LETTERS = "abcdefghijklmnopqrstuvwx"
 START, PAD, END = 2, 1, 2

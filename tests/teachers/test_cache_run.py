@@ -18,12 +18,12 @@ from command_line import textkd
 from tiny_lab import Tiny
 
 from textkd import Match, Stage, shrink
-from textkd import recipe as recipes
+from textkd.config import build as recipes
 from textkd.errors import TextkdError
-from textkd.methods import caching
-from textkd.methods.stages import run_stages
 from textkd.teachers import CacheOptions, LiveTeacher
 from textkd.teachers.cache.shards import open_shard
+from textkd.training import cache_filling
+from textkd.training.stages import run_stages
 
 
 def with_cache(tiny: Tiny, cache: Any, name: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def test_a_bad_block_is_told_with_its_path(tiny: Tiny, cache: Any, found: str) -
 def test_rows_that_are_never_the_same_are_refused_after_an_epoch(tiny: Tiny) -> None:
     teacher = cache_lab.teacher(tiny.folder, ["hidden:1"])
     rows = cache_lab.Rows(8)
-    caching.fill(teacher, SimpleNamespace(train=rows, collator=cache_lab.collate), 4, "student")
+    cache_filling.fill(teacher, SimpleNamespace(train=rows, collator=cache_lab.collate), 4, "student")
     batch = cache_lab.collate([rows[i] for i in range(8)])
     teacher.taps(batch)
     teacher.taps({**batch, "input_ids": (batch["input_ids"] + 1) % 20})
@@ -166,7 +166,7 @@ def test_processes_of_a_run_share_the_work(tiny: Tiny) -> None:
 def test_augmented_lines_are_refused() -> None:
     data = ocr_lab.data(augment=1.0)
     with pytest.raises(TextkdError, match="augmented anew"):
-        caching.fill(None, data, 4, "student")  # type: ignore[arg-type]
+        cache_filling.fill(None, data, 4, "student")  # type: ignore[arg-type]
 
 
 KL = {"tap": "logits", "loss": "kl", "temperature": 4}

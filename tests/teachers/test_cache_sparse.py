@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from textkd.errors import TextkdError
-from textkd.taps import Address
+from textkd.models.taps import Address
 from textkd.teachers.cache import CacheOptions
 from textkd.teachers.cache.codecs import codec_for
 

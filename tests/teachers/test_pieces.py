@@ -23,9 +23,9 @@ from transformers import (
 )
 
 from textkd import Match, TextkdError
-from textkd.methods.wiring import wire
-from textkd.taps import Address, mask_for
-from textkd.teachers import CacheOptions, LiveTeacher, pieces
+from textkd.models.taps import Address, mask_for
+from textkd.teachers import CacheOptions, LiveTeacher, length_buckets
+from textkd.training.wiring import wire
 
 LENGTHS = [16, 3, 9, 4, 16, 2, 1, 8, 15, 5, 6, 7]
 SMALL = {
@@ -117,20 +117,20 @@ def test_pieces_give_what_the_whole_batch_gives(name: str, dtype: torch.dtype | 
     ids=["equal", "nearly", "padding-before", "few", "no-mask", "decoder", "other-shape"],
 )
 def test_what_is_not_worth_cutting_or_unknown_stays_whole(batch: dict[str, Tensor]) -> None:
-    assert pieces.cut(batch) == []
+    assert length_buckets.cut(batch) == []
 
 
 def test_rows_without_a_token_are_cut_as_well() -> None:
     batch = batch_of(LENGTHS)
     batch["attention_mask"][:4] = 0
-    cut = pieces.cut(batch)
+    cut = length_buckets.cut(batch)
     assert sorted(int(row) for piece in cut for row in piece.rows) == list(range(12))
     assert min(piece.length for piece in cut) == 1
 
 
 @pytest.mark.parametrize("address", ["labels", "module:bert.encoder", "gradient:1", "loss_gradient:1"])
 def test_taps_that_cannot_be_joined_run_whole(address: str) -> None:
-    assert not pieces.fits([Address.parse("hidden:1"), Address.parse(address)])
+    assert not length_buckets.fits([Address.parse("hidden:1"), Address.parse(address)])
 
 
 def test_a_model_that_pads_on_its_own_runs_whole_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:

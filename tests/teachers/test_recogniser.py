@@ -13,7 +13,7 @@ import tiny_onnx
 from PIL import Image
 
 from textkd.errors import TextkdError
-from textkd.teachers.recogniser import Reading, Recogniser, decode
+from textkd.teachers.generation.recogniser import Reading, Recogniser, decode
 
 SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[2].parent / "shared"))
 COLOURS = {"a": (0, 255, 0), " ": (255, 0, 0), "-": (0, 0, 255)}

@@ -76,9 +76,9 @@ def run(file: RecipeFile, overrides: Overrides = None) -> None:
 
     The same command resumes a run that was stopped or killed, and reads one that is finished.
     """
-    from textkd import recipe
+    from textkd.config import build
 
-    distiller = recipe.distiller(file, overrides or [])
+    distiller = build.distiller(file, overrides or [])
     distiller.check()
     if distiller.folder.is_finished:
         _say([f"{distiller.name}: this run is finished; its report is made anew from {distiller.folder.path}"])
@@ -91,9 +91,9 @@ def run(file: RecipeFile, overrides: Overrides = None) -> None:
 @app.command()
 def check(file: RecipeFile, overrides: Overrides = None) -> None:
     """Say what is wrong with a recipe, its data and its models, or what it would do. Trains and writes nothing."""
-    from textkd import recipe
+    from textkd.config import build
 
-    distiller = recipe.distiller(file, overrides or [])
+    distiller = build.distiller(file, overrides or [])
     distiller.check()
     _say([*distiller.plan(), *_notes(distiller), "the recipe is good"])
 
@@ -109,12 +109,12 @@ def cache(file: RecipeFile, overrides: Overrides = None) -> None:
 
     The same command goes on where it was stopped or killed; several may run at once.
     """
-    from textkd import recipe
+    from textkd.config import build
 
     given = list(overrides or [])
-    if not recipe.read(file, given)[0].teacher.cache:
+    if not build.read(file, given)[0].teacher.cache:
         given.append("teacher.cache=true")
-    told = [_cached(one) for one in recipe.distiller(file, given).fill_cache()]
+    told = [_cached(one) for one in build.distiller(file, given).fill_cache()]
     _say(told or ["no match reads the teacher: nothing to keep"])
 
 
@@ -139,7 +139,7 @@ def ls(
     markdown: Annotated[bool, typer.Option("--markdown", help="For losses: the page docs/losses.md.")] = False,
 ) -> None:
     """List the losses, the recipes, the presets (or print one), or the taps of a model with their shapes."""
-    from textkd import listings
+    from textkd.cli import listings
 
     text = listings.text(what, model, markdown)
     if text is not None:
@@ -177,10 +177,10 @@ def evaluate(
     num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams; 1 (greedy) by default.")] = None,
 ) -> None:
     """Print the metrics of a model folder on one labelled file."""
-    from textkd import evaluation
+    from textkd.experiment import evaluate
 
     columns = {"text": text, "text_pair": text_pair, "label": label, "image": image}
-    metrics = evaluation.evaluate(model_dir, task, file, max_length, **columns, num_beams=num_beams)
+    metrics = evaluate.evaluate(model_dir, task, file, max_length, **columns, num_beams=num_beams)
     if as_json:
         print(json.dumps(metrics))
         return
@@ -203,7 +203,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
     """Write the student of a run as a plain Hugging Face folder that loads without textkd."""
-    from textkd.export import export as write
+    from textkd.deploy.export import export as write
 
     _say([f"exported: {write(run_dir, out, overwrite=overwrite)}"])
 
@@ -218,7 +218,7 @@ def _out(table: Table) -> None:
 
 
 def _say(lines: list[str]) -> None:
-    from textkd.runs import processes
+    from textkd.models.processes import processes
 
     if processes().is_main_process:
         for line in lines:

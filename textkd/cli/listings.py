@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from textkd import recipefile
+from textkd.config import recipe_file
 from textkd.errors import TextkdError, fail
 
 
@@ -22,7 +22,7 @@ def text(what: str, name: str | None, as_markdown: bool) -> str | None:
     if as_markdown and what != "losses":
         raise fail(f"ls {what} --markdown", "only losses have a page", fix="textkd ls losses --markdown")
     if name is not None and what == "presets":
-        from textkd import presets
+        from textkd.config import presets
 
         return presets.as_yaml(name)
     if name is not None and what != "taps":
@@ -47,7 +47,7 @@ def _losses(_: str | None) -> list[dict[str, str]]:
 
 def _recipes(_: str | None) -> list[dict[str, str]]:
     """Every recipe in recipes/ here and in the checkout, with its `about` or the first line of its header."""
-    folders = dict.fromkeys([Path("recipes").resolve(), Path(__file__).resolve().parent.parent / "recipes"])
+    folders = dict.fromkeys([Path("recipes").resolve(), Path(__file__).resolve().parents[2] / "recipes"])
     files = [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
     if not files:
         raise fail("ls recipes", "no recipes/ folder here or beside the package", fix="run it in a checkout of textkd")
@@ -55,7 +55,7 @@ def _recipes(_: str | None) -> list[dict[str, str]]:
 
 
 def _presets(_: str | None) -> list[dict[str, str]]:
-    from textkd import presets
+    from textkd.config import presets
 
     return presets.rows()
 
@@ -64,7 +64,7 @@ def _about(file: Path) -> str:
     text = file.read_text(encoding="utf-8", errors="replace")
     header = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), "")
     try:
-        values = recipefile.parse(text)
+        values = recipe_file.parse(text)
     except (yaml.YAMLError, TextkdError):
         return "not a recipe: broken YAML"
     about = values.get("about") if isinstance(values, dict) else None
@@ -74,9 +74,9 @@ def _about(file: Path) -> str:
 def _taps(model: str | None) -> list[dict[str, str]]:
     if model is None:
         raise fail("ls taps", "no model", fix="textkd ls taps MODEL_FOLDER_OR_HUB_ID")
-    from textkd import pretrained, taps
+    from textkd.models import loading, taps
 
-    loaded = pretrained.load_model(model, _auto_class(pretrained.resolve_path(model)))
+    loaded = loading.load_model(model, _auto_class(loading.resolve_path(model)))
     return [{"tap": row.address, "shape": row.shape, "note": row.note} for row in taps.list_taps(loaded)]
 
 
@@ -84,10 +84,10 @@ def _auto_class(path: str) -> Any:
     """The class that the folder was saved from, so that its head is there; AutoModel if it names none."""
     import transformers
 
-    from textkd import pretrained
+    from textkd.models import loading
 
     try:
-        with pretrained.quiet():
+        with loading.quiet():
             names = transformers.AutoConfig.from_pretrained(path).architectures or []
     except Exception:  # whatever it is: load_model meets it again, and says what is wrong
         return transformers.AutoModel

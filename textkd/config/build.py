@@ -14,15 +14,18 @@ from typing import Any
 
 import torch
 
-from textkd import checks, presets, pretrained, recipefile, students, tasks
-from textkd.distiller import Distiller
+from textkd import tasks
+from textkd.config import presets, recipe_file
+from textkd.config.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
 from textkd.errors import Collector, TextkdError, fail, problem
-from textkd.matches import Match
-from textkd.methods.finetune import Finetune
-from textkd.methods.stages import Stage
-from textkd.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
-from textkd.targets import Pseudo
+from textkd.experiment import checks
+from textkd.experiment.distiller import Distiller
+from textkd.experiment.finetune import Finetune
+from textkd.models import loading, students
+from textkd.objective.match import Match
 from textkd.teachers import CacheOptions, LiveOptions, Recogniser
+from textkd.teachers.generation.pseudo_labels import Pseudo
+from textkd.training.stages import Stage
 
 log = logging.getLogger("textkd")
 NEW_STUDENT = (
@@ -33,7 +36,7 @@ NEW_STUDENT = (
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
     """(recipe, plain values) of a YAML file under ``a.b=c`` overrides. Raises `TextkdError` with every bad key."""
-    values = recipefile.load(file, overrides, presets.expand)
+    values = recipe_file.load(file, overrides, presets.expand)
     recipe, problems = validate(values)
     if problems or recipe is None:
         raise TextkdError(*problems)
@@ -43,7 +46,7 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
 def distiller(file: str | Path, overrides: Sequence[str] = ()) -> Distiller:
     """The `Distiller` of a recipe, ready to `check` and `run`. If something is wrong with the recipe itself, raises a
     `TextkdError` with that and all that `Distiller.check` finds in the data and the models."""
-    values = recipefile.load(file, overrides, presets.expand)
+    values = recipe_file.load(file, overrides, presets.expand)
     recipe, problems = validate(values)
     if recipe is None:
         raise TextkdError(*problems)
@@ -97,7 +100,7 @@ class _Builder:
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
             pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), live=self._live(),
-            name=self.name, recipe=recipefile.dump(identity),
+            name=self.name, recipe=recipe_file.dump(identity),
         )  # fmt: skip
         if warning := students.random_init_warning(recipe.student):
             made.warnings.append(warning if recipe.teacher.recogniser is None else NEW_STUDENT)
@@ -162,7 +165,7 @@ class _Builder:
         given = {} if block.finetune is None else block.finetune.dumped()
         arguments = sorted((k, v) for k, v in given.items() if k != "seed")
         made = json.dumps(block.config, sort_keys=True)
-        weights = pretrained.fingerprint(block.path) if block.config is None else made
+        weights = loading.fingerprint(block.path) if block.config is None else made
         parts = [weights, self.task.fingerprint(), arguments, self.recipe.max_length or self.task.default_length]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
 
@@ -203,7 +206,7 @@ class _Student:
     def content(self) -> str:
         """A hash of the files that it is loaded from, if any."""
         spec = self.builder.recipe.student
-        return pretrained.fingerprint(spec["path"]) if "path" in spec else ""
+        return loading.fingerprint(spec["path"]) if "path" in spec else ""
 
     def __call__(self, teacher: Any, seed: int) -> Any:
         recipe = self.builder.recipe
@@ -247,7 +250,7 @@ class _Teacher:
         labels = labels_of_task(self.task) if block.finetune is not None else {}
         if labels:  # a head for other labels, as of a teacher that learnt another task before, starts anew
             labels["ignore_mismatched_sizes"] = True
-        model, missing = pretrained.load_model_info(
+        model, missing = loading.load_model_info(
             block.path, self.auto_class, allow_pickle=block.allow_pickle, expect_sha256=block.sha256, **labels
         )
         if missing and block.finetune is None:

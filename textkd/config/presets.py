@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from textkd import recipefile
+from textkd.config import recipe_file
+from textkd.config.schema import validate
 from textkd.errors import Collector, TextkdError, fail
-from textkd.matches import Match
-from textkd.methods.stages import Stage
-from textkd.schema import validate
+from textkd.objective.match import Match
+from textkd.training.stages import Stage
 
 FILE = Path(__file__).with_name("presets.yaml")
 PARTS = ("matches", "stages")
@@ -64,13 +64,13 @@ def rows() -> list[dict[str, str]]:
 def as_yaml(name: str) -> str:
     """A preset as it would stand in a recipe. Raises TextkdError with the nearest names."""
     about = _all().get(name, {}).get("about", "")
-    return f"# {name}: {about}\n{recipefile.dump(_parts(name))}"
+    return f"# {name}: {about}\n{recipe_file.dump(_parts(name))}"
 
 
 def _block(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any] | None:
     """The block `preset` as {name, dotted changes}; None where there is none."""
     for text in overrides:
-        path, value = recipefile.split(text)
+        path, value = recipe_file.split(text)
         given = values.get("preset")
         if path != "preset" and not isinstance(given, dict):
             values["preset"] = {} if given is None else {"name": given}
@@ -106,10 +106,10 @@ def _change(parts: dict[str, Any], name: str, path: str, value: Any) -> None:
         have = f"{next(iter(parts))} of {len(next(iter(parts.values())))}"
         fix = f"a path inside it, as {next(iter(parts))}.0.{'weight' if 'matches' in parts else 'matches.0.weight'}"
         raise fail(f"{path} of the preset {name}", f"it has {have}", fix=fix, where=path)
-    recipefile.put(parts, path, value, f"{path} of the preset {name}")
+    recipe_file.put(parts, path, value, f"{path} of the preset {name}")
 
 
 @cache
 def _all() -> dict[str, dict[str, Any]]:
-    known: dict[str, dict[str, Any]] = recipefile.parse(FILE.read_text(encoding="utf-8"))
+    known: dict[str, dict[str, Any]] = recipe_file.parse(FILE.read_text(encoding="utf-8"))
     return known

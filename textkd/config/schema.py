@@ -71,7 +71,7 @@ class TeacherBlock(_Block):
 
     recogniser: an .onnx file of a PP-OCR line recogniser, a black box that only reads: nothing else is given then. Else
     path: a folder, a hub id, or package:NAME/FOLDER inside an installed Python package. config: {encoder: {...},
-    decoder: {...}} in its place makes a new recogniser of lines (`textkd.students.new_ocr_model`), which finetune
+    decoder: {...}} in its place makes a new recogniser of lines (`textkd.new_ocr_model`), which finetune
     trains. finetune: `FinetuneBlock`, trains it on the task first, once. keep: the folder for fine-tuned teachers
     (default: ``teachers`` beside the run folder). sha256: of the weights file, checked before it is loaded.
     allow_pickle: also load pickle weights, which can run code.

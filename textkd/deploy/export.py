@@ -15,9 +15,9 @@ from typing import Any
 import torch
 import transformers
 
-from textkd.checkpoints import UMASK, share
 from textkd.errors import TextkdError, fail
-from textkd.pretrained import load_tokenizer, load_with_report, quiet
+from textkd.models.files import UMASK, share
+from textkd.models.loading import load_tokenizer, load_with_report, quiet
 
 PROJECTIONS = "textkd_projections"
 # Copied byte for byte beside the weights, where they exist.

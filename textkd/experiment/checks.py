@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from textkd import pretrained
-from textkd.arguments import argument_problems, seed_problems, step_problems
 from textkd.errors import Collector, Problem, TextkdError, problem
-from textkd.evaluation import fit_problems, positions
-from textkd.matches import Match, Pair, check_words, needs_teacher
-from textkd.methods import wiring
-from textkd.methods.freezing import frozen_problems
-from textkd.methods.kept import cache_problems, kept_problems
-from textkd.methods.stages import Stage
-from textkd.sharding import launch_problems
-from textkd.targets import target_problems
+from textkd.experiment.evaluate import fit_problems, positions
+from textkd.models import loading
+from textkd.objective.cache_limits import cache_problems, kept_problems
+from textkd.objective.match import Match
+from textkd.objective.match_checks import check_words, needs_teacher
+from textkd.objective.pair import Pair
 from textkd.teachers.cache import AUGMENTED
+from textkd.teachers.generation.pseudo_labels import target_problems
+from textkd.training import wiring
+from textkd.training.arguments import argument_problems, seed_problems, step_problems
+from textkd.training.freezing import frozen_problems
+from textkd.training.fsdp import launch_problems
+from textkd.training.stages import Stage
 
 if TYPE_CHECKING:
-    from textkd.distiller import Distiller
+    from textkd.experiment.distiller import Distiller
 
 
 def check(distiller: Distiller, known: Sequence[Problem] = ()) -> list[list[Pair]]:
@@ -131,7 +133,7 @@ class _Look:
             with found.collecting("student"):
                 student = d.build_student(self.teacher, 42 if self.bad("seeds") else d.seeds[0])
                 own = getattr(tokenizer, "tokenizer", tokenizer)  # a processor has one inside
-                problems = pretrained.check_pair(self.teacher, student, own, pretrained.own_tokenizer(student))
+                problems = loading.check_pair(self.teacher, student, own, loading.own_tokenizer(student))
                 found.add(*(p for p in problems if not self._is_told_by_task(p, student)))
                 # lines: the student takes the teacher's images and tokens
                 known = tokenizer is not None and hasattr(self.task, "fits")
@@ -229,7 +231,7 @@ class _Look:
             self.found.add(*kept_problems(pairs, self.distiller.cache))
             return pairs
         try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have
-            twin = pretrained.clone(self.teacher)
+            twin = loading.clone(self.teacher)
             return wiring.check(twin, self.teacher, *rest)
         except TextkdError as error:
             raise_from = [p for p in error.problems if not p.where.endswith("student")]

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from textkd import pretrained, report
-from textkd.checkpoints import saving, write_json
-from textkd.examples import disagreements, gallery
-from textkd.matches import Pair
-from textkd.runs import processes
-from textkd.speeds import speed, writing_speed
-from textkd.taps import anatomy
+from textkd import report
+from textkd.experiment.benchmark import speed, writing_speed
+from textkd.experiment.examples import disagreements, gallery
+from textkd.models import loading
+from textkd.models.files import saving, write_json
+from textkd.models.processes import processes
+from textkd.models.taps import anatomy
+from textkd.objective.pair import Pair
 
 if TYPE_CHECKING:
-    from textkd.distiller import Distiller
+    from textkd.experiment.distiller import Distiller
 
 RECORD = "textkd.json"
 SIDES = ("student", "teacher")
@@ -56,7 +57,7 @@ class Finished:
         if not (folder / RECORD).is_file():
             return None
         record = json.loads((folder / RECORD).read_text())
-        return cls(folder, record, lambda: pretrained.load_model(str(folder), task.auto_class))
+        return cls(folder, record, lambda: loading.load_model(str(folder), task.auto_class))
 
     def complete(self, data: Any, task: Any) -> Finished:
         """With the metrics of every evaluation: a model of before one was asked for is evaluated once more."""
@@ -87,7 +88,7 @@ class Finished:
         with saving(part):
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
-        reloaded = pretrained.load_model(str(part), task.auto_class).to(next(model.parameters()).device)
+        reloaded = loading.load_model(str(part), task.auto_class).to(next(model.parameters()).device)
         measured = _measured(task, data, lambda rows: task.predict(reloaded, rows, data.collator))
         write_json(part / RECORD, {**record, **measured})
         os.replace(part, folder)
@@ -191,7 +192,7 @@ def _copy(one: Finished, distiller: Distiller) -> Any:
     model = one.load()
     if model is not distiller.teacher or not isinstance(model, nn.Module):
         return model
-    twin = pretrained.clone(model)
+    twin = loading.clone(model)
     for part in (getattr(twin, "encoder", None), getattr(twin, "decoder", None), twin):
         with suppress(ValueError, ImportError, AttributeError, NotImplementedError):  # some know eager alone
             part.set_attn_implementation("sdpa")  # type: ignore[union-attr]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from textkd.results import RECORD
-from textkd.runs import processes
-from textkd.taps import anatomy
+from textkd.experiment.collect_results import RECORD
+from textkd.models.processes import processes
+from textkd.models.taps import anatomy
 
 if TYPE_CHECKING:
-    from textkd.distiller import Distiller
+    from textkd.experiment.distiller import Distiller
 
 
 def plan(distiller: Distiller) -> list[str]:

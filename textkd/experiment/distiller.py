@@ -16,19 +16,24 @@ from accelerate.utils import set_seed
 from torch import nn
 from transformers import TrainingArguments
 
-from textkd import checks, identity, pretrained, report, telling
-from textkd.arguments import given_arguments
+from textkd import report
 from textkd.errors import fail
-from textkd.evaluation import positions
-from textkd.inputs import forward_inputs
-from textkd.matches import Match, Pair
-from textkd.methods.caching import fill_stages
-from textkd.methods.finetune import LABELS_ONLY, Finetune, without_teacher
-from textkd.methods.stages import Data, Stage, run_stages
-from textkd.results import Finished, Result, gather
-from textkd.runs import RunFolder, locked, processes
-from textkd.targets import Pseudo, Targets, is_reader, same_steps
+from textkd.experiment import checks, describe, fingerprint
+from textkd.experiment.collect_results import Finished, Result, gather
+from textkd.experiment.evaluate import positions
+from textkd.experiment.finetune import LABELS_ONLY, Finetune, without_teacher
+from textkd.experiment.same_steps import same_steps
+from textkd.experiment.storage import RunFolder
+from textkd.models import loading
+from textkd.models.forward import forward_inputs
+from textkd.models.processes import locked, processes
+from textkd.objective.match import Match
+from textkd.objective.pair import Pair
 from textkd.teachers import CacheOptions, LiveOptions
+from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, is_reader
+from textkd.training.arguments import given_arguments
+from textkd.training.cache_filling import fill_stages
+from textkd.training.stages import Data, Stage, run_stages
 
 log = logging.getLogger("textkd")
 
@@ -112,7 +117,7 @@ class Distiller:
         """The student of `seed` before training: the same for the distilled student and its control."""
         set_seed(seed)
         given = self.given_student
-        made: nn.Module = pretrained.clone(given) if isinstance(given, nn.Module) else given(teacher, seed)
+        made: nn.Module = loading.clone(given) if isinstance(given, nn.Module) else given(teacher, seed)
         return made
 
     def models(self) -> list[Any]:
@@ -127,7 +132,7 @@ class Distiller:
         if not (own or path or hasattr(self.task, "processor")):  # a task of lines has words of its own
             fix = "Distiller(..., tokenizer=AutoTokenizer.from_pretrained(FOLDER))"
             raise fail("the teacher's tokenizer", "it comes from no folder and no hub", fix=fix, where="teacher")
-        return own or (pretrained.load_tokenizer(path) if self.task is None else self.task.processing(path))
+        return own or (loading.load_tokenizer(path) if self.task is None else self.task.processing(path))
 
     @cached_property
     def data(self) -> Data:
@@ -171,20 +176,20 @@ class Distiller:
     @cached_property
     def fingerprint(self) -> str:
         """What makes this run this run; a folder of another one is refused."""
-        return identity.fingerprint(self)
+        return fingerprint.fingerprint(self)
 
     @cached_property
     def inputs(self) -> dict[str, str]:
         """A hash of each thing that the run is made from: a folder of a run on others is refused, too."""
-        return identity.inputs(self)
+        return fingerprint.inputs(self)
 
     def plan(self) -> list[str]:
         """What `run` will do, a line each."""
-        return telling.plan(self)
+        return describe.plan(self)
 
     def describe(self, role: str) -> str:
         """One line on what a model of the report is."""
-        return telling.describe(self, role)
+        return describe.describe(self, role)
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +197,7 @@ class Distiller:
         """Trains what is not trained yet, measures, writes the report. Resumes a killed run; a finished one is read."""
         self.check()
         started = time.monotonic()
-        with pretrained.quiet(), locked(self.folder.path):
+        with loading.quiet(), locked(self.folder.path):
             self.folder.claim(self.fingerprint, self.name, self.inputs)
             if not self.folder.is_finished:
                 finished = [self._seed(seed) for seed in self.seeds]
@@ -209,7 +214,7 @@ class Distiller:
             raise fail("a teacher cache", "the teacher has none", fix="teacher.cache=true", where="teacher.cache")
         told = []
         own_seeds = self.finetune is not None and "seed" not in self.finetune.training
-        with pretrained.quiet():
+        with loading.quiet():
             for seed in self.seeds if own_seeds else self.seeds[:1]:
                 tutor = self.teacher if self.finetune is None else self._finished_teacher(seed).load()
                 data, _ = self._student_data(tutor)
@@ -268,7 +273,7 @@ class Distiller:
                 shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
             return known.complete(self.data, self.task)
         tutor = None if teacher is None else teacher()
-        model = pretrained.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
+        model = loading.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
         label = f"{role}, seed {seed}" if len(self.seeds) > 1 else role
         training = {} if role == "teacher" else self.training
         data, told = self._student_data(tutor) if role == "student" else (self.data, {})

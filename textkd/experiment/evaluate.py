@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textkd import pretrained, tasks
+from textkd import tasks
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
-from textkd.inputs import forward_inputs
+from textkd.models import loading
+from textkd.models.forward import forward_inputs
 
 log = logging.getLogger("textkd")
 
@@ -47,7 +48,7 @@ def evaluate(
         raise fail(f"{task_name} with images in {image!r}", "it reads texts", fix="leave --image out, or --task ocr")
     known = None if task_name == "text" else tasks.get(task_name)
     auto_class = tasks.Task.auto_class if known is None else known.auto_class
-    model, missing = pretrained.load_model_info(model_dir, auto_class)
+    model, missing = loading.load_model_info(model_dir, auto_class)
     if missing:
         found = f"no trained head ({missing[0]} is not in the file, it would be random)"
         raise fail(f"{task_name} with {model_dir}", found, fix="give a model that was trained on the task")
@@ -66,7 +67,7 @@ def evaluate(
     most = positions(model)
     if wrong := length_problems(max_length, most):
         raise TextkdError(*wrong)
-    tokenizer = pretrained.load_tokenizer(model_dir)
+    tokenizer = loading.load_tokenizer(model_dir)
     rows = task.encode(tokenizer, "eval", forward_inputs(model), max_length or min(task.default_length, most))
     said, wanted = task.predict(model, rows, task.collator(tokenizer)), task.references(rows)
     for note in task.doubts(said, wanted):
@@ -81,7 +82,7 @@ def _evaluate_lines(
     columns: Mapping[str, str | None],
     generation: Mapping[str, Any],
 ) -> dict[str, float]:
-    model, missing = pretrained.load_model_info(model_dir, tasks.OcrTask.auto_class)
+    model, missing = loading.load_model_info(model_dir, tasks.OcrTask.auto_class)
     if missing:
         found = f"{missing[0]} is not in the file, it would be random"
         raise fail(f"ocr with {model_dir}", found, fix="give a model that was trained on lines")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from textkd.ends import addresses
-from textkd.matches import Match, needs_teacher
-from textkd.methods.stages import Stage
+from textkd.objective.match import Match
+from textkd.objective.match_checks import needs_teacher
+from textkd.objective.tap_pairs import addresses
+from textkd.training.stages import Stage
 
 LABELS_ONLY = (Match("labels"),)
 

@@ -14,7 +14,7 @@ from textkd.teachers.cache.keys import VOLATILE
 from textkd.teachers.cache.keys import identity as weights_and_config
 
 if TYPE_CHECKING:
-    from textkd.distiller import Distiller
+    from textkd.experiment.distiller import Distiller
 
 
 def fingerprint(d: Distiller) -> str:

@@ -18,8 +18,16 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
-from textkd.modelfiles import WEIGHTS, check_folder, check_sha256, fingerprint_of, read_json, resolve_path, sha256_of
-from textkd.repairs import repair_positions
+from textkd.models.fixes import repair_positions
+from textkd.models.model_files import (
+    WEIGHTS,
+    check_folder,
+    check_sha256,
+    fingerprint_of,
+    read_json,
+    resolve_path,
+    sha256_of,
+)
 
 __all__ = [
     "check_pair",

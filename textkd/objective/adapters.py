@@ -9,13 +9,13 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from textkd import projections
 from textkd.errors import Collector, fail
 from textkd.losses import check_shapes
-from textkd.matches import Pair
-from textkd.projections import Grid, grid_of, teacher_pool
-from textkd.taps import Address
-from textkd.taps.address import CROSS_KINDS, SELF_KINDS
+from textkd.models.taps import Address
+from textkd.models.taps.address import CROSS_KINDS, SELF_KINDS
+from textkd.objective import projections
+from textkd.objective.pair import Pair
+from textkd.objective.projections import Grid, grid_of, teacher_pool
 
 log = logging.getLogger("textkd")
 Adapters = dict[str, tuple[str, nn.Module]]

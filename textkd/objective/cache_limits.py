@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from textkd import losses
 from textkd.errors import Problem, problem
-from textkd.matches import Match, Pair
-from textkd.methods.fusing import PLAIN
+from textkd.objective.fusing import PLAIN
+from textkd.objective.match import Match
+from textkd.objective.pair import Pair
 from textkd.teachers import CacheOptions
 
 

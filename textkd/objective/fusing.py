@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import Collector, Problem, problem
-from textkd.inputs import evaluating, inputs_of
 from textkd.losses import LinearLogits
-from textkd.matches import Pair
-from textkd.taps import Capture, anatomy
-from textkd.taps.address import GRADIENT_KINDS
+from textkd.models.forward import evaluating, inputs_of
+from textkd.models.taps import Capture, anatomy
+from textkd.models.taps.address import GRADIENT_KINDS
+from textkd.objective.pair import Pair
 
 Heads = tuple[nn.Linear | None, nn.Linear | None]  # of student and teacher
 NO_HEADS: Heads = (None, None)

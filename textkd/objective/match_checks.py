@@ -4,17 +4,18 @@ of it without a model."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from textkd import losses, projections
-from textkd.errors import Collector, Problem, fail, problem
+from textkd import losses
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.losses import Loss
-from textkd.schedules import Schedule
-
-if TYPE_CHECKING:
-    from textkd.matches import Match
+from textkd.objective import projections
+from textkd.objective.layer_maps import read_layers
+from textkd.objective.match import Match
+from textkd.objective.schedules import Schedule
+from textkd.objective.tap_pairs import addresses
 
 DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 LABEL_LOSS = {"single_label_classification": "cross_entropy", "regression": "mse", "multi_label_classification": "bce"}
@@ -113,3 +114,26 @@ def _projection_problems(kind: str | None, family: str) -> list[Problem]:
         found = f"{family} have no width that could be projected"
         return [problem(f'projection "{kind}"', found, fix="leave it out", where="projection")]
     return []
+
+
+def needs_teacher(match: Match) -> bool:
+    """Whether `match` compares with a teacher; labels and losses that stand alone do not."""
+    try:
+        family = addresses(match)[0][0].family
+        return not (family == "labels" or (isinstance(match.loss, str) and losses.get(match.loss, family).alone))
+    except TextkdError:
+        return True  # what is wrong with it is told elsewhere
+
+
+def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
+    """`bind` as far as it goes without models: misspelt taps, losses, options, layer maps, schedules, projections, bad
+    numbers. problem_type None: not known, so the loss of `labels` is not looked at. Raises `TextkdError`."""
+    found = Collector()
+    for i, match in enumerate(matches):
+        with found.collecting(f"[{i}]"):
+            students, _ = addresses(match)
+            with found.collecting():
+                comparison(match, students[0].family, problem_type)
+            if match.layers is not None:
+                read_layers(match.layers)
+    found.raise_any()

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from textkd.errors import Collector, fail
 from textkd.losses import LinearLogits, check_shapes
-from textkd.matches import Pair
-from textkd.taps import Address, mask_for, require_some
+from textkd.models.taps import Address, mask_for, require_some
+from textkd.objective.pair import Pair
 
 Batch = Mapping[str, Tensor]
 Then = Callable[[dict[str, Tensor]], dict[str, Tensor]]

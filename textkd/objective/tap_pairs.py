@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from textkd.errors import Collector, fail
-from textkd.layermaps import ALL, layer_map
 from textkd.losses import Many
-from textkd.taps import Address, Anatomy
-
-if TYPE_CHECKING:
-    from textkd.matches import Match
+from textkd.models.taps import Address, Anatomy
+from textkd.objective.layer_maps import ALL, layer_map
+from textkd.objective.match import Match
 
 Ends = tuple[tuple[Address, ...], tuple[Address, ...]]  # taps of the student, taps of the teacher
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from textkd.models.files import write_atomic
 from textkd.report.page import FILE, render
 from textkd.report.public import summary
-from textkd.report.results import load, write_atomic
+from textkd.report.results import load
 
 SUMMARY_FILE = "report.json"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from textkd.models.files import write_atomic
 from textkd.report import layer_map, lines, plots, table, words
 from textkd.report.headline import headline, timing_noise
-from textkd.report.results import Results, load, ordered_roles, write_atomic
+from textkd.report.results import Results, load, ordered_roles
 from textkd.report.templates import environment
 
 FILE = "report.html"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from textkd.directions import falls
 from textkd.errors import TextkdError, fail, problem
+from textkd.models.files import write_atomic
+from textkd.tasks.metrics.directions import falls
 
 FILE = "results.json"
 Role = Literal["teacher", "student", "control"]
@@ -264,21 +264,6 @@ def load(run_dir: str | Path) -> Results:
 def save(run_dir: str | Path, results: Results) -> Path:
     """Writes results.json into the run's folder, whole or not at all."""
     return write_atomic(Path(run_dir) / FILE, results.model_dump_json(indent=1, exclude_unset=True) + "\n")
-
-
-def write_atomic(path: Path, text: str) -> Path:
-    """Writes beside the file and renames, so that a reader meets the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
 
 
 def ordered_roles(roles: Iterable[Role]) -> list[Role]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from textkd.errors import fail
-from textkd.tasks.base import Task, TaskSpec
-from textkd.tasks.glue import SUBSETS, glue
 from textkd.tasks.ocr.factory import ocr
 from textkd.tasks.ocr.task import OcrTask
-from textkd.tasks.text import text
+from textkd.tasks.text.columns import text
+from textkd.tasks.text.glue import SUBSETS, glue
+from textkd.tasks.text.task import Task, TaskSpec
 
 TASK_NAMES = (*(f"glue/{subset}" for subset in SUBSETS), "text", "ocr")
 

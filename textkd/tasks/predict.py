@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textkd.inputs import evaluating, inputs_of
+from textkd.models.forward import evaluating, inputs_of
 
 
 def predict(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from textkd.taps.address import Address
+from textkd.models.taps.address import Address
 
 # inputs that can be cut to a length, and families of taps with the dimensions that are positions then
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")

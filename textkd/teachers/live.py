@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import Collector, Problem, problem
-from textkd.inputs import forward_inputs
-from textkd.taps import Capture
-from textkd.teachers import pieces
-from textkd.teachers.narrow import Narrow
+from textkd.models.forward import forward_inputs
+from textkd.models.taps import Capture
+from textkd.teachers import length_buckets
+from textkd.teachers.half_precision import Narrow
 
 PRECISIONS = ("auto", "bf16", "float32")
 
@@ -85,7 +85,7 @@ class LiveTeacher:
         self._accepts = forward_inputs(model) - {"labels"}
         self._run = model if autocast is None else Narrow(model, autocast)
         self._capture = Capture(model, list(addresses), stop_early=stop_early)
-        self._in_pieces = in_pieces and pieces.fits(self._capture.addresses)
+        self._in_pieces = in_pieces and length_buckets.fits(self._capture.addresses)
 
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
         """The asked taps of `batch` by address, without gradient, on the device of the batch. `batch` may hold more
@@ -100,11 +100,11 @@ class LiveTeacher:
 
     def _piecewise(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """The taps of rows that are worth running in pieces; None: the batch runs whole."""
-        cut = pieces.cut(inputs)
+        cut = length_buckets.cut(inputs)
         if not cut:
             return None
         taps = [self._capture.run(self._run, **piece.inputs)["taps"] for piece in cut]
-        joined = pieces.join(cut, taps, self._capture.addresses, inputs["attention_mask"].shape[1])
+        joined = length_buckets.join(cut, taps, self._capture.addresses, inputs["attention_mask"].shape[1])
         self._in_pieces = joined is not None
         return joined
 

@@ -11,11 +11,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from textkd import projections
-from textkd.arguments import has_bf16, make_arguments
-from textkd.callbacks import console
-from textkd.methods.wiring import wire
-from textkd.runs import processes
+from textkd.models.processes import processes
+from textkd.objective import projections
 from textkd.teachers import LiveOptions
 from textkd.teachers.cache import (
     CachedTeacher,
@@ -27,6 +24,9 @@ from textkd.teachers.cache import (
     refuse_too_large,
     shown,
 )
+from textkd.training.arguments import has_bf16, make_arguments
+from textkd.training.callbacks import console
+from textkd.training.wiring import wire
 
 log = logging.getLogger("textkd")
 

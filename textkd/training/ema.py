@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from textkd import sharding
+from textkd.training import fsdp
 
 FILE = "average.safetensors"
 COUNT = "steps averaged"
@@ -41,8 +41,8 @@ class Average(TrainerCallback):  # type: ignore[misc]
         if not self.average:
             self.average = {name: p.detach().clone() for name, p in trained.items()}
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        mine = [sharding.local(self._averaged(name, p)) for name, p in trained.items()]
-        torch._foreach_lerp_(mine, [sharding.local(p) for p in trained.values()], share)
+        mine = [fsdp.local(self._averaged(name, p)) for name, p in trained.items()]
+        torch._foreach_lerp_(mine, [fsdp.local(p) for p in trained.values()], share)
         self.steps += 1
 
     @contextmanager
@@ -67,7 +67,7 @@ class Average(TrainerCallback):  # type: ignore[misc]
 
     def save(self, folder: Path, writes: bool = True) -> None:
         """Writes the average into a checkpoint. All processes call it, one of them `writes`."""
-        whole = sharding.gathered(self.average)
+        whole = fsdp.gathered(self.average)
         if writes:
             save_file({**whole, COUNT: torch.tensor(self.steps)}, folder / FILE)
 
@@ -81,9 +81,9 @@ class Average(TrainerCallback):  # type: ignore[misc]
 
     def _averaged(self, name: str, parameter: nn.Parameter) -> Tensor:
         # what was loaded is whole; a model is put into shards only later
-        self.average[name] = sharding.shared_out(self.average[name], parameter)
+        self.average[name] = fsdp.shared_out(self.average[name], parameter)
         return self.average[name]
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        sharding.reshard(self.model)
+        fsdp.reshard(self.model)
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)

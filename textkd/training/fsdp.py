@@ -18,9 +18,9 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, nn
 
-from textkd import projections
 from textkd.errors import Problem, fail, problem
-from textkd.taps import anatomy
+from textkd.models.taps import anatomy
+from textkd.objective import projections
 
 
 def asked(fsdp: Any = None) -> bool:

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,23 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from textkd import projections, sharding
-from textkd.arguments import make_arguments
-from textkd.average import Average
-from textkd.callbacks import Bar, StopOnSignal
-from textkd.checkpoints import last_checkpoint, refuse_lost, remove_incomplete, saving, write_json
-from textkd.directions import falls
-from textkd.matches import Match
-from textkd.methods.caching import autocast, fill, note
-from textkd.methods.dropout import dropout
-from textkd.methods.freezing import frozen, head_modules
-from textkd.methods.wiring import wire
-from textkd.record import history
-from textkd.runs import processes
+from textkd.models.files import saving, write_json
+from textkd.models.processes import processes
+from textkd.objective import projections
+from textkd.objective.match import Match
+from textkd.tasks.metrics.directions import falls
 from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
-from textkd.trainer import DistilTrainer
+from textkd.training import fsdp
+from textkd.training.arguments import make_arguments
+from textkd.training.cache_filling import autocast, fill, note
+from textkd.training.callbacks import Bar, StopOnSignal
+from textkd.training.checkpoints import last_checkpoint, refuse_lost, remove_incomplete
+from textkd.training.dropout import dropout
+from textkd.training.ema import Average
+from textkd.training.freezing import frozen, head_modules
+from textkd.training.loss_log import history
+from textkd.training.trainer import DistilTrainer
+from textkd.training.wiring import wire
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Data:
 
 @dataclass
 class Trained:
-    """What a training cost and how it went; `history` rows are those of `textkd.record.history`. stage_steps: the
+    """What a training cost and how it went; `history` rows are those of `loss_log.history`. stage_steps: the
     optimizer steps of each of its stages. notes: what else it took, for the report."""
 
     steps: int = 0
@@ -108,7 +111,7 @@ def run_stages(
                    live or LiveOptions())  # fmt: skip
         title = f"{label}, {stage.name or f'stage {number}'}" if len(stages) > 1 else label
         trained = run.finished()
-        if trained is None and sharding.asked(arguments.get("fsdp")):
+        if trained is None and fsdp.asked(arguments.get("fsdp")):
             replace(run, student=copy.deepcopy(student)).train(title)  # shards cannot be put together again in place
             trained = run.finished()
         trained = trained or run.train(title)
@@ -193,7 +196,7 @@ class _Run:
                 callbacks=[bar, stop],
             )  # fmt: skip
             trainer.keep_events(self.work.with_name(f"{self.work.stem}.logs") / self.folder.name)
-            sharding.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
+            fsdp.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
             trainer.train(resume_from_checkpoint=checkpoint)
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
@@ -227,7 +230,7 @@ class _Run:
         trainer.refuse_not_finite()
         if trainer.args.should_save:
             shutil.rmtree(part, ignore_errors=True)
-        with saving(part):
+        with saving(part, partial(last_checkpoint, self.folder)):
             trainer.save_model(str(part))
             if trainer.args.should_save:
                 write_json(part / "stage.json", asdict(trained))

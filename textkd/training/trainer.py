@@ -16,18 +16,19 @@ from transformers import Trainer
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from textkd import sharding
-from textkd.average import Average
-from textkd.callbacks import Boundaries, Epochs
-from textkd.checkpoints import last_checkpoint, refuse_lost, saving
 from textkd.errors import fail
-from textkd.inputs import forward_inputs
-from textkd.kernels import bf16_attention
-from textkd.objective import Objective
-from textkd.record import LossRecord
-from textkd.samplers import by_length
-from textkd.taps import Capture
+from textkd.models.files import saving
+from textkd.models.forward import forward_inputs
+from textkd.models.taps import Capture
+from textkd.objective.objective import Objective
 from textkd.teachers import Teacher
+from textkd.training import fsdp
+from textkd.training.callbacks import Boundaries, Epochs
+from textkd.training.checkpoints import last_checkpoint, refuse_lost
+from textkd.training.cpu_attention import bf16_attention
+from textkd.training.ema import Average
+from textkd.training.loss_log import LossRecord
+from textkd.training.sampler import by_length
 
 
 class DistilMixin(Trainer):  # type: ignore[misc]
@@ -63,7 +64,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             capture.for_compiled()
         if self.is_fsdp_enabled:
             capture.for_sharded()
-            sharding.by_block(self.accelerator, self.model)
+            fsdp.by_block(self.accelerator, self.model)
         self._accepts = forward_inputs(self.model)
         self._is_bf16_on_cpu = self.args.bf16 and self.args.device.type == "cpu" and not self.args.torch_compile
         self._expected: Tensor | None = None
@@ -72,7 +73,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
 
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()
-        self.is_fsdp_enabled = sharding.settle(self.accelerator, self.args)
+        self.is_fsdp_enabled = fsdp.settle(self.accelerator, self.args)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], None]:
         """The micro-batches of one step, and (for the objective) the mean items per micro-batch over all ranks."""
@@ -98,7 +99,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
         wanted.pop("labels", None)
         if self.is_fsdp_enabled:
-            sharding.send_buffers(self.model)
+            fsdp.send_buffers(self.model)
         teacher = self.teacher.taps(inputs, inputs.get("example_id")) if self.teacher is not None else {}
         if self.shared:  # the frozen encoder of both ran in the teacher
             wanted["encoder_outputs"] = (teacher[self.shared],)
@@ -157,7 +158,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
     def refuse_not_finite(self) -> None:
         """Raises `TextkdError` if a loss since the last log, or a weight, is not finite."""
         self._rows()
-        good = sharding.all_finite(self.model.parameters())
+        good = fsdp.all_finite(self.model.parameters())
         if not bool(self._mean_over_processes(good) == 1):
             raise self._not_finite(self.state.global_step, "the weights are not finite")
 
@@ -199,7 +200,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         """Trainer's checkpoint; a failed one is removed, and weights that are not finite are never saved."""
         self.refuse_not_finite()
         self.record.prepare(self._rows())
-        with saving(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"):
+        kept = partial(last_checkpoint, self.args.output_dir)
+        with saving(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", kept):
             super()._save_checkpoint(model, trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -208,7 +210,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             super().save_model(output_dir, _internal_call)
         else:
             weights = self.accelerator.get_state_dict(self.model)
-            self._save(output_dir, state_dict=sharding.whole(weights))
+            self._save(output_dir, state_dict=fsdp.whole(weights))
 
     def _save(self, *args: Any, **kwargs: Any) -> None:
         # in the hub's older names, save_pretrained's default, Trainer would load a ViT encoder's checkpoint not at all

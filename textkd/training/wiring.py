@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainingArguments
 
-from textkd import projections, sharding
 from textkd.errors import Collector, Problem, fail, problem
-from textkd.inputs import evaluating, inputs_of
-from textkd.matches import Match, Pair, bind
-from textkd.methods.adapters import Adapters, adapt
-from textkd.methods.freezing import frozen
-from textkd.methods.fusing import NO_HEADS, fuse, heads_of
-from textkd.methods.kept import kept_problems
-from textkd.objective import Objective
-from textkd.taps import Address, Capture, anatomy
+from textkd.models.forward import evaluating, inputs_of
+from textkd.models.taps import Address, Capture, anatomy
+from textkd.objective import projections
+from textkd.objective.adapters import Adapters, adapt
+from textkd.objective.bind import bind
+from textkd.objective.cache_limits import kept_problems
+from textkd.objective.fusing import NO_HEADS, fuse, heads_of
+from textkd.objective.match import Match
+from textkd.objective.objective import Objective
+from textkd.objective.pair import Pair
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
+from textkd.training import fsdp
+from textkd.training.freezing import frozen
 
 COMPILES = ("torch_compile", "torch_compile_backend", "torch_compile_mode")  # arguments that compile the student
 SHARED = "module:encoder"  # its output, which a student that shares the encoder reads in place of its own
@@ -100,7 +103,7 @@ def _teacher(
     padding: bool,
 ) -> Teacher:
     if sharded:
-        return LiveTeacher(sharding.in_shards(model), asked, autocast, stop_early=False, in_pieces=False)
+        return LiveTeacher(fsdp.in_shards(model), asked, autocast, stop_early=False, in_pieces=False)
     if cache is None:
         return LiveTeacher(model, asked, autocast, in_pieces=not padding)
     # the student runs on what is shared: rounding it would change the student
@@ -126,7 +129,7 @@ def check(
     try:
         if compiled:
             wiring.capture.for_compiled()
-        if sharding.asked():
+        if fsdp.asked():
             wiring.capture.for_sharded()
         if rows:
             _try(student, wiring, batch, asleep)

@@ -1,6 +1,6 @@
 """Gradients as knowledge: losses on d(logit of the true class)/dh or d(task loss)/dh, the taps `gradient:k` and
 `loss_gradient:k`, both [B,T,H] (mask [B,T]) or [B,H]. J: such a gradient. The student learns through it by double
-backward; `textkd.taps.input_gradient` computes it."""
+backward; `textkd.models.taps.input_gradient` computes it."""
 
 from __future__ import annotations
 

@@ -9,18 +9,18 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
-from textkd.pretrained import load_model
-from textkd.repairs import repair_positions
-from textkd.students.composing import compose, compose_from
-from textkd.students.copying import block_list, is_two_sided
-from textkd.students.from_config import from_config
-from textkd.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
-from textkd.students.new_ocr import new_ocr_model, new_reader, sketched
-from textkd.students.positions import fit_image_size
-from textkd.students.random_init import RANDOM_INIT_WARNING, random_init_warning
-from textkd.students.sharing import shares_encoder
-from textkd.students.shrink import shrink
-from textkd.students.spec import check_spec, is_mixed
+from textkd.models.fixes import repair_positions
+from textkd.models.loading import load_model
+from textkd.models.students.composing import compose, compose_from
+from textkd.models.students.copying import block_list, is_two_sided
+from textkd.models.students.from_config import from_config
+from textkd.models.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
+from textkd.models.students.new_ocr import new_ocr_model, new_reader, sketched
+from textkd.models.students.positions import fit_image_size
+from textkd.models.students.random_init import RANDOM_INIT_WARNING, random_init_warning
+from textkd.models.students.sharing import shares_encoder
+from textkd.models.students.shrink import shrink
+from textkd.models.students.spec import check_spec, is_mixed
 
 __all__ = [
     "LAYER_CHOICES",
@@ -47,7 +47,7 @@ __all__ = [
 
 
 def from_path(path_or_id: str | os.PathLike[str], auto_class: Any, **kwargs: Any) -> PreTrainedModel:
-    """A pretrained student from a folder, `package:NAME/FOLDER` or hub id. See `textkd.pretrained.load_model`."""
+    """A pretrained student from a folder, `package:NAME/FOLDER` or hub id. See `textkd.models.loading.load_model`."""
     return load_model(path_or_id, auto_class, **kwargs)
 
 

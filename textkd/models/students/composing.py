@@ -13,13 +13,13 @@ import torch
 from transformers import PreTrainedModel
 
 from textkd.errors import Collector, fail, problem
-from textkd.pretrained import quiet
-from textkd.repairs import repair_positions
-from textkd.students.copying import block_list, config_of_blocks, copy_weights
-from textkd.students.layers import choose_side
-from textkd.students.random_init import sides_warning
-from textkd.students.sides import link_widths, side_config
-from textkd.students.waves import start_as_waves
+from textkd.models.fixes import repair_positions
+from textkd.models.loading import quiet
+from textkd.models.students.copying import block_list, config_of_blocks, copy_weights
+from textkd.models.students.layers import choose_side
+from textkd.models.students.random_init import sides_warning
+from textkd.models.students.sides import link_widths, side_config
+from textkd.models.students.sinusoidal import start_as_waves
 
 log = logging.getLogger(__name__)
 

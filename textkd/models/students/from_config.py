@@ -9,10 +9,10 @@ import transformers
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
-from textkd.students.composing import compose_from
-from textkd.students.copying import is_two_sided
-from textkd.students.fields import config_class_of, override
-from textkd.students.random_init import RANDOM_INIT_WARNING
+from textkd.models.students.composing import compose_from
+from textkd.models.students.copying import is_two_sided
+from textkd.models.students.fields import config_class_of, override
+from textkd.models.students.random_init import RANDOM_INIT_WARNING
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def from_config(teacher: PreTrainedModel, **overrides: Any) -> PreTrainedModel:
     eval mode, float32. Logs `RANDOM_INIT_WARNING`. Raises `TextkdError` with every unknown field and impossible size.
 
     For a `VisionEncoderDecoderModel` the overrides are `encoder={...}` and `decoder={...}`: a side that is named starts
-    random, the other is a copy of the teacher's. See `textkd.students.composing.compose`.
+    random, the other is a copy of the teacher's. See `textkd.models.students.composing.compose`.
     """
     if is_two_sided(teacher):
         return compose_from(teacher, overrides)

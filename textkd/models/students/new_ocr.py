@@ -8,9 +8,9 @@ from typing import Any
 from transformers import GenerationConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel
 
 from textkd.errors import Collector, fail, problem
-from textkd.students.fields import override
-from textkd.students.sides import checked_config, class_of
-from textkd.students.waves import start_as_waves
+from textkd.models.students.fields import override
+from textkd.models.students.sides import checked_config, class_of
+from textkd.models.students.sinusoidal import start_as_waves
 
 # Line images of 32 pixels, read in columns of 8.
 ENCODER: dict[str, Any] = {
@@ -48,9 +48,9 @@ def new_ocr_model(
     encoder: fields over the defaults (ViT, images of 32x1024 pixels in patches of 32x8, 6 blocks of width 256;
     model_type may be vit or deit). decoder: fields over the defaults (TrOCR, 2 blocks of width 256, 128 learned
     positions, dropout 0.1). Weights spread with 0.55 / sqrt(width), which is transformers' 0.02 at 768; learned
-    positions start as waves (`textkd.students.waves`). tokenizer: one of transformers, or a mapping with vocab_size,
-    pad_token_id, bos_token_id and eos_token_id; they cannot be overridden. Generation starts with eos as in TrOCR (the
-    decoder's decoder_start_token_id changes that) and ends at the decoder's last position.
+    positions start as waves (`textkd.models.students.sinusoidal`). tokenizer: one of transformers, or a mapping with
+    vocab_size, pad_token_id, bos_token_id and eos_token_id; they cannot be overridden. Generation starts with eos as in
+    TrOCR (the decoder's decoder_start_token_id changes that) and ends at the decoder's last position.
     Raises `TextkdError` with every unknown field, impossible size and missing token of both sides.
     """
     ids = _token_ids(tokenizer)

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
-from textkd.pretrained import clone
-from textkd.students.copying import is_two_sided
-from textkd.students.sides import TYPES, size_of
+from textkd.models.loading import clone
+from textkd.models.students.copying import is_two_sided
+from textkd.models.students.sides import TYPES, size_of
 
 
 def fit_image_size(model: PreTrainedModel, size: tuple[int, int]) -> PreTrainedModel:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from textkd.students.copying import is_two_sided
-from textkd.students.fields import NOT_FIELDS
+from textkd.models.students.copying import is_two_sided
+from textkd.models.students.fields import NOT_FIELDS
 
 # The decoder reads the last hidden states: these have no part in them.
 UNREAD = ("pooler.", "embeddings.mask_token")

@@ -10,9 +10,9 @@ import torch
 from transformers import PreTrainedModel
 
 from textkd.errors import Collector, fail, problem
-from textkd.students.composing import SIDES, compose
-from textkd.students.copying import block_list, config_of_blocks, copy_weights, is_two_sided
-from textkd.students.layers import choose_layers
+from textkd.models.students.composing import SIDES, compose
+from textkd.models.students.copying import block_list, config_of_blocks, copy_weights, is_two_sided
+from textkd.models.students.layers import choose_layers
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd.errors import Collector, Problem, fail, problem
-from textkd.students.fields import NOT_FIELDS, config_class_of, override
+from textkd.models.students.fields import NOT_FIELDS, config_class_of, override
 
 TYPES = {"encoder": ("vit", "deit"), "decoder": ("trocr",)}
 # What must be the teacher's, or its tokens and images would mean something else to the student.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textkd.students.sides import size_of
+from textkd.models.students.sides import size_of
 
 LONGEST = 10_000.0  # of the slowest wave, in positions, over 2 pi (Vaswani et al. 2017)
 ENCODER_RMS = 0.35  # half of plain sines, near what patches of ink on paper add at the start

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.students.composing import SIDES
+from textkd.models.students.composing import SIDES
 
 KINDS = ("shrink", "path", "config")
 PATH_OPTIONS = ("allow_pickle", "sha256")

@@ -10,8 +10,16 @@ from typing import Any
 from torch import nn
 
 from textkd.errors import fail
-from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, FROM_ZERO, GRADIENT_KINDS, KINDS, SELF_KINDS, Address
-from textkd.taps.plans import PLANS, Plan
+from textkd.models.architectures import PLANS, Plan
+from textkd.models.taps.address import (
+    ATTENTION_KINDS,
+    CROSS_KINDS,
+    FROM_ZERO,
+    GRADIENT_KINDS,
+    KINDS,
+    SELF_KINDS,
+    Address,
+)
 
 # implementations whose masks the tap function understands (None: a model built without from_pretrained; it runs eager)
 _READABLE = (None, "eager", "sdpa")

@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from textkd.taps.recorder import Hook, Recorder
+from textkd.models.taps.recorder import Hook, Recorder
 
 NAME = "textkd_tap"
 TICKETS, NATIVE = "textkd_tickets", "textkd_native"

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import Collector, fail, problem
-from textkd.taps import gradients
-from textkd.taps.address import GRADIENT_KINDS, Address
-from textkd.taps.checkpointing import refuse_bad_checkpointing
-from textkd.taps.hooks import install
-from textkd.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
-from textkd.taps.shards import gather_for_backward
-from textkd.taps.sides import anatomy
+from textkd.models.taps import gradients
+from textkd.models.taps.address import GRADIENT_KINDS, Address
+from textkd.models.taps.checkpointing import refuse_bad_checkpointing
+from textkd.models.taps.hooks import install
+from textkd.models.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
+from textkd.models.taps.shards import gather_for_backward
+from textkd.models.taps.sides import anatomy
 
 Projections = Mapping[str, tuple[str, nn.Module]]
 Then = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]

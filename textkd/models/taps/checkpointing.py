@@ -9,7 +9,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from textkd.errors import fail
-from textkd.taps.address import Address
+from textkd.models.taps.address import Address
 
 # until transformers 5.21 a checkpoint covers a block and its hooks, since then the block alone
 HOOKS_ARE_RECOMPUTED = "__call__" in vars(GradientCheckpointingLayer)

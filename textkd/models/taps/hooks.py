@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from textkd.taps import projected
-from textkd.taps.address import ATTENTION_KINDS, CROSS_KINDS, FROM_ZERO, GRADIENT_KINDS, SELF_KINDS, Address
-from textkd.taps.anatomy import Anatomy
-from textkd.taps.attention import BlockHook, LendHook, ReturnHook
-from textkd.taps.gradients import RootInput, RootOutput
-from textkd.taps.recorder import HeadHook, InputHook, OutputHook, Switch
+from textkd.models.taps import projected
+from textkd.models.taps.address import ATTENTION_KINDS, CROSS_KINDS, FROM_ZERO, GRADIENT_KINDS, SELF_KINDS, Address
+from textkd.models.taps.anatomy import Anatomy
+from textkd.models.taps.attention import BlockHook, LendHook, ReturnHook
+from textkd.models.taps.gradients import RootInput, RootOutput
+from textkd.models.taps.recorder import HeadHook, InputHook, OutputHook, Switch
 
 Wants = dict[int, dict[str, str]]  # block -> kind -> key of the tap
 

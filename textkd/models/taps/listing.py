@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import fail
-from textkd.taps.address import GRADIENT_KINDS, HEAD_KINDS, Address
-from textkd.taps.anatomy import Anatomy
-from textkd.taps.capture import Capture
-from textkd.taps.sides import EncoderDecoder, anatomy
+from textkd.models.taps.address import GRADIENT_KINDS, HEAD_KINDS, Address
+from textkd.models.taps.anatomy import Anatomy
+from textkd.models.taps.capture import Capture
+from textkd.models.taps.sides import EncoderDecoder, anatomy
 
 _PRIMES = (5, 7, 11, 13, 17, 19, 23)
 _NOTES = {

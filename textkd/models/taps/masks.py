@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.taps.address import CROSS_KINDS, HEAD_KINDS, Address
+from textkd.models.taps.address import CROSS_KINDS, HEAD_KINDS, Address
 
 IGNORED = -100  # transformers' label for positions that have none
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from textkd.errors import fail
-from textkd.taps.attention import softmax
-from textkd.taps.recorder import Hook, Switch
+from textkd.models.taps.attention import softmax
+from textkd.models.taps.recorder import Hook, Switch
 
 PARTS = ("query", "key", "value")
 

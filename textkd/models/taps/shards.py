@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from textkd.taps.address import Address
-from textkd.taps.anatomy import Anatomy
+from textkd.models.taps.address import Address
+from textkd.models.taps.anatomy import Anatomy
 
 
 def gather_for_backward(found: Anatomy, address: Address, tap: Tensor) -> None:

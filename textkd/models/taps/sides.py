@@ -7,9 +7,9 @@ from dataclasses import replace
 from torch import nn
 
 from textkd.errors import TextkdError, fail
-from textkd.taps.address import HEAD_KINDS, Address
-from textkd.taps.anatomy import Anatomy
-from textkd.taps.plans import PLANS, SIDED, Plan
+from textkd.models.architectures import PLANS, SIDED, Plan
+from textkd.models.taps.address import HEAD_KINDS, Address
+from textkd.models.taps.anatomy import Anatomy
 
 
 class EncoderDecoder(Anatomy):

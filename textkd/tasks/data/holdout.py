@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.model_selection import train_test_split
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.rows import Rows
+from textkd.tasks.text.rows import Rows
 
 
 def hold_out(rows: Rows, fraction: float, seed: int, *, stratify: bool) -> tuple[Rows, Rows]:

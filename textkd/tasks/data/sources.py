@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 
 from textkd.errors import fail
-from textkd.tasks.formats import Dialect, Table, dialect_of, read_table
+from textkd.tasks.data.formats import Dialect, Table, dialect_of, read_table
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import pyarrow.parquet
 from PIL import Image
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
-from textkd.tasks.formats import Table, read_table
+from textkd.tasks.data.formats import Table, read_table
+from textkd.tasks.data.sources import FileSource, file_source
 from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
-from textkd.tasks.rows import select
-from textkd.tasks.sources import FileSource, file_source
+from textkd.tasks.text.rows import select
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pnm", ".pgm", ".ppm", ".jp2", ".avif")

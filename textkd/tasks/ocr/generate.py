@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from textkd.errors import Collector, problem
-from textkd.inputs import evaluating
+from textkd.models.forward import evaluating
 from textkd.tasks.ocr.processor import Quiet, decode_texts
 
 Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Tensor]]

@@ -13,11 +13,11 @@ import datasets
 from PIL import Image
 
 from textkd.errors import Collector, TextkdError, fail, problem
-from textkd.tasks.formats import Table
+from textkd.tasks.data.formats import Table
 from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
-from textkd.tasks.rows import select
+from textkd.tasks.text.rows import select
 
 SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes of a Dataset, of a DatasetDict
 

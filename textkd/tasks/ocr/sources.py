@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.formats import SUFFIXES
+from textkd.tasks.data.formats import SUFFIXES
+from textkd.tasks.data.sources import resolve
 from textkd.tasks.ocr.cut import Cut
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.files import FileLines, FolderLines
@@ -21,7 +22,6 @@ from textkd.tasks.ocr.linetable import Joined, LineTable, Part
 from textkd.tasks.ocr.options import check_range, check_whole
 from textkd.tasks.ocr.render import RenderedLines
 from textkd.tasks.ocr.texts import read_sentences
-from textkd.tasks.sources import resolve
 
 __all__ = ["DigitLines", "FileLines", "FolderLines", "HubLines", "LineTable", "RenderedLines", "lines"]
 

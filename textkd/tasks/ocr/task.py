@@ -12,8 +12,8 @@ from typing import Any
 
 from transformers import VisionEncoderDecoderModel
 
-from textkd import metrics
 from textkd.errors import Collector, Problem, TextkdError, fail
+from textkd.tasks import metrics
 from textkd.tasks.ocr import left_out, notes
 from textkd.tasks.ocr.augment import augment as augmented
 from textkd.tasks.ocr.fitting import model_token, settle_tokens, size_problems, token_problems

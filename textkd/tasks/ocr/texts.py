@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, fail, problem
-from textkd.tasks.formats import Dialect, read_table
+from textkd.tasks.data.formats import Dialect, read_table
 from textkd.tasks.ocr.linetable import capped
 
 LEAVE = "correct the row, or leave such rows out; for lines without transcription: unlabelled: true"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.base import Task, TaskSpec
-from textkd.tasks.holdout import limit_of
-from textkd.tasks.rows import Layout
-from textkd.tasks.sources import HubSource, Source, file_source
+from textkd.tasks.data.holdout import limit_of
+from textkd.tasks.data.sources import HubSource, Source, file_source
+from textkd.tasks.text.rows import Layout
+from textkd.tasks.text.task import Task, TaskSpec
 
 METRICS = {
     "classification": ("accuracy", "f1_macro"),

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail
-from textkd.tasks.base import Task, TaskSpec
-from textkd.tasks.holdout import limit_of
-from textkd.tasks.rows import Layout
-from textkd.tasks.sources import HubSource, Source, file_source
+from textkd.tasks.data.holdout import limit_of
+from textkd.tasks.data.sources import HubSource, Source, file_source
+from textkd.tasks.text.rows import Layout
+from textkd.tasks.text.task import Task, TaskSpec
 
 HUB = "nyu-mll/glue"
 NLI = ("entailment", "neutral", "contradiction")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, fail, problem
-from textkd.tasks.formats import Table
-from textkd.tasks.labels import BadLabelError, LabelReader
+from textkd.tasks.data.formats import Table
+from textkd.tasks.text.labels import BadLabelError, LabelReader
 
 MOST_LISTED = 8
 

@@ -13,17 +13,17 @@ import numpy as np
 from datasets import Dataset, Features, List, Value
 from transformers import AutoModelForSequenceClassification
 
-from textkd import metrics
 from textkd.errors import Collector, fail
-from textkd.predict import predict
-from textkd.pretrained import load_tokenizer
-from textkd.tasks.doubts import doubts
-from textkd.tasks.encode import Collator, encode
-from textkd.tasks.formats import Table
-from textkd.tasks.holdout import draw, hold_out
-from textkd.tasks.labels import Classes, LabelReader, LabelSets, Scores, members, names_in
-from textkd.tasks.rows import Layout, Rows, clean, pick_layout, select
-from textkd.tasks.sources import FileSource, Source, file_source, resolve
+from textkd.models.loading import load_tokenizer
+from textkd.tasks import metrics
+from textkd.tasks.data.formats import Table
+from textkd.tasks.data.holdout import draw, hold_out
+from textkd.tasks.data.sources import FileSource, Source, file_source, resolve
+from textkd.tasks.predict import predict
+from textkd.tasks.text.doubts import doubts
+from textkd.tasks.text.encode import Collator, encode
+from textkd.tasks.text.labels import Classes, LabelReader, LabelSets, Scores, members, names_in
+from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select
 
 PROBLEM_TYPES = {
     "classification": "single_label_classification",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.taps import Address
+from textkd.models.taps import Address
 from textkd.teachers.cache.options import CacheOptions
 from textkd.teachers.cache.sparse import Drawn, Likeliest
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.taps import Address, mask_for
-from textkd.taps.address import CROSS_KINDS, HEAD_KINDS
+from textkd.models.taps import Address, mask_for
+from textkd.models.taps.address import CROSS_KINDS, HEAD_KINDS
 
 OF_TARGETS = ("labels", "decoder_attention_mask", "decoder_input_ids")
 OF_TOKENS = ("attention_mask", "input_ids")

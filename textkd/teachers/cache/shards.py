@@ -25,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from textkd.checkpoints import disk_is_full
 from textkd.errors import fail
+from textkd.models.files import disk_is_full
 from textkd.teachers.cache.keys import VERSION, Keys
 from textkd.teachers.cache.layout import Layout
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import fail
-from textkd.inputs import forward_inputs
-from textkd.taps import anatomy, mask_for
-from textkd.taps.address import GRADIENT_KINDS
+from textkd.models.forward import forward_inputs
+from textkd.models.taps import anatomy, mask_for
+from textkd.models.taps.address import GRADIENT_KINDS
 from textkd.teachers.cache.codecs import codec_for
 from textkd.teachers.cache.keys import Keys, identity, row_keys
 from textkd.teachers.cache.layout import Layout, runs

@@ -15,7 +15,7 @@ from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from textkd.errors import Collector, fail, problem
-from textkd.inputs import evaluating
+from textkd.models.forward import evaluating
 
 Pixels = Callable[[Sequence[Image.Image]], Any]
 VERSION = 2  # of how images become texts here

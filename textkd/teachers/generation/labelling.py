@@ -19,8 +19,8 @@ from typing import Any
 import jiwer
 
 from textkd.errors import Collector, TextkdError, fail, problem
-from textkd.methods.readings import Lines, Reader, ReadingStore, fingerprint_of
-from textkd.teachers.beam import teacher_reader
+from textkd.teachers.generation.beam import teacher_reader
+from textkd.teachers.generation.readings import Lines, Reader, ReadingStore, fingerprint_of
 
 __all__ = ["Filters", "LineSelection", "Lines", "PseudoLabels", "Reader", "apply", "pseudo_labels", "teacher_reader"]
 

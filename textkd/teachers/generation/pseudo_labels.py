@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,13 +13,20 @@ from typing import Any
 from torch import nn
 
 from textkd.errors import Collector, Problem, fail, problem
-from textkd.methods.pseudo import Filters, LineSelection, PseudoLabels, Reader, apply, pseudo_labels, teacher_reader
-from textkd.methods.stages import Stage
-from textkd.runs import locked, processes
+from textkd.models.processes import locked, processes
 from textkd.tasks.ocr.linetable import Joined, LineTable
 from textkd.tasks.ocr.processor import encode_texts, missing_characters, pixels
 from textkd.tasks.ocr.sources import lines as lines_of
 from textkd.tasks.ocr.splits import Chosen
+from textkd.teachers.generation.labelling import (
+    Filters,
+    LineSelection,
+    PseudoLabels,
+    Reader,
+    apply,
+    pseudo_labels,
+    teacher_reader,
+)
 
 log = logging.getLogger("textkd")
 CHANGES: dict[str, Callable[[str], str]] = {"lower": str.lower, "upper": str.upper}
@@ -29,7 +36,7 @@ LEAST_CONFIDENCE = 1e-9
 
 @dataclass(frozen=True)
 class Pseudo:
-    """What a teacher reads becomes what the student learns to write (see `textkd.methods.pseudo`).
+    """What a teacher reads becomes what the student learns to write (see `textkd.teachers.generation.labelling`).
 
     lines: the lines to read: a spec of `textkd.tasks.ocr.sources.lines` or a `LineTable`; their own transcriptions are
     not looked at. The student then trains on the task's transcribed train lines and on these. Without it the teacher
@@ -69,23 +76,6 @@ class Pseudo:
             what, fix = "the lines are read as if they had no transcription", "filter by min_confidence"
             found.add(problem(f"max_cer: {self.max_cer} beside lines", what, fix=fix, where="max_cer"))
         return found.problems
-
-
-def same_steps(stages: Sequence[Stage], record: Mapping[str, Any], training: Mapping[str, Any]) -> list[Stage]:
-    """`stages` with the optimizer steps that another training of them made by its `record`, from whatever number of
-    rows; what falls on the ends of its epochs (evaluating, saving) falls on the same steps here."""
-    made, before = list[Stage](), 0
-    for number, (stage, steps) in enumerate(zip(stages, record["stage_steps"], strict=True), 1):
-        logged = [row for row in record["history"] if row["stage"] == number and row.get("epoch")]
-        each = round((logged[-1]["step"] - before) / logged[-1]["epoch"]) if logged else steps
-        arguments = {**stage.training, "max_steps": steps}
-        for kind in ("eval", "save", "logging"):
-            default = "steps" if kind == "logging" else "epoch"
-            if {**training, **stage.training}.get(f"{kind}_strategy", default) == "epoch":
-                arguments |= {f"{kind}_strategy": "steps", f"{kind}_steps": max(1, each)}
-        made.append(replace(stage, training=arguments))
-        before += steps
-    return made
 
 
 def is_reader(teacher: Any) -> bool:

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from textkd.checkpoints import disk_is_full, write_json
 from textkd.errors import TextkdError, fail
-from textkd.runs import processes
+from textkd.models.files import disk_is_full, write_json
+from textkd.models.processes import processes
 
 VERSION = 1  # of the store
 Reader = Callable[[Sequence[Image.Image]], Sequence[tuple[str, float]]]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from textkd.errors import TextkdError, fail
-from textkd.teachers.onnxfile import weights
+from textkd.teachers.generation.onnxfile import weights
 
 log = logging.getLogger("textkd")
 INSTALL = "pip install 'textkd[ppocr]' (or: pip install onnxruntime)"
@@ -48,7 +48,7 @@ class Recogniser:
     """Reads images of text lines with the ONNX model in the file `path`, on the CPU.
 
     batch_size: lines of one padded width that run together. threads: of onnxruntime; None: as many as torch has.
-    Called with images it gives (text, confidence) pairs: a `reader` of `textkd.methods.pseudo`.
+    Called with images it gives (text, confidence) pairs: a `reader` of `textkd.teachers.generation.labelling`.
     Raises `TextkdError` where onnxruntime is missing, the file is missing or damaged, or holds another kind of model.
     """
 

@@ -1,1 +1,1 @@
-"""The folder of one `evaluate` module; read through `textkd.metrics.load("cer")`."""
+"""The folder of one `evaluate` module; read through `textkd.tasks.metrics.load("cer")`."""

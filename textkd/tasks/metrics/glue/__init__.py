@@ -1,1 +1,1 @@
-"""The folder of one `evaluate` module; read through `textkd.metrics.load("glue", subset)`."""
+"""The folder of one `evaluate` module; read through `textkd.tasks.metrics.load("glue", subset)`."""

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-logger = logging.getLogger("textkd.metrics")
+logger = logging.getLogger("textkd.tasks.metrics")
 
 METRICS = {
     "cola": ("matthews_correlation",),

@@ -1,1 +1,1 @@
-"""The folder of one `evaluate` module; read through `textkd.metrics.load("text_classification", config_name)`."""
+"""The folder of one `evaluate` module; read through `textkd.tasks.metrics.load("text_classification", config_name)`."""

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, mean_squared_error
 
-logger = logging.getLogger("textkd.metrics")
+logger = logging.getLogger("textkd.tasks.metrics")
 
 METRICS = {
     "classification": ("accuracy", "f1_macro"),

@@ -1,0 +1,1 @@
+"""From a YAML file to an experiment: the text of a recipe, its keys and types, presets."""

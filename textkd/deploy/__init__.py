@@ -1,0 +1,1 @@
+"""What is shipped: a trained model as a folder that others load."""

@@ -1,0 +1,1 @@
+"""What is trained from what, in which order, and what is told of it."""

@@ -1,0 +1,1 @@
+"""Models: loading them, reading taps out of them, making students of them."""

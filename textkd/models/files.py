@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, and what to say when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from textkd.errors import fail
+
+
+def write_atomic(path: Path, text: str) -> Path:
+    """Writes `text` beside `path` and renames it: a reader meets the old file or the whole new one. Returns `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomic` of `value` as JSON."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _umask() -> int:
+    """What this process takes from the rights of new files."""
+    os.umask(given := os.umask(0))
+    return given
+
+
+UMASK = _umask()
+
+
+def share(folder: Path) -> None:
+    """Gives the weights in `folder` the rights of any new file: safetensors writes them for the owner alone."""
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o666 & ~UMASK)
+
+
+@contextmanager
+def saving(folder: Path, last: Callable[[], str | None] | None = None) -> Iterator[None]:
+    """Around the writing of `folder`. On a full disk, what was written is removed and a `TextkdError` says so.
+
+    Args:
+        folder: what is being written.
+        last: gives the last good checkpoint (None: there is none yet), for the message.
+    """
+    try:
+        yield
+        share(folder)
+    except Exception as error:
+        if not disk_is_full(error, folder.parent):
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        kept = "" if last is None else f"; last good checkpoint: {last() or 'none yet'}"
+        fix = f"free some space and run the same command again{kept}"
+        raise fail(f"save {folder}", "no space left on the disk", fix=fix) from error
+
+
+def disk_is_full(error: BaseException, folder: Path) -> bool:
+    """Whether `error` comes from a full disk. safetensors and torch wrap the OSError, so their text decides too."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # the last is what torch's zip writer says
+    if any(said in str(error) for said in ("No space left", "os error 28", "unexpected pos")):
+        return True
+    return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < 2**20

@@ -1,0 +1,1 @@
+"""Tasks of texts: classification, regression, multi-label, GLUE."""

@@ -1,0 +1,1 @@
+"""One training: transformers' Trainer, stages, checkpoints, what a step computes."""
