@@ -4,7 +4,7 @@
     python benchmarks/attention.py --quick    # tiny shapes: whether it runs
 
 Forward and backward of transformers' attention function "sdpa" on the same queries, keys and values; the two take turns
-in one process. textkd's trainer takes the plain one for sequences of up to `textkd.training.cpu_attention.SHORT` tokens,
+in one process. textkd's trainer takes the plain one for sequences of up to `training.cpu_attention.SHORT` tokens,
 so there the fused one must be the slower: the ratio `fused/plain` at least 1.
 
 Prints one line of JSON.

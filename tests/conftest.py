@@ -15,6 +15,8 @@ import pytest
 import torch
 from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 
+WHOLE_RUNS = ("experiment", "training", "config", "cli")  # folders of tests that train
+
 
 @pytest.fixture(scope="session")
 def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,7 +38,7 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Tiny:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs first: workers get file after file, and a long one at the end would leave a core idle."""
-    items.sort(key=lambda item: Path(item.path).parent != Path(__file__).parent)
+    items.sort(key=lambda item: Path(item.path).parent.name not in WHOLE_RUNS)
 
 
 def pytest_collection_finish() -> None:

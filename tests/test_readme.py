@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer
+from places import ROOT
+from tiny_lab import Tiny, make_teacher, make_tokenizer
 
 from textkd.config import build
 
@@ -45,4 +46,4 @@ def test_the_recipe_is_a_good_one(tiny: Tiny) -> None:
     file.write_text(block("yaml", "matches:"))
     given = [f"task.path={tiny.folder / 'data'}", f"teacher.path={saved(tiny.folder / 'deep', 12)}",
              f"training.output_dir={tiny.folder / 'run'}"]  # fmt: skip
-    build.distiller(file, given).check()
+    build.from_recipe(file, given).check()

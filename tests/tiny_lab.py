@@ -24,8 +24,6 @@ WORDS = [
     "the", "a",
 ]  # fmt: skip
 GOOD, BAD = {"good", "fine", "great"}, {"bad", "dull", "awful"}
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("TEXTKD_SHARED", ROOT.parent / "shared"))
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

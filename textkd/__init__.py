@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from textkd import losses, tasks
+    from textkd.config.build import from_recipe
     from textkd.config.presets import preset
     from textkd.errors import TextkdError
     from textkd.experiment.collect_results import Result
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Capture", "Distiller", "LiveTeacher", "Match", "Pseudo", "Recogniser", "Result", "Schedule", "Stage",
-    "TextkdError", "Wiring", "fit_image_size", "from_config", "losses", "new_ocr_model", "preset", "shrink", "tasks",
-    "wire",
+    "TextkdError", "Wiring", "fit_image_size", "from_config", "from_recipe", "losses", "new_ocr_model",
+    "preset", "shrink", "tasks", "wire",
 ]  # fmt: skip
 
 # where each name is; looked up on first use, so that `textkd --help` need not wait for torch
@@ -32,8 +33,8 @@ _HOMES = {
     "Match": "objective.match", "Result": "experiment.collect_results", "Pseudo": "teachers.generation.pseudo_labels",
     "Recogniser": "teachers", "Schedule": "objective.schedules", "Stage": "training.stages", "TextkdError": "errors",
     "Wiring": "training.wiring", "preset": "config.presets", "fit_image_size": "models.students",
-    "from_config": "models.students", "losses": "", "new_ocr_model": "models.students", "shrink": "models.students",
-    "tasks": "", "wire": "training.wiring",
+    "from_config": "models.students", "from_recipe": "config.build", "losses": "", "new_ocr_model": "models.students",
+    "shrink": "models.students", "tasks": "", "wire": "training.wiring",
 }  # fmt: skip
 
 

@@ -34,11 +34,11 @@ def of(tiny: Tiny, preset: Any, **others: Any) -> Path:
 
 def distiller(tiny: Tiny, name: str) -> Distiller:
     if name != "textbrewer_t3":
-        return build.distiller(of(tiny, name), CHANGES.get(name, []))
+        return build.from_recipe(of(tiny, name), CHANGES.get(name, []))
     make_teacher(layers=12).save_pretrained(tiny.folder / "twelve")
     make_tokenizer().save_pretrained(tiny.folder / "twelve")
     student = {"shrink": {"layers": [4, 8, 12]}}
-    return build.distiller(of(tiny, name, teacher={"path": str(tiny.folder / "twelve")}, student=student))
+    return build.from_recipe(of(tiny, name, teacher={"path": str(tiny.folder / "twelve")}, student=student))
 
 
 def two_steps(made: Distiller, stage: Stage, student: Any) -> list[float]:
@@ -79,7 +79,7 @@ def test_runs_to_the_report(tiny: Tiny, name: str) -> None:
 
 
 def test_one_of_stages_runs_to_the_report(tiny: Tiny) -> None:
-    made = build.distiller(of(tiny, "tinybert"), ["training.max_steps=2", "preset.stages.0.training={max_steps: 1}"])
+    made = build.from_recipe(of(tiny, "tinybert"), ["training.max_steps=2", "preset.stages.0.training={max_steps: 1}"])
     assert made.run().summary["student"]["metrics"]
     assert "preset" not in recipe_file.parse(made.recipe)
 

@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 from PIL import Image
+from places import TESTS
 from pseudo_lab import DECODER, ENCODER, SIZE, TRAINING
 
 from textkd import TextkdError
@@ -23,7 +24,7 @@ from textkd.tasks.ocr.processor import line_processor
 from textkd.teachers import Recogniser
 from textkd.teachers.generation.onnxfile import weights
 
-sys.path.append(str(Path(__file__).parent / "teachers"))
+sys.path.append(str(TESTS / "teachers" / "generation"))
 import tiny_onnx
 
 COLOURS = {"a": (0, 255, 0), " ": (255, 0, 0), "-": (0, 0, 255)}
@@ -57,7 +58,7 @@ def write(folder: Path, **changes: Any) -> Path:
 
 def test_a_recipe_with_a_recogniser_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("onnxruntime")
-    made = build.distiller(write(tmp_path, control=False))
+    made = build.from_recipe(write(tmp_path, control=False))
     plan = "\n".join(made.plan())
     assert "Recogniser tiny.onnx reads 4 lines" in plan
     caplog.set_level(logging.INFO, "textkd")
@@ -82,7 +83,7 @@ def test_a_bad_config_of_a_new_student_is_told(tmp_path: Path, change: dict[str,
     pytest.importorskip("onnxruntime")
     student = {"config": {"encoder": ENCODER, "decoder": DECODER, **change}}
     with pytest.raises(TextkdError, match=said) as caught:
-        build.distiller(write(tmp_path, student=student)).check()
+        build.from_recipe(write(tmp_path, student=student)).check()
     assert len(caught.value.problems) == 1
 
 
@@ -90,7 +91,7 @@ def test_ids_of_the_tokenizer_may_be_named(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     size = len(line_processor(["a", "aa", "a a", "aaa"], **SIZE).tokenizer)
     named = {"encoder": ENCODER, "decoder": {**DECODER, "vocab_size": size}}
-    build.distiller(write(tmp_path, student={"config": named})).check()
+    build.from_recipe(write(tmp_path, student={"config": named})).check()
 
 
 def test_weights_are_counted_without_the_package_onnx(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_weights_are_counted_without_the_package_onnx(tmp_path: Path) -> None:
 def problems(file: Path) -> dict[str, str]:
     """What is wrong with a recipe by its place."""
     with pytest.raises(TextkdError) as error:
-        build.distiller(file).check()
+        build.from_recipe(file).check()
     return {one.where: str(one) for one in error.value.problems}
 
 
@@ -170,7 +171,7 @@ def test_without_transcriptions_there_is_no_control(tmp_path: Path) -> None:
     assert "no train line has a transcription" in problems(file)["control"]
     values["control"] = False
     file.write_text(yaml.safe_dump(values))
-    build.distiller(file).check()
+    build.from_recipe(file).check()
 
 
 def test_a_missing_onnxruntime_is_told_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

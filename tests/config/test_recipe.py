@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer
+from places import ROOT
+from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import BertForSequenceClassification
 
 from textkd import TextkdError
@@ -110,7 +111,7 @@ def test_every_key_is_documented() -> None:
 
 def test_the_words_of_a_recipe_reach_the_distiller(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False, "seeds": [3, 4], "max_length": 16, "about": "what it does"}
-    made = build.distiller(tiny.write(values), ["training.learning_rate=2e-3", "matches.0.weight=0.7"])
+    made = build.from_recipe(tiny.write(values), ["training.learning_rate=2e-3", "matches.0.weight=0.7"])
     assert (made.control, made.seeds, made.given_max_length, made.name) == (False, [3, 4], 16, "tiny")
     assert made.training["learning_rate"] == 2e-3
     assert made.stages[0].matches[0].weight == 0.7
@@ -120,7 +121,7 @@ def test_the_words_of_a_recipe_reach_the_distiller(tiny: Tiny) -> None:
 
 def test_about_and_output_dir_do_not_make_another_run(tiny: Tiny) -> None:
     one, same, other = (
-        build.distiller(tiny.write(tiny.recipe | more), words).fingerprint
+        build.from_recipe(tiny.write(tiny.recipe | more), words).fingerprint
         for more, words in (({}, []), ({"about": "x"}, ["training.output_dir=elsewhere"]), ({}, ["matches.0.weight=9"]))
     )
     assert one == same != other
@@ -131,7 +132,7 @@ def test_the_length_of_rows_fits_the_models_by_default(tiny: Tiny) -> None:
     file.parent.mkdir()
     file.write_text("sentence\tlabel\n" + f"{'good ' * 60}\t1\n" * 4)
     (file.parent / "dev.tsv").write_text(file.read_text())
-    made = build.distiller(tiny.write(tiny.recipe), [f"task.path={file.parent}"])
+    made = build.from_recipe(tiny.write(tiny.recipe), [f"task.path={file.parent}"])
     made.check()
     assert max(made.data.train["length"]) == 40
 
@@ -188,9 +189,9 @@ def test_a_teacher_of_another_task_gets_a_new_head_if_it_is_fine_tuned(tiny: Tin
     make_tokenizer().save_pretrained(tiny.folder / "other")
     values = tiny.recipe
     values["teacher"] = {"path": str(tiny.folder / "other"), "finetune": {"num_train_epochs": 1}}
-    teacher = build.distiller(tiny.write(values)).teacher
+    teacher = build.from_recipe(tiny.write(values)).teacher
     assert teacher.classifier.weight.shape == (2, 16)
     assert torch.equal(teacher.bert.pooler.dense.weight, other.bert.pooler.dense.weight)
     del values["teacher"]["finetune"]
     with pytest.raises(TextkdError, match="a head of 3 outputs"):
-        build.distiller(tiny.write(values)).check()
+        build.from_recipe(tiny.write(values)).check()

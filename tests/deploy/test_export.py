@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as hf
+from places import SHARED
 from safetensors.torch import load_file, save_file
 
 from textkd.deploy.export import dummy_batch, export, student_folder
 from textkd.errors import TextkdError
 from textkd.models.loading import resolve_path
 
-SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[1] / ".." / "shared"))
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 

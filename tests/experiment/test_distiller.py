@@ -21,7 +21,7 @@ def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:
     values = tiny.recipe
     values["seeds"] = [1, 2]
     values["teacher"]["finetune"] = {"num_train_epochs": 1, "learning_rate": 1e-3}
-    result = build.distiller(tiny.write(values)).run()
+    result = build.from_recipe(tiny.write(values)).run()
     summary = json.loads((tiny.folder / "run" / "report.json").read_text())
     assert summary["task"] == "glue/sst2"
     assert summary["seeds"] == [1, 2]
@@ -39,18 +39,18 @@ def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:
 
 
 def test_student_and_control_start_from_the_same_weights(tiny: Tiny) -> None:
-    one = build.distiller(tiny.write(tiny.recipe))
+    one = build.from_recipe(tiny.write(tiny.recipe))
     a, b = (one.build_student(one.teacher, 1).state_dict() for _ in range(2))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_a_finished_run_reproduces_its_report(tiny: Tiny) -> None:
     file = tiny.write(tiny.recipe)
-    build.distiller(file).run()
+    build.from_recipe(file).run()
     before = {
         name: (tiny.folder / "run" / name).read_bytes() for name in ("report.json", "report.html", "results.json")
     }
-    build.distiller(file).run()
+    build.from_recipe(file).run()
     assert {name: (tiny.folder / "run" / name).read_bytes() for name in before} == before
 
 
@@ -58,7 +58,7 @@ def test_a_control_may_have_a_learning_rate_and_a_dropout_of_its_own(tiny: Tiny)
     values = tiny.recipe
     values["control"] = {"learning_rate": 5e-4, "dropout": 0.2}
     values["training"]["dropout"] = 0.0
-    build.distiller(tiny.write(values)).run()
+    build.from_recipe(tiny.write(values)).run()
     control = json.loads((tiny.folder / "run" / "results.json").read_text())["models"]["control"]
     student = json.loads((tiny.folder / "run" / "results.json").read_text())["models"]["student"]
     assert "learning_rate 0.0005, dropout 0.2" in control["description"]
@@ -69,7 +69,7 @@ def test_a_random_student_is_warned_about_in_the_report(tiny: Tiny) -> None:
     values = tiny.recipe
     values["student"] = {"config": {"num_hidden_layers": 1, "hidden_size": 8}}
     values["control"] = False
-    build.distiller(tiny.write(values)).run()
+    build.from_recipe(tiny.write(values)).run()
     warnings = json.loads((tiny.folder / "run" / "results.json").read_text())["warnings"]
     assert any("random" in text for text in warnings)
 
@@ -91,7 +91,7 @@ def test_a_model_of_before_an_evaluation_was_asked_for_is_evaluated_once_more(ti
     """As those of MNLI of before its mismatched set was reported."""
     values = tiny.recipe | {"control": False}
     values["teacher"]["finetune"] = {"num_train_epochs": 1, "learning_rate": 1e-3}
-    result = build.distiller(tiny.write(values)).run()
+    result = build.from_recipe(tiny.write(values)).run()
     (teacher,) = (tiny.folder / "teachers").glob("*-seed1")
     expected = {}
     for folder in (teacher, result.student):
@@ -99,7 +99,7 @@ def test_a_model_of_before_an_evaluation_was_asked_for_is_evaluated_once_more(ti
         expected[folder] = record["metrics"]
         (folder / RECORD).write_text(json.dumps({**record, "metrics": {}}))
     (tiny.folder / "run" / "results.json").unlink()
-    again = build.distiller(tiny.write(values)).run()
+    again = build.from_recipe(tiny.write(values)).run()
     assert again.metrics == result.metrics
     assert {folder: json.loads((folder / RECORD).read_text())["metrics"] for folder in expected} == expected
 
@@ -117,7 +117,7 @@ def test_one_answer_for_all_rows_is_told_of_the_model_that_gives_it(tiny: Tiny) 
     constant(make_teacher(2)).save_pretrained(tiny.folder / "dull")
     values["matches"], values["training"]["learning_rate"] = [{"tap": "labels"}], 1e-9
     for _ in range(2):
-        build.distiller(tiny.write(values)).run()
+        build.from_recipe(tiny.write(values)).run()
         results = json.loads((tiny.folder / "run" / "results.json").read_text())
         assert "glue/sst2 eval: all 32 predictions were 0 (the student)" in results["warnings"]
         (tiny.folder / "run" / "results.json").unlink()
@@ -165,14 +165,14 @@ def test_a_run_is_finished_when_everything_is_written(tiny: Tiny, monkeypatch: p
     with monkeypatch.context() as broken:
         broken.setattr(report, "model_card", killed)
         with pytest.raises(KeyboardInterrupt):
-            build.distiller(file).run()
-    result = build.distiller(file).run()
+            build.from_recipe(file).run()
+    result = build.from_recipe(file).run()
     assert (result.student / "README.md").is_file()
 
 
 def test_a_single_teacher_has_no_spread_and_the_first_seed_is_exported(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False, "seeds": [3, 1]}
-    result = build.distiller(tiny.write(values)).run()
+    result = build.from_recipe(tiny.write(values)).run()
     assert result.summary["teacher"]["spread"]["accuracy"] is None
     assert result.summary["student"]["spread"]["accuracy"] is not None
     assert student_folder(tiny.folder / "run") == result.student == tiny.folder / "run" / "seed-3" / "student"

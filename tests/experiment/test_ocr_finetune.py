@@ -24,7 +24,7 @@ STAGES = [
 
 def problems(reading: Reading, values: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(TextkdError) as caught:
-        build.distiller(reading.write(values)).check()
+        build.from_recipe(reading.write(values)).check()
     return {problem.where: str(problem) for problem in caught.value.problems}
 
 
@@ -82,7 +82,7 @@ def test_a_text_teachers_stages_are_looked_at_without_a_task(tiny: Tiny) -> None
     values["task"] = {"name": "gluee", "subset": "sst2"}
     values["teacher"]["finetune"] = {"matches": [{"tap": "lables"}]}
     with pytest.raises(TextkdError) as caught:
-        build.distiller(tiny.write(values)).check()
+        build.from_recipe(tiny.write(values)).check()
     assert {"task.name", "teacher.finetune.matches[0].tap"} <= {problem.where for problem in caught.value.problems}
 
 

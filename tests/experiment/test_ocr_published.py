@@ -95,7 +95,7 @@ def test_a_student_of_a_teacher_whose_decoder_alone_says_how_texts_begin_says_it
     reading = Reading(tmp_path, published)
     values = {**reading.recipe, "control": False}
     values["training"]["num_train_epochs"] = 1
-    student = build.distiller(reading.write(values)).run().student
+    student = build.from_recipe(reading.write(values)).run().student
     assert tokens_of(student, "config") == tokens_of(student, "generation") == (2, 1)
     plain = VisionEncoderDecoderModel.from_pretrained(student)
     assert plain.generate(torch.zeros(1, 3, HEIGHT, WIDTH), max_new_tokens=2)[0, 0] == 2
@@ -107,7 +107,7 @@ def test_a_folder_that_does_not_say_how_texts_begin_is_refused(published: Path, 
     without_tokens(published, decoder_too=True)
     reading = Reading(tmp_path, published)
     with pytest.raises(TextkdError) as caught:
-        build.distiller(reading.write(reading.recipe)).check()
+        build.from_recipe(reading.write(reading.recipe)).check()
     assert "a decoder_start_token_id of the model" in str(caught.value)
     assert "a pad_token_id of the model" in str(caught.value)
 
@@ -118,6 +118,6 @@ def test_maps_over_other_patches_are_refused_where_there_are_as_many(published: 
     student = {"config": {"encoder": {"patch_size": [HEIGHT // 2, 16]}}}  # 2 x 4 patches beside 1 x 8
     values = {**reading.recipe, "student": student, "matches": [{"tap": "labels"}, {"tap": tap}]}
     with pytest.raises(TextkdError, match=r"2x4 patches after .* the teacher has 1x8 patches"):
-        build.distiller(reading.write(values)).check()
+        build.from_recipe(reading.write(values)).check()
     values["matches"] = [{"tap": "labels"}, {"tap": "encoder.hidden"}, {"tap": "decoder.cross_query"}]
-    build.distiller(reading.write(values)).check()
+    build.from_recipe(reading.write(values)).check()

@@ -61,11 +61,11 @@ CHANGES = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_recipe_over_changed_files_is_another_run(what: str, own: Tiny) -> None:
     file = own.write(with_path(own) if what == "student" else own.recipe)
-    claimed(build.distiller(file))
-    build.distiller(file).check()
+    claimed(build.from_recipe(file))
+    build.from_recipe(file).check()
     CHANGES[what](own)
     with pytest.raises(TextkdError, match=f"this recipe on another content of: .*{what}"):
-        build.distiller(file).check()
+        build.from_recipe(file).check()
 
 
 def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> None:
@@ -73,9 +73,9 @@ def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> Non
     base = BertModel.from_pretrained(own.folder / "teacher")
     base.save_pretrained(own.folder / "teacher")
     file = own.write(with_finetune(own))
-    first = claimed(build.distiller(file))
+    first = claimed(build.from_recipe(file))
     torch.manual_seed(5)
-    again = build.distiller(file)
+    again = build.from_recipe(file)
     again.check()
     assert not torch.equal(first.teacher.classifier.weight, again.teacher.classifier.weight)
     other_base = make_teacher().bert
@@ -83,16 +83,16 @@ def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> Non
         other_base.embeddings.word_embeddings.weight[5, 0] += 1
     other_base.save_pretrained(own.folder / "teacher")
     with pytest.raises(TextkdError, match="another content of: teacher"):
-        build.distiller(file).check()
+        build.from_recipe(file).check()
 
 
 def test_a_folder_that_knows_no_inputs_is_read_as_before(own: Tiny) -> None:
     file = own.write(own.recipe)
-    owner = claimed(build.distiller(file)).folder.path / "run.json"
+    owner = claimed(build.from_recipe(file)).folder.path / "run.json"
     about = json.loads(owner.read_text())
     del about["inputs"]
     owner.write_text(json.dumps(about))
-    build.distiller(file).check()
+    build.from_recipe(file).check()
 
 
 def in_python(own: Tiny, **other: Any) -> Distiller:
@@ -142,7 +142,7 @@ def test_two_processes_are_both_refused_a_folder_that_is_in_use(tiny: Tiny) -> N
 @pytest.mark.slow
 def test_two_processes_wait_together_for_a_teacher_that_another_run_trains(tiny: Tiny) -> None:
     values = with_finetune(tiny) | {"control": False}
-    made = build.distiller(tiny.write(values))
+    made = build.from_recipe(tiny.write(values))
     made.check()
     assert made.finetune is not None
     kept = made.finetune.folder(1)

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from drive import losses as logged
 from drive import weights
-from tiny_lab import ROOT, Tiny
+from places import ROOT
+from tiny_lab import Tiny
 from transformers import AutoModelForSequenceClassification
 
 from textkd import Match, TextkdError, losses, shrink, tasks, wire

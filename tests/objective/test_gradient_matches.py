@@ -60,7 +60,7 @@ def weights_of(tiny: Tiny, name: str, **training: Any) -> dict[str, torch.Tensor
     # plain descent: Adam makes steps of the rounding in gradients that are zero (the bias of keys)
     plain = {"max_steps": 2, "dropout": 0.0, "optim": "sgd", "learning_rate": 0.05, "max_grad_norm": 0.0}
     values["training"] |= {**plain, "output_dir": str(tiny.folder / name), **training}
-    result = build.distiller(tiny.write(values)).run()
+    result = build.from_recipe(tiny.write(values)).run()
     return load_file(Path(result.student) / "model.safetensors")
 
 

@@ -207,15 +207,15 @@ def test_a_recipe_trains_them_and_a_small_rest_is_told_before(tiny: Tiny) -> Non
         {"tap": "hidden:2", "loss": "scaled"},
         {"tap": "logits", "loss": "informed"},
     ]
-    result = build.distiller(tiny.write(values)).run()
+    result = build.from_recipe(tiny.write(values)).run()
     assert result.student.is_dir()
     values["training"] |= {"output_dir": str(tiny.folder / "small"), "per_device_train_batch_size": 2}
     values["matches"] = [{"tap": "hidden:2", "loss": "pairwise"}]
     with pytest.raises(TextkdError, match="batches of 2"):
-        build.distiller(tiny.write(values)).run()
+        build.from_recipe(tiny.write(values)).run()
     values["training"] |= {"per_device_train_batch_size": 9}  # 64 rows: the last batch has one
     with pytest.raises(TextkdError, match="dataloader_drop_last"):
-        build.distiller(tiny.write(values)).run()
+        build.from_recipe(tiny.write(values)).run()
 
 
 def test_what_a_first_step_would_refuse_is_told_before_all_at_once(tiny: Tiny) -> None:
@@ -226,10 +226,10 @@ def test_what_a_first_step_would_refuse_is_told_before_all_at_once(tiny: Tiny) -
     ]
     values["stages"] = [{"matches": values.pop("matches"), "frozen": ["bert"]}]
     with pytest.raises(TextkdError) as caught:
-        build.distiller(tiny.write(values)).check()
+        build.from_recipe(tiny.write(values)).check()
     assert {problem.where.split(".")[0] for problem in caught.value.problems} == {"stages[0]"}
     assert sum("it carries no gradient" in problem.found for problem in caught.value.problems) == 2
     values["stages"][0]["frozen"] = []
     with pytest.raises(TextkdError, match="no multiple"):
-        build.distiller(tiny.write(values)).check()
+        build.from_recipe(tiny.write(values)).check()
     assert not (tiny.folder / "run").exists()

@@ -37,7 +37,7 @@ def with_cache(tiny: Tiny, cache: Any, name: str) -> dict[str, Any]:
 
 def losses(tiny: Tiny, cache: Any, name: str) -> dict[str, list[float]]:
     """Every part of the loss, step by step."""
-    done = recipes.distiller(tiny.write(with_cache(tiny, cache, name), f"{name}.yaml")).run()
+    done = recipes.from_recipe(tiny.write(with_cache(tiny, cache, name), f"{name}.yaml")).run()
     rows = [row for row in json.loads((done.student / "textkd.json").read_text())["history"] if "parts" in row]
     return {name: [row["parts"][name] for row in rows] for name in rows[0]["parts"]}
 
@@ -62,7 +62,7 @@ def test_the_teacher_runs_once_for_each_row(tiny: Tiny, monkeypatch: pytest.Monk
         return taps(self, batch, example_id)
 
     recipe = with_cache(tiny, True, "run")
-    made = recipes.distiller(tiny.write(recipe))
+    made = recipes.from_recipe(tiny.write(recipe))
     made.check()
     monkeypatch.setattr(LiveTeacher, "taps", count)
     told = made.fill_cache()
@@ -77,7 +77,7 @@ def test_the_teacher_runs_once_for_each_row(tiny: Tiny, monkeypatch: pytest.Monk
     other["student"] = {"shrink": {"layers": [1, 4]}}
     other["matches"][2]["layers"] = {2: 4}
     other["training"]["per_device_train_batch_size"] = 5
-    told = recipes.distiller(tiny.write(other)).fill_cache()
+    told = recipes.from_recipe(tiny.write(other)).fill_cache()
     assert told[0]["computed"] == 0
 
 
@@ -96,11 +96,11 @@ def test_textkd_cache_fills_the_cache(
 
 
 def test_too_large_a_cache_is_refused_before_training(tiny: Tiny) -> None:
-    made = recipes.distiller(tiny.write(with_cache(tiny, {"max_gb": 1e-5}, "run")))
+    made = recipes.from_recipe(tiny.write(with_cache(tiny, {"max_gb": 1e-5}, "run")))
     with pytest.raises(TextkdError, match="max_gb is 1e-05"):
         made.run()
     assert not list(tiny.folder.rglob("shard-*"))
-    wider = recipes.distiller(tiny.write(with_cache(tiny, {"max_gb": 1}, "run")))
+    wider = recipes.from_recipe(tiny.write(with_cache(tiny, {"max_gb": 1}, "run")))
     wider.folder.check(wider.fingerprint)  # the same run, with more room
 
 
@@ -114,7 +114,7 @@ def test_too_large_a_cache_is_refused_before_training(tiny: Tiny) -> None:
 )
 def test_a_bad_block_is_told_with_its_path(tiny: Tiny, cache: Any, found: str) -> None:
     with pytest.raises(TextkdError, match=found):
-        recipes.distiller(tiny.write(with_cache(tiny, cache, "run"))).check()
+        recipes.from_recipe(tiny.write(with_cache(tiny, cache, "run"))).check()
 
 
 def test_rows_that_are_never_the_same_are_refused_after_an_epoch(tiny: Tiny) -> None:
@@ -185,7 +185,7 @@ def test_a_loss_that_would_learn_from_what_was_not_kept_is_refused(tiny: Tiny, c
     recipe = with_cache(tiny, {"logits": logits}, "run")
     recipe["matches"] = [{"tap": "labels"}, match]
     with pytest.raises(TextkdError) as caught:
-        recipes.distiller(tiny.write(recipe)).check()
+        recipes.from_recipe(tiny.write(recipe)).check()
     assert re.search(said, str(caught.value).replace("\n", " "))
 
 
@@ -193,7 +193,7 @@ def test_a_loss_that_would_learn_from_what_was_not_kept_is_refused(tiny: Tiny, c
 def test_a_loss_of_probabilities_at_the_caches_temperature_is_not(tiny: Tiny, logits: dict[str, Any]) -> None:
     recipe = with_cache(tiny, {"logits": logits, "temperature": 4}, "run")
     recipe["matches"] = [{"tap": "labels"}, KL]
-    recipes.distiller(tiny.write(recipe)).check()
+    recipes.from_recipe(tiny.write(recipe)).check()
 
 
 def test_a_cache_that_nobody_asks_for_is_said(

@@ -102,7 +102,7 @@ def test_a_recipe_tells_all_that_is_wrong_with_them(tiny: Tiny) -> None:
     values = tiny.recipe
     values["teacher"] |= {"precision": "float16", "device": "cuda:99"}
     with pytest.raises(TextkdError) as caught:
-        build.distiller(tiny.write(values))
+        build.from_recipe(tiny.write(values))
     assert [p.where for p in caught.value.problems] == ["teacher.precision", "teacher.device"]
 
 
@@ -134,7 +134,7 @@ def test_a_recipe_says_what_its_teacher_computes_in(tiny: Tiny, monkeypatch: pyt
     values["teacher"] |= {"precision": "bf16", "device": "cpu"}
     values["control"] = False
     values["training"] |= {"max_steps": 1, "eval_strategy": "no"}
-    build.distiller(tiny.write(values)).run()
+    build.from_recipe(tiny.write(values)).run()
     assert seen[-1] == (torch.bfloat16,)
 
 
@@ -158,7 +158,7 @@ def test_nobody_trains_wraps_or_saves_the_teacher(tiny: Tiny, monkeypatch: pytes
     values = tiny.recipe
     values["control"] = False
     values["training"] |= {"max_steps": 2, "save_strategy": "steps", "save_steps": 2}
-    build.distiller(tiny.write(values)).run()
+    build.from_recipe(tiny.write(values)).run()
     assert not seen["trained"]
     assert not seen["wrapped"]
     assert seen["saved"] <= seen["own"]

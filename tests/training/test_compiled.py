@@ -48,7 +48,7 @@ def test_gradient_taps_of_a_compiled_student_are_refused(tiny: Tiny) -> None:
     values["training"]["torch_compile"] = True
     values["matches"].append({"tap": "gradient:1"})
     with pytest.raises(TextkdError, match="gradient:1 of a compiled model"):
-        build.distiller(tiny.write(values)).check()
+        build.from_recipe(tiny.write(values)).check()
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_a_compiled_training_is_the_same_training(tiny: Tiny) -> None:
         }  # fmt: skip
         if compiled:
             values["training"] |= {"torch_compile": True, "torch_compile_backend": "aot_eager"}
-        said[compiled] = weights(build.distiller(tiny.write(values)).run().student)
+        said[compiled] = weights(build.from_recipe(tiny.write(values)).run().student)
     assert list(said[True]) == list(said[False])
     for name, weight in said[False].items():
         torch.testing.assert_close(said[True][name], weight, rtol=1e-4, atol=1e-5)

@@ -76,7 +76,7 @@ def test_a_run_ends_in_the_average_and_not_in_the_last_weights(tiny: Tiny) -> No
     for name, own in {"plain": {}, "averaged": {"average": 0.99}}.items():
         values = tiny.recipe | {"control": False}
         values["training"] = values["training"] | own | {"output_dir": str(tiny.folder / name)}
-        build.distiller(tiny.write(values)).run()
+        build.from_recipe(tiny.write(values)).run()
         ends[name] = load_file(tiny.folder / name / "seed-1" / "student" / "model.safetensors")
     differing = [key for key in ends["plain"] if not torch.equal(ends["plain"][key], ends["averaged"][key])]
     assert len(differing) > len(ends["plain"]) // 2
@@ -90,7 +90,7 @@ def test_the_best_average_is_kept_where_the_best_model_is_asked_for(tiny: Tiny) 
     own |= {"metric_for_best_model": "accuracy", "greater_is_better": False}
     values = tiny.recipe | {"control": False}
     values["training"] = values["training"] | own
-    build.distiller(tiny.write(values)).run()
+    build.from_recipe(tiny.write(values)).run()
     (run,) = report.load(tiny.folder / "best").models["student"].runs
     seen = [row.eval["accuracy"] for row in run.history if row.eval]
     assert min(seen) < seen[-1]
@@ -100,7 +100,7 @@ def test_the_best_average_is_kept_where_the_best_model_is_asked_for(tiny: Tiny) 
 def test_parts_of_a_teacher_can_be_left_as_they_are(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False}
     values["teacher"]["finetune"] = {"num_train_epochs": 1, "learning_rate": 1e-3, "frozen": ["bert.embeddings"]}
-    build.distiller(tiny.write(values)).run()
+    build.from_recipe(tiny.write(values)).run()
     (kept,) = tiny.folder.rglob("*-seed1/model.safetensors")
     before, after = load_file(tiny.folder / "teacher" / "model.safetensors"), load_file(kept)
     same = {name for name in after if torch.equal(before[name], after[name])}

@@ -19,7 +19,6 @@ from test_ocr_equality import LINES, small
 from tiny_lab import Tiny, make_teacher, make_tokenizer, write_tsv
 
 from textkd import Distiller, Match, TextkdError, shrink, tasks
-from textkd.config.build import distiller
 from textkd.models.taps import Capture
 from textkd.teachers import LiveOptions
 from textkd.training import fsdp, stages
@@ -145,31 +144,31 @@ def test_what_a_launcher_may_not_ask(
     name: str, value: str, said: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tiny.write(tiny.recipe)
-    distiller(file).check()
+    from_recipe(file).check()
     monkeypatch.setenv(name, value)
     assert fsdp.launch_problems() == []  # nobody asks for FSDP
     for known, its in {**SHARDS, name: value}.items():
         monkeypatch.setenv(known, its)
     with pytest.raises(TextkdError, match=said):
-        distiller(file).check()
+        from_recipe(file).check()
 
 
 def test_gradient_taps_of_shards_are_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tiny.write({**tiny.recipe, "matches": [{"tap": "labels"}, {"tap": "gradient", "layers": {1: 2}}]})
-    distiller(file).check()
+    from_recipe(file).check()
     for name, value in SHARDS.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(TextkdError, match="in shards"):
-        distiller(file).check()
+        from_recipe(file).check()
 
 
 def test_a_teacher_in_shards_has_no_cache_and_no_device(tiny: Tiny) -> None:
     teacher = {**tiny.recipe["teacher"], "sharded": True}
-    distiller(tiny.write({**tiny.recipe, "teacher": teacher})).check()
+    from_recipe(tiny.write({**tiny.recipe, "teacher": teacher})).check()
     with pytest.raises(TextkdError, match="cache of a sharded teacher"):
-        distiller(tiny.write({**tiny.recipe, "teacher": {**teacher, "cache": True}})).check()
+        from_recipe(tiny.write({**tiny.recipe, "teacher": {**teacher, "cache": True}})).check()
     with pytest.raises(TextkdError, match="leave one out"):
-        distiller(tiny.write({**tiny.recipe, "teacher": {**teacher, "device": "cpu"}})).check()
+        from_recipe(tiny.write({**tiny.recipe, "teacher": {**teacher, "device": "cpu"}})).check()
 
 
 @pytest.mark.parametrize("sharded", [True, False])

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 from drive import differences, losses, textkd, weights
-from tiny_lab import ROOT, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
+from places import ROOT
+from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 from transformers import AutoModelForSequenceClassification
 
 from textkd import Distiller, Match, Stage, TextkdError, shrink, tasks
@@ -37,7 +38,7 @@ def test_evaluation_never_runs_the_teacher(tiny: Tiny, monkeypatch: pytest.Monke
     calls = []
     original = LiveTeacher.taps
     monkeypatch.setattr(LiveTeacher, "taps", lambda self, *a, **k: calls.append(1) or original(self, *a, **k))
-    build.distiller(tiny.write(quick(tiny, eval_strategy="steps", eval_steps=2))).run()
+    build.from_recipe(tiny.write(quick(tiny, eval_strategy="steps", eval_steps=2))).run()
     assert len(calls) - 6 in (2, 3)  # six steps; the rest tried taps and losses before training
 
 
@@ -71,7 +72,7 @@ def test_the_logged_loss_does_not_grow_with_accumulation(tiny: Tiny) -> None:
         training = {"gradient_accumulation_steps": accumulate, "per_device_train_batch_size": 8 // accumulate}
         values = quick(tiny, max_steps=1, logging_steps=1, train_sampling_strategy="random", **training)
         values["training"]["output_dir"] = str(tiny.folder / f"run{accumulate}")
-        build.distiller(tiny.write(values)).run()
+        build.from_recipe(tiny.write(values)).run()
         seen[accumulate] = losses(tiny.folder / f"run{accumulate}")[1, "loss"]
     assert seen[4] == pytest.approx(seen[1], rel=0.2)  # dropout differs
 
@@ -159,14 +160,14 @@ def test_checkpointed_activations_give_the_same_losses(tiny: Tiny) -> None:
         values = quick(tiny, gradient_checkpointing=on, output_dir=str(tiny.folder / f"run{on}"))
         if not HOOKS_ARE_RECOMPUTED:  # else refused
             values["matches"].append({"tap": "attention", "layers": "uniform"})
-        build.distiller(tiny.write(values)).run()
+        build.from_recipe(tiny.write(values)).run()
         seen[on] = losses(tiny.folder / f"run{on}")
     assert differences(seen[False], seen[True]) < 1e-5
 
 
 def test_the_best_model_is_published_if_asked(tiny: Tiny) -> None:
     values = quick(tiny, num_train_epochs=4, max_steps=-1, load_best_model_at_end=True, learning_rate=5e-3)
-    build.distiller(tiny.write(values)).run()
+    build.from_recipe(tiny.write(values)).run()
     found = losses(tiny.folder / "run")
     best = max(value for (_, name), value in found.items() if name == "eval/accuracy")
     from textkd import report
@@ -177,7 +178,7 @@ def test_the_best_model_is_published_if_asked(tiny: Tiny) -> None:
 def test_events_for_tensorboard_stay_in_the_run_folder(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
     monkeypatch.setattr(DistilTrainer, "keep_events", lambda self, folder: kept.append(folder))
-    build.distiller(tiny.write(quick(tiny))).run()
+    build.from_recipe(tiny.write(quick(tiny))).run()
     assert kept == [tiny.folder / "run" / "seed-1" / "student.logs" / "stage-1"]
 
 
@@ -231,7 +232,7 @@ def test_bf16_trains_without_the_fused_attention_that_is_slow_backward(
     monkeypatch.setattr(DistilTrainer, "compute_loss", step)
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", looked_at)
     monkeypatch.setattr(cpu_attention, "SHORT", short)
-    result = build.distiller(tiny.write(quick(tiny, **arguments))).run()
+    result = build.from_recipe(tiny.write(quick(tiny, **arguments))).run()
     assert weights(result.student)["classifier.weight"].dtype == torch.float32
     assert {fused for trains, grad, fused in seen if trains and grad} == (set() if plain else {True})
     assert {fused for trains, grad, fused in seen if not (trains and grad)} == {True}  # the teacher, evaluation, timing

@@ -78,7 +78,7 @@ def run(file: RecipeFile, overrides: Overrides = None) -> None:
     """
     from textkd.config import build
 
-    distiller = build.distiller(file, overrides or [])
+    distiller = build.from_recipe(file, overrides or [])
     distiller.check()
     if distiller.folder.is_finished:
         _say([f"{distiller.name}: this run is finished; its report is made anew from {distiller.folder.path}"])
@@ -93,7 +93,7 @@ def check(file: RecipeFile, overrides: Overrides = None) -> None:
     """Say what is wrong with a recipe, its data and its models, or what it would do. Trains and writes nothing."""
     from textkd.config import build
 
-    distiller = build.distiller(file, overrides or [])
+    distiller = build.from_recipe(file, overrides or [])
     distiller.check()
     _say([*distiller.plan(), *_notes(distiller), "the recipe is good"])
 
@@ -114,7 +114,7 @@ def cache(file: RecipeFile, overrides: Overrides = None) -> None:
     given = list(overrides or [])
     if not build.read(file, given)[0].teacher.cache:
         given.append("teacher.cache=true")
-    told = [_cached(one) for one in build.distiller(file, given).fill_cache()]
+    told = [_cached(one) for one in build.from_recipe(file, given).fill_cache()]
     _say(told or ["no match reads the teacher: nothing to keep"])
 
 

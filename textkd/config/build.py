@@ -43,7 +43,7 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
     return recipe, values
 
 
-def distiller(file: str | Path, overrides: Sequence[str] = ()) -> Distiller:
+def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Distiller:
     """The `Distiller` of a recipe, ready to `check` and `run`. If something is wrong with the recipe itself, raises a
     `TextkdError` with that and all that `Distiller.check` finds in the data and the models."""
     values = recipe_file.load(file, overrides, presets.expand)

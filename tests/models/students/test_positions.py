@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import copy
-import os
-from pathlib import Path
 
 import pytest
 import torch
 import transformers as hf
+from places import SHARED
 from tiny_readers import generated, images, logits, reader
 from tiny_teachers import make
 from torch.nn import functional as F
 
 from textkd.errors import TextkdError
 from textkd.models.students import build, fit_image_size, repair_positions, shares_encoder
-
-SHARED = Path(os.environ.get("TEXTKD_SHARED", "../shared"))
 
 
 @pytest.mark.parametrize("kind", ["equal widths", "projection"])

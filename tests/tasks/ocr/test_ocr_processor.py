@@ -5,12 +5,12 @@ import os
 import string
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from places import SHARED
 from tiny_lines import TEXTS, tiny_model
 from transformers import VisionEncoderDecoderConfig, ViTImageProcessorPil
 
@@ -27,7 +27,6 @@ from textkd.tasks.ocr.processor import (
     unwritable,
 )
 
-SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[3].parent / "shared"))
 HARD = [
     "\ufb01 \u00bd \u212b \u00c5",  # a ligature, a fraction, the unit and the letter
     "e\u0301 \u00e9",  # decomposed and composed

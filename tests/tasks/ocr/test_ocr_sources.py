@@ -1,8 +1,6 @@
 """`lines`: parquet, csv, tsv, json(l), folders, data sets, generators and their joins."""
 
-import os
 import pickle
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -10,12 +8,11 @@ import pyarrow as pa
 import pytest
 from line_files import line_image, parquet, rows_of, same
 from line_sources import TEXTS, check, images_of, table_file, told
+from places import SHARED
 
 from textkd.errors import TextkdError
 from textkd.tasks.ocr.linetable import spread
 from textkd.tasks.ocr.sources import lines
-
-SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[3].parent / "shared"))
 
 
 @pytest.mark.parametrize("kind", ["struct", "binary", "large_binary", "paths", "dictionary"])

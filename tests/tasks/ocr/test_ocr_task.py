@@ -1,10 +1,8 @@
 """The OCR task: splits, what is left out and told, metrics, options."""
 
-import os
-from pathlib import Path
-
 import pytest
 from line_files import encoded, line_image, parquet
+from places import SHARED
 from tiny_lines import TEXTS, DrawnLines, tiny_model
 
 from textkd import tasks
@@ -15,7 +13,6 @@ from textkd.tasks.ocr.rows import texts_of
 from textkd.tasks.ocr.splits import hold_out
 from textkd.tasks.ocr.task import OcrTask
 
-SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[3].parent / "shared"))
 OTHER = ["the mat", "a cat sat", "no lines on it"]
 
 

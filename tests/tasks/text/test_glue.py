@@ -1,16 +1,13 @@
 """GLUE: every layout of the files, the hub's rows, the order of labels, and what bad files are told."""
 
-import os
-from pathlib import Path
-
 import datasets
 import pytest
+from places import SHARED
 from task_files import tsv, write
 
 from textkd import tasks
 from textkd.errors import TextkdError
 
-SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[2].parent / "shared"))
 MNLI = ["index", "promptID", "sentence1", "sentence2", "label1", "gold_label"]
 
 LAYOUTS = {  # (subset, header and rows, the first row read)

@@ -1,17 +1,13 @@
 """Which lines and texts a student gets: filters, interpolation, and what is refused."""
 
-import os
-from pathlib import Path
-
 import pytest
 from line_tables import WORDS, Table
+from places import SHARED
 
 from textkd.errors import TextkdError
 from textkd.tasks.ocr.sources import lines
 from textkd.teachers.generation.labelling import Filters, PseudoLabels, apply, pseudo_labels
 from textkd.teachers.generation.recogniser import Recogniser
-
-SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[2].parent / "shared"))
 
 
 def labels_of(texts, confidences=None, references=None):

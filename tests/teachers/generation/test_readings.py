@@ -12,6 +12,7 @@ import torch.multiprocessing as mp
 from line_tables import WORDS, Table, WordReader
 
 from textkd.errors import TextkdError
+from textkd.teachers.generation import readings
 from textkd.teachers.generation.labelling import pseudo_labels
 
 
@@ -45,14 +46,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
 
 
 def test_a_kill_while_a_shard_is_written_leaves_no_half_shard(tmp_path, monkeypatch):
-    def killed(*_):
+    def killed(path, text):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", killed)
+        patch.setattr(readings, "write_atomic", killed)
         with pytest.raises(KeyboardInterrupt):
             pseudo_labels(WordReader(), Table(), tmp_path, shard_size=5)
-    assert shards(tmp_path) == [".shard-00000.jsonl.part"]
+    assert shards(tmp_path) == []
     again = WordReader()
     pseudo_labels(again, Table(), tmp_path, shard_size=5)
     assert again.read == list(range(10))

@@ -1,9 +1,7 @@
 """The black-box recogniser: preprocessing, decoding, what it refuses; on real lines, how well it reads."""
 
 import io
-import os
 import sys
-from pathlib import Path
 
 import jiwer
 import numpy as np
@@ -11,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_onnx
 from PIL import Image
+from places import SHARED
 
 from textkd.errors import TextkdError
 from textkd.teachers.generation.recogniser import Reading, Recogniser, decode
 
-SHARED = Path(os.environ.get("TEXTKD_SHARED", Path(__file__).parents[2].parent / "shared"))
 COLOURS = {"a": (0, 255, 0), " ": (255, 0, 0), "-": (0, 0, 255)}
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from textkd.errors import TextkdError, fail
-from textkd.models.files import disk_is_full, write_json
+from textkd.models.files import disk_is_full, write_atomic, write_json
 from textkd.models.processes import processes
 
 VERSION = 1  # of the store
@@ -65,17 +64,11 @@ class ReadingStore:
         places = self._places(shard)
         rows = _checked(self.reader([self.table.image(place) for place in places]), len(places))
         path, lines = self._path(shard), [json.dumps({"text": text, "confidence": sure}) for text, sure in rows]
-        part = path.with_name(f".{path.name}.part")
         try:
-            with part.open("w", encoding="utf-8") as file:
-                file.write("\n".join(lines) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
+            write_atomic(path, "\n".join(lines) + "\n")
         except OSError as error:
             if not disk_is_full(error, self.folder):
                 raise
-            part.unlink(missing_ok=True)
             fix = "free some space and run the same command again: what was read is kept"
             raise fail(f"save {path}", "no space left on the disk", fix=fix) from error
         log.info("pseudo labels: shard %d of %d is read (%d lines)", shard + 1, self.shards, len(places))
