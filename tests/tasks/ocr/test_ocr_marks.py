@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
-from tiny_lab import SHARED
+from places import SHARED
 
 from textkd import tasks
 from textkd.tasks.ocr.marks import ink_of, middles, token_marks, word_spans
