@@ -18,7 +18,7 @@ from test_ocr_equality import EVERYTHING as LINES_MATCHES
 from test_ocr_equality import LINES, small
 from tiny_lab import Tiny, make_teacher, make_tokenizer, write_tsv
 
-from textkd import Distiller, Match, TextkdError, shrink, tasks
+from textkd import Distiller, Match, TextkdError, from_recipe, shrink, tasks
 from textkd.models.taps import Capture
 from textkd.teachers import LiveOptions
 from textkd.training import fsdp, stages
