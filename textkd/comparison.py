@@ -88,8 +88,8 @@ def _fused_problems(match: Match, loss: Loss, family: str) -> list[Problem]:
     if family not in ("labels", "logits"):
         what = f"a tap of {family}; it is for logits and labels over a large vocabulary"
         found.add(problem(asked, what, fix=fix, where="fused"))
-    elif not loss.by_rows:
-        able = sorted({name for name in losses.names(family) if losses.get(name, family).by_rows})
+    elif not loss.chunkable:
+        able = sorted({name for name in losses.names(family) if losses.get(name, family).chunkable})
         what = f'loss "{loss.name}" needs the logits whole'
         found.add(problem(asked, what, fix=f"{fix}, or one of {', '.join(able)}", where="fused"))
     if match.options.get("chunk") == 0:

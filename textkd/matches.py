@@ -101,7 +101,7 @@ class Pair:
 
     def projected(self, number: int) -> str:
         """The name of the projection of the student's tap `number`."""
-        return f"{self.name}[{number}]" if self.loss.many else self.name
+        return f"{self.name}[{number}]" if self.loss.arity else self.name
 
 
 def bind(matches: Sequence[Match], student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
@@ -125,7 +125,7 @@ def needs_teacher(match: Match) -> bool:
     """Whether `match` compares with a teacher; labels and losses that stand alone do not."""
     try:
         family = addresses(match)[0][0].family
-        return not (family == "labels" or (isinstance(match.loss, str) and losses.get(match.loss, family).alone))
+        return family != "labels" and (not isinstance(match.loss, str) or losses.get(match.loss, family).needs_teacher)
     except TextkdError:
         return True  # what is wrong with it is told elsewhere
 
@@ -149,7 +149,7 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
     found, how, taps = Collector(), None, list[Ends]()
     with found.collecting():
         how = comparison(match, students[0].family, problem_type)
-    if how.loss.alone if how is not None else students[0].family == "labels":
+    if not how.loss.needs_teacher if how is not None else students[0].family == "labels":
         found.add(*_alone_problems(match, students))
         teachers = ()
     if teachers and teacher is None:
@@ -157,7 +157,7 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
         fix = "only {tap: labels} and losses that need no teacher (`textkd ls losses`) work without one"
         raise fail(f"a teacher's {teachers[0]}", "there is no teacher", fix=fix)
     with found.collecting():
-        taps = taps_of(match, (students, teachers), how.loss.many if how is not None else "", student, teacher)
+        taps = taps_of(match, (students, teachers), how.loss.arity if how is not None else "", student, teacher)
     found.raise_any()
     assert how is not None
     rest = (how.loss, float(match.weight), how.schedule, how.temperature, match.projection, dict(match.options))
