@@ -116,41 +116,41 @@ class Step:
 def step_of(entry: losses.Loss, sizes: Sizes) -> Step:
     """The loss on random taps of its family."""
     torch.manual_seed(0)
-    student, teacher = ([sizes.tap(entry.eats) for _ in range(TAPS[entry.many])] for _ in range(2))
-    written = sizes.length if entry.eats == "attention" else sizes.length // 4  # labels of a line
-    if entry.eats == "labels":
+    student, teacher = ([sizes.tap(entry.family) for _ in range(TAPS[entry.arity])] for _ in range(2))
+    written = sizes.length if entry.family == "attention" else sizes.length // 4  # labels of a line
+    if entry.family == "labels":
         teacher = [_labels(entry, sizes, (sizes.batch,))]
-    elif entry.alone:
+    elif not entry.needs_teacher:
         teacher = [torch.randint(CHARACTERS, (sizes.batch, written))]
     needs = {
         "marks": torch.linspace(0, 1, written).expand(sizes.batch, -1),
-        "labels": _labels(entry, sizes, (sizes.batch, sizes.length)[: 2 if entry.eats == "logits" else 1]),
+        "labels": _labels(entry, sizes, (sizes.batch, sizes.length)[: 2 if entry.family == "logits" else 1]),
         "example_id": torch.arange(sizes.batch),
         "progress": 0.5,
     }
-    options = OPTIONS.get((entry.eats, entry.name), {})
+    options = OPTIONS.get((entry.family, entry.name), {})
     loss, keywords = entry.fn, {name: needs[name] for name in entry.needs}
     if entry.state:
         shapes = [[tuple(x.shape) for x in side] for side in (student, teacher)]
-        mine, its = shapes if entry.many else (side[0] for side in shapes)
-        grid = Grid(1, sizes.length) if entry.eats == "attention" else None
+        mine, its = shapes if entry.arity else (side[0] for side in shapes)
+        grid = Grid(1, sizes.length) if entry.family == "attention" else None
         loss = entry.build(mine, its, options, ROWS, vocabulary=CHARACTERS, grid=grid)
     else:
         keywords.update(options)
-    keywords["mask"] = None if entry.eats == "labels" else sizes.mask
+    keywords["mask"] = None if entry.family == "labels" else sizes.mask
     for tap in student:
         tap.requires_grad_()
-    return Step(loss, student if entry.many else student[0], teacher if entry.many else teacher[0], keywords)
+    return Step(loss, student if entry.arity else student[0], teacher if entry.arity else teacher[0], keywords)
 
 
 def plain_mse(entry: losses.Loss, sizes: Sizes) -> Step:
     """The mean squared difference of as many taps of the same family, as one writes it: in plain operations."""
-    students, teachers = ([sizes.tap(entry.eats) for _ in range(TAPS[entry.many])] for _ in range(2))
-    mask = None if entry.eats == "labels" else sizes.mask
+    students, teachers = ([sizes.tap(entry.family) for _ in range(TAPS[entry.arity])] for _ in range(2))
+    mask = None if entry.family == "labels" else sizes.mask
 
     def mse(student: Tensor, teacher: Tensor) -> Tensor:
-        valid = masking.pair_mask(mask) if entry.eats in ("attention", "scores") else mask
-        valid = valid[:, None] if entry.eats == "heads" else valid
+        valid = masking.pair_mask(mask) if entry.family in ("attention", "scores") else mask
+        valid = valid[:, None] if entry.family == "heads" else valid
         return masking.masked_mean((student - teacher).square(), valid)
 
     def total(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
@@ -168,16 +168,16 @@ def measure(entry: losses.Loss, sizes: Sizes, repeats: int) -> dict[str, Any]:
     plain.run()
     times = [(step.seconds(), plain.seconds()) for _ in range(repeats)]
     mine, its = (statistics.median(column) for column in zip(*times, strict=True))
-    limit, reason = REASONS.get((entry.eats, entry.name), (LIMIT, ""))
+    limit, reason = REASONS.get((entry.family, entry.name), (LIMIT, ""))
     return {
-        "loss": f"{entry.eats}/{entry.name}", "ms": 1e3 * mine, "ratio": mine / its, "limit": limit, "reason": reason,
+        "loss": f"{entry.family}/{entry.name}", "ms": 1e3 * mine, "ratio": mine / its, "limit": limit, "reason": reason,
         "mib": step.mib(), "mse_mib": plain.mib(),
     }  # fmt: skip
 
 
 def _labels(entry: losses.Loss, sizes: Sizes, shape: tuple[int, ...]) -> Tensor:
     if entry.targets == "numbers":
-        return torch.randn(*shape, sizes.classes if entry.eats == "logits" else sizes.labels)
+        return torch.randn(*shape, sizes.classes if entry.family == "logits" else sizes.labels)
     if entry.targets == "flags":
         return torch.rand(*shape, sizes.labels).round()
     return torch.randint(sizes.labels, shape)
@@ -194,10 +194,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=7)
     given = parser.parse_args(arguments)
     entries = [losses.get(name, family) for family in losses.FAMILIES for name in losses.names(family)]
-    unknown = set(given.names) - {name for e in entries for name in (e.name, f"{e.eats}/{e.name}")}
+    unknown = set(given.names) - {name for e in entries for name in (e.name, f"{e.family}/{e.name}")}
     if unknown:
         parser.error(f"no such loss: {', '.join(sorted(unknown))}; `textkd ls losses` has them all")
-    asked = [e for e in entries if not given.names or {e.name, f"{e.eats}/{e.name}"} & set(given.names)]
+    asked = [e for e in entries if not given.names or {e.name, f"{e.family}/{e.name}"} & set(given.names)]
     print(f"{'loss':34} {'ms':>8} {'x MSE':>7} {'limit':>6} {'MiB':>8} {'x MSE':>6}")
     table = []
     for entry in asked:

@@ -59,7 +59,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("missing key", drop("student"), ["asked: student", "not given", "shrink"]),
     # words
     ("loss", put("matches.1.loss", "kll"), ["matches[1].loss", "nearest: kl", "textkd ls losses"]),
-    ("loss of another family", put("matches.2.loss", "kl"), ["kl eats attention or logits", "the tap is hidden"]),
+    ("loss of another family", put("matches.2.loss", "kl"), ["a loss of attention or logits", "the tap is hidden"]),
     ("tap", put("matches.2.tap", "hiden"), ["matches[2].tap", "nearest: hidden"]),
     ("task", put("task.name", "gleu"), ["task.name", "no such task"]),
     ("subset", put("task.subset", "sst"), ["task.subset", "nearest: glue/sst2"]),

@@ -206,7 +206,7 @@ def test_units_make_the_mean_independent_of_the_cut_into_micro_batches(key, case
     total = weight = 0.0
     for part in (slice(0, 1), slice(1, 4)):
         batch = whole.samples(part)
-        units = count_units(entry.unit(options), batch, entry.eats)
+        units = count_units(entry.unit(options), batch, entry.family)
         total += units * loss_of(key, batch, options)[0].item()
         weight += units
     assert total / weight == pytest.approx(loss_of(key, whole, options)[0].item(), rel=1e-12)

@@ -49,25 +49,25 @@ def taps_of(side: Any) -> list[Tensor]:
 
 def given(entry: Loss, masked: bool = True) -> Given:
     torch.manual_seed(len(entry.name))
-    count = TAPS[entry.many] if entry.many else 1
-    sides = [[_tap(entry.eats, masked) for _ in range(count)] for _ in range(2)]
+    count = TAPS[entry.arity] if entry.arity else 1
+    sides = [[_tap(entry.family, masked) for _ in range(count)] for _ in range(2)]
     mask = MASK if masked and sides[0][0].dim() > 2 else None
-    if entry.eats == "labels":
+    if entry.family == "labels":
         mask = MASK if masked and entry.targets == "ids" else None
         sides = [[_tap("logits", mask is not None)] for _ in range(2)]
-    by_row = mask is None or entry.eats == "hidden"
+    by_row = mask is None or entry.family == "hidden"
     labels = (torch.arange(B) if by_row else torch.arange(B * T).view(B, T)) % CLASSES
     if entry.targets != "ids":
         sides, mask = [[_tap("logits", False)] for _ in range(2)], None
         labels = torch.rand(B, CLASSES)
-    if entry.eats == "labels":
+    if entry.family == "labels":
         return Given(sides[0][0], labels, mask)
     needs = {"marks": torch.tensor([[0.2, 0.8]] * B), "labels": labels, "example_id": torch.arange(B), "progress": 0.5}
-    if entry.alone:
+    if not entry.needs_teacher:
         sides = [sides[0], [torch.tensor([[1, 2]] * B)]]
-    if entry.alone and entry.eats == "attention":  # its queries are the labels
+    if not entry.needs_teacher and entry.family == "attention":  # its queries are the labels
         needs["marks"], sides[1] = torch.rand(B, T), [torch.where(MASK, 1, IGNORED)]
-    student, teacher = (side if entry.many else side[0] for side in sides)
+    student, teacher = (side if entry.arity else side[0] for side in sides)
     return Given(student, teacher, mask, {name: needs[name] for name in entry.needs})
 
 
@@ -98,13 +98,13 @@ def built(entry: Loss, at: Given) -> Any:
     shapes: list[Any] = [[tuple(x.shape) for x in side] if isinstance(side, list) else tuple(side.shape)
                          for side in (at.student, at.teacher)]  # fmt: skip
     torch.manual_seed(2)
-    grid = Grid(1, T) if entry.eats == "attention" else None
+    grid = Grid(1, T) if entry.family == "attention" else None
     return entry.build(*shapes, REQUIRED.get(entry.name, {}), ROWS, vocabulary=CLASSES, grid=grid)
 
 
 def value_and_gradients(entry: Loss, at: Given, module: Any) -> tuple[Tensor, list[Tensor]]:
     leaves = [tap.detach().clone().requires_grad_() for tap in taps_of(at.student)]
-    value = called(entry, Given(leaves if entry.many else leaves[0], at.teacher, at.mask, at.needs), module)
+    value = called(entry, Given(leaves if entry.arity else leaves[0], at.teacher, at.mask, at.needs), module)
     found = torch.autograd.grad(value, leaves, allow_unused=True)
     return value.detach(), [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
 
@@ -120,7 +120,7 @@ def at_padding(family: str, tap: Tensor) -> Tensor:
 
 
 def key(entry: Loss) -> str:
-    return f"{entry.eats}-{entry.name}"
+    return f"{entry.family}-{entry.name}"
 
 
 MASKED = [entry for entry in ENTRIES if given(entry).mask is not None]
@@ -133,12 +133,12 @@ def test_padded_positions_change_neither_value_nor_gradient(entry: Loss) -> None
     value, gradients = value_and_gradients(entry, clean, module)
     assert torch.isfinite(value)
     for garbage in (7.5, math.nan, math.inf):
-        dirty = clean.mapped(partial(_spoilt, entry.eats, garbage))
+        dirty = clean.mapped(partial(_spoilt, entry.family, garbage))
         other, changed = value_and_gradients(entry, dirty, module)
         torch.testing.assert_close(other, value, rtol=1e-5, atol=1e-7)
         for one, two, tap in zip(gradients, changed, taps_of(clean.student), strict=True):
             torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-6)
-            assert not two[at_padding(entry.eats, tap)].any()
+            assert not two[at_padding(entry.family, tap)].any()
 
 
 def _spoilt(family: str, garbage: float, tap: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def _spoilt(family: str, garbage: float, tap: Tensor) -> Tensor:
 @pytest.mark.parametrize("entry", ENTRIES, ids=key)
 def test_it_teaches_something_and_nothing_is_nan(entry: Loss) -> None:
     for masked in (True, False):
-        if not masked and (entry.tokens or entry.eats in ("attention", "scores", "heads")):
+        if not masked and (entry.tokens or entry.family in ("attention", "scores", "heads")):
             continue
         at = given(entry, masked)
         value, gradients = value_and_gradients(entry, at, built(entry, at))
@@ -158,7 +158,7 @@ def test_it_teaches_something_and_nothing_is_nan(entry: Loss) -> None:
         assert any(g.abs().max() > 0 for g in gradients)
 
 
-@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if not entry.alone], ids=key)
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.needs_teacher], ids=key)
 def test_equal_sides_give_finite_gradients(entry: Loss) -> None:
     at = given(entry)
     at = Given(at.student, copy.deepcopy(at.student), at.mask, at.needs)
@@ -190,7 +190,7 @@ def _in_half(entry: Loss, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.min_rows > 1], ids=key)
 def test_too_few_samples_are_refused(entry: Loss) -> None:
-    at = given(entry, masked=entry.eats in ("attention", "scores", "heads"))
+    at = given(entry, masked=entry.family in ("attention", "scores", "heads"))
     module = built(entry, at)
     few = at.mapped(lambda tap: tap[: entry.min_rows - 1])
     few.mask = None if at.mask is None else at.mask[: entry.min_rows - 1]
@@ -206,7 +206,7 @@ def test_it_says_where_it_comes_from_and_what_it_computes() -> None:
         assert entry.doc.endswith((".", ":")), key(entry)
 
 
-ON_LOGITS = [entry for entry in ENTRIES if entry.eats == "logits" and not entry.many]
+ON_LOGITS = [entry for entry in ENTRIES if entry.family == "logits" and not entry.arity]
 
 
 @pytest.mark.parametrize("entry", ON_LOGITS, ids=key)

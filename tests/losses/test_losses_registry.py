@@ -42,7 +42,7 @@ def test_unknown_name_tells_the_nearest_of_the_family():
 
 
 def test_name_of_another_family_says_which():
-    with pytest.raises(TextkdError, match="cosine eats hidden; the tap is attention"):
+    with pytest.raises(TextkdError, match="cosine is a loss of hidden; the tap is attention"):
         losses.get("cosine", "attention")
 
 
@@ -50,11 +50,11 @@ def test_unknown_family():
     with pytest.raises(TextkdError, match="nearest: attention"):
         losses.get("mse", "atention")
     with pytest.raises(TextkdError, match="nearest: hidden"):
-        losses.register("x", eats="hiden")(my_loss)
+        losses.register("x", family="hiden")(my_loss)
 
 
 def test_register_and_call():
-    assert losses.register("mine", eats="hidden", source="me", formula="|s - t|")(my_loss) is my_loss
+    assert losses.register("mine", family="hidden", source="me", formula="|s - t|")(my_loss) is my_loss
     entry = losses.get("mine", "hidden")
     assert entry(torch.ones(2, 3), torch.zeros(2, 3), scale=2.0).item() == 2.0
     assert (entry.doc, entry.source, entry.formula) == ("Mine.", "me", "|s - t|")
@@ -67,12 +67,12 @@ def test_register_and_call():
         "source": "me",
         "doc": "Mine.",
     }
-    losses.register("mine", eats="hidden")(my_loss)  # the same function again: a notebook cell run twice
+    losses.register("mine", family="hidden")(my_loss)  # the same function again: a notebook cell run twice
 
 
 def test_a_taken_name_is_refused():
     with pytest.raises(TextkdError, match="has this name"):
-        losses.register("mse", eats="hidden")(my_loss)
+        losses.register("mse", family="hidden")(my_loss)
 
 
 def test_rows_follow_the_families():
@@ -82,7 +82,7 @@ def test_rows_follow_the_families():
 
 
 def test_needs_are_not_options():
-    @losses.register("labelled", eats="logits", needs=("labels",))
+    @losses.register("labelled", family="logits", needs=("labels",))
     def labelled(student, teacher, mask=None, *, labels, alpha: float = 1.0):
         return (student.sum() + labels.sum()) * alpha
 
@@ -107,7 +107,7 @@ def test_units():
     assert losses.get("mse", "scores").unit({}) == losses.as_loss(my_loss, "attention").unit({}) == "pair"
     assert losses.get("kl", "attention").unit({}) == "position"
     with pytest.raises(TextkdError, match="one of row, position, pair"):
-        losses.register("mine", eats="hidden", per="token")(my_loss)
+        losses.register("mine", family="hidden", per="token")(my_loss)
 
 
 def test_as_loss_takes_functions_lambdas_partials_modules_and_entries():

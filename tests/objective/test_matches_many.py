@@ -64,11 +64,11 @@ class Scaled(nn.Module):
 @pytest.fixture(autouse=True)
 def known() -> Iterator[None]:
     before = dict(table._ENTRIES)
-    register("gram_layers", eats="hidden", many="layers")(gram)
-    register("gram_kinds", eats="heads", many="kinds", any_width=True)(gram)
-    register("informed", eats="logits", needs=("labels", "example_id", "progress"))(informed)
-    register("scaled", eats="hidden", needs=("example_id",), any_width=True)(Scaled)
-    register("pairwise", eats="hidden", min_rows=3)(
+    register("gram_layers", family="hidden", arity="layers")(gram)
+    register("gram_kinds", family="heads", arity="kinds", any_width=True)(gram)
+    register("informed", family="logits", needs=("labels", "example_id", "progress"))(informed)
+    register("scaled", family="hidden", needs=("example_id",), any_width=True)(Scaled)
+    register("pairwise", family="hidden", min_rows=3)(
         lambda student, teacher, mask=None: (student - teacher).square().mean()
     )
     yield

@@ -1,4 +1,4 @@
-"""Losses: functions of (student, teacher, mask), registered by name under the family of taps that they eat.
+"""Losses: functions of (student, teacher, mask), registered by name under the family of taps that they compare.
 
     labels      the task's own loss
     logits/     softened answers and their divergences, other targets, peers
@@ -17,7 +17,7 @@ from importlib import import_module
 
 from textkd.losses.linear import LinearLogits
 from textkd.losses.options import Fraction, NonNegative, Option, Positive, Range, check_options
-from textkd.losses.registry import FAMILIES, Loss, Many, as_loss, get, names, register, rows
+from textkd.losses.registry import FAMILIES, Arity, Loss, as_loss, get, names, register, rows
 from textkd.losses.shapes import check_shapes
 
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
@@ -25,10 +25,10 @@ for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
 
 __all__ = [
     "FAMILIES",
+    "Arity",
     "Fraction",
     "LinearLogits",
     "Loss",
-    "Many",
     "NonNegative",
     "Option",
     "Positive",

@@ -19,11 +19,11 @@ IGNORED = -100
 
 @register(
     "cross_entropy",
-    eats="labels",
+    family="labels",
     source="torch.nn.functional.cross_entropy; label smoothing: Szegedy et al. 2016, arXiv:1512.00567",
     formula="mean over valid rows of -log p_s[y]",
     min_classes=2,
-    by_rows=True,
+    chunkable=True,
 )
 def cross_entropy(
     logits: Tensor | LinearLogits,
@@ -59,7 +59,7 @@ def cross_entropy(
 
 @register(
     "mse",
-    eats="labels",
+    family="labels",
     source="torch.nn.functional.mse_loss",
     formula="mean over valid rows of (z_s - y)^2",
     targets="numbers",
@@ -79,7 +79,7 @@ def mse(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
 
 @register(
     "bce",
-    eats="labels",
+    family="labels",
     targets="flags",
     source="torch.nn.functional.binary_cross_entropy_with_logits",
     formula="mean over valid rows and classes of -[y log s(z) + (1-y) log(1-s(z))]",

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 @dataclass(frozen=True, eq=False)
 class LinearLogits:
     """The logits hidden @ weight^T + bias [...,V] of a linear head (an LM head, BERT's MLM decoder, TrOCR's
-    output_projection), to be given to a loss in place of them: losses with `by_rows` compute them a few rows at a time
-    and keep none, so that neither logits [N,V] nor their gradient are ever whole.
+    output_projection), to be given to a loss in place of them: losses that are `chunkable` compute them a few rows at a
+    time and keep none, so that neither logits [N,V] nor their gradient are ever whole.
 
     hidden [...,H]: what goes into the head. weight [V,H], bias [V] or None: the head's own parameters. dtype: what the
     product is taken in; None: a loss that is called under autocast takes it in autocast's type, as the head would.

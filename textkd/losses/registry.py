@@ -1,12 +1,12 @@
-"""The table of losses, keyed by what they eat and by name.
+"""The table of losses, keyed by the family of taps that they compare and by name.
 
-@register("kl", eats="logits", source="Hinton et al. 2015, arXiv:1503.02531", formula="T^2 * KL(p_t || p_s)")
+@register("kl", family="logits", source="Hinton et al. 2015, arXiv:1503.02531", formula="T^2 * KL(p_t || p_s)")
 def kl(student, teacher, mask=None, *, temperature: Positive = 1.0): ...
 
 A loss that owns state (weights, a memory bank) is an nn.Module class; it is built once the shapes are known and lives
 on the student, like a projection:
 
-@register("vid", eats="hidden", any_width=True)
+@register("vid", family="hidden", any_width=True)
 class VariationalInformation(nn.Module):
     def __init__(self, student: Shape, teacher: Shape, *, init_variance: Positive = 5.0): ...
     def forward(self, student, teacher, mask=None): ...
@@ -41,7 +41,7 @@ NEEDS = ("labels", "example_id", "progress", "marks")
 _ENTRIES: dict[tuple[str, str], Loss] = {}
 _F = TypeVar("_F", bound=Callable[..., Any])
 Taps = Tensor | LinearLogits | Sequence[Tensor]
-Many = Literal["", "layers", "kinds"]
+Arity = Literal["", "layers", "kinds"]
 Targets = Literal["ids", "numbers", "flags"]
 Reads = Literal["logits", "softmax", "shares"]
 
@@ -50,12 +50,12 @@ Reads = Literal["logits", "softmax", "shares"]
 class Loss:
     """One registered loss. Called as `loss(student, teacher, mask, **options)`, it returns a scalar tensor.
 
-    name, eats: the key. fn: the function. options: its keyword options. source: paper or code. formula: one line.
+    name, family: the key. fn: the function. options: its keyword options. source: paper or code. formula: one line.
     needs: what else of the step `fn` takes by keyword, which are not options, of `NEEDS`: labels [B] or [B,T] (-100:
     none), example_id [B] row numbers of the data set, progress: the share of the training that is done, marks [B,T]
     where in the image each label stands (share of the width, NaN: not known).
-    many: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call, "kinds"
-    the kinds of tap that the match lists, of one pair of blocks.
+    arity: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call,
+    "kinds" the kinds of tap that the match lists, of one pair of blocks.
     any_width: the last axes of student and teacher may differ (relations between positions or samples). any_width_if:
     option values with which they may. padding_if: option values with which taps at padded positions matter.
     min_classes: fewer classes than this make the loss constant (softmax over one class is always 1).
@@ -66,14 +66,14 @@ class Loss:
     targets: what labels it takes, if any: "ids" of classes, "numbers" of a regression, "flags" one per class.
     reads: what it takes of the teacher's logits: "logits" as they are, "softmax" only their probabilities (so that a
     number added to all logits of a position changes nothing), "shares" these and its gradient is linear in them.
-    alone: needs no teacher: it gets the batch's labels in the place of the teacher's tap.
-    by_rows: computes logits a few rows at a time where they are large. It gets half precision as it is and widens the
+    needs_teacher: off, it gets the batch's labels in the place of the teacher's tap.
+    chunkable: computes logits a few rows at a time where they are large. It gets half precision as it is and widens the
     rows itself, and takes `LinearLogits` in place of logits.
     state: whether `fn` is a class of modules, see `build`.
     """
 
     name: str
-    eats: str
+    family: str
     fn: Callable[..., Any]
     options: tuple[Option, ...] = ()
     source: str = ""
@@ -85,18 +85,18 @@ class Loss:
     per_row_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     any_width_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     padding_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    many: Many = ""
+    arity: Arity = ""
     min_rows: int = 1
     tokens: bool = False
     targets: Targets = "ids"
-    by_rows: bool = False
+    chunkable: bool = False
     reads: Reads = "logits"
-    alone: bool = False
+    needs_teacher: bool = True
     state: bool = False
 
     def build(self, student: Any, teacher: Any, options: Mapping[str, Any], rows: int = 0, **known: Any) -> nn.Module:
         """The module of a loss with state, on the CPU. student, teacher: shapes of the taps (lists of shapes where
-        `many`), whose first axis is a batch. rows, known: of `KNOWN`, handed to a class that asks."""
+        `arity`), whose first axis is a batch. rows, known: of `KNOWN`, handed to a class that asks."""
         asked = inspect.signature(self.fn).parameters
         counted = {name: value for name, value in {"rows": rows, **known}.items() if name in asked}
         module: nn.Module = self.fn(student, teacher, **counted, **options)
@@ -148,7 +148,7 @@ class Loss:
 def register(
     name: str,
     *,
-    eats: str,
+    family: str,
     source: str = "",
     formula: str = "",
     needs: tuple[str, ...] = (),
@@ -158,13 +158,13 @@ def register(
     per_row_if: Mapping[str, tuple[Any, ...]] | None = None,
     any_width_if: Mapping[str, tuple[Any, ...]] | None = None,
     padding_if: Mapping[str, tuple[Any, ...]] | None = None,
-    many: Many = "",
+    arity: Arity = "",
     min_rows: int = 1,
     tokens: bool = False,
     targets: Targets = "ids",
-    by_rows: bool = False,
+    chunkable: bool = False,
     reads: Reads = "logits",
-    alone: bool = False,
+    needs_teacher: bool = True,
 ) -> Callable[[_F], _F]:
     """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
 
@@ -176,29 +176,31 @@ def register(
     def put(fn: _F) -> _F:
         entry = _entry(
             name,
-            eats,
+            family,
             fn,
             needs=needs,
             source=source,
             formula=formula,
             any_width=any_width,
             min_classes=min_classes,
-            per=per or _unit_of(eats),
+            per=per or _unit_of(family),
             per_row_if=dict(per_row_if or {}),
             any_width_if=dict(any_width_if or {}),
             padding_if=dict(padding_if or {}),
-            many=many,
+            arity=arity,
             min_rows=min_rows,
             tokens=tokens,
             targets=targets,
-            by_rows=by_rows,
+            chunkable=chunkable,
             reads=reads,
-            alone=alone,
+            needs_teacher=needs_teacher,
         )
-        known = _ENTRIES.get((eats, name))
+        known = _ENTRIES.get((family, name))
         if known is not None and _identity(known.fn) != _identity(fn):
-            raise fail(f"a new loss {name} for {eats}", f"{_identity(known.fn)} has this name", fix="take another name")
-        _ENTRIES[eats, name] = entry
+            raise fail(
+                f"a new loss {name} for {family}", f"{_identity(known.fn)} has this name", fix="take another name"
+            )
+        _ENTRIES[family, name] = entry
         return fn
 
     return put
@@ -212,7 +214,7 @@ def as_loss(fn: Callable[..., Any], family: str) -> Loss:
     if isinstance(fn, Loss):
         return fn
     name = str(getattr(fn, "__name__", type(fn).__name__))
-    return _entry(name, family, fn, per=_unit_of(family), alone=False)
+    return _entry(name, family, fn, per=_unit_of(family), needs_teacher=True)
 
 
 def get(name: str, family: str) -> Loss:
@@ -221,11 +223,11 @@ def get(name: str, family: str) -> Loss:
     if (family, name) in _ENTRIES:
         return _ENTRIES[family, name]
     asked = f"the loss {name} for {family}"
-    elsewhere = [eats for eats, known in _ENTRIES if known == name]
+    elsewhere = [other for other, known in _ENTRIES if known == name]
     if elsewhere:
         raise fail(
             asked,
-            f"{name} eats {' or '.join(elsewhere)}; the tap is {family}",
+            f"{name} is a loss of {' or '.join(elsewhere)}; the tap is {family}",
             fix=f"use one of {', '.join(names(family))}, or tap {elsewhere[0]}",
         )
     fix = f"{family} has: {', '.join(names(family))}; `textkd ls losses` lists all"
@@ -236,16 +238,16 @@ def names(family: str | None = None) -> list[str]:
     """The sorted names of the losses of `family`, or of all."""
     if family is not None:
         _check_family(family)
-    return sorted({name for eats, name in _ENTRIES if family in (None, eats)})
+    return sorted({name for own, name in _ENTRIES if family in (None, own)})
 
 
 def rows() -> list[dict[str, str]]:
     """One row per loss, in the order of `FAMILIES`: family, name, options, formula, source, doc."""
     order = list(FAMILIES)
-    entries = sorted(_ENTRIES.values(), key=lambda entry: (order.index(entry.eats), entry.name))
+    entries = sorted(_ENTRIES.values(), key=lambda entry: (order.index(entry.family), entry.name))
     return [
         {
-            "family": entry.eats,
+            "family": entry.family,
             "name": entry.name,
             "options": ", ".join(str(option) for option in entry.options),
             "formula": entry.formula,
@@ -256,8 +258,8 @@ def rows() -> list[dict[str, str]]:
     ]
 
 
-def _entry(name: str, eats: str, fn: Callable[..., Any], needs: tuple[str, ...] = (), **rest: Any) -> Loss:
-    _check_family(eats)
+def _entry(name: str, family: str, fn: Callable[..., Any], needs: tuple[str, ...] = (), **rest: Any) -> Loss:
+    _check_family(family)
     if rest["per"] not in UNITS:
         raise fail(f"the loss {name} per {rest['per']}", "no such unit", fix=f"one of {', '.join(UNITS)}")
     state = isinstance(fn, type)
@@ -266,16 +268,16 @@ def _entry(name: str, eats: str, fn: Callable[..., Any], needs: tuple[str, ...] 
     if unknown:
         raise fail(f"the loss {name} with needs {', '.join(unknown)}", "no such thing", fix=f"of {', '.join(NEEDS)}")
     options = tuple(option for option in read if option.name not in needs)
-    rest["alone"] = rest["alone"] or eats == "labels"
-    return Loss(name, eats, fn, options, needs=needs, state=state, **rest)
+    rest["needs_teacher"] = rest["needs_teacher"] and family != "labels"
+    return Loss(name, family, fn, options, needs=needs, state=state, **rest)
 
 
 def _ready(loss: Loss, taps: Taps) -> Taps:
     """What the function takes, made while autocast is still known."""
-    if loss.by_rows:
+    if loss.chunkable:
         return taps.narrowed() if isinstance(taps, LinearLogits) else taps
     if isinstance(taps, LinearLogits):
-        able = sorted({entry.name for entry in _ENTRIES.values() if entry.by_rows})
+        able = sorted({entry.name for entry in _ENTRIES.values() if entry.chunkable})
         what, fix = f"the loss {loss.name} needs them whole", f"logits.whole(), or one of {', '.join(able)}"
         raise fail("logits of a linear head that are not computed", what, fix=fix)
     return widen(taps) if isinstance(taps, Tensor) else [widen(tap) for tap in taps]

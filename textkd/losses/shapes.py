@@ -40,20 +40,20 @@ def check_shapes(
 
     For family "labels", `student` is the shape of the logits and `teacher` that of the labels.
     """
-    if entry.eats == "labels":
+    if entry.family == "labels":
         return _check_labels(entry, student, teacher)
-    asked = f"{entry.eats}/{entry.name}: student {_say(student)}, teacher {_say(teacher)}"
-    allowed = [names for names in _AXES[entry.eats] if len(names) > 2 or not entry.tokens]
+    asked = f"{entry.family}/{entry.name}: student {_say(student)}, teacher {_say(teacher)}"
+    allowed = [names for names in _AXES[entry.family] if len(names) > 2 or not entry.tokens]
     axes = next((names for names in allowed if len(names) == len(student)), None)
     if axes is None or len(student) != len(teacher):
         wanted = " or ".join(f"[{', '.join(names)}]" for names in allowed)
-        what = f"{entry.name} compares positions: it takes" if entry.tokens else f"{entry.eats} has"
+        what = f"{entry.name} compares positions: it takes" if entry.tokens else f"{entry.family} has"
         return [problem(asked, f"{what} {wanted}", fix="match taps of one kind")]
     problems, any_width = [], entry.fits_any_width(options or {})
     for name, mine, its in zip(axes, student, teacher, strict=True):
         if _differ(mine, its) and not (any_width and name in _WIDTHS):
             problems.append(problem(asked, f"{name}: {mine} against {its}", fix=_FIX[name]))
-    if entry.eats == "logits":
+    if entry.family == "logits":
         problems += _check_classes(entry, asked, student[-1])
     return problems
 

@@ -23,11 +23,11 @@ COLUMNS = ("loss", "what it is", "formula", "options", "takes", "source")
 def markdown() -> str:
     """The whole page: a table of textkd's own losses for every family."""
     parts = [HEADER]
-    for family, eats in FAMILIES.items():
+    for family, what in FAMILIES.items():
         known = [get(name, family) for name in names(family)]
         rows = [_row(loss) for loss in known if loss.fn.__module__.startswith("textkd.")]
         lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *map(_line, rows)]
-        parts.append(f"## {family}\nEats {eats}.\n\n" + "\n".join(lines) + "\n")
+        parts.append(f"## {family}\nCompares {what}.\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
@@ -51,10 +51,10 @@ def _option(option: Option) -> str:
 
 def _takes(loss: Loss) -> str:
     """What the loss takes beside, or instead of, one tap of each side, both of one width."""
-    found = {"": [], "layers": ["lists of layers"], "kinds": ["a list of taps"]}[loss.many]
+    found = {"": [], "layers": ["lists of layers"], "kinds": ["a list of taps"]}[loss.arity]
     labels = {"ids": "class ids", "numbers": "numbers", "flags": "a flag per class"}[loss.targets]
-    found += [labels] if loss.eats == "labels" else [need.replace("_", " ") for need in loss.needs]
-    found += ["labels, no teacher"] if loss.alone and loss.eats != "labels" else []
+    found += [labels] if loss.family == "labels" else [need.replace("_", " ") for need in loss.needs]
+    found += ["labels, no teacher"] if not loss.needs_teacher and loss.family != "labels" else []
     found += ["tokens, no single vectors"] if loss.tokens else []
     found += ["any two widths"] if loss.any_width else []
     for option, values in loss.any_width_if.items():

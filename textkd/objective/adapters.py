@@ -80,7 +80,7 @@ def _with_state(
     options = dict(pair.options)
     if pair.temperature is not None:
         options["temperature"] = pair.temperature(0.0)
-    mine, theirs = (own, its) if pair.loss.many else (own[0], (its or own)[0])
+    mine, theirs = (own, its) if pair.loss.arity else (own[0], (its or own)[0])
     grid = grid_of(student.config) if _sees_patches(pair.student, student) else None
     built = pair.loss.build(mine, theirs, options, rows, vocabulary=_vocabulary(student), grid=grid)
     module = projections.attach(student, f"{pair.name} (loss)", built)

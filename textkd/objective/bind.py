@@ -36,7 +36,7 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
     found, how, taps = Collector(), None, list[Ends]()
     with found.collecting():
         how = comparison(match, students[0].family, problem_type)
-    if how.loss.alone if how is not None else students[0].family == "labels":
+    if not how.loss.needs_teacher if how is not None else students[0].family == "labels":
         found.add(*_alone_problems(match, students))
         teachers = ()
     if teachers and teacher is None:
@@ -44,7 +44,7 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
         fix = "only {tap: labels} and losses that need no teacher (`textkd ls losses`) work without one"
         raise fail(f"a teacher's {teachers[0]}", "there is no teacher", fix=fix)
     with found.collecting():
-        taps = taps_of(match, (students, teachers), how.loss.many if how is not None else "", student, teacher)
+        taps = taps_of(match, (students, teachers), how.loss.arity if how is not None else "", student, teacher)
     found.raise_any()
     assert how is not None
     rest = (how.loss, float(match.weight), how.schedule, how.temperature, match.projection, dict(match.options))

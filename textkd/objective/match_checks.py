@@ -89,8 +89,8 @@ def _fused_problems(match: Match, loss: Loss, family: str) -> list[Problem]:
     if family not in ("labels", "logits"):
         what = f"a tap of {family}; it is for logits and labels over a large vocabulary"
         found.add(problem(asked, what, fix=fix, where="fused"))
-    elif not loss.by_rows:
-        able = sorted({name for name in losses.names(family) if losses.get(name, family).by_rows})
+    elif not loss.chunkable:
+        able = sorted({name for name in losses.names(family) if losses.get(name, family).chunkable})
         what = f'loss "{loss.name}" needs the logits whole'
         found.add(problem(asked, what, fix=f"{fix}, or one of {', '.join(able)}", where="fused"))
     if match.options.get("chunk") == 0:
@@ -120,7 +120,8 @@ def needs_teacher(match: Match) -> bool:
     """Whether `match` compares with a teacher; labels and losses that stand alone do not."""
     try:
         family = addresses(match)[0][0].family
-        return not (family == "labels" or (isinstance(match.loss, str) and losses.get(match.loss, family).alone))
+        alone = isinstance(match.loss, str) and not losses.get(match.loss, family).needs_teacher
+        return not (family == "labels" or alone)
     except TextkdError:
         return True  # what is wrong with it is told elsewhere
 

@@ -130,7 +130,7 @@ class Objective:
         if not pair.teachers:
             return pair.loss(mine[0], batch["labels"], mask, **options)
         theirs = _theirs(pair, teacher)
-        if pair.loss.many:
+        if pair.loss.arity:
             return pair.loss(mine, theirs, mask, **options)
         return pair.loss(mine[0], theirs[0], mask, **options)
 

@@ -63,4 +63,4 @@ class Pair:
 
     def projected(self, number: int) -> str:
         """The name of the projection of the student's tap `number`."""
-        return f"{self.name}[{number}]" if self.loss.many else self.name
+        return f"{self.name}[{number}]" if self.loss.arity else self.name

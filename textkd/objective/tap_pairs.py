@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from textkd.errors import Collector, fail
-from textkd.losses import Many
+from textkd.losses import Arity
 from textkd.models.taps import Address, Anatomy
 from textkd.objective.layer_maps import ALL, layer_map
 from textkd.objective.match import Match
@@ -41,10 +41,10 @@ def addresses(match: Match) -> Ends:
     return students, teachers
 
 
-def taps_of(match: Match, ends: Ends, many: Many, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
+def taps_of(match: Match, ends: Ends, arity: Arity, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
     """The taps of every pair, with blocks that are there."""
     found, resolved = Collector(), list[Ends]()
-    for students, teachers in _expand(match, ends, many, student, teacher):
+    for students, teachers in _expand(match, ends, arity, student, teacher):
         mine, theirs = list[Address](), list[Address]()
         for address in students:
             with found.collecting("student" if match.student else "tap"):
@@ -57,7 +57,7 @@ def taps_of(match: Match, ends: Ends, many: Many, student: Anatomy, teacher: Ana
     return resolved
 
 
-def _expand(match: Match, ends: Ends, many: Many, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
+def _expand(match: Match, ends: Ends, arity: Arity, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
     """The taps of every pair, the blocks that the addresses leave open given by the layer map."""
     students, teachers = ends
     if not teachers or teacher is None:
@@ -68,19 +68,19 @@ def _expand(match: Match, ends: Ends, many: Many, student: Anatomy, teacher: Ana
         raise _half_open(students, teachers)
     if open_ == {False}:
         _refuse_layers(match, students[0])
-        if many:
+        if arity:
             return [ends]
         return [((s,), (t,)) for s, t in _side_by_side(students, teachers)]
-    columns = [_layers(match, s, t, many, student, teacher) for s, t in _side_by_side(students, teachers)]
-    if many == "layers":
+    columns = [_layers(match, s, t, arity, student, teacher) for s, t in _side_by_side(students, teachers)]
+    if arity == "layers":
         return columns
-    if many == "kinds":  # of every pair of blocks all kinds together
+    if arity == "kinds":  # of every pair of blocks all kinds together
         mine, theirs = (list(zip(*(column[side] for column in columns), strict=True)) for side in (0, 1))
         return list(zip(mine, theirs, strict=True))
     return [((s,), (t,)) for column in columns for s, t in zip(*column, strict=True)]
 
 
-def _layers(match: Match, s: Address, t: Address, many: Many, student: Anatomy, teacher: Anatomy) -> Ends:
+def _layers(match: Match, s: Address, t: Address, arity: Arity, student: Anatomy, teacher: Anatomy) -> Ends:
     """One kind of tap over all pairs of the layer map: the student's taps and the teacher's."""
     spec = "uniform" if match.layers is None else match.layers
     found, counts = Collector(), list[int]()
@@ -88,7 +88,7 @@ def _layers(match: Match, s: Address, t: Address, many: Many, student: Anatomy, 
         with found.collecting(side if match.student else "tap"):
             counts.append(model.on(address).num_blocks)
     found.raise_any()
-    if spec == ALL and many == "layers":
+    if spec == ALL and arity == "layers":
         blocks = [range(1, count + 1) for count in counts]
         return tuple(replace(s, block=i) for i in blocks[0]), tuple(replace(t, block=j) for j in blocks[1])
     pairs = layer_map(spec, *counts)

@@ -20,12 +20,12 @@ FLOOR = 1e-6  # of the attention near a mark; a head that looks elsewhere costs 
 
 @register(
     "guided",
-    eats="attention",
+    family="attention",
     source="Tachibana et al. 2018, arXiv:1710.08969, with marks in place of their diagonal",
     formula="sum over labels with a mark, mean over heads, of -log sum over columns of A exp(-(column - mark)^2 / 2 "
     "width^2) / number of labels",
     needs=("marks",),
-    alone=True,
+    needs_teacher=False,
     per="position",
 )
 class GuidedAttention(nn.Module):

@@ -10,7 +10,7 @@ from textkd.losses.registry import register
 
 @register(
     "mse",
-    eats="heads",
+    family="heads",
     source="element-wise form of FitNets, arXiv:1412.6550, on q, k or v",
     formula="mean over heads, valid positions and head width of (q_s - q_t)^2",
 )

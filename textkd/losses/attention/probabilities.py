@@ -21,7 +21,7 @@ Heads = Literal["same", "mean", "sum"]
 
 @register(
     "mse",
-    eats="attention",
+    family="attention",
     source="TinyBERT, Jiao et al. 2020, arXiv:1909.10351 (pairs: all); heads: sum is TextBrewer's attention_mse_sum",
     formula="mean over heads and valid query x key pairs of (A_s - A_t)^2",
     any_width_if={"heads": ("mean", "sum")},
@@ -29,7 +29,7 @@ Heads = Literal["same", "mean", "sum"]
 )
 @register(
     "mse",
-    eats="scores",
+    family="scores",
     source="TinyBERT, Jiao et al. 2020, arXiv:1909.10351, which compares scores before softmax (pairs: all)",
     formula="mean over heads and valid query x key pairs of (S_s - S_t)^2",
     any_width_if={"heads": ("mean", "sum")},
@@ -65,7 +65,7 @@ def mse(
 
 @register(
     "kl",
-    eats="attention",
+    family="attention",
     source="MobileBERT, Sun et al. 2020, arXiv:2004.02984; MiniLM, arXiv:2002.10957",
     formula="mean over heads and valid query rows of sum over valid keys of A_t log(A_t / A_s)",
     per="position",
@@ -84,7 +84,7 @@ def kl(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, eps: Pos
 
 @register(
     "cross_entropy",
-    eats="attention",
+    family="attention",
     source="MobileBERT, Sun et al. 2020, arXiv:2004.02984, without the teacher's entropy, which is constant",
     formula="mean over heads and valid query rows of -sum over valid keys of A_t log A_s",
     any_width_if={"heads": ("mean", "sum")},
@@ -104,7 +104,7 @@ def cross_entropy(
 
 @register(
     "cross_entropy",
-    eats="scores",
+    family="scores",
     source="TextBrewer's attention_ce and attention_ce_mean (heads: mean), arXiv:2002.12620; code: airaria/TextBrewer",
     formula="mean over heads and valid query rows of -sum over valid keys of softmax(S_t) log softmax(S_s)",
     any_width_if={"heads": ("mean", "sum")},

@@ -24,7 +24,7 @@ Heads = Annotated[int, Range(0)]
 
 @register(
     "relation",
-    eats="heads",
+    family="heads",
     source="MiniLM, Wang et al. 2020, arXiv:2002.10957 (of the values; its other half is kl on attention)",
     formula="mean over samples, heads and valid rows of KL(softmax(V_t V_t^T / sqrt(d_t)) || the same of the student)",
     any_width=True,
@@ -41,12 +41,12 @@ def relation(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, re
 
 @register(
     "minilmv2",
-    eats="heads",
+    family="heads",
     source="MiniLMv2, Wang et al. 2021, arXiv:2012.15828; code: bloomberg/minilmv2.bb",
     formula="mean over relations of KL(softmax(X_t Y_t^T / sqrt(d_t)) || the same of the student), X, Y of Q, K, V",
     any_width=True,
     per="row",
-    many="kinds",
+    arity="kinds",
 )
 def minilmv2(
     student: Sequence[Tensor],

@@ -61,7 +61,7 @@ class Discriminator(nn.Module):
 
 @register(
     "adversarial",
-    eats="logits",
+    family="logits",
     source="conditional adversarial networks, Xu et al. 2018, arXiv:1709.00513 (no official code)",
     formula="-log D(z_t) - log(1 - D(z_s)) - log P_D(y | z_t) - log P_D(y | z_s) + l1 * ||z_s - z_t||_1, "
     "the gradient of log(1 - D(z_s)) reversed for the student",
@@ -118,7 +118,7 @@ class ConditionalAdversary(nn.Module):
 
 @register(
     "adversarial",
-    eats="hidden",
+    family="hidden",
     source="GAN, Goodfellow et al. 2014, arXiv:1406.2661, on features; reversal: arXiv:1409.7495",
     formula="mean of -log D(h_t) - log(1 - D(h_s)), the gradient of the second term reversed for the student",
     per_row_if={"pool": ("mean", "first")},

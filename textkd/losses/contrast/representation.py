@@ -26,7 +26,7 @@ EPS = 1e-7  # of the original, in the denominators
 
 @register(
     "info_nce",
-    eats="hidden",
+    family="hidden",
     source="InfoNCE, van den Oord et al. 2018, arXiv:1807.03748; both directions: CLIP, arXiv:2103.00020",
     formula="1 / B * sum_i -log( exp(cos(s_i, t_i) / tau) / sum_j exp(cos(s_i, t_j) / tau) )",
     per="row",
@@ -63,7 +63,7 @@ def info_nce(
 
 @register(
     "crd",
-    eats="hidden",
+    family="hidden",
     source="CRD, Tian et al. 2020, arXiv:1910.10699; code: HobbitLong/RepDistiller crd/",
     formula="-1/B * sum_i sum_v [ log(x_v,i,0 / (x_v,i,0 + K/n)) + sum_k log((K/n) / (x_v,i,k + K/n)) ], "
     "x = exp(v . memory / tau) / Z, v of student and of teacher",

@@ -22,11 +22,11 @@ IGNORED = -100
 
 @register(
     "ctc",
-    eats="hidden",
+    family="hidden",
     source="Graves et al. 2006, doi:10.1145/1143844.1143891; beside a decoder: Kim et al. 2017, arXiv:1609.06773",
     formula="mean over rows of -log p(labels | positions) / number of labels, over all alignments in order",
     needs=("progress", "marks"),
-    alone=True,
+    needs_teacher=False,
     per="row",
     tokens=True,
 )

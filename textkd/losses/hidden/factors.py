@@ -21,7 +21,7 @@ _SLOPE = 0.1  # of the leaky ReLU
 
 @register(
     "factor",
-    eats="hidden",
+    family="hidden",
     source="FT, Kim et al. 2018, arXiv:1802.04977; code: Jangho-Kim/Factor-Transfer-pytorch, HobbitLong/RepDistiller",
     formula="1/B sum over samples of mean |f_s/||f_s|| - f_t/||f_t|||, f: all valid tokens of a sample as one vector",
     per="row",
@@ -56,7 +56,7 @@ def factor(
 
 @register(
     "factor_transfer",
-    eats="hidden",
+    family="hidden",
     source="FT, Kim et al. 2018, arXiv:1802.04977; code: Jangho-Kim/Factor-Transfer-pytorch",
     formula="first mean (t - D(P(t)))^2, then the loss `factor` of translator(s) and P(t)",
     needs=("progress",),

@@ -18,7 +18,7 @@ _EPS = 1e-6
 
 @register(
     "afd",
-    eats="hidden",
+    family="hidden",
     source="AFD, Wang et al. 2020, Pay Attention to Features, ICLR; code: AberHu/Knowledge-Distillation-Zoo",
     formula="1/B sum over samples, dimensions c of rho_c(t) mean over T of (s_c/||s_c|| - t_c/||t_c||)^2",
     per="row",

@@ -17,7 +17,7 @@ from textkd.losses.registry import register
 
 @register(
     "gradient_attention",
-    eats="hidden",
+    family="hidden",
     source="Attention transfer, Zagoruyko & Komodakis 2017, arXiv:1612.03928 (on loss_gradient:0; beta beside it)",
     formula="1 / (2B) * sum over samples of ||J_s - J_t||^2",
     per="row",
@@ -33,7 +33,7 @@ def gradient_attention(student: Tensor, teacher: Tensor, mask: Tensor | None = N
 
 @register(
     "sobolev",
-    eats="hidden",
+    family="hidden",
     source="Sobolev training, Czarnecki et al. 2017, arXiv:1706.04859; code: AberHu/Knowledge-Distillation-Zoo",
     formula="1 / (N H) * sum over positions of || J_s/|J_s| - J_t/|J_t| ||^2, |J| over the whole sample",
 )
@@ -48,10 +48,10 @@ def sobolev(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Ten
 
 @register(
     "lwm",
-    eats="hidden",
+    family="hidden",
     source="Learning without memorizing, Dhar et al. 2019, arXiv:1811.08051; code: AberHu/Knowledge-Distillation-Zoo",
     formula="mean over positions of |Q_s/||Q_s|| - Q_t/||Q_t|||, Q = relu(sum over width of mean_T(J) * h)",
-    many="kinds",
+    arity="kinds",
     any_width=True,
     tokens=True,
 )

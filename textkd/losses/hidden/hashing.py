@@ -18,7 +18,7 @@ from textkd.losses.shapes import Shape
 
 @register(
     "lsh",
-    eats="hidden",
+    family="hidden",
     source="Wang et al. 2021, Distilling Knowledge by Mimicking Features, arXiv:2011.01424; code: DoctorKey/LSHFM",
     formula="mean BCE(W f_s + b, [W f_t + b > 0]) + mse * mean (f_s - f_t)^2",
     per="row",

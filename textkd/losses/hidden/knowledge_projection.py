@@ -15,7 +15,7 @@ from textkd.losses.shapes import Shape
 
 @register(
     "knowledge_projection",
-    eats="hidden",
+    family="hidden",
     source="Knowledge Projection Network, Zhang et al. 2017, arXiv:1710.09505 (no code published)",
     formula="1 / (N H_s) * sum of |h_s - P h_t| (or squares), P: [H_s,H_t] learned",
     any_width=True,

@@ -18,7 +18,7 @@ Power = Annotated[float, Range(1.0)]
 
 @register(
     "activation_map",
-    eats="hidden",
+    family="hidden",
     source="Attention transfer, Zagoruyko & Komodakis 2017, arXiv:1612.03928; code: szagoruyko/attention-transfer",
     formula="mean over positions of (Q_s/||Q_s|| - Q_t/||Q_t||)^2, Q = mean over width of |h|^p",
     any_width=True,

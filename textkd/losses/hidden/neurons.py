@@ -21,7 +21,7 @@ _EPS = 1e-12
 
 @register(
     "neuron_selection",
-    eats="hidden",
+    family="hidden",
     source="MobileID, Luo et al. 2016, Face Model Compression by Distilling Knowledge from Neurons, AAAI",
     formula="1/B sum over samples of 1/2 sum over selected dimensions c of (s_c - t_c)^2",
     needs=("labels",),

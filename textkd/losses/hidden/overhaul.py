@@ -46,10 +46,10 @@ def margin_from_bn(weight: Tensor, bias: Tensor) -> Tensor:
 
 @register(
     "overhaul",
-    eats="hidden",
+    family="hidden",
     source="Overhaul (OFD), Heo et al. 2019, arXiv:1904.01866; code: clovaai/overhaul-distillation",
     formula="sum over layers of 1/2^(n-1-i) * mean of (s - max(t,m))^2 unless s <= max(t,m) <= 0",
-    many="layers",
+    arity="layers",
     per_row_if=PER_ROW,
 )
 class Overhaul(nn.Module):

@@ -18,10 +18,10 @@ PARTS = (4, 2, 1)
 
 @register(
     "hcl",
-    eats="hidden",
+    family="hidden",
     source="ReviewKD, Chen et al. 2021, arXiv:2104.09044; code: megvii-research/mdistiller",
     formula="sum over layers of (mse + 1/2 mse_4 + 1/4 mse_2 + 1/8 mse_1) / (15/8), mse_l: means of l parts",
-    many="layers",
+    arity="layers",
     per="row",
 )
 def hcl(

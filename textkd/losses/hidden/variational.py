@@ -19,7 +19,7 @@ from textkd.losses.shapes import Shape
 
 @register(
     "vid",
-    eats="hidden",
+    family="hidden",
     source="VID, Ahn et al. 2019, arXiv:1904.05835; code: HobbitLong/RepDistiller",
     formula="1 / (N H) * sum of ((mu(h_s) - h_t)^2 / v + log v) / 2",
     any_width=True,

@@ -17,7 +17,7 @@ PER_ROW = {"reduction": ("per_sample", "sum")}
 
 @register(
     "mse",
-    eats="hidden",
+    family="hidden",
     source="FitNets, Romero et al. 2015, arXiv:1412.6550 (1/2 of token_mean); TinyBERT, arXiv:1909.10351",
     formula="1 / (N H) * sum over positions of ||h_s - h_t||^2",
     per_row_if=PER_ROW,
@@ -35,7 +35,7 @@ def mse(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, reducti
 
 @register(
     "normalised_mse",
-    eats="hidden",
+    family="hidden",
     source="Patient KD, Sun et al. 2019, arXiv:1908.09355 (positions: first)",
     formula="1 / (N H) * sum over positions of || h_s/||h_s|| - h_t/||h_t|| ||^2",
     per_row_if={"positions": ("first",), **PER_ROW},
@@ -64,7 +64,7 @@ def normalised_mse(
 
 @register(
     "cosine",
-    eats="hidden",
+    family="hidden",
     source="DistilBERT, Sanh et al. 2019, arXiv:1910.01108",
     formula="1 / N * sum over positions of 1 - cos(h_s, h_t)",
 )

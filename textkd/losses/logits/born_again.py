@@ -19,7 +19,7 @@ _SOURCE = "Born-again networks, Furlanello et al. 2018, arXiv:1805.04770"
 
 @register(
     "confidence_weighted",
-    eats="logits",
+    family="logits",
     source=f"{_SOURCE} (CWTM)",
     formula="sum over rows i of w_i * -log p_s[y_i], w_i = max p_t,i / sum_j max p_t,j",
     needs=("labels",),
@@ -47,7 +47,7 @@ def confidence_weighted(
 
 @register(
     "permuted_soft_cross_entropy",
-    eats="logits",
+    family="logits",
     source=f"{_SOURCE} (DKPP)",
     formula="1 / N * sum over rows of -sum_c perm(p_t)_c log p_s, perm leaves the largest in its place",
     min_classes=2,

@@ -72,13 +72,13 @@ def ffl_loss(
 
 @register(
     "multi_exit",
-    eats="logits",
+    family="logits",
     source="Phuong & Lampert 2019, Distillation-based training for multi-exit architectures; "
     "code: mary-phuong/multiexit-distillation",
     formula="sum over exits of (1-c) H(y, p_i) + c T^2 H(p_t, p_i); T grows while mean max p_t > maxprob",
     needs=("labels",),
     min_classes=2,
-    many="layers",
+    arity="layers",
 )
 class MultiExit(nn.Module):
     """All exits learn the labels; all but the last also learn what the last one says, softened more and more.

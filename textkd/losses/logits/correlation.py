@@ -17,7 +17,7 @@ from textkd.losses.registry import register
 
 @register(
     "dist",
-    eats="logits",
+    family="logits",
     source="Huang et al. 2022, arXiv:2205.10536; code: hunto/DIST_KD; eps_is floor: yoshitomo-matsubara/torchdistill",
     formula="T^2 * [beta (1 - mean over rows of corr(p_s, p_t)) + gamma (1 - mean over classes of corr(p_s, p_t))]",
     min_classes=2,

@@ -15,7 +15,7 @@ from textkd.losses.registry import register
 
 @register(
     "dkd",
-    eats="logits",
+    family="logits",
     source="Zhao et al. 2022, arXiv:2203.08679; code: megvii-research/mdistiller",
     formula="T^2 / N * sum over rows of alpha KL(b_t || b_s) + beta KL(q_t || q_s), b = [p_y, 1 - p_y], "
     "q = p without y, to sum 1",

@@ -19,7 +19,7 @@ _SOURCE = "Chen et al. 2017, Learning efficient object detection models with kno
 
 @register(
     "weighted_soft_cross_entropy",
-    eats="logits",
+    family="logits",
     source=_SOURCE,
     formula="1 / N * sum over rows of -sum_c w_c p_t log p_s",
     min_classes=2,
@@ -50,7 +50,7 @@ def weighted_soft_cross_entropy(
 
 @register(
     "bounded_mse",
-    eats="logits",
+    family="logits",
     source=_SOURCE,
     formula="1 / N * sum of e_s if e_s + m > e_t else 0, e = squared error against the label",
     needs=("labels",),

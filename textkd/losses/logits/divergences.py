@@ -18,12 +18,12 @@ from textkd.losses.registry import register
 
 @register(
     "reverse_kl",
-    eats="logits",
+    family="logits",
     source="MiniLLM, Gu et al. 2024, arXiv:2306.08543; entropy off: ENGINE, Tu et al. 2020, arXiv:2005.00850",
     formula="T^2 / N * sum over rows of KL(p_s || p_t)",
     min_classes=2,
     per_row_if=PER_ROW,
-    by_rows=True,
+    chunkable=True,
     reads="softmax",
 )
 def reverse_kl(
@@ -51,12 +51,12 @@ def reverse_kl(
 
 @register(
     "symmetric_kl",
-    eats="logits",
+    family="logits",
     source="DistiLLM's baseline, Ko et al. 2024, arXiv:2402.03898 (there reverse_weight 0.9)",
     formula="T^2 / N * sum over rows of (1-w) KL(p_t || p_s) + w KL(p_s || p_t)",
     min_classes=2,
     per_row_if=PER_ROW,
-    by_rows=True,
+    chunkable=True,
     reads="softmax",
 )
 def symmetric_kl(
@@ -83,12 +83,12 @@ def symmetric_kl(
 
 @register(
     "skewed_kl",
-    eats="logits",
+    family="logits",
     source="DistiLLM, Ko et al. 2024, arXiv:2402.03898",
     formula="T^2 / N * sum over rows of KL(p_t || a p_t + (1-a) p_s); reverse: KL(p_s || a p_s + (1-a) p_t)",
     min_classes=2,
     per_row_if=PER_ROW,
-    by_rows=True,
+    chunkable=True,
     reads="softmax",
 )
 def skewed_kl(
@@ -121,12 +121,12 @@ def skewed_kl(
 
 @register(
     "jsd",
-    eats="logits",
+    family="logits",
     source="GKD, Agarwal et al. 2024, arXiv:2306.13649; code: huggingface/trl",
     formula="T^2 / N * sum over rows of b KL(p_t || m) + (1-b) KL(p_s || m), m = b p_t + (1-b) p_s",
     min_classes=2,
     per_row_if=PER_ROW,
-    by_rows=True,
+    chunkable=True,
     reads="softmax",
 )
 def jsd(
@@ -158,12 +158,12 @@ def jsd(
 
 @register(
     "total_variation",
-    eats="logits",
+    family="logits",
     source="f-distill, Wen et al. 2023, arXiv:2307.15190",
     formula="T^2 / N * sum over rows of 1/2 sum_c |p_s - p_t|",
     min_classes=2,
     per_row_if=PER_ROW,
-    by_rows=True,
+    chunkable=True,
     reads="softmax",
 )
 def total_variation(

@@ -18,7 +18,7 @@ from textkd.losses.registry import register
 
 @register(
     "class_correlation",
-    eats="logits",
+    family="logits",
     source="Jin et al. 2023, CVPR, Multi-Level Logit Distillation; code: sunshangquan/logit-standardization-KD",
     formula="1 / C * || P_s^T P_s - P_t^T P_t ||_F^2, P [N,C]",
     min_classes=2,
@@ -37,7 +37,7 @@ def class_correlation(
 
 @register(
     "batch_correlation",
-    eats="logits",
+    family="logits",
     source="Jin et al. 2023, CVPR, Multi-Level Logit Distillation; code: sunshangquan/logit-standardization-KD",
     formula="1 / N * || P_s P_s^T - P_t P_t^T ||_F^2, P [N,C]",
     min_classes=2,

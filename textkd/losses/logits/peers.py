@@ -21,7 +21,7 @@ from textkd.losses.registry import register
 
 @register(
     "peer_kl",
-    eats="logits",
+    family="logits",
     source="DML, Zhang et al. 2018, arXiv:1706.00384 (guard ratio); ONE, Lan et al. 2018, arXiv:1806.04606, and FFL, "
     "Kim et al. 2019, arXiv:1904.09058 (guard target, temperature 3)",
     formula="T^2 / N * sum over rows of KL(p_peer || p_s), with eps against log 0",
@@ -63,7 +63,7 @@ def peer_kl(
 
 @register(
     "apprentice",
-    eats="logits",
+    family="logits",
     source="Apprentice, Mishra & Marr 2018, arXiv:1711.05852 (no public code)",
     formula="alpha * H(y, p_t) + beta * H(y, p_s) + gamma * H(p_t, p_s)",
     needs=("labels",),
@@ -98,7 +98,7 @@ def apprentice(
 
 @register(
     "rocket",
-    eats="logits",
+    family="logits",
     source="Rocket launching, Zhou et al. 2018, arXiv:1708.04106; code: zhougr1993/Rocket-Launching",
     formula="H(y, p_booster) + H(y, p_s) + gamma / N * sum over rows of ||z_s - z_booster||^2",
     needs=("labels",),

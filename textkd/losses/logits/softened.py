@@ -24,12 +24,12 @@ PER_ROW = {"reduction": ("sequence_mean", "sum")}
 
 @register(
     "kl",
-    eats="logits",
+    family="logits",
     source="Hinton et al. 2015, arXiv:1503.02531",
     formula="T^2 / N * sum over rows of KL(p_t || p_s)",
     min_classes=2,
     per_row_if=PER_ROW,
-    by_rows=True,
+    chunkable=True,
     reads="shares",
 )
 def kl(
@@ -59,12 +59,12 @@ def kl(
 
 @register(
     "soft_cross_entropy",
-    eats="logits",
+    family="logits",
     source="Hinton et al. 2015, arXiv:1503.02531; reduction mean: TinyBERT, arXiv:1909.10351",
     formula="T^2 / N * sum over rows of -sum_c p_t log p_s",
     min_classes=2,
     per_row_if=PER_ROW,
-    by_rows=True,
+    chunkable=True,
     reads="shares",
 )
 def soft_cross_entropy(
@@ -91,7 +91,7 @@ def soft_cross_entropy(
 
 @register(
     "mse",
-    eats="logits",
+    family="logits",
     source="Ba & Caruana 2014, arXiv:1312.6184 (reduction half_sum); temperature: airaria/TextBrewer kd_mse_loss",
     formula="1 / (N C) * sum over rows and classes of (z_s/T - z_t/T)^2",
     per_row_if=PER_ROW,
@@ -118,7 +118,7 @@ def mse(
 
 @register(
     "bce",
-    eats="logits",
+    family="logits",
     source="per-class form of Hinton et al. 2015, arXiv:1503.02531",
     formula="T^2 / (N C) * sum of -[q log s(z_s/T) + (1-q) log(1-s(z_s/T))], q = s(z_t/T)",
 )

@@ -22,7 +22,7 @@ Tail = Literal["bucket", "zero"]
 
 @register(
     "topk_kl",
-    eats="logits",
+    family="logits",
     source="arcee-ai/DistillKit sparse KL",
     formula="T^2 / N * sum over rows of sum over top-k of p_t log(p_t / p_s) + r_t log(r_t / r_s), r = 1 - sum of p",
     min_classes=2,

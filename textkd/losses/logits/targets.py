@@ -22,7 +22,7 @@ Comparison = Literal["kl", "soft_cross_entropy", "mse"]
 
 @register(
     "mixed_targets",
-    eats="logits",
+    family="logits",
     source="Hinton et al. 2015, arXiv:1503.02531, in the form that mixes targets instead of losses",
     formula="1 / N * sum over rows of -sum_c (a onehot(y) + b p_t)_c log p_s",
     needs=("labels",),
@@ -54,7 +54,7 @@ def mixed_targets(
 
 @register(
     "shifted_targets",
-    eats="logits",
+    family="logits",
     source="TextBrewer, Yang et al. 2020, arXiv:2002.12620 (probability shift); code: airaria/TextBrewer",
     formula="loss(z_s, z_t with the largest logit and that of the label swapped)",
     needs=("labels",),
@@ -84,7 +84,7 @@ def shifted_targets(
 
 @register(
     "annealed_targets",
-    eats="logits",
+    family="logits",
     source="Annealing KD, Jafari et al. 2021, arXiv:2104.07163; code: huawei-noah/KD-NLP",
     formula="loss(z_s, z_t * t / t_max), t = 1 .. t_max over the training",
     needs=("progress",),

@@ -19,7 +19,7 @@ Rule = Literal["flsw", "cwsm"]
 
 @register(
     "kl_dynamic",
-    eats="logits",
+    family="logits",
     source="Wen et al. 2019, arXiv:1911.07471, as TextBrewer adapts it (arXiv:2002.12620); code: airaria/TextBrewer",
     formula="1 / N * sum over rows i of KL(softmax(z_t / T_i) || softmax(z_s / T_i)), T_i = T + beta (mean(w) - w_i)",
     min_classes=2,

@@ -15,7 +15,7 @@ from textkd.losses.registry import register
 
 @register(
     "top_score_difference",
-    eats="labels",
+    family="labels",
     source="Yang et al. 2019, A more tolerant teacher educates better students, arXiv:1805.05551",
     formula="1 / N * sum over rows of f_(1) - 1 / (K - 1) * sum_{k=2..K} f_(k), f sorted, largest first",
     min_classes=2,

@@ -18,7 +18,7 @@ from textkd.losses.registry import register
 
 @register(
     "uld",
-    eats="logits",
+    family="logits",
     source="Boizard et al. 2024, arXiv:2402.12030; code: Nicolas-BZRD/llm-recipes",
     formula="mean over samples of mean over positions of sum_r |p_s(r) - p_t(r)|, r: rank within the row",
     any_width=True,

@@ -19,7 +19,7 @@ Cloud = Literal["mean", "first", "tokens"]
 
 @register(
     "mmd",
-    eats="hidden",
+    family="hidden",
     source="Long et al. 2015, arXiv:1502.02791; code: easezyc/deep-transfer-learning",
     formula="mean_ij of k(s_i,s_j) + k(t_i,t_j) - k(s_i,t_j) - k(t_i,s_j), k = sum_m exp(-d^2 / (w f^(m - M/2)))",
     per="row",
@@ -62,7 +62,7 @@ def mmd(
 
 @register(
     "coral",
-    eats="hidden",
+    family="hidden",
     source="Deep CORAL, Sun & Saenko 2016, arXiv:1607.01719; features, scatter: easezyc/deep-transfer-learning",
     formula="1 / (4 H^2) * || X_s^T X_s / (n-1) - X_t^T X_t / (n-1) ||_F^2",
     per="row",
@@ -94,7 +94,7 @@ def coral(
 
 @register(
     "cka",
-    eats="hidden",
+    family="hidden",
     source="Kornblith et al. 2019, arXiv:1905.00414 (linear CKA)",
     formula="1 - || X_s^T X_t ||_F^2 / (|| X_s^T X_s ||_F * || X_t^T X_t ||_F)",
     any_width=True,

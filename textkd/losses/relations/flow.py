@@ -18,11 +18,11 @@ OverLayers = Literal["sum", "mean"]
 
 @register(
     "fsp",
-    eats="hidden",
+    family="hidden",
     source="Flow of solution procedure, Yim et al. 2017 (CVPR); fsp/gram of airaria/TextBrewer",
     formula="sum over layers of mean of (G_s - G_t)^2, G = h_l^T h_(l+1) / n",
     per="row",
-    many="layers",
+    arity="layers",
     tokens=True,
 )
 def fsp(
@@ -50,12 +50,12 @@ def fsp(
 
 @register(
     "token_gram",
-    eats="hidden",
+    family="hidden",
     source="mmd/nst of airaria/TextBrewer",
     formula="sum over layers of mean over valid pairs of tokens of (h_l h_(l+1)^T / H_s - same of the teacher)^2",
     any_width=True,
     per="pair",
-    many="layers",
+    arity="layers",
     tokens=True,
 )
 def token_gram_mse(
@@ -82,7 +82,7 @@ def token_gram_mse(
 
 @register(
     "nst",
-    eats="hidden",
+    family="hidden",
     source="Neuron selectivity transfer, Huang & Wang 2017, arXiv:1707.01219 (kernel (x^T y)^2)",
     formula="mean over samples of mean_ij of k(s_i,s_j) + k(t_i,t_j) - 2 k(s_i,t_j), k = (x^T y)^2 of unit channels",
     any_width=True,

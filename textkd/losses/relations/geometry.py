@@ -30,7 +30,7 @@ from textkd.losses.relations.parts import (
 
 @register(
     "rkd_distance",
-    eats="hidden",
+    family="hidden",
     source="Relational KD, Park et al. 2019, arXiv:1904.05068; squared, max, mse: IRG, Liu et al. 2019 (CVPR)",
     formula="1 / B^2 * sum_ij huber(d_s / mean(d_s), d_t / mean(d_t)), d_ij = ||x_i - x_j||",
     any_width=True,
@@ -73,7 +73,7 @@ def _distances(x: Tensor, pairs: Tensor | None, squared: bool, scale: str) -> Te
 
 @register(
     "rkd_angle",
-    eats="hidden",
+    family="hidden",
     source="Relational KD, Park et al. 2019, arXiv:1904.05068; heads: MGSKD, Liu et al. 2022, arXiv:2204.00246",
     formula="1 / B^3 * sum_ijk huber(a_s, a_t), a_ijk = cos(x_j - x_i, x_k - x_i)",
     any_width=True,
@@ -123,12 +123,12 @@ def _angles(x: Tensor, corners: slice) -> Tensor:
 
 @register(
     "irg_transformation",
-    eats="hidden",
+    family="hidden",
     source="Instance relationship graph, Liu et al. 2019 (CVPR); code: AberHu/Knowledge-Distillation-Zoo",
     formula="mean over layers l and samples of (t_s - t_t)^2, t = ||h_l - h_(l+1)||^2 / max over samples",
     any_width=True,
     per="row",
-    many="layers",
+    arity="layers",
     min_rows=2,
 )
 def irg_transformation(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:

@@ -20,7 +20,7 @@ AtLeastOne = Annotated[int, Range(1)]
 
 @register(
     "mgskd_tokens",
-    eats="hidden",
+    family="hidden",
     source="MGSKD, Liu et al. 2022, arXiv:2204.00246; code: LC97-pku/MGSKD",
     formula="mean over heads and pairs of (x x^T / sqrt(d))_s - same_t squared, + mean over triples of huber(a_s, a_t)",
     any_width=True,

@@ -17,10 +17,10 @@ from textkd.losses.relations.parts import sides, unit
 
 @register(
     "alp",
-    eats="hidden",
+    family="hidden",
     source="ALP-KD, Passban et al. 2021, arXiv:2012.14022 (no code of the authors)",
     formula="mean over layers i of mean of (s_i - sum_j e_ij t_j)^2, e_i = softmax over j of scale * <s_i, t_j>",
-    many="layers",
+    arity="layers",
     per_row_if={"positions": ("first",)},
 )
 def alp(

@@ -28,7 +28,7 @@ _CLOSEST = 1e-12  # squared distance; a root has no gradient at 0
 
 @register(
     "list_mle",
-    eats="hidden",
+    family="hidden",
     source=f"{_SOURCE} (ListMLELoss), lenscloth/RKD (HardDarkRank)",
     formula="mean over queries of -log P_s(order in which the teacher ranks the others)",
     any_width=True,
@@ -69,7 +69,7 @@ def list_mle(
 
 @register(
     "list_net",
-    eats="hidden",
+    family="hidden",
     source=f"{_SOURCE} (ListNetLoss)",
     formula="mean over queries of -sum over orders o of P_t(o) log P_s(o), of the teacher's nearest samples",
     any_width=True,
@@ -109,7 +109,7 @@ def list_net(
 
 @register(
     "score_mse",
-    eats="hidden",
+    family="hidden",
     source=f"{_SOURCE} (ListMSELoss)",
     formula="mean over queries of sum over the others of (S_s - S_t)^2",
     any_width=True,

@@ -18,7 +18,7 @@ from textkd.losses.relations.parts import Points, need_rows, observations, outer
 
 @register(
     "sp",
-    eats="hidden",
+    family="hidden",
     source="Similarity-preserving KD, Tung & Mori 2019, arXiv:1907.09682",
     formula="1 / B^2 * || rows(x_s x_s^T) - rows(x_t x_t^T) ||_F^2, rows of length 1",
     any_width=True,
@@ -56,7 +56,7 @@ def sp(
 
 @register(
     "cc",
-    eats="hidden",
+    family="hidden",
     source="Correlation congruence, Peng et al. 2019, arXiv:1904.01802; code: AberHu/Knowledge-Distillation-Zoo",
     formula="1 / B^2 * || K_s - K_t ||_F^2, K = exp(-2 gamma) * sum_p (2 gamma)^p / p! * (x x^T)^p",
     any_width=True,
@@ -96,7 +96,7 @@ def cc(
 
 @register(
     "cc_neighbours",
-    eats="hidden",
+    family="hidden",
     source="the form of correlation congruence in HobbitLong/RepDistiller (by mail of its authors)",
     formula="1 / (B - 1) * sum_i sum_h |x_s - x_t|_ih * |x_s - x_t|_(i+1)h",
     per="row",
@@ -117,7 +117,7 @@ def cc_neighbours(student: Tensor, teacher: Tensor, mask: Tensor | None = None, 
 
 @register(
     "pkt",
-    eats="hidden",
+    family="hidden",
     source="Probabilistic knowledge transfer, Passalis & Tefas 2018, arXiv:1803.10837",
     formula="1 / B^2 * sum_ij p_t log(p_t / p_s), p_ij = (1 + cos(x_i, x_j)) / sum_j (1 + cos(x_i, x_j))",
     any_width=True,

@@ -21,11 +21,11 @@ SPARE = 3  # so many more directions of the student are looked through for those
 
 @register(
     "kdsvd",
-    eats="hidden",
+    family="hidden",
     source="Lee et al. 2018, arXiv:1807.06819; code: HobbitLong/RepDistiller",
     formula="sum over layers, mean over samples of sum_ij (R_s - R_t)^2, R_ij = exp(-(v_l,i - v_(l+1),j)^2 / w)",
     per="row",
-    many="layers",
+    arity="layers",
     tokens=True,
 )
 def kdsvd(

@@ -18,9 +18,9 @@ SOURCE = "BERT-EMD, Li et al. 2020, arXiv:2010.06133; code: lxk00/BERT-EMD"
 FORMULA = "sum_ij flow_ij * mse(s_i, t_j), flow = argmin of it with row sums w_s and column sums w_t"
 
 
-@register("emd", eats="hidden", source=SOURCE, formula=FORMULA, many="layers")
-@register("emd", eats="scores", source=SOURCE, formula=FORMULA, many="layers", per="pair")
-@register("emd", eats="attention", source=SOURCE, formula=FORMULA, many="layers", per="pair")
+@register("emd", family="hidden", source=SOURCE, formula=FORMULA, arity="layers")
+@register("emd", family="scores", source=SOURCE, formula=FORMULA, arity="layers", per="pair")
+@register("emd", family="attention", source=SOURCE, formula=FORMULA, arity="layers", per="pair")
 class LayerTransport(nn.Module):
     """Earth mover's distance between the layers of the student and those of the teacher.
 
