@@ -84,14 +84,14 @@ def _auto_class(path: str) -> Any:
     """The class that the folder was saved from, so that its head is there; AutoModel if it names none."""
     import transformers
 
-    from textkd.models import loading
+    from textkd.models import loading, no_code
 
     try:
         with loading.quiet():
-            names = transformers.AutoConfig.from_pretrained(path).architectures or []
+            _, named = no_code.saved_class(path)
     except Exception:  # whatever it is: load_model meets it again, and says what is wrong
         return transformers.AutoModel
-    return getattr(transformers, names[0], transformers.AutoModel) if names else transformers.AutoModel
+    return named or transformers.AutoModel
 
 
 LISTS: dict[str, Callable[[str | None], list[dict[str, str]]]] = {

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from textkd.errors import TextkdError, fail
 from textkd.models.files import UMASK, share
 from textkd.models.loading import load_tokenizer, load_with_report, quiet
+from textkd.models.no_code import from_pretrained, saved_class
 
 PROJECTIONS = "textkd_projections"
 # Copied byte for byte beside the weights, where they exist.
@@ -137,13 +137,12 @@ class _Architecture:
     def __init__(self, asked: str) -> None:
         self.asked = asked
 
-    def from_pretrained(self, source: str, **kwargs: Any) -> Any:
-        named = (transformers.AutoConfig.from_pretrained(source).architectures or ["nothing"])[0]
-        model_class = getattr(transformers, named, None)
+    def from_pretrained(self, source: str, trust_remote_code: bool, **kwargs: Any) -> Any:
+        named, model_class = saved_class(source)
         if model_class is None:
-            found = f"config.json names {named} in architectures, which transformers does not have"
+            found = f"config.json names {named or 'nothing'} in architectures, which transformers does not have"
             raise fail(self.asked, found, fix="name the model's class there, for example BertForSequenceClassification")
-        return model_class.from_pretrained(source, **kwargs)
+        return from_pretrained(model_class, source, **kwargs)  # which says again that no code is trusted
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from textkd.models.model_files import (
     resolve_path,
     sha256_of,
 )
+from textkd.models.no_code import from_pretrained
 
 __all__ = [
     "check_pair",
@@ -123,10 +124,10 @@ def load_with_report(
         check_sha256(asked, [_hub_file(source)], expect_sha256)
     new_head = kwargs.pop("ignore_mismatched_sizes", False)
     # use_safetensors=None takes safetensors first and falls back to the pickle.
-    options = {"dtype": torch.float32, "trust_remote_code": False, "use_safetensors": None if allow_pickle else True}
+    options = {"dtype": torch.float32, "use_safetensors": None if allow_pickle else True}
     with quiet(), _told(asked, source):
-        model, info = auto_class.from_pretrained(
-            source, output_loading_info=True, ignore_mismatched_sizes=True, **{**options, **kwargs}
+        model, info = from_pretrained(
+            auto_class, source, output_loading_info=True, ignore_mismatched_sizes=True, **{**options, **kwargs}
         )
     if info["mismatched_keys"] and not new_head:
         name, there, here = sorted(info["mismatched_keys"])[0]
@@ -157,7 +158,7 @@ def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
             if name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json"):
                 read_json(Path(source, name), asked)
     with quiet(), _told(asked, source):
-        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        return from_pretrained(AutoTokenizer, source)
 
 
 def clone(model: torch.nn.Module) -> Any:

@@ -53,7 +53,7 @@ class HubSource:
 
     def read(self) -> Table:
         try:
-            loaded = datasets.load_dataset(self.dataset, self.config, split=self.split)
+            loaded = load_split(self.dataset, self.config, self.split)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             reason = (str(error).splitlines() or ["no message"])[0]
             found = f"{type(error).__name__}: {reason}"
@@ -67,6 +67,23 @@ class HubSource:
     def digest(self) -> str:
         table = self.read()
         return hashlib.sha256(json.dumps([table.names, table.rows], default=str).encode()).hexdigest()
+
+
+def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset:
+    """One split of a data set of the hub or of a folder, the only call of `datasets.load_dataset`.
+
+    Raises:
+        TextkdError: it needs a script of its own, which is never run. All other errors are those of `datasets`.
+    """
+    try:
+        return datasets.load_dataset(dataset, config, split=split)
+    except RuntimeError as error:
+        if "script" not in str(error):
+            raise
+        fix = "give its rows as files (parquet, csv, jsonl), or a data set of the hub that holds such files"
+        raise fail(
+            f"the data set {dataset!r}", "it needs a Python script of its own, which is never run", fix=fix
+        ) from error
 
 
 Source = FileSource | HubSource

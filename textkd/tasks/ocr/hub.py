@@ -14,6 +14,7 @@ from PIL import Image
 
 from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.tasks.data.formats import Table
+from textkd.tasks.data.sources import load_split
 from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
@@ -75,7 +76,7 @@ class HubLines(LineTable):
             if any((Path(self.dataset) / name).is_file() for name in SAVED):
                 saved = datasets.load_from_disk(self.dataset)
                 return saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
-            return datasets.load_dataset(self.dataset, self.config, split=self.split)
+            return load_split(self.dataset, self.config, self.split)
         except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
             reason = (str(error).splitlines() or ["no message"])[0]
             found = f"{type(error).__name__}: {reason}"

@@ -22,7 +22,8 @@ import transformers
 from PIL import Image
 from transformers import DonutImageProcessorPil, TrOCRProcessor, XLMRobertaTokenizer
 
-from textkd.errors import Collector, Problem, fail, problem
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.models.no_code import from_pretrained
 
 KINDS = ("char", "unigram")
 UNIGRAM_SIZE = 1000
@@ -130,7 +131,9 @@ def load_processor(path: str | Path) -> Any:
         raise fail(asked, "a file", fix="give the folder that holds it")
     try:
         with Quiet():
-            return TrOCRProcessor.from_pretrained(str(folder if folder.is_dir() else path), trust_remote_code=False)
+            return from_pretrained(TrOCRProcessor, str(folder if folder.is_dir() else path))
+    except TextkdError:
+        raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, TypeError and its own kinds
         said = f"{type(error).__name__}: {str(error).strip().split(chr(10) * 2)[0]}"
         if folder.is_dir():
