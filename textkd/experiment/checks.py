@@ -20,7 +20,7 @@ from textkd.objective.match_checks import check_words, needs_teacher
 from textkd.objective.pair import Pair
 from textkd.teachers.cache import AUGMENTED
 from textkd.teachers.generation.pseudo_labels import target_problems
-from textkd.training import wiring
+from textkd.training import dry_run
 from textkd.training.arguments import argument_problems, seed_problems, step_problems
 from textkd.training.freezing import frozen_problems
 from textkd.training.fsdp import launch_problems
@@ -200,8 +200,8 @@ class _Look:
                     if self.teacher is None or self.task is None:
                         check_words(stage.matches, None if self.task is None else self.task.problem_type)
                     else:
-                        wiring.check(self.teacher, None, stage.matches, self._batch(), self.task.problem_type,
-                                     rows=self._rows, asleep=stage.frozen)  # fmt: skip
+                        dry_run.check(self.teacher, None, stage.matches, self._batch(), self.task.problem_type,
+                                     rows=self._rows, frozen_names=stage.frozen)  # fmt: skip
 
     def _stage_problems(self, stage: Stage) -> list[Problem]:
         found = Collector()
@@ -225,14 +225,14 @@ class _Look:
         if self.student is not None:
             share, asleep = self.distiller.share_encoder, stage.frozen if self._rows else ()
             training = {**self.distiller.training, **stage.training}
-            compiled = any(training.get(name) for name in wiring.COMPILES)
-            pairs = wiring.check(self.student, self.teacher, *rest, share, self._rows, asleep, compiled)
-            self.found.add(*wiring.row_problems(pairs, training, self._rows))
+            compiled = any(training.get(name) for name in dry_run.COMPILES)
+            pairs = dry_run.check(self.student, self.teacher, *rest, share, self._rows, asleep, compiled)
+            self.found.add(*dry_run.row_problems(pairs, training, self._rows))
             self.found.add(*kept_problems(pairs, self.distiller.cache))
             return pairs
         try:  # the teacher stands for a student that cannot be made; what it lacks itself, the student may have
             twin = loading.clone(self.teacher)
-            return wiring.check(twin, self.teacher, *rest)
+            return dry_run.check(twin, self.teacher, *rest)
         except TextkdError as error:
             raise_from = [p for p in error.problems if not p.where.endswith("student")]
             if raise_from:

@@ -242,10 +242,10 @@ def _shown(folder: Path, run: Path) -> str:
 def _layer_maps(pairs: list[Pair], stage: int, models: Mapping[str, nn.Module]) -> list[dict[str, Any]]:
     rows: dict[tuple[str, str, int, int], list[tuple[int, int]]] = {}
     for pair in pairs:
-        if pair.blocks and pair.teacher is not None:
-            ends = pair.student, pair.teacher
-            tap = str(replace(pair.student, block=None))
-            mine, theirs = (anatomy(models[role]).on(end).num_blocks for role, end in zip(SIDES, ends, strict=True))
+        if pair.blocks and pair.target is not None:
+            ends = pair.source, pair.target
+            tap = str(pair.source.at(None).address)
+            mine, theirs = (anatomy(models[end.model]).on(end.address).num_blocks for end in ends)
             rows.setdefault((tap, pair.loss.name, mine, theirs), []).extend(pair.blocks)
     return [
         {"stage": stage, "tap": tap, "loss": loss, "pairs": found, "student_blocks": mine, "teacher_blocks": theirs}

@@ -30,6 +30,7 @@ from textkd.models.processes import locked, processes
 from textkd.objective.match import Match
 from textkd.objective.pair import Pair
 from textkd.teachers import CacheOptions, LiveOptions
+from textkd.teachers.frozen import FrozenModel
 from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, is_reader
 from textkd.training.arguments import given_arguments
 from textkd.training.cache_filling import fill_stages
@@ -219,8 +220,8 @@ class Distiller:
                 tutor = self.teacher if self.finetune is None else self._finished_teacher(seed).load()
                 data, _ = self._student_data(tutor)
                 student = self.build_student(tutor, seed)
-                told += fill_stages(student, tutor, self.stages, data, self.training, self.cache, self.share_encoder,
-                                    self.live)  # fmt: skip
+                told += fill_stages({"student": student}, {"teacher": self._frozen(tutor)}, self.stages, data,
+                                    self.training, self.share_encoder)  # fmt: skip
         return told
 
     def result(self) -> Result:
@@ -280,8 +281,8 @@ class Distiller:
         with report.PeakMemory(processes().device) as memory:
             asked = tutor if role == "student" and not self.is_black_box else None
             shares = self.share_encoder and role != "teacher"
-            trained = run_stages(work, model, asked, stages, data, training, seed, label, shares, self.cache,
-                                 self.live)  # fmt: skip
+            read = {} if asked is None else {"teacher": self._frozen(asked)}
+            trained = run_stages(work, {"student": model}, read, stages, data, training, seed, label, shares)
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, **told}
         if processes().is_main_process:
             Finished.publish(folder, model, record, self.tokenizer, self.data, self.task)
@@ -290,6 +291,9 @@ class Distiller:
         done = Finished.read(folder, self.task)
         assert done is not None
         return done
+
+    def _frozen(self, model: nn.Module) -> FrozenModel:
+        return FrozenModel(model, self.cache, self.live)
 
     def _student_data(self, tutor: Any) -> tuple[Data, dict[str, Any]]:
         """What the student trains on, and what the report tells of it."""

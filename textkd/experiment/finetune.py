@@ -9,7 +9,7 @@ from typing import Any
 
 from textkd.objective.match import Match
 from textkd.objective.match_checks import needs_teacher
-from textkd.objective.tap_pairs import addresses
+from textkd.objective.tap_pairs import written_ends
 from textkd.training.stages import Stage
 
 LABELS_ONLY = (Match("labels"),)
@@ -27,7 +27,7 @@ def without_teacher(matches: Sequence[Match], fused: bool = False) -> list[Match
 
 
 def _reads_labels(match: Match) -> bool:
-    return addresses(match)[0][0].family == "labels"
+    return written_ends(match)[0][0].address.family == "labels"
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,10 @@ class Loss:
         target = type(self.fn) if isinstance(self.fn, nn.Module) else self.fn  # a class has its own docstring
         return (inspect.getdoc(target) or "").partition("\n")[0]
 
+    def default(self, option: str, otherwise: Any = None) -> Any:
+        """The default of an option; `otherwise` where the loss has no such option."""
+        return next((one.default for one in self.options if one.name == option), otherwise)
+
     @property
     def needs_temperature(self) -> bool:
         """Whether the loss takes the option `temperature`."""

@@ -1,4 +1,4 @@
-"""Running a model that is not trained here: what its forward takes of a batch, and eval mode that leaves no trace."""
+"""Running a model: what its forward takes of a batch, and eval mode that leaves no trace."""
 
 from __future__ import annotations
 
@@ -13,6 +13,22 @@ def forward_inputs(model: nn.Module) -> frozenset[str]:
     """The named inputs of `model.forward`."""
     parameters = inspect.signature(model.forward).parameters.values()
     return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+def own_columns(batch: Mapping[str, Tensor], model: str) -> Mapping[str, Tensor]:
+    """The columns that a model reads of a batch.
+
+    A model with a vocabulary of its own has columns of its own, as ``big/input_ids``: these take the place of all that
+    are made from texts. Every other model reads the columns without a name before them.
+    """
+    own = {name.removeprefix(f"{model}/"): column for name, column in batch.items() if name.startswith(f"{model}/")}
+    if not own:
+        return batch if not any("/" in name for name in batch) else {k: v for k, v in batch.items() if "/" not in k}
+    shared = {name: column for name, column in batch.items() if name in SHARED_COLUMNS}
+    return {**shared, **own}
+
+
+SHARED_COLUMNS = ("labels", "example_id")  # of a row, whatever its words are encoded as
 
 
 def inputs_of(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

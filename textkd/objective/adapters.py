@@ -11,79 +11,91 @@ from torch import Tensor, nn
 
 from textkd.errors import Collector, fail
 from textkd.losses import check_shapes
-from textkd.models.taps import Address
+from textkd.models.taps import Address, Tap
 from textkd.models.taps.address import CROSS_KINDS, SELF_KINDS
 from textkd.objective import projections
 from textkd.objective.pair import Pair
 from textkd.objective.projections import Grid, grid_of, teacher_pool
 
 log = logging.getLogger("textkd")
-Adapters = dict[str, tuple[str, nn.Module]]
+Adapters = dict[str, tuple[Tap, nn.Module]]  # the whole name of a projection -> what it reads, and the module
 
 
 def adapt(
-    student: nn.Module, teacher: nn.Module | None, pairs: list[Pair], mine: Mapping[str, Tensor],
-    theirs: Mapping[str, Tensor], rows: int = 0,
-) -> tuple[list[Pair], Adapters]:  # fmt: skip
-    """(pairs, adapters): the projections that the pairs need and the weights of their losses, attached to the student;
-    projections by name with the tap that each reads. mine, theirs: the taps of a real batch. rows: of the training
-    data. Raises one `TextkdError` with every pair that does not fit."""
+    models: Mapping[str, nn.Module], pairs: list[Pair], taps: Mapping[str, Tensor], rows: int = 0
+) -> tuple[list[Pair], Adapters]:
+    """The projections that the pairs need and the weights of their losses, attached to the models that learn.
+
+    Args:
+        models: all models of the training, by name.
+        taps: of a real batch, by their whole names.
+        rows: of the training data, for losses that remember each row.
+
+    Returns:
+        The pairs, and the projections: name -> (the tap that it reads, the module).
+
+    Raises:
+        TextkdError: every pair that does not fit.
+    """
     found, out, adapters = Collector(), list[Pair](), Adapters()
     for pair in pairs:
-        if not pair.teachers or teacher is None:
-            key = "logits" if pair.student.kind == "labels" else str(pair.student)
+        learner = models[pair.source.model]
+        sources, targets = pair.read
+        if not pair.targets:
             with found.collecting(pair.name):
-                out.append(_with_state(student, replace(pair, projection=None), [mine[key].shape], [], rows))
+                out.append(_with_state(learner, replace(pair, projection=None), [taps[sources[0]].shape], [], rows))
             continue
         with found.collecting(pair.name):
             own, its, made = list[tuple[int, ...]](), list[tuple[int, ...]](), pair
-            for i, address in enumerate(pair.students):
-                s, t = mine[str(address)], theirs[str(pair.teachers[min(i, len(pair.teachers) - 1)])]
-                made, shapes = _adapt_tap(student, teacher, made, i, s, t, adapters)
+            for i, key in enumerate(sources):
+                other = pair.target_of(i)
+                s, t = taps[key], taps[targets[min(i, len(targets) - 1)]]
+                made, shapes = _adapt_tap(learner, models[other.model], made, i, s, t, adapters)
                 own.append(shapes[0])
                 its.append(shapes[1])
-            its += [tuple(theirs[str(address)].shape) for address in pair.teachers[len(pair.students) :]]
-            problems = [p for s, t in zip(own, its, strict=False) for p in check_shapes(pair.loss, s, t, pair.options)]
+            its += [tuple(taps[key].shape) for key in targets[len(sources) :]]
+            compared = zip(own * len(its) if pair.combine else own, its, strict=False)
+            problems = [p for s, t in compared for p in check_shapes(pair.loss, s, t, pair.options)]
             found.add(*dict.fromkeys(problems))
             if not problems:
-                made = _with_state(student, made, own, its[: len(pair.teachers)], rows)
+                made = _with_state(learner, made, own, its[: len(pair.targets)], rows)
             out.append(replace(made, projection=None if made.projection in ("auto", "none") else made.projection))
     found.raise_any()
     return out, adapters
 
 
 def _adapt_tap(
-    student: nn.Module, teacher: nn.Module, pair: Pair, number: int, s: Tensor, t: Tensor, adapters: Adapters
+    learner: nn.Module, other: nn.Module, pair: Pair, number: int, s: Tensor, t: Tensor, adapters: Adapters
 ) -> tuple[Pair, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """One tap of the student beside one of the teacher: the pair with what it needs, and both shapes as compared."""
-    address, its = pair.students[number], pair.teachers[min(number, len(pair.teachers) - 1)]
-    _refuse_other_places(address, its, student, teacher)
-    grids = _grids(address, its, student, teacher)
+    """One source beside its target: the pair with what it needs, and both shapes as compared."""
+    source, target = pair.sources[number], pair.target_of(number)
+    _refuse_other_places(source.address, target.address, learner, other)
+    grids = _grids(source.address, target.address, learner, other)
     kind = _kind(pair, s, t, grids)
     if kind is None:
         return pair, (tuple(s.shape), tuple(t.shape))
     pool, name = None if kind != "grid" or grids is None else teacher_pool(*grids), pair.projected(number)
     adapter = projections.build(kind, s.shape[-1], t.shape[-1], grids=grids)
-    if name not in projections.names(student):
+    if name not in projections.names(learner):
         log.info("%s: %s", name, _say(kind, s, t, grids))
-    adapters[name] = (str(address), projections.attach(student, name, adapter))
+    adapters[f"{source.model}/{name}"] = (source, projections.attach(learner, name, adapter))
     shapes = _shape(s, t, pool), tuple(t.shape) if pool is None else tuple(pool(t).shape)
-    return replace(pair, projection=kind, teacher_pool=pool), shapes
+    return replace(pair, projection=kind, target_pool=pool), shapes
 
 
 def _with_state(
-    student: nn.Module, pair: Pair, own: Sequence[Sequence[int]], its: Sequence[Sequence[int]], rows: int
+    learner: nn.Module, pair: Pair, own: Sequence[Sequence[int]], its: Sequence[Sequence[int]], rows: int
 ) -> Pair:
-    """A loss that owns weights is built for these shapes and lives on the student, beside the projections."""
+    """A loss that owns weights is built for these shapes and lives on the model that learns, beside projections."""
     if not pair.loss.state:
         return pair
     options = dict(pair.options)
     if pair.temperature is not None:
         options["temperature"] = pair.temperature(0.0)
     mine, theirs = (own, its) if pair.loss.arity else (own[0], (its or own)[0])
-    grid = grid_of(student.config) if _sees_patches(pair.student, student) else None
-    built = pair.loss.build(mine, theirs, options, rows, vocabulary=_vocabulary(student), grid=grid)
-    module = projections.attach(student, f"{pair.name} (loss)", built)
+    grid = grid_of(learner.config) if _sees_patches(pair.source.address, learner) else None
+    built = pair.loss.build(mine, theirs, options, rows, vocabulary=_vocabulary(learner), grid=grid)
+    module = projections.attach(learner, f"{pair.name} (loss)", built)
     return replace(pair, loss=replace(pair.loss, fn=module, state=False), options={}, temperature=None, inside=True)
 
 
@@ -103,10 +115,12 @@ def _shape(s: Tensor, t: Tensor, pool: nn.Module | None) -> tuple[int, ...]:
 
 def _kind(pair: Pair, s: Tensor, t: Tensor, grids: tuple[Grid, Grid] | None) -> str | None:
     if pair.projection == "grid" and grids is None:
-        raise fail("projection grid", f"{pair.student} has no grid of patches", fix="match hidden states of an encoder")
+        raise fail(
+            "projection grid", f"{pair.source.address} has no grid of patches", fix="match hidden states of an encoder"
+        )
     if pair.projection != "auto":
         return None if pair.projection == "none" else pair.projection
-    if pair.student.family != "hidden" or pair.loss.fits_any_width(pair.options):
+    if pair.source.address.family != "hidden" or pair.loss.fits_any_width(pair.options):
         return None
     if grids is not None and grids[0] != grids[1]:
         return "grid"

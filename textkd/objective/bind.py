@@ -1,26 +1,37 @@
-"""From matches to pairs: the taps of two given models."""
+"""From matches to pairs: the taps of given models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
-from textkd.errors import Collector, Problem, fail, problem
+from textkd.errors import Collector, Problem, problem
 from textkd.losses import Loss
-from textkd.models.taps import Address, Anatomy
+from textkd.models.taps import Anatomy, Tap
+from textkd.objective.combine import combination, combine_problems
 from textkd.objective.match import Match
-from textkd.objective.match_checks import comparison
+from textkd.objective.match_checks import Comparison, comparison
 from textkd.objective.pair import Pair
-from textkd.objective.tap_pairs import Ends, addresses, taps_of
+from textkd.objective.tap_pairs import Ends, Models, owned_ends, taps_of, written_ends
 
 
-def bind(matches: Sequence[Match], student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
-    """The pairs of all matches over these two models. teacher None: only losses that need none. problem_type:
-    transformers' word, for the loss of `labels`. Raises one `TextkdError` with every problem of every match."""
-    found, pairs = Collector(), list[Pair]()
+def bind(
+    matches: Sequence[Match], trained: Mapping[str, Anatomy], frozen: Mapping[str, Anatomy], problem_type: str
+) -> list[Pair]:
+    """The pairs of all matches over these models.
+
+    Args:
+        matches: what is compared.
+        trained: the models that learn, by name.
+        frozen: the models that are only read, by name; without any, only losses that need no teacher work.
+        problem_type: transformers' word, for the loss of `labels`.
+
+    Raises:
+        TextkdError: every problem of every match at once.
+    """
+    found, pairs, models = Collector(), list[Pair](), Models(trained, frozen)
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
-            pairs.extend(_bind_one(match, student, teacher, problem_type))
+            pairs.extend(_bind_one(match, models, problem_type))
     names = [pair.name for pair in pairs]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         what = "two matches compare the same taps with the same loss"
@@ -31,47 +42,87 @@ def bind(matches: Sequence[Match], student: Anatomy, teacher: Anatomy | None, pr
     return pairs
 
 
-def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_type: str) -> list[Pair]:
-    students, teachers = addresses(match)
-    found, how, taps = Collector(), None, list[Ends]()
+def _bind_one(match: Match, models: Models, problem_type: str) -> list[Pair]:
+    written = written_ends(match)
+    found, how = Collector(), None
+    family = written[0][0].address.family
     with found.collecting():
-        how = comparison(match, students[0].family, problem_type)
-    if not how.loss.needs_teacher if how is not None else students[0].family == "labels":
-        found.add(*_alone_problems(match, students))
-        teachers = ()
-    if teachers and teacher is None:
+        how = comparison(match, family, problem_type)
+    needs_target = how.loss.needs_teacher if how is not None else family != "labels"
+    if not needs_target:
+        found.add(*_alone_problems(match, written[0]))
+    if needs_target and not models.frozen and len(models.trained) < 2:
         found.raise_any()  # a misspelt loss may well be one that needs none
-        fix = "only {tap: labels} and losses that need no teacher (`textkd ls losses`) work without one"
-        raise fail(f"a teacher's {teachers[0]}", "there is no teacher", fix=fix)
+    ends, taps = list[Ends](), list[Ends]()
     with found.collecting():
-        taps = taps_of(match, (students, teachers), how.loss.arity if how is not None else "", student, teacher)
+        ends = owned_ends(match, written, models, needs_target)
+    if match.combine is not None and how is not None:
+        found.add(*combine_problems(match.combine, match.weights, len(match.teachers), how.loss, family))
+    elif match.weights is not None:
+        fix = "combine: mean_probabilities, or leave weights out"
+        found.add(problem(f"weights: {list(match.weights)}", "nothing is combined", fix=fix, where="weights"))
+    for one in ends:
+        with found.collecting():
+            taps += taps_of(match, one, how.loss.arity if how is not None else "", models)
+    found.add(*(p for s, t in taps for p in _gradient_problems(match, t, models)))
     found.raise_any()
     assert how is not None
-    rest = (how.loss, float(match.weight), how.schedule, how.temperature, match.projection, dict(match.options))
-    return [Pair(_name(s, t, how.loss), s, t, *rest, fused=match.fused) for s, t in taps]
+    return [_pair(match, how, s, t, models) for s, t in taps]
 
 
-def _alone_problems(match: Match, students: Sequence[Address]) -> list[Problem]:
+def _pair(match: Match, how: Comparison, sources: tuple[Tap, ...], targets: tuple[Tap, ...], models: Models) -> Pair:
+    combined = None if match.combine is None else combination(match.combine, match.weights, len(targets))
+    return Pair(
+        _name(sources, targets, how.loss, models), sources, targets, how.loss, float(match.weight), how.schedule,
+        how.temperature, match.projection, dict(match.options), fused=match.fused, combine=combined,
+        target_gradient=match.target_gradient,
+    )  # fmt: skip
+
+
+def _alone_problems(match: Match, sources: Sequence[Tap]) -> list[Problem]:
     """A loss without a teacher reads one tap."""
-    if students[0].family != "labels" and match.teacher:
-        fix = f"tap: {students[0]}"
-        return [problem(f"teacher: {match.teacher}", f"{match.loss} needs no teacher", fix=fix, where="teacher")]
+    if sources[0].address.family != "labels" and (match.teacher or match.teachers):
+        key, given = ("teacher", match.teacher) if match.teacher else ("from", ", ".join(match.teachers))
+        what = f"{match.loss} needs no teacher"
+        return [problem(f"{key}: {given}", what, fix=f"tap: {sources[0].address}", where=key)]
     return []
 
 
-def _name(students: Sequence[Address], teachers: Sequence[Address], loss: Loss) -> str:
-    if not teachers or (tuple(students) == tuple(teachers) and students[0].block is None):
-        return f"{_joined(students)}/{loss.name}"
-    mine, theirs = (dict.fromkeys(replace(a, block=None) for a in side) for side in (students, teachers))
-    alike = list(mine) == list(theirs)
-    numbered = alike and all(address.block is not None for address in teachers)
-    blocks = "+".join(dict.fromkeys(str(address.block) for address in teachers))
-    return f"{_joined(students)}<-{blocks if numbered else _joined(teachers)}/{loss.name}"
+def _gradient_problems(match: Match, targets: Sequence[Tap], models: Models) -> list[Problem]:
+    """A gradient into a model that is not trained would be lost."""
+    if not match.target_gradient:
+        return []
+    where, fix = "target_gradient", "leave target_gradient out"
+    if not targets:
+        return [problem("target_gradient: true", "this loss has no target", fix=fix, where=where)]
+    frozen = [tap.model for tap in targets if tap.model not in models.trained]
+    what = f"{', '.join(frozen)} is frozen here: a gradient would change nothing"
+    return [problem("target_gradient: true", what, fix=fix, where=where)] if frozen else []
 
 
-def _joined(addresses: Sequence[Address]) -> str:
+def _name(sources: Sequence[Tap], targets: Sequence[Tap], loss: Loss, models: Models) -> str:
+    """Models are named where there are others that could be meant."""
+    own = f"{sources[0].model}/" if len(models.trained) > 1 else ""
+    others = list(dict.fromkeys(tap.model for tap in targets))
+    shown = bool(targets) and len(models.names) > 2
+    whose = f"{'+'.join(others)}/" if shown else ""
+    if not targets:
+        return f"{own}{_joined(sources)}/{loss.name}"
+    mine, theirs = ([tap.address for tap in side] for side in (sources, targets))
+    if len(others) > 1:
+        theirs = list(dict.fromkeys(theirs))
+    if mine == theirs and mine[0].block is None:
+        return f"{own}{_joined(sources)}{f'<-{whose[:-1]}' if shown else ''}/{loss.name}"
+    plain = [list(dict.fromkeys(tap.at(None).address for tap in side)) for side in (sources, targets)]
+    numbered = plain[0] == plain[1] and all(address.block is not None for address in theirs)
+    blocks = "+".join(dict.fromkeys(str(address.block) for address in theirs))
+    return f"{own}{_joined(sources)}<-{whose}{blocks if numbered else _joined(targets)}/{loss.name}"
+
+
+def _joined(taps: Sequence[Tap]) -> str:
     """One name of many: ``hidden:1+2+3``, ``query+key+value:3``."""
-    kinds = list(dict.fromkeys(str(replace(address, block=None)) for address in addresses))
+    addresses = [tap.address for tap in taps]
+    kinds = list(dict.fromkeys(str(tap.at(None).address) for tap in taps))
     blocks = list(dict.fromkeys(str(address.block) for address in addresses if address.block is not None))
     if len(kinds) > 1 and len(blocks) > 1:
         return "+".join(map(str, addresses))

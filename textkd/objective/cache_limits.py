@@ -33,7 +33,7 @@ def kept_problems(pairs: Sequence[Pair], cache: CacheOptions | None) -> list[Pro
 def _padding_problems(pairs: Sequence[Pair]) -> list[Problem]:
     what = "with these options taps at padded positions matter, and a cache does not keep them"
     fix = "teacher: {cache: false}, or other options (`textkd ls losses`)"
-    readers = [pair for pair in pairs if pair.teachers and pair.loss.reads_padding(pair.options)]
+    readers = [pair for pair in pairs if pair.targets and pair.loss.reads_padding(pair.options)]
     asked = dict.fromkeys(f"{pair.loss.name} of {pair.loss.family}, {dict(pair.options)}" for pair in readers)
     return [problem(name, what, fix=fix) for name in asked]
 
@@ -41,7 +41,7 @@ def _padding_problems(pairs: Sequence[Pair]) -> list[Problem]:
 def _sparse_problems(pairs: Sequence[Pair], cache: CacheOptions) -> list[Problem]:
     """What comes back has the probabilities that were kept, at the cache's temperature, and not the logits; drawn
     classes are right on the average alone, of losses whose gradient is linear in the shares."""
-    readers = [pair for pair in pairs if pair.teachers and not pair.fused and pair.loss.family == "logits"]
+    readers = [pair for pair in pairs if pair.targets and not pair.fused and pair.loss.family == "logits"]
     if cache.logits == "dense" or not readers:
         return []
     drawn = "samples" in cache.logits

@@ -12,42 +12,50 @@ from torch import Tensor, nn
 from textkd.errors import Collector, Problem, problem
 from textkd.losses import LinearLogits
 from textkd.models.forward import evaluating, inputs_of
-from textkd.models.taps import Capture, anatomy
+from textkd.models.taps import Address, Capture, anatomy
 from textkd.models.taps.address import GRADIENT_KINDS
 from textkd.objective.pair import Pair
 
-Heads = tuple[nn.Linear | None, nn.Linear | None]  # of student and teacher
-NO_HEADS: Heads = (None, None)
+Heads = Mapping[str, nn.Linear]  # of models by name
 PLAIN = "fused: false"
 LARGE = 256.0
 CLOSE = 1e-3  # of the largest logit: arithmetic differs by less, a factor or a cap after the head by more
 Batch = Mapping[str, Tensor]
 
 
-def heads_of(pairs: Sequence[Pair], student: nn.Module, teacher: nn.Module | None, batch: Batch) -> Heads:
-    """The layers that make the logits of the fused pairs, of student and teacher; None where no pair asks. batch: a
-    real one, to try them on. Raises one `TextkdError` with every reason why the pairs cannot be fused."""
+def heads_of(pairs: Sequence[Pair], models: Mapping[str, nn.Module], batch: Batch) -> Heads:
+    """The layers that make the logits of the fused pairs, by the name of the model; none where no pair is fused.
+
+    Args:
+        models: all models of the training, by name.
+        batch: a real one, to try the layers on.
+
+    Raises:
+        TextkdError: every reason why the pairs cannot be fused.
+    """
     fused = [pair for pair in pairs if pair.fused]
-    taught = [pair for pair in fused if pair.teachers]
-    if not fused:
-        return NO_HEADS
-    found = Collector()
-    found.add(*_whole_beside(pairs, student))
-    heads = list[nn.Linear | None]()
-    for side, model, asking in (("student", student, fused), ("teacher", teacher, taught)):
-        head = None if model is None or not asking else anatomy(model).head
-        if model is not None and asking:
-            problems = _no_head(asking, side, model) if head is None else _not_all(asking, side, model, head, batch)
-            found.add(*problems)
-        heads.append(head)
+    found, heads = Collector(), dict[str, nn.Linear]()
+    found.add(*_whole_beside(pairs, models))
+    asked = [(pair.source.model, "student", pair) for pair in fused]
+    asked += [(name, "teacher", pair) for pair in fused for name in pair.models]
+    for name, side in dict.fromkeys((name, side) for name, side, _ in asked):
+        asking = [pair for *who, pair in asked if who == [name, side]]
+        head = anatomy(models[name]).head
+        if head is None:
+            found.add(*_no_head(asking, side, models[name]))
+            continue
+        found.add(*_not_all(asking, side, models[name], head, batch))
+        heads[name] = head
     found.raise_any()
-    return heads[0], heads[1]
+    return heads
 
 
 def fuse(pairs: Sequence[Pair], heads: Heads) -> list[Pair]:
     """The pairs, those that are fused with their heads."""
     return [
-        replace(pair, heads=(heads[0], heads[1] if pair.teachers else None), inside=True) if pair.fused else pair
+        replace(pair, heads=(heads[pair.source.model], heads[pair.models[0]] if pair.targets else None), inside=True)
+        if pair.fused
+        else pair
         for pair in pairs
     ]
 
@@ -77,24 +85,33 @@ def _not_all(pairs: Sequence[Pair], side: str, model: nn.Module, head: nn.Linear
     return [problem(f"{_names(pairs)} fused, of this {side}", what, fix=PLAIN, where=side)]
 
 
-def _whole_beside(pairs: Sequence[Pair], student: nn.Module) -> list[Problem]:
-    """Pairs that need the student's logits whole, so that fusing others saves nothing, or that read the head itself."""
-    names, problems = _names([pair for pair in pairs if pair.fused]), []
-    whole = [pair for pair in pairs if not pair.fused and _reads_logits(pair)]
-    if whole:
-        fix = f"fused: true for all of them, or {PLAIN}"
-        problems.append(problem(f"{names} fused", f"{_names(whole)} need the same logits whole", fix=fix))
-    head = anatomy(student).head
-    path = next((name for name, module in student.named_modules() if head is not None and module is head), None)
-    at_head = [pair for pair in pairs if any(a.kind == "module" and a.path == path for a in pair.students)]
-    if at_head:
-        what = f"{_names(at_head)} taps the layer that makes the logits, which has nothing to do then"
-        problems.append(problem(f"{names} fused", what, fix=f"tap head_input, or {PLAIN}"))
+def _whole_beside(pairs: Sequence[Pair], models: Mapping[str, nn.Module]) -> list[Problem]:
+    """Pairs that need the logits of a model whole, so that fusing others saves nothing, or that read its head."""
+    problems = []
+    for name in dict.fromkeys(pair.source.model for pair in pairs if pair.fused):
+        own = [pair for pair in pairs if pair.source.model == name]
+        names = _names([pair for pair in own if pair.fused])
+        whole = [pair for pair in own if not pair.fused and _reads_logits(pair)]
+        if whole:
+            fix = f"fused: true for all of them, or {PLAIN}"
+            problems.append(problem(f"{names} fused", f"{_names(whole)} need the same logits whole", fix=fix))
+        head = anatomy(models[name]).head
+        path = next(
+            (path for path, module in models[name].named_modules() if head is not None and module is head), None
+        )
+        at_head = [pair for pair in own if any(_is_module(tap.address, path) for tap in pair.sources)]
+        if at_head:
+            what = f"{_names(at_head)} taps the layer that makes the logits, which has nothing to do then"
+            problems.append(problem(f"{names} fused", what, fix=f"tap head_input, or {PLAIN}"))
     return problems
 
 
+def _is_module(address: Address, path: str | None) -> bool:
+    return address.kind == "module" and address.path == path
+
+
 def _reads_logits(pair: Pair) -> bool:
-    kinds = {address.kind for address in pair.students}
+    kinds = {tap.address.kind for tap in pair.sources}
     return not kinds.isdisjoint({"logits", "labels", *GRADIENT_KINDS})
 
 

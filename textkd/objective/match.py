@@ -13,20 +13,33 @@ Taps = str | Sequence[str]
 
 @dataclass(frozen=True)
 class Match:
-    """One comparison of a tap of the student with a tap of the teacher.
+    """One comparison: a tap that learns (the source) with a tap that it learns from (the target).
 
-    tap: the address on both sides (``labels``, ``logits``, ``hidden``, ``attention:4``, ...), or give `student` and
-    `teacher` apart. A list of addresses of one family is compared one by one, or as a whole where the loss takes many
-    taps (``["query", "key", "value"]`` for relations). loss: a registered name (`textkd ls losses`) or a function
-    ``f(student, teacher, mask=None)``; the default is cross-entropy / MSE / BCE for labels by the kind of task, KL for
-    logits, MSE for everything else.
-    weight: multiplies the loss; with a layer map every pair has this weight. schedule: multiplies the weight over
-    training progress. temperature: a number or a schedule that gives it. layers: which student block learns from
-    which teacher block: "uniform", "first", "last", "skip", ``{student: teacher}`` or pairs; needed where the address
-    names no block ("hidden" alone means "uniform"); "all" hands every block of both sides to a loss that takes many
-    layers. projection: "auto" (linear where widths differ), a name of
-    `textkd.objective.projections.NAMES`, or "none". options: the loss's own options. fused: of logits and labels over a
-    large vocabulary: they are computed a few positions at a time inside the loss, and never kept (docs/recipes.md).
+    A tap is ``[model/]address``: ``hidden:4``, ``big/logits``, ``peer_2/attention:-1``. Where a training has one model
+    that learns and one that teaches, nobody needs to name them.
+
+    Args:
+        tap: the address on both sides: ``labels``, ``logits``, ``hidden``, ``attention:4``, ... A list of addresses of
+            one family is compared one by one, or as a whole where the loss takes many taps
+            (``["query", "key", "value"]`` for relations).
+        loss: a registered name (`textkd ls losses`) or a function ``f(student, teacher, mask=None)``. The default is
+            cross-entropy, MSE or BCE for labels by the kind of task, KL for logits, MSE for everything else.
+        weight: multiplies the loss; with a layer map every pair has this weight.
+        schedule: multiplies the weight over training progress.
+        temperature: a number, or a schedule that gives it.
+        layers: which block of the source learns from which block of the target: "uniform", "first", "last", "skip",
+            ``{source: target}`` or pairs. Needed where the address names no block ("hidden" alone means "uniform").
+            "all" hands every block of both sides to a loss that takes many layers.
+        student, teacher: the source and the target apart, in place of `tap`.
+        projection: "auto" (linear where widths differ), a name of `textkd.objective.projections.NAMES`, or "none".
+        options: the loss's own options.
+        fused: of logits and labels over a large vocabulary: they are computed a few positions at a time inside the
+            loss, and never kept (docs/recipes.md).
+        from_: the model that the target belongs to, or several of them with `combine`. In a recipe: ``from``.
+        combine: how the logits of several models become one target: "mean_probabilities", "mean_logits", or "gate"
+            (a model that is surer of the true class counts more, for each row apart).
+        weights: of the models in `from_`; they are divided by their sum.
+        target_gradient: the gradient flows into the target, too. Its model has to be one that is trained.
     """
 
     tap: Taps = ""
@@ -40,3 +53,12 @@ class Match:
     projection: str | None = "auto"
     options: Mapping[str, Any] = field(default_factory=dict)
     fused: bool = False
+    from_: str | Sequence[str] = ()
+    combine: str | None = None
+    weights: Sequence[float] | None = None
+    target_gradient: bool = False
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The models that `from_` names."""
+        return (self.from_,) if isinstance(self.from_, str) else tuple(self.from_)

@@ -15,7 +15,7 @@ from textkd.objective import projections
 from textkd.objective.layer_maps import read_layers
 from textkd.objective.match import Match
 from textkd.objective.schedules import Schedule
-from textkd.objective.tap_pairs import addresses
+from textkd.objective.tap_pairs import written_ends
 
 DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 LABEL_LOSS = {"single_label_classification": "cross_entropy", "regression": "mse", "multi_label_classification": "bce"}
@@ -119,7 +119,7 @@ def _projection_problems(kind: str | None, family: str) -> list[Problem]:
 def needs_teacher(match: Match) -> bool:
     """Whether `match` compares with a teacher; labels and losses that stand alone do not."""
     try:
-        family = addresses(match)[0][0].family
+        family = written_ends(match)[0][0].address.family
         alone = isinstance(match.loss, str) and not losses.get(match.loss, family).needs_teacher
         return not (family == "labels" or alone)
     except TextkdError:
@@ -132,9 +132,9 @@ def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
     found = Collector()
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
-            students, _ = addresses(match)
+            sources, _ = written_ends(match)
             with found.collecting():
-                comparison(match, students[0].family, problem_type)
+                comparison(match, sources[0].address.family, problem_type)
             if match.layers is not None:
                 read_layers(match.layers)
     found.raise_any()

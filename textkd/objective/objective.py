@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,13 +15,13 @@ from textkd.models.taps import Address, mask_for, require_some
 from textkd.objective.pair import Pair
 
 Batch = Mapping[str, Tensor]
-Then = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+Finish = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 
 class Objective:
-    """The weighted sum of all pairs' losses.
+    """The weighted sum of all pairs' losses. Knows taps by their names, and no model, no trainer, no DDP.
 
-    total = sum over pairs of  weight * schedule(progress) * share * loss(student tap, teacher tap, mask).
+    total = sum over pairs of  weight * schedule(progress) * share * loss(source tap, target tap, mask).
 
     ``share`` is 1 for a batch that stands alone. Under gradient accumulation or on several processes it is this
     micro-batch's items over the mean items of all micro-batches of the step (`items`), so that a mean over valid tokens
@@ -32,68 +32,82 @@ class Objective:
         self.pairs = list(pairs)
         self._checked = False
 
-    @property
-    def teacher_addresses(self) -> list[str]:
-        """What has to be read out of the teacher."""
-        return _unique(key for pair in self.pairs for key in pair.read[1])
+    def reads(self, model: str) -> list[str]:
+        """The addresses that have to be read out of a model. A pair of labels reads logits."""
+        names = _unique(key for pair in self.pairs for side in pair.read for key in side)
+        return [key.partition("/")[2] for key in names if key.partition("/")[0] == model]
 
-    @property
-    def student_addresses(self) -> list[str]:
-        """What has to be read out of the student; a labels pair reads its logits."""
-        return _unique(key for pair in self.pairs for key in pair.read[0])
+    def uses_head(self, model: str) -> bool:
+        """Whether any pair reads the logits of a model, or what they are made of."""
+        return not {"logits", "head_input"}.isdisjoint(self.reads(model))
 
-    @property
-    def uses_head(self) -> bool:
-        """Whether any pair reads the student's logits, or what they are made of."""
-        return not {"logits", "head_input"}.isdisjoint(self.student_addresses)
+    def by_source(self, models: Sequence[str]) -> list[Objective]:
+        """An objective for each of these models: the pairs whose source is its own."""
+        return [Objective([pair for pair in self.pairs if pair.source.model == model]) for model in models]
 
     def items(self, batch: Batch) -> Tensor:
         """[P] how many items (rows, valid positions, valid query-key pairs) each pair's mean runs over in `batch`."""
         counts: dict[tuple[Address, str], Tensor] = {}
-        keys = [(replace(pair.student, block=None), pair.loss.unit(pair.options)) for pair in self.pairs]
+        keys = [(pair.source.at(None).address, pair.loss.unit(pair.options)) for pair in self.pairs]
         for pair, key in zip(self.pairs, keys, strict=True):
             if key not in counts:
-                counts[key] = _count(mask_for(pair.student, batch, None), key[1], batch)
+                counts[key] = _count(mask_for(pair.source.address, batch, None), key[1], batch)
         return torch.stack([counts[key] for key in keys])
 
-    def inside(self, teacher: Mapping[str, Tensor], batch: Batch, progress: float = 0.0) -> Then | None:
-        """What the student's forward must finish with (`Capture.active`): the losses that use weights of the student.
+    def inside(self, targets: Mapping[str, Tensor], batch: Batch, progress: float = 0.0) -> Finish | None:
+        """What the forward of the trained models must finish with: the losses that use weights of these models.
 
-        None where there are none. Without DDP it may be left out: `__call__` computes these losses too."""
+        Args:
+            targets: taps of the models that are only read.
+
+        Returns:
+            A function: taps of the trained models -> the losses by pair; to be handed to `__call__`. None where there
+            are none. Without DDP it may be left out: `__call__` computes these losses too.
+        """
         pairs = [pair for pair in self.pairs if pair.inside]
         if not pairs:
             return None
 
-        def then(student: dict[str, Tensor]) -> dict[str, Tensor]:
+        def finish(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            every = ChainMap(dict(taps), targets)  # type: ignore[arg-type]
             if not self._checked:
-                self._check(student, teacher, batch)
-            return {_value_key(pair): self._value(pair, student, teacher, batch, progress) for pair in pairs}
+                self._check(every, batch)
+            return {pair.name: self._value(pair, every, batch, progress) for pair in pairs}
 
-        return then
+        return finish
 
     def __call__(
         self,
-        student: Mapping[str, Tensor],
-        teacher: Mapping[str, Tensor],
+        taps: Mapping[str, Tensor],
         batch: Batch,
         progress: float = 0.0,
         expected: Tensor | None = None,
+        computed: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(total, parts): the scalar to differentiate and every pair's loss (times share, without weight), detached.
+        """The loss of a batch.
 
-        student, teacher: taps by address (a projected tap by its projection's name). batch: the tensors that masks and
-        labels come from. progress: share of the training that is done, in [0, 1]. expected: mean `items` of the
-        step's micro-batches; None where the batch stands alone. The first call checks that no tap is missing, that
-        shapes fit, that masks leave something and that the student's taps carry gradients (`TextkdError`).
+        Args:
+            taps: of all models, as ``student/hidden:2``; a projected one as ``student/<name of its projection>``.
+            batch: the tensors that masks and labels come from.
+            progress: the share of the training that is done, in [0, 1].
+            expected: mean `items` of the step's micro-batches; None where the batch stands alone.
+            computed: losses that the forward finished with (`inside`), by pair.
+
+        Returns:
+            (total, parts): the scalar to differentiate, and every pair's loss (times share, without weight), detached.
+
+        Raises:
+            TextkdError: on the first call, where a tap is missing, shapes do not fit, a mask leaves nothing, or a
+                source carries no gradient.
         """
         if not self._checked:
-            self._check(student, teacher, batch)
+            self._check(taps, batch)
         shares = None if expected is None else self.items(batch) / expected.clamp(min=1)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         for i, pair in enumerate(self.pairs):
-            value = student.get(_value_key(pair))
-            value = self._value(pair, student, teacher, batch, progress) if value is None else value
+            value = None if computed is None else computed.get(pair.name)
+            value = self._value(pair, taps, batch, progress) if value is None else value
             value = value if shares is None else value * shares[i]
             parts[pair.name] = value.detach()
             term = value * (pair.weight * pair.schedule(progress))
@@ -101,84 +115,93 @@ class Objective:
         assert total is not None
         return total, parts
 
-    def tried(self, student: Batch, teacher: Batch, batch: Batch) -> None:
+    def dry_run(self, taps: Mapping[str, Tensor], batch: Batch) -> None:
         """Computes every loss once. Raises one `TextkdError` with all that cannot be computed, are not finite, or that
         teach nothing."""
-        self._check(student, teacher, batch)
+        self._check(taps, batch)
         found = Collector()
         for pair in self.pairs:
             with found.collecting(pair.name):
-                value = self._value(pair, student, teacher, batch, 0.0)
+                value = self._value(pair, taps, batch, 0.0)
                 if not torch.isfinite(value):
-                    raise fail(
-                        f"the loss of {pair.name}", f"{float(value)} on the first rows", fix="look at its options"
-                    )
+                    what = f"{float(value)} on the first rows"
+                    raise fail(f"the loss of {pair.name}", what, fix="look at its options")
         self._checked = False
         found.raise_any()
 
-    def _value(self, pair: Pair, student: Batch, teacher: Batch, batch: Batch, progress: float) -> Tensor:
-        mine = _mine(pair, student)
-        mask = _mask(pair, batch, mine[0])
-        if len(mine[0]) < pair.loss.min_rows:
-            what = f"a batch of {len(mine[0])}, where it compares {pair.loss.min_rows} samples or more"
+    def _value(self, pair: Pair, taps: Batch, batch: Batch, progress: float) -> Tensor:
+        sources = _sources(pair, taps)
+        mask = _mask(pair, batch, sources[0])
+        if len(sources[0]) < pair.loss.min_rows:
+            what = f"a batch of {len(sources[0])}, where it compares {pair.loss.min_rows} samples or more"
             raise fail(f"the loss of {pair.name}", what, fix="larger batches, or dataloader_drop_last: true")
         options = dict(pair.options)
         if pair.temperature is not None:
             options["temperature"] = pair.temperature(progress)
         for need in pair.loss.needs:
             options[need] = progress if need == "progress" else batch[need]
-        if not pair.teachers:
-            return pair.loss(mine[0], batch["labels"], mask, **options)
-        theirs = _theirs(pair, teacher)
+        if not pair.targets:
+            return pair.loss(sources[0], batch["labels"], mask, **options)
+        targets = _targets(pair, taps)
+        if pair.combine is not None:
+            temperature = float(options.get("temperature", pair.loss.default("temperature", 1.0)))
+            return pair.loss(sources[0], pair.combine(targets, temperature, batch.get("labels")), mask, **options)
         if pair.loss.arity:
-            return pair.loss(mine, theirs, mask, **options)
-        return pair.loss(mine[0], theirs[0], mask, **options)
+            return pair.loss(sources, targets, mask, **options)
+        return pair.loss(sources[0], targets[0], mask, **options)
 
-    def _check(self, student: Batch, teacher: Batch, batch: Batch) -> None:
+    def _check(self, taps: Batch, batch: Batch) -> None:
         found = Collector()
         for pair in self.pairs:
             with found.collecting(pair.name):
-                _check_read(pair, student, teacher, batch)
-                mine = _mine(pair, student)
-                if torch.is_grad_enabled() and not any(tap.requires_grad for tap in mine):
-                    raise fail(f"student tap {pair.student}", "it carries no gradient, so this match teaches nothing",
-                               fix="do not freeze what the match should train")  # fmt: skip
-                mask = _mask(pair, batch, mine[0])
+                _check_read(pair, taps, batch)
+                sources = _sources(pair, taps)
+                if torch.is_grad_enabled() and not any(tap.requires_grad for tap in sources):
+                    what = "it carries no gradient, so this match teaches nothing"
+                    fix = "do not freeze what the match should train"
+                    raise fail(f"student tap {pair.source.address}", what, fix=fix)
+                mask = _mask(pair, batch, sources[0])
                 if mask is not None:
                     require_some(mask, pair.name)
-                for one, other in zip(mine, _theirs(pair, teacher), strict=False):
+                for one, other in zip(sources, _targets(pair, taps), strict=False):
                     found.add(*check_shapes(pair.loss, tuple(one.shape), tuple(other.shape), pair.options))
         found.raise_any()
         self._checked = True
 
 
-def _check_read(pair: Pair, student: Batch, teacher: Batch, batch: Batch) -> None:
+def _check_read(pair: Pair, taps: Batch, batch: Batch) -> None:
     """Raises `TextkdError` if a tap or another tensor that the pair takes was not given."""
-    mine, theirs = pair.read
-    for i, key in enumerate(mine):
-        if key not in student and pair.projected(i) not in student:
-            raise fail(f"student tap {key}", f"only {', '.join(student)}", fix="capture it")
-    for key in theirs:
-        if key not in teacher:
-            raise fail(f"teacher tap {key}", f"only {', '.join(teacher) or 'nothing'}", fix="capture it")
+    sources, targets = pair.read
+    for i, key in enumerate(sources):
+        if key not in taps and _projected(pair, i) not in taps:
+            raise fail(f"tap {key}", f"only {', '.join(taps)}", fix="capture it")
+    for key in targets:
+        if key not in taps:
+            raise fail(f"tap {key}", f"only {', '.join(taps) or 'nothing'}", fix="capture it")
     for need in pair.loss.needs:
         if need != "progress" and need not in batch:
             fix = f"a data set with {need}, or a loss without"
             raise fail(f"the loss {pair.loss.name}", f"the batch has no {need}", fix=fix)
 
 
-def _mine(pair: Pair, student: Batch) -> list[Any]:
-    """The pair's taps of the student, projected where they have a projection; logits of a head as `LinearLogits`."""
-    keys = [pair.projected(i) for i in range(len(pair.students))]
-    taps = [student[mine if mine in student else key] for mine, key in zip(keys, pair.read[0], strict=True)]
-    return taps if pair.heads[0] is None else [_made_by(pair.heads[0], taps[0])]
+def _projected(pair: Pair, number: int) -> str:
+    return f"{pair.source.model}/{pair.projected(number)}"
 
 
-def _theirs(pair: Pair, teacher: Batch) -> list[Any]:
-    taps = [teacher[key].detach() for key in pair.read[1]]
+def _sources(pair: Pair, taps: Batch) -> list[Any]:
+    """The pair's sources, projected where they have a projection; logits of a head as `LinearLogits`."""
+    names = [(_projected(pair, i), key) for i, key in enumerate(pair.read[0])]
+    found = [taps[projected if projected in taps else key] for projected, key in names]
+    return found if pair.heads[0] is None else [_made_by(pair.heads[0], found[0])]
+
+
+def _targets(pair: Pair, taps: Batch) -> list[Any]:
+    """The pair's targets; without gradient unless the match asks for it."""
+    found: list[Any] = [taps[key] if pair.target_gradient else taps[key].detach() for key in pair.read[1]]
     if pair.heads[1] is not None:
-        return [_made_by(pair.heads[1], taps[0]).detach()]
-    return taps if pair.teacher_pool is None else [pair.teacher_pool(tap) for tap in taps]
+        made = _made_by(pair.heads[1], found[0])
+        return [made if pair.target_gradient else made.detach()]
+    return found if pair.target_pool is None else [pair.target_pool(tap) for tap in found]
 
 
 def _made_by(head: nn.Linear, hidden: Tensor) -> LinearLogits:
@@ -192,11 +215,7 @@ def _made_by(head: nn.Linear, hidden: Tensor) -> LinearLogits:
 
 
 def _mask(pair: Pair, batch: Batch, tap: Tensor | LinearLogits) -> Tensor | None:
-    return mask_for(pair.student, batch, tap.hidden if isinstance(tap, LinearLogits) else tap)
-
-
-def _value_key(pair: Pair) -> str:
-    return f"the loss of {pair.name}"
+    return mask_for(pair.source.address, batch, tap.hidden if isinstance(tap, LinearLogits) else tap)
 
 
 def _count(mask: Tensor | None, unit: str, batch: Batch) -> Tensor:

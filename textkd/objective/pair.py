@@ -9,58 +9,82 @@ from typing import Any
 from torch import Tensor, nn
 
 from textkd.losses import Loss
-from textkd.models.taps import Address
+from textkd.models.taps import Tap
+from textkd.objective.combine import Combination
 from textkd.objective.schedules import Schedule
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A match bound to two models: taps of the student, taps of the teacher, and how they are compared.
+    """A match bound to models: taps of one model that learns, taps that they learn from, and how they are compared.
 
-    students, teachers: one address each, or all that a loss of many taps takes; no teacher for labels and other losses
-    that need none. teacher_pool: what the teacher's taps pass through where the student's have a grid projection.
-    inside: the loss owns weights, or multiplies with the head's, so it is computed while the student's forward is not
-    over (`Objective.inside`). fused: as in `Match`. heads: where the logits are made inside the loss, the layers of
-    student and teacher that make them; the taps are then what goes into these."""
+    Args:
+        name: what the report and the logs call it.
+        sources: one tap, or all that a loss of many taps takes; of one model.
+        targets: as many as `sources`; one of each model where they are combined; none where the loss needs none.
+        loss, weight, schedule, temperature, projection, options, fused, target_gradient: as in `Match`.
+        combine: how the targets become one.
+        target_pool: what the targets pass through where the sources have a grid projection.
+        inside: the loss owns weights, or multiplies with the head's, so it is computed before the forward of the
+            trained models is over (`Objective.inside`).
+        heads: where the logits are made inside the loss, the layers of source and target that make them; the taps are
+            then what goes into these.
+    """
 
     name: str
-    students: tuple[Address, ...]
-    teachers: tuple[Address, ...]
+    sources: tuple[Tap, ...]
+    targets: tuple[Tap, ...]
     loss: Loss
     weight: float
     schedule: Schedule
     temperature: Schedule | None
     projection: str | None
     options: Mapping[str, Any]
-    teacher_pool: Callable[[Tensor], Tensor] | None = None
+    target_pool: Callable[[Tensor], Tensor] | None = None
     inside: bool = False
     fused: bool = False
     heads: tuple[nn.Linear | None, nn.Linear | None] = (None, None)
+    combine: Combination | None = None
+    target_gradient: bool = False
 
     @property
-    def student(self) -> Address:
-        """The (first) tap of the student."""
-        return self.students[0]
+    def source(self) -> Tap:
+        """The (first) tap that learns."""
+        return self.sources[0]
 
     @property
-    def teacher(self) -> Address | None:
-        """The (first) tap of the teacher; None where none is needed."""
-        return self.teachers[0] if self.teachers else None
+    def target(self) -> Tap | None:
+        """The (first) tap that is learnt from; None where none is needed."""
+        return self.targets[0] if self.targets else None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models that the targets belong to."""
+        return tuple(dict.fromkeys(tap.model for tap in self.targets))
 
     @property
     def read(self) -> tuple[list[str], list[str]]:
-        """What has to be read out of the student and out of the teacher; a labels pair reads the student's logits."""
-        mine = [str(address) if address.kind != "labels" else "logits" for address in self.students]
-        ends = zip((mine, [*map(str, self.teachers)]), self.heads, strict=True)
-        student, teacher = (names if head is None else ["head_input"] for names, head in ends)
-        return student, teacher
+        """The names of the taps that have to be read, of sources and of targets. A pair of labels reads logits."""
+        return (
+            [_read(tap, self.heads[0]) for tap in self.sources],
+            [_read(tap, self.heads[1]) for tap in self.targets],
+        )
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """(student block, teacher block) of the taps that lie side by side, where both have one."""
-        ends = zip(self.students, self.teachers, strict=False)
-        return list(dict.fromkeys((s.block, t.block) for s, t in ends if s.block is not None and t.block is not None))
+        """(source block, target block) of the taps that lie side by side, where both have one."""
+        both = [(s.address.block, t.address.block) for s, t in zip(self.sources, self.targets, strict=False)]
+        return list(dict.fromkeys((s, t) for s, t in both if s is not None and t is not None))
 
     def projected(self, number: int) -> str:
-        """The name of the projection of the student's tap `number`."""
+        """The name of the projection of the source `number`."""
         return f"{self.name}[{number}]" if self.loss.arity else self.name
+
+    def target_of(self, number: int) -> Tap:
+        """The target that stands beside the source `number`."""
+        return self.targets[min(number, len(self.targets) - 1)]
+
+
+def _read(tap: Tap, head: nn.Linear | None) -> str:
+    kind = "head_input" if head is not None else "logits" if tap.address.kind == "labels" else str(tap.address)
+    return f"{tap.model}/{kind}"

@@ -1,77 +1,170 @@
-"""Which taps of student and teacher a match compares: the addresses it writes, its layer map, and the blocks that the
-models have."""
+"""Which taps a match compares: what it writes, whose the taps are, and the blocks that its layer map names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from textkd.errors import Collector, fail
+from textkd.errors import Collector, TextkdError, fail, nearest
 from textkd.losses import Arity
-from textkd.models.taps import Address, Anatomy
+from textkd.models.taps import Anatomy, Tap
 from textkd.objective.layer_maps import ALL, layer_map
 from textkd.objective.match import Match
 
-Ends = tuple[tuple[Address, ...], tuple[Address, ...]]  # taps of the student, taps of the teacher
+Ends = tuple[tuple[Tap, ...], tuple[Tap, ...]]  # the taps that learn, the taps that they learn from
 
 
-def addresses(match: Match) -> Ends:
-    """The addresses of each side as written."""
+@dataclass(frozen=True)
+class Models:
+    """The models of a training by name: those that learn in it, and those that are only read."""
+
+    trained: Mapping[str, Anatomy]
+    frozen: Mapping[str, Anatomy]
+
+    def __getitem__(self, name: str) -> Anatomy:
+        return self.trained[name] if name in self.trained else self.frozen[name]
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.trained, *self.frozen]
+
+
+def written_ends(match: Match) -> Ends:
+    """The taps of each side as the match writes them; models that it does not name are ""."""
     if bool(match.tap) == bool(match.student or match.teacher):
         what = "`tap` beside `student`/`teacher`" if match.tap else "neither `tap` nor `student` and `teacher`"
         raise fail("a match", what, fix="`tap` for the same address on both sides, or `student` and `teacher`")
     if not match.tap and not (match.student and match.teacher):
         only = "student" if match.student else "teacher"
         raise fail("a match of two addresses", f"only `{only}`", fix="give both")
-    found, ends = Collector(), list[tuple[Address, ...]]()
+    found, ends = Collector(), list[tuple[Tap, ...]]()
     for side in ("tap",) if match.tap else ("student", "teacher"):
         given = getattr(match, side)
         with found.collecting(side):
-            ends.append(tuple(map(Address.parse, [given] if isinstance(given, str | Address) else given)))
+            ends.append(
+                tuple(map(Tap.parse, [given] if isinstance(given, str) or not isinstance(given, Sequence) else given))
+            )
     found.raise_any()
-    students, teachers = ends[0], ends[-1]
-    first = students[0]
-    for other in students[1:]:
-        if (other.family, other.side) != (first.family, first.side):
+    sources, targets = ends[0], ends[-1]
+    if match.tap and any(tap.model for tap in sources):
+        fix = f"tap: {sources[0].address} with from: MODEL, or student and teacher apart"
+        raise fail(f"tap {sources[0]}", "a tap of both sides cannot be of one model", fix=fix, where="tap")
+    _refuse_mixed(sources, targets)
+    if match.teachers and any(tap.model for tap in targets):
+        fix = "name the model once: in the tap, or with from"
+        raise fail(f"teacher {targets[0]} with from: {', '.join(match.teachers)}", "both name a model", fix=fix)
+    return sources, targets
+
+
+def _refuse_mixed(sources: Sequence[Tap], targets: Sequence[Tap]) -> None:
+    first = sources[0]
+    for other in sources[1:]:
+        if (other.address.family, other.address.side, other.model) != (
+            first.address.family,
+            first.address.side,
+            first.model,
+        ):
             raise fail(f"{first} and {other}", "taps of different kinds or sides in one list", fix="a match for each")
-    for other in teachers:
-        if other.family != first.family:
-            what = f"{first.family} beside {other.family}"
+    for other in targets:
+        if other.address.family != first.address.family:
+            what = f"{first.address.family} beside {other.address.family}"
             raise fail(f"student {first} <- teacher {other}", what, fix="compare taps of one kind")
-    return students, teachers
 
 
-def taps_of(match: Match, ends: Ends, arity: Arity, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
+def owned_ends(match: Match, written: Ends, models: Models, needs_target: bool) -> list[Ends]:
+    """The ends with the models that they belong to: of every trained model where the match does not name one.
+
+    Raises:
+        TextkdError: a model that is not there or does not learn, no teacher, several of which none is named.
+    """
+    sources, targets = written
+    names = [sources[0].model] if sources[0].model else list(models.trained)
+    found, ends = Collector(), list[Ends]()
+    side = "student" if match.student else "tap"
+    for name in names:
+        with found.collecting(side):
+            if name not in models.trained:
+                _refuse_model(name, models, learns=True)
+        if not needs_target:
+            ends.append((tuple(tap.of(name) for tap in sources), ()))
+            continue
+        with found.collecting():
+            owners = _owners(match, targets, models, name)
+            ends.append((tuple(tap.of(name) for tap in sources), tuple(t.of(o) for o in owners for t in targets)))
+    found.raise_any()
+    return ends
+
+
+def _owners(match: Match, targets: Sequence[Tap], models: Models, source: str) -> list[str]:
+    """The models that the targets belong to; several only where the match combines them."""
+    named = list(match.teachers) or list(dict.fromkeys(tap.model for tap in targets if tap.model))
+    found = Collector()
+    for name in named:
+        with found.collecting("from" if match.teachers else "teacher"):
+            if name not in models.names:
+                _refuse_model(name, models, learns=False)
+    found.raise_any()
+    if not named and len(models.frozen) == 1:
+        named = list(models.frozen)
+    if not named and not models.frozen:
+        fix = "only {tap: labels} and losses that need no teacher (`textkd ls losses`) work without one"
+        others = [name for name in models.trained if name != source]
+        fix = f"from: {others[0]}" if others else fix
+        raise fail(f"a teacher's {targets[0].address}", "there is no teacher", fix=fix)
+    if not named:
+        known = ", ".join(models.frozen)
+        fix = f"from: {next(iter(models.frozen))}, or several with combine: mean_probabilities"
+        raise fail(f"a teacher's {targets[0].address}", f"there are several teachers: {known}", fix=fix, where="from")
+    if len(named) > 1 and match.combine is None:
+        fix = "combine: mean_probabilities (or mean_logits, gate), or a match for each teacher"
+        raise fail(f"the taps of {' and '.join(named)}", "nothing says how they become one", fix=fix, where="combine")
+    return named
+
+
+def _refuse_model(name: str, models: Models, learns: bool) -> None:
+    if learns and name in models.frozen:
+        fix = f"a tap of {' or '.join(models.trained)}"
+        raise fail(f"{name} as the one that learns", "it is not trained here: it is only read", fix=fix)
+    known = list(models.trained) if learns else models.names
+    near = (name, known)
+    raise fail(f"the model {name}", f"this training has {', '.join(models.names)}", near=near,
+               fix=f"one of {', '.join(nearest(*near) or known)}")  # fmt: skip
+
+
+def taps_of(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends]:
     """The taps of every pair, with blocks that are there."""
     found, resolved = Collector(), list[Ends]()
-    for students, teachers in _expand(match, ends, arity, student, teacher):
-        mine, theirs = list[Address](), list[Address]()
-        for address in students:
+    for sources, targets in _expand(match, ends, arity, models):
+        mine, theirs = list[Tap](), list[Tap]()
+        for tap in sources:
             with found.collecting("student" if match.student else "tap"):
-                mine.append(student.resolve(address))
-        for address in teachers:
+                mine.append(Tap(models[tap.model].resolve(tap.address), tap.model))
+        for tap in targets:
             with found.collecting("teacher" if match.teacher else "tap"):
-                theirs.append((teacher or student).resolve(address))
+                theirs.append(Tap(models[tap.model].resolve(tap.address), tap.model))
         resolved.append((tuple(mine), tuple(theirs)))
     found.raise_any()
     return resolved
 
 
-def _expand(match: Match, ends: Ends, arity: Arity, student: Anatomy, teacher: Anatomy | None) -> list[Ends]:
+def _expand(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends]:
     """The taps of every pair, the blocks that the addresses leave open given by the layer map."""
-    students, teachers = ends
-    if not teachers or teacher is None:
-        _refuse_layers(match, students[0])
+    sources, targets = ends
+    if not targets:
+        _refuse_layers(match, sources[0])
         return [ends]
-    open_ = {_is_open(address) for address in (*students, *teachers)}
+    if match.combine is not None:
+        _refuse_layers(match, sources[0])
+        return [ends]
+    open_ = {_is_open(tap) for tap in (*sources, *targets)}
     if open_ == {True, False}:
-        raise _half_open(students, teachers)
+        raise _half_open(sources, targets)
     if open_ == {False}:
-        _refuse_layers(match, students[0])
+        _refuse_layers(match, sources[0])
         if arity:
             return [ends]
-        return [((s,), (t,)) for s, t in _side_by_side(students, teachers)]
-    columns = [_layers(match, s, t, arity, student, teacher) for s, t in _side_by_side(students, teachers)]
+        return [((s,), (t,)) for s, t in _side_by_side(sources, targets)]
+    columns = [_layers(match, s, t, arity, models) for s, t in _side_by_side(sources, targets)]
     if arity == "layers":
         return columns
     if arity == "kinds":  # of every pair of blocks all kinds together
@@ -80,46 +173,45 @@ def _expand(match: Match, ends: Ends, arity: Arity, student: Anatomy, teacher: A
     return [((s,), (t,)) for column in columns for s, t in zip(*column, strict=True)]
 
 
-def _layers(match: Match, s: Address, t: Address, arity: Arity, student: Anatomy, teacher: Anatomy) -> Ends:
-    """One kind of tap over all pairs of the layer map: the student's taps and the teacher's."""
+def _layers(match: Match, s: Tap, t: Tap, arity: Arity, models: Models) -> Ends:
+    """One kind of tap over all pairs of the layer map: the taps that learn and those they learn from."""
     spec = "uniform" if match.layers is None else match.layers
     found, counts = Collector(), list[int]()
-    for side, model, address in (("student", student, s), ("teacher", teacher, t)):
+    for side, tap in (("student", s), ("teacher", t)):
         with found.collecting(side if match.student else "tap"):
-            counts.append(model.on(address).num_blocks)
+            counts.append(models[tap.model].on(tap.address).num_blocks)
     found.raise_any()
     if spec == ALL and arity == "layers":
         blocks = [range(1, count + 1) for count in counts]
-        return tuple(replace(s, block=i) for i in blocks[0]), tuple(replace(t, block=j) for j in blocks[1])
+        return tuple(s.at(i) for i in blocks[0]), tuple(t.at(j) for j in blocks[1])
     pairs = layer_map(spec, *counts)
-    return tuple(replace(s, block=i) for i, _ in pairs), tuple(replace(t, block=j) for _, j in pairs)
+    return tuple(s.at(i) for i, _ in pairs), tuple(t.at(j) for _, j in pairs)
 
 
-def _side_by_side(students: Sequence[Address], teachers: Sequence[Address]) -> list[tuple[Address, Address]]:
-    if len(students) != len(teachers):
-        what = f"{len(students)} of the student beside {len(teachers)} of the teacher"
+def _side_by_side(sources: Sequence[Tap], targets: Sequence[Tap]) -> list[tuple[Tap, Tap]]:
+    if len(sources) != len(targets):
+        what = f"{len(sources)} of the student beside {len(targets)} of the teacher"
         raise fail("taps to compare one by one", what, fix="as many on both sides")
-    return list(zip(students, teachers, strict=True))
+    return list(zip(sources, targets, strict=True))
 
 
-def _half_open(students: Sequence[Address], teachers: Sequence[Address]) -> Exception:
-    both = [("student", a) for a in students] + [("teacher", a) for a in teachers]
-    side, other = next((side, address) for side, address in both if _is_open(address))
-    _, fixed = next((side, address) for side, address in both if not _is_open(address))
+def _half_open(sources: Sequence[Tap], targets: Sequence[Tap]) -> TextkdError:
+    both = [("student", tap) for tap in sources] + [("teacher", tap) for tap in targets]
+    side, other = next((side, tap.address) for side, tap in both if _is_open(tap))
+    _, fixed = next((side, tap.address) for side, tap in both if not _is_open(tap))
     fix = f'"{other}:2", or the same on both sides with layers'
     return fail(f"{side} {other} beside {fixed}", f"{other} names no block", fix=fix, where=side)
 
 
-def _refuse_layers(match: Match, address: Address) -> None:
+def _refuse_layers(match: Match, tap: Tap) -> None:
     if match.layers is None:
         return
-    if address.needs_block:
-        open_ = replace(address, block=None)
-        what, fix = "the address names its block already", f'"{open_}" with layers, or no layers'
+    if tap.address.needs_block:
+        what, fix = "the address names its block already", f'"{tap.at(None).address}" with layers, or no layers'
     else:
         what, fix = "this tap is not one per block", "no layers"
-    raise fail(f"layers beside {address}", what, fix=fix, where="layers")
+    raise fail(f"layers beside {tap.address}", what, fix=fix, where="layers")
 
 
-def _is_open(address: Address) -> bool:
-    return address.needs_block and address.block is None
+def _is_open(tap: Tap) -> bool:
+    return tap.address.needs_block and tap.address.block is None

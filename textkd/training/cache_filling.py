@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
+from textkd.models.forward import own_columns
 from textkd.models.processes import processes
 from textkd.objective import projections
 from textkd.teachers import LiveOptions
 from textkd.teachers.cache import (
     CachedTeacher,
-    CacheOptions,
     Size,
     build,
     estimate,
@@ -24,9 +25,10 @@ from textkd.teachers.cache import (
     refuse_too_large,
     shown,
 )
+from textkd.teachers.frozen import FrozenModel, FrozenModels
 from textkd.training.arguments import has_bf16, make_arguments
 from textkd.training.callbacks import console
-from textkd.training.wiring import wire
+from textkd.training.wiring import Reading, wire
 
 log = logging.getLogger("textkd")
 
@@ -57,26 +59,39 @@ def fill(teacher: CachedTeacher, data: Any, batch_size: int, title: str) -> dict
     return dict(told)
 
 
+def fill_all(frozen: FrozenModels, data: Any, batch_size: int, title: str) -> dict[str, dict[str, Any]]:
+    """`fill` for every teacher that has a cache, by name."""
+    told = {}
+    for name, teacher in frozen.teachers.items():
+        if isinstance(teacher, CachedTeacher):
+            own = replace(data, collator=lambda rows, name=name: dict(own_columns(data.collator(rows), name)))
+            told[name] = fill(teacher, own, batch_size, title)
+    return told
+
+
 def fill_stages(
-    student: nn.Module, teacher: nn.Module, stages: Sequence[Any], data: Any, training: Mapping[str, Any],
-    cache: CacheOptions, share_encoder: bool = False, live: LiveOptions | None = None,
+    models: Mapping[str, nn.Module], frozen_models: Mapping[str, FrozenModel], stages: Sequence[Any], data: Any,
+    training: Mapping[str, Any], share_encoder: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """`fill` for every one of `stages` that asks the teacher for taps, as the training of `student` would."""
-    told = []
+    """`fill` for every one of `stages` and its teachers, as the training of `models` would."""
+    told = list[dict[str, Any]]()
     for number, stage in enumerate(stages, 1):
         arguments = make_arguments({**training, **stage.training}, "unused")
-        student.to(arguments.device)
-        run = live or LiveOptions()
-        teacher.to(run.place(arguments.device))
-        wiring = wire(student, teacher, stage.matches, data.sample(), data.problem_type, autocast(arguments, run),
-                      share_encoder, len(data.train), cache)  # fmt: skip
+        for model in models.values():
+            model.to(arguments.device)
+        for one in frozen_models.values():
+            one.model.to(one.live.place(arguments.device))
+        reading = {name: Reading(autocast(arguments, one.live), one.cache) for name, one in frozen_models.items()}
+        read = {name: one.model for name, one in frozen_models.items()}
+        wiring = wire(models, read, stage.matches, data.sample(), data.problem_type, share_encoder=share_encoder,
+                      rows=len(data.train), reading=reading)  # fmt: skip
         try:
-            if isinstance(wiring.teacher, CachedTeacher):
-                title = stage.name or f"stage {number}"
-                told.append(fill(wiring.teacher, data, arguments.per_device_train_batch_size, title))
+            title = stage.name or f"stage {number}"
+            told += fill_all(wiring.frozen, data, arguments.per_device_train_batch_size, title).values()
         finally:
             wiring.close()
-            projections.detach(student)
+            for model in models.values():
+                projections.detach(model)
     return told
 
 

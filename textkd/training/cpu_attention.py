@@ -17,12 +17,16 @@ SHORT = 160
 UNKNOWN = ("position_bias", "cache", "softcap")
 
 
-def bf16_attention(model: nn.Module, batch: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:
+def bf16_attention(
+    models: Mapping[str, nn.Module], batch: Mapping[str, Tensor]
+) -> contextlib.AbstractContextManager[object]:
     """What a training step in bf16 on a CPU runs its student in: short sequences without SDPA's fused kernel, which is
     slow backward there (torch 2.13; docs/decisions/008)."""
     # in the backward, where this context is over
-    recomputed = any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
-    return contextlib.nullcontext() if recomputed or longest(model, batch) > SHORT else plain_attention()
+    parts = (part for model in models.values() for part in model.modules())
+    recomputed = any(getattr(part, "gradient_checkpointing", False) for part in parts)
+    long = any(longest(model, batch) > SHORT for model in models.values())
+    return contextlib.nullcontext() if recomputed or long else plain_attention()
 
 
 @contextlib.contextmanager

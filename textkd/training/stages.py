@@ -1,4 +1,4 @@
-"""Stages: one student through a list of trainings, each with its own matches, frozen parts and arguments.
+"""Stages: models through a list of trainings, each with its own matches, frozen parts and arguments.
 
 A training without a teacher (fine-tuning, the control) is a list of stages whose only match is `labels`. Every stage
 ends in a folder that appears whole or not at all, so that a killed run goes on where it was: a finished stage is read,
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import set_seed
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from textkd.models.files import saving, write_json
@@ -27,24 +26,27 @@ from textkd.models.processes import processes
 from textkd.objective import projections
 from textkd.objective.match import Match
 from textkd.tasks.metrics.directions import falls
-from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
+from textkd.teachers.frozen import FrozenModel
 from textkd.training import fsdp
 from textkd.training.arguments import make_arguments
-from textkd.training.cache_filling import autocast, fill, note
+from textkd.training.cache_filling import autocast, fill_all, note
 from textkd.training.callbacks import Bar, StopOnSignal
 from textkd.training.checkpoints import last_checkpoint, refuse_lost, remove_incomplete
 from textkd.training.dropout import dropout
 from textkd.training.ema import Average
 from textkd.training.freezing import frozen, head_modules
+from textkd.training.learners import join
 from textkd.training.loss_log import history
-from textkd.training.trainer import DistilTrainer
-from textkd.training.wiring import wire
+from textkd.training.several import metrics_of_all, weights_in
+from textkd.training.trainer import TOGETHER, DistilTrainer
+from textkd.training.wiring import Reading, Wiring, wire
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of the student. training: arguments that differ from the run's. frozen: dotted module names whose
-    parameters stay as they are."""
+    """One training of the models that learn. training: arguments that differ from the run's. frozen: dotted module
+    names whose parameters stay as they are; of several models behind the model's name, as ``peer_1.bert.embeddings``.
+    """
 
     matches: Sequence[Match]
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -87,32 +89,43 @@ class Trained:
 
 def run_stages(
     work: Path,
-    student: nn.Module,
-    teacher: nn.Module | None,
+    models: Mapping[str, nn.Module],
+    frozen_models: Mapping[str, FrozenModel],
     stages: Sequence[Stage],
     data: Data,
     training: Mapping[str, Any],
     seed: int,
     label: str,
     share_encoder: bool = False,
-    cache: CacheOptions | None = None,
-    live: LiveOptions | None = None,
+    update: str = TOGETHER,
 ) -> Trained:
-    """Trains `student` in place through all `stages`, resuming from what `work` holds.
+    """Trains `models` in place through all `stages`, resuming from what `work` holds.
 
-    seed: of data order, dropout and projections. share_encoder: the student's encoder is the teacher's: it is frozen,
-    without dropout, and runs once for both. cache: the teacher's taps are computed before the training and read
-    from disk in it. live: how it is run. Raises KeyboardInterrupt after a signal, with the state saved.
+    Args:
+        work: the folder of the training's checkpoints.
+        models: those that learn, by name.
+        frozen_models: those that are only read, by name.
+        stages: one after the other.
+        data: what they learn from.
+        training: arguments of all stages.
+        seed: of data order, dropout and projections.
+        label: what the progress bar says.
+        share_encoder: the encoder of the one model that learns is that of the one that is read: it is frozen, without
+            dropout, and runs once for both.
+        update: as in `DistilTrainer`.
+
+    Raises:
+        KeyboardInterrupt: after a signal, with the state saved.
     """
     total = Trained()
     for number, stage in enumerate(stages, 1):
         arguments = {**training, **stage.training}
-        run = _Run(work, number, student, teacher, stage, data, arguments, seed, share_encoder, cache,
-                   live or LiveOptions())  # fmt: skip
+        run = _Run(work, number, models, frozen_models, stage, data, arguments, seed, share_encoder, update)
         title = f"{label}, {stage.name or f'stage {number}'}" if len(stages) > 1 else label
         trained = run.finished()
         if trained is None and fsdp.asked(arguments.get("fsdp")):
-            replace(run, student=copy.deepcopy(student)).train(title)  # shards cannot be put together again in place
+            twins = copy.deepcopy(dict(models))  # shards cannot be put together again in place
+            replace(run, models=twins).train(title)
             trained = run.finished()
         trained = trained or run.train(title)
         total.history += [{**row, "step": row["step"] + total.steps} for row in trained.history]
@@ -129,27 +142,26 @@ class _Run:
 
     work: Path
     number: int
-    student: nn.Module
-    teacher: nn.Module | None
+    models: Mapping[str, nn.Module]
+    frozen_models: Mapping[str, FrozenModel]
     stage: Stage
     data: Data
     training: Mapping[str, Any]
     seed: int
     share_encoder: bool = False
-    cache: CacheOptions | None = None
-    live: LiveOptions = field(default_factory=LiveOptions)
+    update: str = TOGETHER
 
     @property
     def folder(self) -> Path:
         return self.work / f"stage-{self.number}"
 
     def finished(self) -> Trained | None:
-        """A finished stage's record, its weights loaded into the student; None if the stage has not ended."""
+        """A finished stage's record, its weights loaded into the models; None if the stage has not ended."""
         processes().wait_for_everyone()
         record = self.folder / "final" / "stage.json"
         if not record.is_file():
             return None
-        _load(self.student, self.folder / "final")
+        self._load(self.folder / "final")
         return Trained(**json.loads(record.read_text()))
 
     def train(self, title: str) -> Trained:
@@ -157,45 +169,24 @@ class _Run:
         set_seed(
             (self.seed * 1000 + self.number) % 2**32
         )  # projections: the same whether the stages before ran now or earlier
-        self.student.to(arguments.device)
-        sharded = self.live.sharded and arguments.world_size > 1
-        if self.teacher is not None and not sharded:
-            self.teacher.to(self.live.place(arguments.device))
-        data = self.data
-        wiring = wire(
-            self.student, self.teacher, self.stage.matches, data.sample(), data.problem_type,
-            autocast(arguments, self.live),
-            self.share_encoder, len(data.train), self.cache, sharded,
-        )  # fmt: skip
+        wiring = self._wire(arguments)
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
-            _load(self.student, self.work / f"stage-{before}" / "final")
+            self._load(self.work / f"stage-{before}" / "final")
         remove_incomplete(self.folder)
         with ExitStack() as stack:
-            stack.callback(projections.detach, self.student)
+            for model in self.models.values():
+                stack.callback(projections.detach, model)
             stack.callback(wiring.close)
-            notes = list[str]()
-            if isinstance(wiring.teacher, CachedTeacher):
-                told = fill(wiring.teacher, data, arguments.per_device_train_batch_size, title)
-                notes.append(f"{self.stage.name or f'stage {self.number}'}, {note(told)}")
-            shared = ["encoder"] if self.share_encoder else []
-            # under DDP a parameter without a gradient would have to be searched for in every step
-            head = [] if wiring.objective.uses_head else head_modules(self.student)
-            stack.enter_context(frozen(self.student, self.stage.frozen, [*shared, *head]))
-            stack.enter_context(dropout(self.student, self.training.get("dropout")))
-            if self.share_encoder:
-                stack.enter_context(dropout(self.student.get_submodule("encoder"), 0.0))
+            notes = self._fill(wiring, title, arguments.per_device_train_batch_size)
+            stack.enter_context(frozen(wiring.learners.module, self.stage.frozen, self._idle_parts(wiring)))
+            stack.enter_context(dropout(wiring.learners.module, self.training.get("dropout")))
+            for model in self.models.values() if self.share_encoder else ():
+                stack.enter_context(dropout(model.get_submodule("encoder"), 0.0))
             stop = stack.enter_context(StopOnSignal())
-            bar = stack.enter_context(Bar(title, data.main_metric))
+            bar = stack.enter_context(Bar(title, self.data.main_metric))
             rate, checkpoint = self.training.get("average"), last_checkpoint(self.folder)
-            average = Average(self.student, rate, checkpoint) if rate else None
-            trainer = DistilTrainer(
-                self.student, arguments, train_dataset=data.train, eval_dataset=data.eval, data_collator=data.collator,
-                compute_metrics=lambda p: data.compute_metrics(p.predictions, p.label_ids),
-                processing_class=data.processing_class, objective=wiring.objective, capture=wiring.capture,
-                teacher=wiring.teacher, generate=data.generate, average=average, shared=wiring.shared,
-                callbacks=[bar, stop],
-            )  # fmt: skip
-            trainer.keep_events(self.work.with_name(f"{self.work.stem}.logs") / self.folder.name)
+            average = Average(wiring.learners.module, rate, checkpoint) if rate else None
+            trainer = self._trainer(wiring, arguments, average, [bar, stop])
             fsdp.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
             trainer.train(resume_from_checkpoint=checkpoint)
             if trainer.state.global_step < trainer.state.max_steps:
@@ -211,6 +202,59 @@ class _Run:
             if stop.fired is not None:
                 raise KeyboardInterrupt
         return trained
+
+    def _wire(self, arguments: Any) -> Wiring:
+        """The step of this stage, all models on their devices."""
+        join(self.models).to(arguments.device)
+        reading = {name: self._reading(one, arguments) for name, one in self.frozen_models.items()}
+        for name, one in self.frozen_models.items():
+            if not reading[name].sharded:
+                one.model.to(one.live.place(arguments.device))
+        read = {name: one.model for name, one in self.frozen_models.items()}
+        return wire(self.models, read, self.stage.matches, self.data.sample(), self.data.problem_type,
+                    share_encoder=self.share_encoder, rows=len(self.data.train), reading=reading)  # fmt: skip
+
+    def _trainer(self, wiring: Wiring, arguments: Any, average: Average | None, callbacks: list[Any]) -> DistilTrainer:
+        data, judge = self.data, self.data.compute_metrics
+        if len(self.models) > 1:
+            judge = metrics_of_all(list(self.models), judge)
+        trainer = DistilTrainer(
+            wiring.learners.module, arguments, train_dataset=data.train, eval_dataset=data.eval,
+            data_collator=data.collator, compute_metrics=lambda p: judge(p.predictions, p.label_ids),
+            processing_class=data.processing_class, wiring=wiring, generate=data.generate, average=average,
+            update=self.update, callbacks=callbacks,
+        )  # fmt: skip
+        trainer.keep_events(self.work.with_name(f"{self.work.stem}.logs") / self.folder.name)
+        return trainer
+
+    def _reading(self, one: FrozenModel, arguments: Any) -> Reading:
+        sharded = one.live.sharded and arguments.world_size > 1
+        return Reading(autocast(arguments, one.live), one.cache, sharded)
+
+    def _fill(self, wiring: Wiring, title: str, batch_size: int) -> list[str]:
+        """Fills the caches of the teachers; what that took, for the report."""
+        stage, notes = self.stage.name or f"stage {self.number}", list[str]()
+        for name, told in fill_all(wiring.frozen, self.data, batch_size, title).items():
+            whose = f"{stage}, {name}" if len(self.frozen_models) > 1 else stage
+            notes.append(f"{whose}, {note(told)}")
+        return notes
+
+    def _idle_parts(self, wiring: Wiring) -> list[str]:
+        """Parts without a gradient, which DDP would have to search for in every step: a head that nobody reads, an
+        encoder that is the teacher's."""
+        parts = list[str]()
+        for name, model in self.models.items():
+            prefix = f"{name}." if len(self.models) > 1 else ""
+            head = [] if wiring.objective.uses_head(name) else head_modules(model)
+            parts += [f"{prefix}{part}" for part in [*(["encoder"] if self.share_encoder else []), *head]]
+        return parts
+
+    def _load(self, folder: Path) -> None:
+        """Every weight of the models from `folder`; projections as far as both have them."""
+        for name, model in self.models.items():
+            place = folder if len(self.models) == 1 else folder / name
+            result = model.load_state_dict(weights_in(place), strict=False)
+            refuse_lost(model, result, str(place), but=(projections.ATTRIBUTE,))
 
     def _training(self) -> dict[str, Any]:
         """Trainer's own idea of the best model is the lowest loss; ours is the task's main metric."""
@@ -239,12 +283,3 @@ class _Run:
             for checkpoint in self.folder.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint, ignore_errors=True)
         processes().wait_for_everyone()
-
-
-def _load(student: nn.Module, folder: Path) -> None:
-    """Every weight of the student from `folder`; projections as far as both have them."""
-    weights = {
-        name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()
-    }
-    result = student.load_state_dict(weights, strict=False)
-    refuse_lost(student, result, str(folder), but=(projections.ATTRIBUTE,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -18,25 +19,31 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from textkd.errors import fail
 from textkd.models.files import saving
-from textkd.models.forward import forward_inputs
-from textkd.models.taps import Capture
-from textkd.objective.objective import Objective
-from textkd.teachers import Teacher
-from textkd.training import fsdp
+from textkd.training import fsdp, several
 from textkd.training.callbacks import Boundaries, Epochs
 from textkd.training.checkpoints import last_checkpoint, refuse_lost
 from textkd.training.cpu_attention import bf16_attention
 from textkd.training.ema import Average
 from textkd.training.loss_log import LossRecord
 from textkd.training.sampler import by_length
+from textkd.training.wiring import Wiring
+
+TOGETHER, IN_TURN = UPDATES = ("together", "in_turn")
 
 
 class DistilMixin(Trainer):  # type: ignore[misc]
-    """Trainer whose loss is an `Objective` over the taps of student and teacher; without a teacher, over labels alone.
+    """Trainer whose loss is an `Objective` over the taps of named models; some learn, the others are only read.
 
-    The student stays a PreTrainedModel with inert hooks (`Capture`), so saving, resuming and generation are Trainer's
-    own. Evaluation never runs the teacher. Named parts stay on the device until Trainer logs
-    their means over steps and processes.
+    One model that learns stays a PreTrainedModel with inert hooks (`Capture`), so saving, resuming and generation are
+    Trainer's own; several are one `Together`. Evaluation never runs a teacher. Named parts stay on the device until
+    Trainer logs their means over steps and processes.
+
+    Args:
+        wiring: what a step computes.
+        generate: writes the answers of a batch, where they are texts.
+        average: of the weights, where the training ends in one.
+        update: "together": all models step on one forward. "in_turn": each steps on predictions that are made anew
+            after the step of the one before it (Zhang et al. 2018, arXiv:1706.00384, algorithm 1).
     """
 
     # our loss is the mean of one micro-batch; BERT's **kwargs would make Trainer believe it is scaled already
@@ -45,31 +52,37 @@ class DistilMixin(Trainer):  # type: ignore[misc]
     def __init__(
         self,
         *args: Any,
-        objective: Objective,
-        capture: Capture,
-        teacher: Teacher | None,
+        wiring: Wiring,
         generate: Callable[[nn.Module, dict[str, Tensor]], Tensor] | None = None,
         average: Average | None = None,
-        shared: str = "",
+        update: str = TOGETHER,
         callbacks: Sequence[Any] = (),
         **kwargs: Any,
     ) -> None:
         self.record = LossRecord()
         own = [Epochs(kwargs.get("train_dataset")), *([] if average is None else [average])]
         super().__init__(*args, callbacks=[Boundaries(), *own, self.record, *callbacks], **kwargs)
-        self.generate, self.average, self.shared = generate, average, shared
+        self.generate, self.average = generate, average
         self.model_accepts_loss_kwargs = False
-        self.objective, self.capture, self.teacher = objective, capture, teacher
-        if self.args.torch_compile:
-            capture.for_compiled()
+        self.wiring, self.objective, self.models = wiring, wiring.objective, wiring.learners.models
+        self.turns = [self.objective] if update == TOGETHER else self.objective.by_source(list(self.models))
+        for capture in wiring.learners.captures.values():
+            if self.args.torch_compile:
+                capture.for_compiled()
+            if self.is_fsdp_enabled:
+                capture.for_sharded()
         if self.is_fsdp_enabled:
-            capture.for_sharded()
             fsdp.by_block(self.accelerator, self.model)
-        self._accepts = forward_inputs(self.model)
         self._is_bf16_on_cpu = self.args.bf16 and self.args.device.type == "cpu" and not self.args.torch_compile
         self._expected: Tensor | None = None
+        self._told: list[tuple[Tensor, dict[str, Tensor]]] = []  # of the turns of this step
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
+
+    @property
+    def is_several(self) -> bool:
+        """Whether several models learn."""
+        return len(self.models) > 1
 
     def create_accelerator_and_postprocess(self) -> None:
         super().create_accelerator_and_postprocess()
@@ -90,26 +103,44 @@ class DistilMixin(Trainer):  # type: ignore[misc]
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> None:
         return None  # the objective counts its own items
 
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Trainer's own, once for each turn. The step of the last turn is made in Trainer's loop."""
+        whole, lost = self._expected, list[Tensor]()
+        for number, objective in enumerate(self.turns):
+            self.wiring.objective = objective
+            if whole is not None and len(self.turns) > 1:
+                self._expected = whole[[self.objective.pairs.index(pair) for pair in objective.pairs]]
+            lost.append(super().training_step(model, inputs, num_items_in_batch))
+            if number < len(self.turns) - 1:
+                self._clip_grad_norm(model)
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+        totals, parts = zip(*self._told, strict=True)
+        self._told, self._expected = [], whole
+        self.record.add(torch.stack(totals).sum(), ChainMap(*parts), self.current_gradient_accumulation_steps)
+        return torch.stack(lost).sum()
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        wanted: dict[str, Any] = {name: value for name, value in inputs.items() if name in self._accepts}
         if not model.training:
-            outputs = model(**wanted)
-            return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
-        wanted.pop("labels", None)
+            loss, outputs = self._evaluated(self.wiring.learners.evaluate(model, inputs))
+            return (loss, outputs) if return_outputs else loss
         if self.is_fsdp_enabled:
             fsdp.send_buffers(self.model)
-        teacher = self.teacher.taps(inputs, inputs.get("example_id")) if self.teacher is not None else {}
-        if self.shared:  # the frozen encoder of both ran in the teacher
-            wanted["encoder_outputs"] = (teacher[self.shared],)
         progress = self.state.global_step / max(self.state.max_steps, 1)
-        plain = bf16_attention(self.model, inputs) if self._is_bf16_on_cpu else nullcontext()
-        with plain, self.capture.active(self.objective.inside(teacher, inputs, progress), inputs.get("labels")):
-            student = model(**wanted)
-        total, parts = self.objective(student["taps"], teacher, inputs, progress, self._expected)
-        self.record.add(total, parts, self.current_gradient_accumulation_steps)
-        return (total, student["outputs"]) if return_outputs else total
+        plain = bf16_attention(self.models, inputs) if self._is_bf16_on_cpu else nullcontext()
+        total, parts, outputs = self.wiring.loss(model, inputs, progress, self._expected, plain)
+        self._told.append((total.detach(), parts))
+        return (total, outputs) if return_outputs else total
+
+    def _evaluated(self, outputs: dict[str, Any]) -> tuple[Tensor, Any]:
+        """Loss and outputs as Trainer expects them; of several models the mean loss, and the logits of each."""
+        if not self.is_several:
+            (one,) = outputs.values()
+            return one["loss"], one
+        loss = torch.stack([one["loss"] for one in outputs.values()]).mean()
+        return loss, {"loss": loss, **{name: one["logits"] for name, one in outputs.items()}}
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """None are counted: Trainer would walk through all parameters in every step, and leave the teacher out."""
@@ -130,7 +161,9 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs).detach()
-            return loss * self._weight(inputs["labels"]), self.generate(self.model, inputs), inputs["labels"]
+            texts = [self.generate(one, inputs) for one in self.models.values()]
+            said = tuple(texts) if self.is_several else texts[0]
+            return loss * self._weight(inputs["labels"]), said, inputs["labels"]
 
     def _weight(self, labels: Tensor) -> Tensor:
         """Tokens per row of a batch over those of the evaluation set: Trainer weighs the mean loss of a batch, which is
@@ -212,13 +245,37 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             weights = self.accelerator.get_state_dict(self.model)
             self._save(output_dir, state_dict=fsdp.whole(weights))
 
-    def _save(self, *args: Any, **kwargs: Any) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.is_several:  # a raw state dict of all would not keep what they share, and no model could be loaded
+            folder = Path(output_dir or self.args.output_dir)
+            several.save(self.models, folder, self.args.should_save)
+            return
         # in the hub's older names, save_pretrained's default, Trainer would load a ViT encoder's checkpoint not at all
         self.model.save_pretrained = partial(self.model.save_pretrained, save_original_format=False)
         try:
-            super()._save(*args, **kwargs)
+            super()._save(output_dir, state_dict)
         finally:
             del self.model.save_pretrained
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.is_several:
+            several.load(self.models, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if self.is_several:
+            several.load(self.models, Path(self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Trainer's own; several models are clipped each by its own norm, as if each had an optimizer to itself."""
+        if not self.is_several:
+            return super()._clip_grad_norm(model)
+        norms = [self.accelerator.clip_grad_norm_(one.parameters(), self.args.max_grad_norm)
+                 for one in self.models.values()]  # fmt: skip
+        return torch.stack([norm for norm in norms if norm is not None]).norm()
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         refuse_lost(self.model, load_result, "a checkpoint")

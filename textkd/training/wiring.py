@@ -1,201 +1,223 @@
-"""From matches to things that run: objective, capture on the student, teacher. Shapes are tried on a real batch."""
+"""From matches to a step that runs: the objective, the models that learn, the models that are only read."""
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainingArguments
 
-from textkd.errors import Collector, Problem, fail, problem
-from textkd.models.forward import evaluating, inputs_of
-from textkd.models.taps import Address, Capture, anatomy
-from textkd.objective import projections
+from textkd.errors import Collector, fail
+from textkd.models.forward import evaluating, inputs_of, own_columns
+from textkd.models.taps import Address, Anatomy, Capture, Tap, anatomy
 from textkd.objective.adapters import Adapters, adapt
 from textkd.objective.bind import bind
 from textkd.objective.cache_limits import kept_problems
-from textkd.objective.fusing import NO_HEADS, fuse, heads_of
+from textkd.objective.fusing import fuse, heads_of
 from textkd.objective.match import Match
 from textkd.objective.objective import Objective
 from textkd.objective.pair import Pair
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
+from textkd.teachers.frozen import FrozenModels
 from textkd.training import fsdp
-from textkd.training.freezing import frozen
+from textkd.training.learners import Learners, join
 
-COMPILES = ("torch_compile", "torch_compile_backend", "torch_compile_mode")  # arguments that compile the student
 SHARED = "module:encoder"  # its output, which a student that shares the encoder reads in place of its own
+Models = nn.Module | Mapping[str, nn.Module]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a frozen model is read.
+
+    Args:
+        autocast: the dtype that it computes in; None: its own.
+        cache: its taps come from disk as far as they are there.
+        sharded: the processes share its weights out among them.
+    """
+
+    autocast: torch.dtype | None = None
+    cache: CacheOptions | None = None
+    sharded: bool = False
+
+
+class StepLoss(NamedTuple):
+    """The loss of a batch: the scalar to differentiate, every pair's loss, and the outputs of the models that learn."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    outputs: Mapping[str, Any]
 
 
 @dataclass
 class Wiring:
-    """What one training needs: call ``objective(taps of capture, teacher.taps(batch), batch)`` in every step.
+    """A training step: the taps of all models, and the objective that compares them.
 
-    shared: the teacher's tap that stands in for the student's own encoder, "" without one (see `wire`)."""
+    Args:
+        objective: what is compared.
+        learners: the models that learn.
+        frozen: the models that are only read.
+        shared: the name of the frozen model whose encoder stands in for the learner's own, "" without one.
+    """
 
     objective: Objective
-    capture: Capture
-    teacher: Teacher | None
+    learners: Learners
+    frozen: FrozenModels
     shared: str = ""
 
+    def loss(
+        self,
+        model: nn.Module,
+        batch: Mapping[str, Tensor],
+        progress: float = 0.0,
+        expected: Tensor | None = None,
+        around: AbstractContextManager[object] | None = None,
+    ) -> StepLoss:
+        """The loss of a batch.
+
+        Args:
+            model: the model that learns (`learners.module` of several), or what wraps it (DDP, Accelerate).
+            batch: the columns, with labels.
+            progress: the share of the training that is done, in [0, 1].
+            expected: mean `Objective.items` of the step's micro-batches; None where the batch stands alone.
+            around: what the forward of the learners runs in.
+        """
+        targets = self.frozen.taps(batch, batch.get("example_id"))
+        more = {"encoder_outputs": (targets[f"{self.shared}/{SHARED}"],)} if self.shared else {}
+        finish = self.objective.inside(targets, batch, progress)
+        with around or nullcontext():
+            forward = self.learners.forward(model, batch, finish, **more)
+        taps = ChainMap(dict(forward.taps), targets)  # type: ignore[arg-type]
+        total, parts = self.objective(taps, batch, progress, expected, forward.losses)
+        return StepLoss(total, parts, forward.outputs)
+
     def close(self) -> None:
-        """Takes all hooks off both models. Projections stay on the student until `projections.detach`."""
-        self.capture.remove()
-        if self.teacher is not None:
-            self.teacher.close()
+        """Takes all hooks off. Projections stay on the models until `projections.detach`."""
+        self.learners.remove()
+        self.frozen.close()
 
 
 def wire(
-    student: nn.Module,
-    teacher: nn.Module | None,
+    trained: Models,
+    frozen: Models | None,
     matches: Sequence[Match],
     batch: Mapping[str, Tensor],
     problem_type: str = "single_label_classification",
-    autocast: torch.dtype | None = None,
+    *,
     share_encoder: bool = False,
     rows: int = 0,
-    cache: CacheOptions | None = None,
-    sharded: bool = False,
+    reading: Mapping[str, Reading] | None = None,
 ) -> Wiring:
-    """Binds `matches` to the two models, tries every tap on `batch` (two or more real rows) without training, adds the
-    projections that differing widths need to the student, and wakes nothing else.
+    """Binds `matches` to models, tries every tap on `batch` without training, adds the projections that differing
+    widths need to the models that learn, and wakes nothing else.
 
-    autocast: the dtype the teacher computes in. share_encoder: the student's encoder is the teacher's and frozen, so it
-    runs once: the teacher's output stands in for the student's. rows: of the training data, for losses that remember
-    each row. cache: the teacher's taps come from disk, as far as they are there. sharded: the processes share
-    the teacher's weights out among them.
+    Args:
+        trained: the models that learn, by name; one alone is called "student".
+        frozen: the models that are only read, by name; one alone is called "teacher".
+        matches: what is compared.
+        batch: two or more real rows.
+        problem_type: transformers' word, for the loss of `labels`.
+        share_encoder: the student's encoder is the teacher's and frozen, so it runs once for both.
+        rows: of the training data, for losses that remember each row.
+        reading: how each frozen model is read.
 
-    Raises one `TextkdError` with every problem of every match.
+    Raises:
+        TextkdError: every problem of every match at once.
     """
-    pairs = bind(matches, anatomy(student), None if teacher is None else anatomy(teacher), problem_type)
-    if not any(pair.teachers for pair in pairs):
-        teacher = None  # nobody asks it
+    learners, others = by_name(trained, "student"), by_name(frozen, "teacher")
+    pairs = bind(matches, _anatomies(learners), _anatomies(others), problem_type)
+    asked = {name for pair in pairs for name in pair.models}
+    others = {name: model for name, model in others.items() if name in asked}  # nobody asks the rest
     if share_encoder:
         _refuse_frozen_side(pairs)
-    found, heads, adapters = Collector(), NO_HEADS, Adapters()
+    models = {**others, **learners}
+    found, heads, adapters = Collector(), dict[str, nn.Linear](), Adapters()
     with found.collecting():
-        heads = heads_of(pairs, student, teacher, batch)
-    with evaluating(student):
-        mine = _probe(student, Objective(pairs).student_addresses, batch)
-    theirs = {} if teacher is None else _probe_teacher(teacher, Objective(pairs).teacher_addresses, batch)
+        heads = dict(heads_of(pairs, models, batch))
+    taps = _probe(models, others, Objective(pairs), batch)
     with found.collecting():
-        pairs, adapters = adapt(student, teacher, pairs, mine, theirs, rows)
-    found.add(*kept_problems(pairs, cache))
+        pairs, adapters = adapt(models, pairs, taps, rows)
+    how = {name: (reading or {}).get(name, Reading()) for name in others}
+    for name, one in how.items():
+        found.add(*kept_problems([pair for pair in pairs if name in pair.models], one.cache))
     found.raise_any()
-    pairs = fuse(pairs, heads)
-    objective = Objective(pairs)
-    capture = Capture(student, _captured(pairs, adapters), projections=adapters)
-    shared = SHARED if share_encoder and teacher is not None else ""
-    asked = [*objective.teacher_addresses, *([shared] if shared else [])]
-    padding = any(pair.loss.reads_padding(pair.options) for pair in pairs)
-    taught = None if teacher is None else _teacher(teacher, asked, autocast, cache, sharded, padding)
-    return Wiring(objective, capture, taught, shared)
+    objective = Objective(fuse(pairs, heads))
+    shared = next(iter(others), "") if share_encoder else ""
+    captures = {name: _capture(name, model, objective.pairs, adapters) for name, model in learners.items()}
+    teachers = {name: _teacher(model, name, objective, how[name], name == shared) for name, model in others.items()}
+    return Wiring(objective, Learners(learners, captures, join(learners)), FrozenModels(teachers), shared)
 
 
-def _teacher(
-    model: nn.Module,
-    asked: Sequence[str],
-    autocast: torch.dtype | None,
-    cache: CacheOptions | None,
-    sharded: bool,
-    padding: bool,
-) -> Teacher:
-    if sharded:
-        return LiveTeacher(fsdp.in_shards(model), asked, autocast, stop_early=False, in_pieces=False)
-    if cache is None:
-        return LiveTeacher(model, asked, autocast, in_pieces=not padding)
-    # the student runs on what is shared: rounding it would change the student
-    return CachedTeacher(model, asked, cache.folder or "teachers/taps", cache, autocast, exact=[SHARED])
+def _anatomies(models: Mapping[str, nn.Module]) -> dict[str, Anatomy]:
+    return {name: anatomy(model) for name, model in models.items()}
 
 
-def check(
-    student: nn.Module,
-    teacher: nn.Module | None,
-    matches: Sequence[Match],
-    batch: Mapping[str, Tensor],
-    problem_type: str,
-    share_encoder: bool = False,
-    rows: int = 0,
-    asleep: Sequence[str] = (),
-    compiled: bool = False,
-) -> list[Pair]:
-    """`wire` without any lasting effect: the bound pairs, or a `TextkdError` with every problem. Where the `rows` of
-    the training data are known, `batch` is of them, and the losses of a first step are computed too, with the parts
-    `asleep` frozen. compiled: the training will compile the student."""
-    before = set(projections.names(student))
-    wiring = wire(student, teacher, matches, batch, problem_type, share_encoder=share_encoder, rows=rows)
-    try:
-        if compiled:
-            wiring.capture.for_compiled()
-        if fsdp.asked():
-            wiring.capture.for_sharded()
-        if rows:
-            _try(student, wiring, batch, asleep)
-    finally:
-        wiring.close()
-        if not before:
-            projections.detach(student)
-    return wiring.objective.pairs
+def by_name(models: Models | None, alone: str) -> dict[str, nn.Module]:
+    if isinstance(models, Mapping):
+        return dict(models)
+    return {} if models is None else {alone: models}
 
 
-def _try(student: nn.Module, wiring: Wiring, batch: Mapping[str, Tensor], asleep: Sequence[str]) -> None:
-    """The losses of one step. Raises one `TextkdError` with all that cannot be computed or teaches nothing."""
-    with evaluating(student), torch.random.fork_rng(devices=[]), frozen(student, asleep):
-        taught = {} if wiring.teacher is None else wiring.teacher.taps(batch)
-        with wiring.capture.active(labels=batch.get("labels")):
-            taps = student(**inputs_of(student, batch))["taps"]
-        wiring.objective.tried(taps, taught, batch)
+def _capture(name: str, model: nn.Module, pairs: Sequence[Pair], adapters: Adapters) -> Capture:
+    """Reads the taps of a model that learns; those that a projection stands for are not returned as they are."""
+    wanted = dict.fromkeys(key.partition("/")[2] for key in _plain_taps(name, pairs, adapters))
+    projected = {key.removeprefix(f"{name}/"): (str(tap.address), module)
+                 for key, (tap, module) in adapters.items() if tap.model == name}  # fmt: skip
+    return Capture(model, list(wanted), projections=projected)
 
 
-def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) -> list[Problem]:
-    """Batches that would be too small for a loss that compares samples. rows: of the training data, 0: not known."""
-    size = training.get("per_device_train_batch_size", TrainingArguments.per_device_train_batch_size)
-    rest = rows % size if rows and not training.get("dataloader_drop_last") else 0
-    problems = []
+def _plain_taps(name: str, pairs: Sequence[Pair], adapters: Adapters) -> list[str]:
+    found = list[str]()
     for pair in pairs:
-        least = pair.loss.min_rows
-        if size < least:
-            asked, fix = f"batches of {size} for {pair.name}", f"per_device_train_batch_size: {least} or more"
-            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix))
-        elif 0 < rest < least:
-            asked, fix = f"a last batch of {rest} for {pair.name}", "dataloader_drop_last: true, or another batch size"
-            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix))
-    return problems
+        sources, targets = pair.read
+        found += [key for i, key in enumerate(sources) if f"{pair.source.model}/{pair.projected(i)}" not in adapters]
+        found += targets
+    return [key for key in found if key.startswith(f"{name}/")]
 
 
-def _probe(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    capture = Capture(model, addresses)
-    try:
-        with torch.no_grad():
-            captured = capture.run(model, tap_labels=batch.get("labels"), **inputs_of(model, batch))
-        return captured["taps"]
-    finally:
-        capture.remove()
+def _teacher(model: nn.Module, name: str, objective: Objective, how: Reading, is_shared: bool) -> Teacher:
+    asked = [*objective.reads(name), *([SHARED] if is_shared else [])]
+    own = [pair for pair in objective.pairs if name in pair.models]
+    if how.sharded:
+        return LiveTeacher(fsdp.in_shards(model), asked, how.autocast, stop_early=False, in_pieces=False)
+    if how.cache is None:
+        padding = any(pair.loss.reads_padding(pair.options) for pair in own)
+        return LiveTeacher(model, asked, how.autocast, in_pieces=not padding)
+    # the student runs on what is shared: rounding it would change the student
+    return CachedTeacher(model, asked, how.cache.folder or "teachers/taps", how.cache, how.autocast, exact=[SHARED])
 
 
-def _probe_teacher(model: nn.Module, addresses: list[str], batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    teacher = LiveTeacher(model, addresses)
-    try:
-        return teacher.taps(batch)
-    finally:
-        teacher.close()
+def _probe(
+    models: Mapping[str, nn.Module], read: Mapping[str, nn.Module], objective: Objective, batch: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The taps of a batch by their whole names, without gradient and in eval mode."""
+    found = dict[str, Tensor]()
+    for name, model in models.items():
+        addresses, own = objective.reads(name), own_columns(batch, name)
+        if name in read:
+            teacher = LiveTeacher(model, addresses)
+            taps, close = teacher.taps(own), teacher.close
+        else:
+            capture = Capture(model, addresses)
+            with torch.no_grad(), evaluating(model):
+                taps = capture.run(model, tap_labels=own.get("labels"), **inputs_of(model, own))["taps"]
+            close = capture.remove
+        close()
+        found.update({f"{name}/{key}": tap for key, tap in taps.items()})
+    return found
 
 
 def _refuse_frozen_side(pairs: list[Pair]) -> None:
-    frozen = [pair.name for pair in pairs if any(map(_is_in_encoder, pair.students))]
+    frozen = [pair.name for pair in pairs if any(map(_is_in_encoder, pair.sources))]
     if frozen:
         raise fail(f"{', '.join(frozen)} beside share_encoder", "the student's encoder is the teacher's and frozen",
                    fix="match the decoder and the logits, or do not share the encoder")  # fmt: skip
 
 
-def _is_in_encoder(address: Address) -> bool:
+def _is_in_encoder(tap: Tap) -> bool:
+    address: Address = tap.address
     return address.side == "encoder" or address.path.partition(".")[0] == "encoder"
-
-
-def _captured(pairs: list[Pair], adapters: Mapping[str, object]) -> list[str]:
-    """What the student returns as it is: the taps that no projection stands for."""
-    return list(
-        dict.fromkeys(key for pair in pairs for i, key in enumerate(pair.read[0]) if pair.projected(i) not in adapters)
-    )

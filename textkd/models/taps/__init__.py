@@ -8,6 +8,7 @@ from textkd.models.taps.gradients import input_gradient
 from textkd.models.taps.listing import TapRow, list_taps
 from textkd.models.taps.masks import is_empty, mask_for, require_some
 from textkd.models.taps.sides import EncoderDecoder, anatomy
+from textkd.models.taps.tap import Tap
 
 __all__ = [
     "PLANS",
@@ -15,6 +16,7 @@ __all__ = [
     "Anatomy",
     "Capture",
     "EncoderDecoder",
+    "Tap",
     "TapRow",
     "anatomy",
     "input_gradient",

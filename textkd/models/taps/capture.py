@@ -19,7 +19,7 @@ from textkd.models.taps.shards import gather_for_backward
 from textkd.models.taps.sides import anatomy
 
 Projections = Mapping[str, tuple[str, nn.Module]]
-Then = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
+Finish = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 # the taps that the model returns itself, and the output they are
 RETURNED = {"logits": "logits", "labels": "loss"}
 
@@ -56,7 +56,7 @@ class Capture:
         self._gradients = [address for address in self._needed if address.kind in GRADIENT_KINDS]
         refuse_bad_checkpointing(model, self._lent, self._gradients)
         self._switch = Switch()
-        self._then: Then | None = None
+        self._done: Finish | None = None
         self._labels: Tensor | None = None
         self._around = ExitStack()
         self._begin: Callable[[nn.Module, Tensor | None], None] = self._start
@@ -69,25 +69,25 @@ class Capture:
         self._handles.append(model.register_forward_hook(_TopLeave(self)))
 
     @contextmanager
-    def active(self, then: Then | None = None, labels: Tensor | None = None) -> Iterator[None]:
+    def active(self, finish: Finish | None = None, labels: Tensor | None = None) -> Iterator[None]:
         """Inside, a forward of the model returns ``{"outputs": {name: Tensor}, "taps": {str(address): Tensor}}``.
 
-        outputs: the tensors of the model's own output (loss, logits, ...). then: takes the taps while the model's
-        forward is not over and gives more of them: what uses weights of the student outside of its blocks belongs
-        there, so that DDP sees these weights used. labels: what gradient taps are of, where the forward itself gets no
-        ``labels``. Raises `TextkdError` for a tap that is missing or empty, and at the
+        outputs: the tensors of the model's own output (loss, logits, ...). finish: takes the taps while the model's
+        forward is not over; what it gives stands under "losses". What uses weights of the model outside of its blocks
+        belongs there, so that DDP sees these weights used. labels: what gradient taps are of, where the forward itself
+        gets no ``labels``. Raises `TextkdError` for a tap that is missing or empty, and at the
         end if the model never ran.
         """
         if not self._handles:
             raise fail("a forward with taps", "this capture was removed", fix="make a new Capture")
         switch = self._switch
-        before, self._then, self._labels = switch.awake, then, labels
+        before, self._done, self._labels = switch.awake, finish, labels
         with_graph = torch.is_grad_enabled()
         switch.awake, switch.ran = True, False
         try:
             yield
         finally:
-            switch.awake, switch.recorder, self._then, self._labels = before, None, None, None
+            switch.awake, switch.recorder, self._done, self._labels = before, None, None, None
             self._around.close()
             torch.set_grad_enabled(with_graph)
         if not switch.ran:
@@ -232,9 +232,8 @@ class Capture:
         returned = {str(address): taps[str(address)] for address in self.addresses}
         for name, (source, module) in self._projections.items():
             returned[name] = _project(module, taps[source])
-        if self._then is not None:
-            returned.update(self._then(returned))
-        return {"outputs": outputs, "taps": returned}
+        finished = {} if self._done is None else {"losses": dict(self._done(returned))}
+        return {"outputs": outputs, "taps": returned, **finished}
 
 
 class _TopEnter:
@@ -261,10 +260,10 @@ class _TopLeave:
         recorder = self.capture._switch.recorder
         if recorder is None or not recorder.open:
             return None
-        captured = isinstance(output, dict) and set(output) == {"outputs", "taps"}
+        captured = isinstance(output, dict) and {"outputs", "taps"} <= set(output) <= {"outputs", "taps", "losses"}
         mine = self.capture._end(output["outputs"] if captured else plain_outputs(output), recorder)
         # a second active capture on the same model adds to what the first one returned
-        return {**mine, "taps": {**output["taps"], **mine["taps"]}} if captured else mine
+        return {**output, **mine, "taps": {**output["taps"], **mine["taps"]}} if captured else mine
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
         return Silent, ()

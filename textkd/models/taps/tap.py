@@ -1,0 +1,50 @@
+"""A tap of a named model: ``big/hidden:4``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from textkd.errors import fail
+from textkd.models.taps.address import Address
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What is read out of one of several models.
+
+    Args:
+        address: what is read.
+        model: the name of the model; "" where nobody named one yet.
+    """
+
+    address: Address
+    model: str = ""
+
+    @classmethod
+    def parse(cls, text: str | Address | Tap) -> Tap:
+        """The tap that ``[model/]address`` writes, as ``hidden:4`` or ``big/hidden:4``.
+
+        Raises:
+            TextkdError: no such kind of tap, no block number, or nothing before the slash.
+        """
+        if isinstance(text, Tap):
+            return text
+        if isinstance(text, Address):
+            return cls(text)
+        model, slash, address = str(text).strip().partition("/")
+        if not slash:
+            return cls(Address.parse(model))
+        if not model or "/" in address:
+            raise fail(f'tap "{text}"', "not one model and one address", fix='as "big/hidden:4", or "hidden:4"')
+        return cls(Address.parse(address), model)
+
+    def of(self, model: str) -> Tap:
+        """This tap, of that model."""
+        return replace(self, model=model)
+
+    def at(self, block: int | None) -> Tap:
+        """This tap at another block; None leaves the block open."""
+        return replace(self, address=replace(self.address, block=block))
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.address}" if self.model else str(self.address)

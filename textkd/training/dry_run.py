@@ -1,0 +1,92 @@
+"""A training step before any training: every match bound, every loss computed once, nothing changed."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import TrainingArguments
+
+from textkd.errors import Problem, problem
+from textkd.models.forward import evaluating
+from textkd.objective import projections
+from textkd.objective.match import Match
+from textkd.objective.pair import Pair
+from textkd.training import fsdp
+from textkd.training.freezing import frozen as frozen_parts
+from textkd.training.wiring import Models, Wiring, by_name, wire
+
+COMPILES = ("torch_compile", "torch_compile_backend", "torch_compile_mode")  # arguments that compile the student
+
+
+def check(
+    trained: Models,
+    frozen: Models | None,
+    matches: Sequence[Match],
+    batch: Mapping[str, Tensor],
+    problem_type: str,
+    share_encoder: bool = False,
+    rows: int = 0,
+    frozen_names: Sequence[str] = (),
+    compiled: bool = False,
+) -> list[Pair]:
+    """`wire` without any lasting effect.
+
+    Args:
+        rows: of the training data; where they are known, `batch` is of them, and the losses of a first step are
+            computed too.
+        frozen_names: parts of the models that learn which this training leaves as they are.
+        compiled: the training will compile the models that learn.
+
+    Returns:
+        The bound pairs.
+
+    Raises:
+        TextkdError: every problem of every match at once.
+    """
+    models = list(by_name(trained, "student").values())
+    before = [set(projections.names(model)) for model in models]
+    wiring = wire(trained, frozen, matches, batch, problem_type, share_encoder=share_encoder, rows=rows)
+    try:
+        for capture in wiring.learners.captures.values():
+            if compiled:
+                capture.for_compiled()
+            if fsdp.asked():
+                capture.for_sharded()
+        if rows:
+            _try(wiring, batch, frozen_names)
+    finally:
+        wiring.close()
+        for model, had in zip(models, before, strict=True):
+            if not had:
+                projections.detach(model)
+    return wiring.objective.pairs
+
+
+def _try(wiring: Wiring, batch: Mapping[str, Tensor], frozen_names: Sequence[str]) -> None:
+    """The losses of one step. Raises one `TextkdError` with all that cannot be computed or teaches nothing."""
+    module = wiring.learners.module
+    with evaluating(module), torch.random.fork_rng(devices=[]), frozen_parts(module, frozen_names):
+        targets = wiring.frozen.taps(batch)
+        device = next(module.parameters()).device
+        forward = wiring.learners.forward(module, {name: column.to(device) for name, column in batch.items()})
+        wiring.objective.dry_run(ChainMap(dict(forward.taps), targets), batch)  # type: ignore[arg-type]
+
+
+def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) -> list[Problem]:
+    """Batches that would be too small for a loss that compares samples. rows: of the training data, 0: not known."""
+    size = training.get("per_device_train_batch_size", TrainingArguments.per_device_train_batch_size)
+    rest = rows % size if rows and not training.get("dataloader_drop_last") else 0
+    problems = []
+    for pair in pairs:
+        least = pair.loss.min_rows
+        if size < least:
+            asked, fix = f"batches of {size} for {pair.name}", f"per_device_train_batch_size: {least} or more"
+            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix))
+        elif 0 < rest < least:
+            asked, fix = f"a last batch of {rest} for {pair.name}", "dataloader_drop_last: true, or another batch size"
+            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix))
+    return problems

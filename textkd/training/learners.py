@@ -1,0 +1,123 @@
+"""The models that learn in a training: one by itself, or several in one module under one optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from textkd.models.forward import forward_inputs, own_columns
+from textkd.models.taps import Capture
+from textkd.objective.objective import Finish
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a forward of the models that learn gave.
+
+    Args:
+        taps: by their whole names.
+        losses: those that the forward finished with, by pair.
+        outputs: of the model; of several models, by model.
+    """
+
+    taps: Mapping[str, Tensor]
+    losses: Mapping[str, Tensor]
+    outputs: Mapping[str, Any]
+
+
+class Together(nn.ModuleDict):
+    """Several models as one module. A forward takes the columns of a batch and returns the outputs of each model under
+    ``models``, and under ``losses`` what `finishing` adds."""
+
+    def __init__(self, models: Mapping[str, nn.Module]) -> None:
+        super().__init__(dict(models))
+        self._finish: Finish | None = None
+        self._accepts = {name: forward_inputs(model) for name, model in models.items()}
+
+    @contextmanager
+    def finishing(self, finish: Finish | None) -> Iterator[None]:
+        """Inside, a forward ends with `finish`, so that DDP sees the weights that it uses."""
+        self._finish = finish
+        try:
+            yield
+        finally:
+            self._finish = None
+
+    def forward(self, **batch: Tensor) -> dict[str, Any]:
+        """See the class."""
+        models = {name: model(**accepted(own_columns(batch, name), self._accepts[name]))
+                  for name, model in self.items()}  # fmt: skip
+        losses = {} if self._finish is None else self._finish(_named(models))
+        return {"models": models, "losses": losses}
+
+
+class Learners:
+    """The models that learn, with their captures by name. `module` is what an optimizer and DDP see: the model itself,
+    or `Together`."""
+
+    def __init__(self, models: Mapping[str, nn.Module], captures: Mapping[str, Capture], module: nn.Module) -> None:
+        self.models, self.captures, self.module = dict(models), dict(captures), module
+        self._accepts = {name: forward_inputs(model) for name, model in models.items()}
+
+    def forward(
+        self, wrapped: nn.Module, batch: Mapping[str, Tensor], finish: Finish | None = None, **more: Any
+    ) -> Forward:
+        """One forward with taps.
+
+        Args:
+            wrapped: `module`, or what wraps it (DDP).
+            batch: the columns; labels stay out of the forward, gradient taps are of them.
+            finish: as `Objective.inside` gives it.
+            more: further inputs of the forward.
+        """
+        labels = batch.get("labels")
+        with ExitStack() as stack:
+            if isinstance(self.module, Together):
+                for capture in self.captures.values():
+                    stack.enter_context(capture.active(labels=labels))
+                stack.enter_context(self.module.finishing(finish))
+                inputs = {name: column for name, column in batch.items() if name != "labels"}
+                found = wrapped(**inputs, **more)
+                outputs = {name: one["outputs"] for name, one in found["models"].items()}
+                return Forward(_named(found["models"]), found["losses"], outputs)
+            ((name, capture),) = self.captures.items()
+            stack.enter_context(capture.active(_for_one(name, finish), labels))
+            inputs = accepted(own_columns(batch, name), self._accepts[name])
+            inputs.pop("labels", None)
+            captured = wrapped(**inputs, **more)
+        return Forward(_named({name: captured}), captured.get("losses", {}), captured["outputs"])
+
+    def evaluate(self, wrapped: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The outputs of each model with its own loss, without taps."""
+        if isinstance(self.module, Together):
+            return dict(wrapped(**batch)["models"])
+        (name,) = self.models
+        return {name: wrapped(**accepted(own_columns(batch, name), self._accepts[name]))}
+
+    def remove(self) -> None:
+        """Takes all hooks off."""
+        for capture in self.captures.values():
+            capture.remove()
+
+
+def join(models: Mapping[str, nn.Module]) -> nn.Module:
+    """What an optimizer trains: the model itself, or all of them as one module."""
+    return next(iter(models.values())) if len(models) == 1 else Together(models)
+
+
+def accepted(batch: Mapping[str, Tensor], names: frozenset[str]) -> dict[str, Tensor]:
+    """The columns that a forward takes."""
+    return {name: column for name, column in batch.items() if name in names}
+
+
+def _for_one(name: str, finish: Finish | None) -> Finish | None:
+    return None if finish is None else lambda taps: finish({f"{name}/{key}": tap for key, tap in taps.items()})
+
+
+def _named(captured: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
+    """The taps of all models by their whole names."""
+    return {f"{name}/{key}": tap for name, one in captured.items() for key, tap in one["taps"].items()}

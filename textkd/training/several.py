@@ -1,0 +1,47 @@
+"""Checkpoints and metrics of several models that learn together: each is saved and judged by itself."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import nn
+
+from textkd.training.checkpoints import refuse_lost
+
+
+def save(models: Mapping[str, nn.Module], folder: Path, is_main_process: bool) -> None:
+    """Writes every model by its own `save_pretrained` into a folder of its name."""
+    for name, model in models.items():
+        own: Any = model
+        own.save_pretrained(folder / name, is_main_process=is_main_process, save_original_format=False)
+
+
+def load(models: Mapping[str, nn.Module], folder: Path) -> None:
+    """Puts what `save` wrote back into the models. Raises `TextkdError` where weights are missing or left over."""
+    for name, model in models.items():
+        result = model.load_state_dict(weights_in(folder / name), strict=False)
+        refuse_lost(model, result, str(folder / name))
+
+
+def weights_in(folder: Path) -> dict[str, Any]:
+    """All weights of a folder by name."""
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+
+
+def metrics_of_all(
+    names: Sequence[str], judge: Callable[[Any, Any], dict[str, float]]
+) -> Callable[[Any, Any], dict[str, float]]:
+    """A function (predictions of every model, labels) -> metrics: of each model by its name, as ``peer_1_accuracy``,
+    and their means by the metrics' own names, by which the best checkpoint is chosen."""
+
+    def judge_all(predictions: Sequence[Any], labels: Any) -> dict[str, float]:
+        each = {name: judge(said, labels) for name, said in zip(names, predictions, strict=True)}
+        own = {f"{name}_{metric}": value for name, one in each.items() for metric, value in one.items()}
+        means = {metric: statistics.fmean(one[metric] for one in each.values()) for metric in each[names[0]]}
+        return {**means, **own}
+
+    return judge_all
