@@ -9,7 +9,7 @@ from textkd.errors import Collector, Problem, fail, problem
 from textkd.losses import Loss
 from textkd.models.taps import Address, Anatomy
 from textkd.objective.match import Match
-from textkd.objective.match_checks import comparison
+from textkd.objective.match_checks import comparison, tap_problems
 from textkd.objective.pair import Pair
 from textkd.objective.tap_pairs import Ends, addresses, taps_of
 
@@ -45,6 +45,8 @@ def _bind_one(match: Match, student: Anatomy, teacher: Anatomy | None, problem_t
         raise fail(f"a teacher's {teachers[0]}", "there is no teacher", fix=fix)
     with found.collecting():
         taps = taps_of(match, (students, teachers), how.loss.arity if how is not None else "", student, teacher)
+    if how is not None:
+        found.add(*(p for ends in taps for p in tap_problems(match, how.loss, ends)))
     found.raise_any()
     assert how is not None
     rest = (how.loss, float(match.weight), how.schedule, how.temperature, match.projection, dict(match.options))

@@ -15,7 +15,7 @@ from textkd.objective import projections
 from textkd.objective.layer_maps import read_layers
 from textkd.objective.match import Match
 from textkd.objective.schedules import Schedule
-from textkd.objective.tap_pairs import addresses
+from textkd.objective.tap_pairs import Ends, addresses
 
 DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 LABEL_LOSS = {"single_label_classification": "cross_entropy", "regression": "mse", "multi_label_classification": "bce"}
@@ -35,7 +35,7 @@ def comparison(match: Match, family: str, problem_type: str | None) -> Compariso
     with found.collecting("loss"):
         loss = _loss(match.loss, family, problem_type)
     if loss is not None:
-        found.add(*_option_problems(match, loss))
+        found.add(*_option_problems(match, loss), *losses.engine_problems(loss, match.options))
     with found.collecting("schedule"):
         schedule = Schedule.parse(1.0 if match.schedule is None else match.schedule)
     with found.collecting("temperature"):
@@ -116,6 +116,12 @@ def _projection_problems(kind: str | None, family: str) -> list[Problem]:
     return []
 
 
+def tap_problems(match: Match, loss: Loss, ends: Ends) -> list[Problem]:
+    """A tap named twice, for a loss that compares what lies between its taps."""
+    words = ("tap", "tap") if match.tap else ("student", "teacher")
+    return losses.engine_problems(loss, match.options, sides=zip(words, ends, strict=True))
+
+
 def needs_teacher(match: Match) -> bool:
     """Whether `match` compares with a teacher; labels and losses that stand alone do not."""
     try:
@@ -134,7 +140,8 @@ def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
         with found.collecting(f"[{i}]"):
             students, _ = addresses(match)
             with found.collecting():
-                comparison(match, students[0].family, problem_type)
+                how = comparison(match, students[0].family, problem_type)
+                found.add(*tap_problems(match, how.loss, addresses(match)))
             if match.layers is not None:
                 read_layers(match.layers)
     found.raise_any()
