@@ -113,4 +113,4 @@ def test_a_match_that_promises_too_much_is_refused_by_its_words(match: Match, sa
 def test_the_same_block_twice_is_found_where_the_models_are_known(tiny: Tiny) -> None:
     values = tiny.recipe | {"matches": [{"tap": "hidden", "loss": "kdsvd", "layers": {1: 4, 2: 4}}]}
     with pytest.raises(TextkdError, match="hidden:4 2 times"):
-        build.distiller(tiny.write(values)).check()
+        build.from_recipe(tiny.write(values)).check()
