@@ -59,6 +59,12 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("missing key", drop("student"), ["asked: student", "not given", "shrink"]),
     # words
     ("loss", put("matches.1.loss", "kll"), ["matches[1].loss", "nearest: kl", "textkd ls losses"]),
+    ("loss that trains its target", put("matches.1", {"tap": "logits", "loss": "rocket"}),
+     ["matches[1].loss", "trains its target too", "target_gradient: true"]),
+    ("loss of two vocabularies", put("matches.1", {"tap": "logits", "loss": "uld"}),
+     ["matches[1].loss", "two tokenizers"]),
+    ("one tap as two", put("matches.1", {"tap": ["logits", "logits"], "loss": "multi_exit"}),
+     ["matches[1].tap", "logits 2 times"]),
     ("loss of another family", put("matches.2.loss", "kl"), ["a loss of attention or logits", "the tap is hidden"]),
     ("tap", put("matches.2.tap", "hiden"), ["matches[2].tap", "nearest: hidden"]),
     ("task", put("task.name", "gleu"), ["task.name", "no such task"]),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from grids import same_grid
 from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
-from textkd.losses.hidden.maps import same_grid
 
 
 def tokens(features: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from referee import Case, original
+from grids import same_grid
+from referee import NOT_OURS, Case, original
 from torch import Tensor
 
 from textkd import losses
-from textkd.losses.hidden.maps import same_grid
-from textkd.losses.hidden.overhaul import margin_from_bn
 
 mse = losses.get("mse", "hidden")
+NOT_OURS["overhaul", "ofd_margin_from_bn"] = "reads a batch norm, which transformers do not have"
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -68,12 +68,6 @@ def mdistiller_hcl(case: Case) -> Tensor:
     loss = losses.get("hcl", "hidden")
     pairs = zip(case.listed("s"), case.listed("t"), strict=True)
     return sum(loss([tokens(s)], [tokens(t)], grid_rows=s.shape[2] if s.dim() == 4 else 0) for s, t in pairs)
-
-
-@original("overhaul", "ofd_margin_from_bn")
-def overhaul_margin(case: Case) -> dict[str, Tensor]:
-    margin = margin_from_bn(case["bn_weight"], case["bn_bias"])
-    return {"margin": margin, "loss": margin.sum()}
 
 
 @original("factor_transfer", "FT_L1")

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd import losses
-from textkd.losses.relations.transport import share_weights
 
 
 def hidden(name: str) -> losses.Loss:
@@ -85,7 +84,11 @@ def bert_emd(case: Case) -> Outcome:
         for side in ("student", "teacher")
     }
     if not case.params["seperate"]:
-        share_weights(by_attention, by_vectors)
+        # there attention and hidden states follow one pair of weights; textkd's matches each have their own
+        for side in ("student_weight", "teacher_weight"):
+            mean = (getattr(by_attention, side) + getattr(by_vectors, side)) / 2
+            for module in (by_attention, by_vectors):
+                getattr(module, side).copy_(mean)
     shared = {"student_weight": by_attention.student_weight, "teacher_weight": by_attention.teacher_weight}
     return {"loss": att + rep, "att_loss": att, "rep_loss": rep, **parts, **shared}
 

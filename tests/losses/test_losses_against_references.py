@@ -102,18 +102,22 @@ def test_value(key, case, options):
 
 @every_case
 def test_gradient(key, case, options):
-    """Against central differences of the reference, not of the loss itself, at a dozen of the elements."""
-    _, gradient = loss_of(key, case, options)
-    reference = REFERENCES[key].reference
-    step = 1e-6
-    indices = list(np.ndindex(*case.student.shape))
-    for i in np.random.default_rng(3).permutation(indices)[:12].tolist():
-        i, ends = tuple(i), []
-        for sign in (1, -1):
-            moved = case.student.copy()
-            moved[i] += sign * step
-            ends.append(reference(moved, case.teacher, case.mask, **options))
-        assert gradient[i].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=1e-7)
+    """Of both sides, against central differences of the reference, not of the loss itself, at a dozen of the elements;
+    the target's where the loss passes one on. A label has none."""
+    entry, reference, step = losses.get(key[1], key[0]), REFERENCES[key].reference, 1e-6
+    student, teacher, mask = case.tensors()
+    leaves = [student.requires_grad_()]
+    if entry.needs_teacher:
+        leaves.append(teacher.requires_grad_())
+    found = torch.autograd.grad(entry(student, teacher, mask, **options), leaves)
+    for side, gradient in enumerate(found):
+        for i in np.random.default_rng(3).permutation(list(np.ndindex(*gradient.shape)))[:12].tolist():
+            i, ends = tuple(i), []
+            for sign in (1, -1):
+                moved = [case.student.copy(), case.teacher.copy()]
+                moved[side][i] += sign * step
+                ends.append(reference(*moved, case.mask, **options))
+            assert gradient[i].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=1e-7)
 
 
 @every_masked_case

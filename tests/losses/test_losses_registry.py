@@ -63,6 +63,7 @@ def test_register_and_call():
         "family": "hidden",
         "name": "mine",
         "options": "scale=1.0",
+        "takes": "",
         "formula": "|s - t|",
         "source": "me",
         "doc": "Mine.",

@@ -33,7 +33,8 @@ def test_every_loss_has_its_row() -> None:
             assert len(row) == 6, line
             found[section, row[0].strip("`")] = row
     for row in losses.rows():
-        _, what, formula, options, _, source = found[row["family"], row["name"]]
+        _, what, formula, options, takes, source = found[row["family"], row["name"]]
+        assert takes == row["takes"]
         assert (what, formula) == (row["doc"], f"`{row['formula']}`")
         assert re.sub(r"\[(arXiv:[\d.]+)\]\([^)]*\)", r"\1", source) == row["source"]
         assert len([part for part in options.split("<br>") if part]) == len(
@@ -45,6 +46,11 @@ def test_every_loss_has_its_row() -> None:
     assert "`standardise = false`: true or false" in found["logits", "kl"][3]
     assert "`bits = null`" in found["hidden", "lsh"][3]
     assert found["labels", "bce"][4] == "a flag per class"
+    joint = "a target that is trained too (`target_gradient: true`)"
+    assert found["logits", "rocket"][4] == f"labels, {joint}, block moves gradients, not the value"
+    assert f"{joint}, unless detach true" in found["logits", "peer_kl"][4]
+    assert "taps that are all different, never a gradient into the target" in found["logits", "multi_exit"][4]
+    assert "an encoding of its own for each model" in found["logits", "uld"][4]
 
 
 @pytest.mark.parametrize(("words", "code"), [(["losses", "--markdown"], 0), (["presets", "--markdown"], 2)])

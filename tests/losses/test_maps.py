@@ -9,7 +9,6 @@ from loss_references import LENGTHS_MASK
 
 from textkd import losses
 from textkd.errors import TextkdError
-from textkd.losses.hidden.maps import same_grid
 
 ENTRY = losses.get("activation_map", "hidden")
 VARIANTS = [
@@ -92,14 +91,3 @@ def test_a_broken_power_of_signed_values_is_refused():
 def test_other_positions_are_refused(shape):
     with pytest.raises(TextkdError, match="one shape"):
         ENTRY(torch.randn(2, 3, 5)[: shape[0]], torch.randn(shape))
-
-
-def test_grids_of_two_sizes():
-    fine, coarse = torch.randn(2, 16, 5), torch.randn(2, 4, 7)
-    pooled, same = same_grid(fine, coarse)
-    assert torch.equal(same, coarse)
-    by_hand = fine.reshape(2, 2, 2, 2, 2, 5).mean((2, 4)).reshape(2, 4, 5)
-    torch.testing.assert_close(pooled, by_hand)
-    assert same_grid(coarse, fine)[1].shape == (2, 4, 5)
-    with pytest.raises(TextkdError, match="square"):
-        same_grid(fine, torch.randn(2, 5, 7))

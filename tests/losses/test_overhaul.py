@@ -5,10 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
 
 from textkd import losses
-from textkd.losses.hidden.overhaul import margin_from_bn
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 1], [0, 0, 0, 0]])
 
@@ -93,13 +91,3 @@ def test_one_position_alone_is_finite():
     student.requires_grad_()
     build(1)([student], [teacher], torch.tensor([[1, 0, 0, 0]])).backward()
     assert student.grad.isfinite().all()
-
-
-def test_margin_from_bn():
-    weight, bias = torch.tensor([1.0, -0.5, 2.0, 1.0]), torch.tensor([0.0, 0.3, -1.0, 4.0])
-    expected = []
-    for s, m in zip(weight.abs().tolist(), bias.tolist(), strict=True):
-        tail = norm.cdf(-m / s)
-        expected.append(norm.expect(loc=m, scale=s, ub=0, conditional=True) if tail > 1e-3 else -3 * s)
-    assert margin_from_bn(weight, bias).tolist() == pytest.approx(expected, rel=1e-5)
-    assert margin_from_bn(torch.zeros(1), torch.ones(1)).isfinite().all()

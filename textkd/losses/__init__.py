@@ -15,10 +15,13 @@ known without a further edit.
 import pkgutil
 from importlib import import_module
 
+from textkd.losses.checks import check_options, engine_problems
+from textkd.losses.entry import Arity, Loss
 from textkd.losses.linear import LinearLogits
-from textkd.losses.options import Fraction, NonNegative, Option, Positive, Range, check_options
-from textkd.losses.registry import FAMILIES, Arity, Loss, as_loss, get, names, register, rows
+from textkd.losses.options import Fraction, NonNegative, Option, Positive, Range
+from textkd.losses.registry import FAMILIES, as_loss, get, names, register
 from textkd.losses.shapes import check_shapes
+from textkd.losses.table import rows
 
 for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
     import_module(_module.name)
@@ -36,6 +39,7 @@ __all__ = [
     "as_loss",
     "check_options",
     "check_shapes",
+    "engine_problems",
     "get",
     "names",
     "register",

@@ -1,20 +1,17 @@
-"""Options of a loss: read from its signature, checked against its annotations before anything runs."""
+"""Options of a loss: read from its signature, and what their annotations allow."""
 
 from __future__ import annotations
 
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
-from textkd.errors import Problem, fail, problem
-
-if TYPE_CHECKING:
-    from textkd.losses.registry import Loss
+from textkd.errors import fail
 
 # what the core hands to a class of losses that asks for it: rows of the training data, tokens that the student writes,
 # and how its encoder's patches lie (`projections.Grid`, None without patches)
@@ -103,28 +100,6 @@ def _options(parameters: Sequence[inspect.Parameter], target: Callable[..., Any]
     return tuple(Option(p.name, hints.get(p.name, Any), p.default) for p in parameters)
 
 
-def check_options(entry: Loss, options: Mapping[str, Any]) -> list[Problem]:
-    """Everything wrong with `options` for this loss: unknown and missing names, wrong types, values out of range.
-
-    A scheduled temperature is checked by its schedule: leave it out here or give one of its values.
-    """
-    known = {option.name: option for option in entry.options}
-    problems: list[Problem] = []
-    for name, value in options.items():
-        if name not in known:
-            fix = f"its options: {', '.join(known) or 'none'}"
-            asked = f"the option {name} of the loss {entry.name}"
-            problems.append(problem(asked, "no such option", near=(name, known), fix=fix, where=str(name)))
-        elif not fits(value, known[name].annotation):
-            problems.append(_wrong(entry, known[name], value))
-    for option in entry.options:
-        if option.required and option.name not in options:
-            fix = f"give {option.name}: {say(option.annotation)}"
-            asked = f"the option {option.name} of the loss {entry.name}"
-            problems.append(problem(asked, "it is missing and has no default", fix=fix, where=option.name))
-    return problems
-
-
 def fits(value: Any, annotation: Any) -> bool:
     """Whether a value of a recipe fits an annotation. Unknown kinds of annotation let everything pass."""
     if annotation is Any or annotation is inspect.Parameter.empty:
@@ -157,20 +132,6 @@ def say(annotation: Any) -> str:
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def _wrong(entry: Loss, option: Option, value: Any) -> Problem:
-    choices = [c for c in get_args(option.annotation) if isinstance(c, str)]
-    fix = f"give {say(option.annotation)}"
-    if isinstance(value, str) and _reads_as_number(value) and not choices:
-        fix += f"; in YAML write it unquoted and with a dot: {float(value)!r}"
-    return problem(
-        f"{option.name}={value!r} for the loss {entry.name}",
-        f"{option.name} takes {say(option.annotation)}",
-        near=(str(value), choices) if choices else None,
-        fix=fix,
-        where=option.name,
-    )
-
-
 def _fits_class(value: Any, kind: Any) -> bool:
     if kind is float:
         return _is_number(value)
@@ -181,13 +142,6 @@ def _fits_class(value: Any, kind: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _reads_as_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from textkd.errors import Problem, problem
-from textkd.losses.registry import Loss
+from textkd.losses.entry import Loss
 
 Shape = Sequence[int | None]
 # The axes of each family by name, for every rank that it allows.

@@ -1,11 +1,13 @@
-"""The registry as a page: docs/losses.md, written anew by `textkd ls losses --markdown > docs/losses.md`."""
+"""The registry as rows (`textkd ls losses`) and as a page: docs/losses.md, written anew by
+`textkd ls losses --markdown > docs/losses.md`."""
 
 from __future__ import annotations
 
 import re
 
+from textkd.losses.entry import Loss
 from textkd.losses.options import Option, say
-from textkd.losses.registry import FAMILIES, Loss, get, names
+from textkd.losses.registry import FAMILIES, get, names
 
 HEADER = """# Losses
 
@@ -16,8 +18,31 @@ Made by `textkd ls losses --markdown > docs/losses.md` from the registry; not to
 
 s: student, t: teacher, z: logits, p: softmax(z / T), h: hidden states, A: attention probabilities, S: attention scores,
 N: valid rows or positions, B: samples, C: classes, H: width. Padded positions never count.
+
+The target is the second side, mostly a teacher. The column *takes* says what a loss asks for beside one tap of each
+side, and where its gradients go if not as usual. As usual means: the formula holds for both sides, and a match stops
+the gradient before its target unless it has `target_gradient: true`. A loss that trains its target too is refused
+without it, a loss that never sends a gradient into its target is refused with it.
 """
+WORDS = {"True": "true", "False": "false", "None": "null"}  # as a recipe writes them
 COLUMNS = ("loss", "what it is", "formula", "options", "takes", "source")
+
+
+def rows() -> list[dict[str, str]]:
+    """One row per loss, in the order of `FAMILIES`: family, name, options, takes, formula, source, doc."""
+    entries = [get(name, family) for family in FAMILIES for name in names(family)]
+    return [
+        {
+            "family": entry.family,
+            "name": entry.name,
+            "options": ", ".join(str(option) for option in entry.options),
+            "takes": _takes(entry),
+            "formula": entry.formula,
+            "source": entry.source,
+            "doc": entry.doc,
+        }
+        for entry in entries
+    ]
 
 
 def markdown() -> str:
@@ -44,8 +69,7 @@ def _row(loss: Loss) -> list[str]:
 
 
 def _option(option: Option) -> str:
-    words = {"True": "true", "False": "false", "None": "null"}  # as a recipe writes them
-    default = "" if option.required else f" = {words.get(str(option.default), option.default)}"
+    default = "" if option.required else f" = {WORDS.get(str(option.default), option.default)}"
     return f"`{option.name}{default}`: {say(option.annotation)}"
 
 
@@ -63,7 +87,19 @@ def _takes(loss: Loss) -> str:
         found.append(f"no teacher from a cache with {option} {' or '.join(map(str, values))}")
     found += [f"{loss.min_rows} samples or more"] if loss.min_rows > 1 else []
     found += ["weights or memory of its own"] if loss.state else []
+    found += ["taps that are all different"] if loss.distinct else []
+    found += ["an encoding of its own for each model (no run has that yet)"] if loss.needs_own_encoding else []
+    found += [_gradient(loss)] if loss.needs_teacher and loss.to_target != "passes" else []
+    found += [f"{name} moves gradients, not the value" for name in loss.gradient_options]
     return ", ".join(found)
+
+
+def _gradient(loss: Loss) -> str:
+    """What becomes of a gradient on its way to the target, where the match does not decide it alone."""
+    if loss.to_target == "stops":
+        return "never a gradient into the target"
+    values = " and ".join(f"{name} {WORDS.get(str(value), value)}" for name, value in loss.stops_with.items())
+    return "a target that is trained too (`target_gradient: true`)" + (f", unless {values}" if values else "")
 
 
 def _linked(loss: Loss) -> str:

@@ -9,7 +9,7 @@ from textkd.losses import Loss
 from textkd.models.taps import Anatomy, Tap
 from textkd.objective.combine import combination, combine_problems
 from textkd.objective.match import Match
-from textkd.objective.match_checks import Comparison, comparison
+from textkd.objective.match_checks import Comparison, comparison, tap_problems
 from textkd.objective.pair import Pair
 from textkd.objective.tap_pairs import Ends, Models, owned_ends, taps_of, written_ends
 
@@ -65,6 +65,8 @@ def _bind_one(match: Match, models: Models, problem_type: str) -> list[Pair]:
         with found.collecting():
             taps += taps_of(match, one, how.loss.arity if how is not None else "", models)
     found.add(*(p for s, t in taps for p in _gradient_problems(match, t, models)))
+    if how is not None:
+        found.add(*(p for ends in taps for p in tap_problems(match, how.loss, ends)))
     found.raise_any()
     assert how is not None
     return [_pair(match, how, s, t, models) for s, t in taps]

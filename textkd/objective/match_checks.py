@@ -4,18 +4,19 @@ of it without a model."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from textkd import losses
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.losses import Loss
+from textkd.models.taps import Tap
 from textkd.objective import projections
 from textkd.objective.layer_maps import read_layers
 from textkd.objective.match import Match
 from textkd.objective.schedules import Schedule
-from textkd.objective.tap_pairs import written_ends
+from textkd.objective.tap_pairs import Ends, written_ends
 
 DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 LABEL_LOSS = {"single_label_classification": "cross_entropy", "regression": "mse", "multi_label_classification": "bce"}
@@ -35,7 +36,7 @@ def comparison(match: Match, family: str, problem_type: str | None) -> Compariso
     with found.collecting("loss"):
         loss = _loss(match.loss, family, problem_type)
     if loss is not None:
-        found.add(*_option_problems(match, loss))
+        found.add(*_option_problems(match, loss), *_engine_problems(match, loss))
     with found.collecting("schedule"):
         schedule = Schedule.parse(1.0 if match.schedule is None else match.schedule)
     with found.collecting("temperature"):
@@ -116,6 +117,17 @@ def _projection_problems(kind: str | None, family: str) -> list[Problem]:
     return []
 
 
+def tap_problems(match: Match, loss: Loss, ends: Ends) -> list[Problem]:
+    """A tap named twice, for a loss that compares what lies between its taps."""
+    words = ("tap", "tap") if match.tap else ("student", "teacher")
+    return _engine_problems(match, loss, zip(words, ends, strict=True))
+
+
+def _engine_problems(match: Match, loss: Loss, sides: Iterable[tuple[str, Sequence[Tap]]] = ()) -> list[Problem]:
+    """What the loss promises and this match does not give."""
+    return losses.engine_problems(loss, match.options, target_gradient=match.target_gradient, sides=sides)
+
+
 def needs_teacher(match: Match) -> bool:
     """Whether `match` compares with a teacher; labels and losses that stand alone do not."""
     try:
@@ -134,7 +146,8 @@ def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
         with found.collecting(f"[{i}]"):
             sources, _ = written_ends(match)
             with found.collecting():
-                comparison(match, sources[0].address.family, problem_type)
+                how = comparison(match, sources[0].address.family, problem_type)
+                found.add(*tap_problems(match, how.loss, written_ends(match)))
             if match.layers is not None:
                 read_layers(match.layers)
     found.raise_any()

@@ -47,6 +47,7 @@ def relation(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, re
     any_width=True,
     per="row",
     arity="kinds",
+    distinct=True,
 )
 def minilmv2(
     student: Sequence[Tensor],

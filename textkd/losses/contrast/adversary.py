@@ -67,6 +67,7 @@ class Discriminator(nn.Module):
     "the gradient of log(1 - D(z_s)) reversed for the student",
     needs=("labels",),
     min_classes=2,
+    gradient_options=("reversal",),
 )
 class ConditionalAdversary(nn.Module):
     """A discriminator of logits with two heads, teacher or student, and which class; and the L1 distance of the logits.
@@ -122,6 +123,7 @@ class ConditionalAdversary(nn.Module):
     source="GAN, Goodfellow et al. 2014, arXiv:1406.2661, on features; reversal: arXiv:1409.7495",
     formula="mean of -log D(h_t) - log(1 - D(h_s)), the gradient of the second term reversed for the student",
     per_row_if={"pool": ("mean", "first")},
+    gradient_options=("reversal",),
 )
 class FeatureAdversary(nn.Module):
     """A discriminator learns to tell the teacher's vectors from the student's, the student learns to be taken for it.

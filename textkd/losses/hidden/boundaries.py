@@ -21,6 +21,7 @@ from textkd.losses.relations.parts import same_layers
     source="AB, Heo et al. 2019, arXiv:1811.03233; code: bhheo/AB_distillation, HobbitLong/RepDistiller",
     formula="sum over layers of 1/2^(n-1-i) * mean of max(0, m - sign(t) s)^2",
     arity="layers",
+    to_target="stops",
     per_row_if=PER_ROW,
 )
 def activation_boundaries(

@@ -62,6 +62,7 @@ def factor(
     needs=("progress",),
     any_width=True,
     per="row",
+    to_target="stops",
 )
 class FactorTransfer(nn.Module):
     """Factors of the teacher that a paraphraser P (an autoencoder) finds, and that the student's translator imitates.
@@ -92,11 +93,11 @@ class FactorTransfer(nn.Module):
         self.translator = TokenLayers((mine, mine, inner, inner), kernel, last=True)
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, progress: float = 1.0) -> Tensor:
-        student, teacher = fill(student, mask), fill(teacher, mask)
+        student, teacher = fill(student, mask), fill(teacher.detach(), mask)
         if progress < self.paraphraser_share:
             again = self.decoder(self.encoder(teacher, mask), mask)
             return mean_of_samples(sample_means((again - teacher).square(), mask), mask)
-        with torch.no_grad():
+        with torch.no_grad():  # the paraphraser is fixed now
             factors = self.encoder(teacher, mask)
         return factor(self.translator(student, mask), factors, mask)
 

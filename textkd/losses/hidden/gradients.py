@@ -52,6 +52,7 @@ def sobolev(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Ten
     source="Learning without memorizing, Dhar et al. 2019, arXiv:1811.08051; code: AberHu/Knowledge-Distillation-Zoo",
     formula="mean over positions of |Q_s/||Q_s|| - Q_t/||Q_t|||, Q = relu(sum over width of mean_T(J) * h)",
     arity="kinds",
+    distinct=True,
     any_width=True,
     tokens=True,
 )

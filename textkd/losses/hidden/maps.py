@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 from torch import Tensor
@@ -83,17 +82,3 @@ def unit_length(x: Tensor, eps: float = 1e-12, add_eps: bool = False) -> Tensor:
 def masked_rows(values: Tensor, mask: Tensor | None) -> Tensor:
     """[B]: the sums of `values` [B,...] over each sample's valid positions."""
     return fill(values, mask).flatten(1).sum(1)
-
-
-def same_grid(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Square patch maps [B,T,H] of two sizes, the finer one pooled adaptively to the coarser grid (RepDistiller)."""
-    sides = [math.isqrt(x.shape[1]) for x in (student, teacher)]
-    if any(side * side != x.shape[1] for side, x in zip(sides, (student, teacher), strict=True)):
-        found = f"{student.shape[1]} and {teacher.shape[1]} positions"
-        raise fail("square grids of patches", found, fix="leave the class token out; text has no grid")
-    to = min(sides)
-    pooled = [
-        x if side == to else F.adaptive_avg_pool2d(x.mT.reshape(len(x), -1, side, side), to).flatten(2).mT
-        for side, x in zip(sides, (student, teacher), strict=True)
-    ]
-    return pooled[0], pooled[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -31,19 +30,6 @@ def partial_l2(student: Tensor, teacher: Tensor, margin: Tensor, mask: Tensor | 
     return reduce_elements((student - target).square() * counts, mask, reduction)
 
 
-def margin_from_bn(weight: Tensor, bias: Tensor) -> Tensor:
-    """[H] the mean of the negative values that a batch norm with this weight and bias [H] puts out.
-
-    E[x | x < 0] of a normal distribution with mean `bias` and deviation |weight|; -3 |weight| where x < 0 is rarer
-    than 0.001.
-    """
-    scale = weight.detach().double().abs().clamp_min(1e-12)
-    ratio = bias.detach().double() / scale
-    below = 0.5 * torch.erfc(ratio / math.sqrt(2))
-    mean = bias.double() - scale * torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi) / below.clamp_min(1e-300)
-    return torch.where(below > 1e-3, mean, -3 * scale).to(weight.dtype)
-
-
 @register(
     "overhaul",
     family="hidden",
@@ -59,10 +45,10 @@ class Overhaul(nn.Module):
     drops them. student, teacher: lists of [B,T,H] or [B,H], shallow to deep.
 
     margin m of a dimension, the mean of the teacher's negative values: "running" over everything seen, or of this
-    "batch" (the original takes it from the teacher's batch norm: `margin_from_bn`). batch_norm: normalises the student
-    over valid positions first, as the original's connector does behind its projection. reduction: see
-    `reduce_elements`; the original has "per_sample". earlier: the weight of a layer relative to the next deeper one.
-    Scalar.
+    "batch" (the original takes it from the teacher's batch norm, which transformers do not have). batch_norm:
+    normalises the student over valid positions first, as the original's connector does behind its projection.
+    reduction: see `reduce_elements`; the original has "per_sample". earlier: the weight of a layer relative to the next
+    deeper one. Scalar.
     """
 
     def __init__(

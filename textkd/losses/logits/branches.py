@@ -1,7 +1,5 @@
-"""Branches and exits on one trunk: the ensemble that they teach themselves with, and the loss of all of them together.
-
-The logits of each branch or exit are [B,C] (mask [B] or None) or [B,T,V] (mask [B,T]); labels [B] or [B,T], -100: none.
-The target is a part of the student: `multi_exit` takes it as the teacher's tap."""
+"""Exits on one trunk, which learn together. The logits of each exit are [B,C] (mask [B] or None) or [B,T,V] (mask
+[B,T]); labels [B] or [B,T], -100: none. The target is a part of the student: its last exit."""
 
 from __future__ import annotations
 
@@ -12,62 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textkd.errors import fail
-from textkd.losses.logits.peers import peer_kl
 from textkd.losses.logits.targets import cross_entropy_rows
 from textkd.losses.masking import fill, masked_mean, widen
 from textkd.losses.options import Fraction, Positive
 from textkd.losses.registry import register
 from textkd.losses.shapes import Shape
-
-
-def ensemble(branches: Sequence[Tensor], gate: Tensor | None = None) -> Tensor:
-    """The ensemble's logits: the mean of the branches (FFL), or their sum weighted by `gate` [B,branches] (ONE)."""
-    stacked = torch.stack(list(branches), dim=-1)
-    if gate is None:
-        return stacked.mean(-1)
-    if gate.shape != (len(stacked), len(branches)):
-        raise fail(f"a gate of {len(branches)} branches", f"shape {list(gate.shape)}", fix="[batch, branches]")
-    return (stacked * gate.reshape(len(gate), *([1] * (stacked.dim() - 2)), -1)).sum(-1)
-
-
-def one_loss(
-    branches: Sequence[Tensor],
-    gate: Tensor,
-    labels: Tensor,
-    mask: Tensor | None = None,
-    *,
-    weight: float = 1.0,
-    temperature: float = 3.0,
-    eps: float = 1e-7,
-) -> Tensor:
-    """ONE (arXiv:1806.04606): every branch and their gated ensemble learn the labels, every branch the ensemble.
-
-    sum_i CE(z_i) + CE(z_e) + weight * sum_i T^2 KL(p_e || p_i), z_e = `ensemble(branches, gate)`, whose gradient comes
-    from the labels only. weight: ramped up over the first 80 epochs. eps: see `peer_kl`. Scalar.
-    """
-    joint = ensemble(branches, gate)
-    hard = _labels([*branches, joint], labels, mask)
-    return hard + weight * _learn(branches, joint, mask, temperature, eps)
-
-
-def ffl_loss(
-    branches: Sequence[Tensor],
-    fused: Tensor,
-    labels: Tensor,
-    mask: Tensor | None = None,
-    *,
-    weight: float = 1.0,
-    temperature: float = 3.0,
-    eps: float = 1e-7,
-) -> Tensor:
-    """FFL (arXiv:1904.09058): branches and the fusion module's logits learn the labels and from each other.
-
-    sum_k CE(z_k) + CE(z_f) + weight * [sum_k T^2 KL(p_f || p_k) + T^2 KL(p_e || p_f)], z_e = mean of the branches.
-    weight: ramped up over the first 80 epochs. eps: see `peer_kl`. Scalar.
-    """
-    hard = _labels([*branches, fused], labels, mask)
-    soft = _learn(branches, fused, mask, temperature, eps)
-    return hard + weight * (soft + _learn([fused], ensemble(branches), mask, temperature, eps))
 
 
 @register(
@@ -79,6 +26,8 @@ def ffl_loss(
     needs=("labels",),
     min_classes=2,
     arity="layers",
+    to_target="stops",
+    distinct=True,
 )
 class MultiExit(nn.Module):
     """All exits learn the labels; all but the last also learn what the last one says, softened more and more.
@@ -134,12 +83,6 @@ class MultiExit(nn.Module):
 
 
 def _labels(logits: Sequence[Tensor], labels: Tensor, mask: Tensor | None) -> Tensor:
-    """Sum over the branches of the cross entropy of the labels."""
+    """Sum over the exits of the cross entropy of the labels."""
     rows = [cross_entropy_rows(z, labels, mask) for z in logits]
     return torch.stack([masked_mean(values, known) for values, known in rows]).sum()
-
-
-def _learn(branches: Sequence[Tensor], joint: Tensor, mask: Tensor | None, temperature: float, eps: float) -> Tensor:
-    """Sum over the branches of the KL divergence from the joint distribution."""
-    kls = [peer_kl(z, joint, mask, temperature=temperature, guard="target", eps=eps) for z in branches]
-    return torch.stack(kls).sum()

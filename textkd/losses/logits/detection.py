@@ -55,6 +55,7 @@ def weighted_soft_cross_entropy(
     formula="1 / N * sum of e_s if e_s + m > e_t else 0, e = squared error against the label",
     needs=("labels",),
     targets="numbers",
+    to_target="stops",
 )
 def bounded_mse(
     student: Tensor,

@@ -28,6 +28,9 @@ from textkd.losses.registry import register
     min_classes=2,
     per_row_if=PER_ROW,
     reads="shares",
+    to_target="trains",
+    stops_with={"detach": True},
+    gradient_options=("detach",),
 )
 def peer_kl(
     student: Tensor,
@@ -69,6 +72,9 @@ def peer_kl(
     needs=("labels",),
     min_classes=2,
     reads="softmax",
+    to_target="trains",
+    stops_with={"detach": True, "alpha": 0.0},
+    gradient_options=("detach",),
 )
 def apprentice(
     student: Tensor,
@@ -84,7 +90,7 @@ def apprentice(
 ) -> Tensor:
     """A teacher and its low-precision student trained together, in one loss (the paper's scheme A).
 
-    alpha: the teacher's own labels (with a fixed teacher, schemes B and C, a constant without gradient). beta: the
+    alpha: the teacher's own labels; 0 for a fixed teacher (schemes B and C), to which they are a constant. beta: the
     student's labels. gamma: the student against the teacher's distribution, softened by temperature on both sides
     without T^2 (the paper: 1). detach: off, the gradient of that term reaches the teacher too. Scalar.
     """
@@ -103,6 +109,8 @@ def apprentice(
     formula="H(y, p_booster) + H(y, p_s) + gamma / N * sum over rows of ||z_s - z_booster||^2",
     needs=("labels",),
     min_classes=2,
+    to_target="trains",
+    gradient_options=("block",),
 )
 def rocket(
     student: Tensor,
@@ -115,8 +123,9 @@ def rocket(
 ) -> Tensor:
     """A light network and its booster, which share their lower layers, trained together; the hint is on logits.
 
-    gamma: weight of the hint. block: the hint's gradient stops before the booster. The distribution may be added:
-    `kl` with reduction mean, as the code has it. Scalar.
+    gamma: weight of the hint. block: the hint's gradient stops before the booster, which learns the labels in either
+    case; off, the hint reaches it too. The distribution may be added: `kl` with reduction mean, as the code has it.
+    Scalar.
     """
     student, teacher = aligned(student, teacher, mask)
     own, known = cross_entropy_rows(student, labels, mask)

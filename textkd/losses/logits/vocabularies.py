@@ -25,6 +25,7 @@ from textkd.losses.registry import register
     min_classes=2,
     per="row",
     reads="softmax",
+    needs_own_encoding=True,
 )
 def uld(
     student: Tensor,

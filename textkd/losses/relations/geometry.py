@@ -129,6 +129,7 @@ def _angles(x: Tensor, corners: slice) -> Tensor:
     any_width=True,
     per="row",
     arity="layers",
+    distinct=True,
     min_rows=2,
 )
 def irg_transformation(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:

@@ -34,6 +34,8 @@ _CLOSEST = 1e-12  # squared distance; a root has no gradient at 0
     any_width=True,
     per="row",
     min_rows=_SAMPLES,
+    to_target="stops",
+    gradient_options=("query_gradient",),
 )
 def list_mle(
     student: Tensor,
@@ -75,6 +77,7 @@ def list_mle(
     any_width=True,
     per="row",
     min_rows=_SAMPLES,
+    gradient_options=("query_gradient",),
 )
 def list_net(
     student: Tensor,
@@ -115,6 +118,7 @@ def list_net(
     any_width=True,
     per="row",
     min_rows=2,
+    gradient_options=("query_gradient",),
 )
 def score_mse(
     student: Tensor,

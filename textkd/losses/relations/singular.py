@@ -26,6 +26,7 @@ SPARE = 3  # so many more directions of the student are looked through for those
     formula="sum over layers, mean over samples of sum_ij (R_s - R_t)^2, R_ij = exp(-(v_l,i - v_(l+1),j)^2 / w)",
     per="row",
     arity="layers",
+    distinct=True,
     tokens=True,
 )
 def kdsvd(

@@ -64,15 +64,6 @@ class LayerTransport(nn.Module):
         self.teacher_weight.copy_(_inverse_cost(spent.sum(0), self.teacher_weight))
 
 
-@torch.no_grad()
-def share_weights(*transports: LayerTransport) -> None:
-    """Sets the weights of all to their mean, as the original does for attention and hidden states after each step."""
-    for name in ("student_weight", "teacher_weight"):
-        mean = torch.stack([getattr(transport, name) for transport in transports]).mean(0)
-        for transport in transports:
-            getattr(transport, name).copy_(mean)
-
-
 def optimal_flow(cost: Tensor, giving: Tensor, taking: Tensor) -> np.ndarray:
     """The flow [S,T] of least cost that empties `giving` [S] and fills `taking` [T], as an exact linear program."""
     from scipy.optimize import linprog  # slow to import, and only needed here
