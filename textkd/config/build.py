@@ -17,7 +17,7 @@ import torch
 from textkd import tasks
 from textkd.config import presets, recipe_file
 from textkd.config.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
-from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.errors import Collector, TextkdError, fail, hidden, problem, without_secrets
 from textkd.experiment import checks
 from textkd.experiment.distiller import Distiller
 from textkd.experiment.finetune import Finetune
@@ -100,7 +100,7 @@ class _Builder:
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
             pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), live=self._live(),
-            name=self.name, recipe=recipe_file.dump(identity),
+            name=self.name, recipe=recipe_file.dump(hidden(identity)),
         )  # fmt: skip
         if warning := students.random_init_warning(recipe.student):
             made.warnings.append(warning if recipe.teacher.recogniser is None else NEW_STUDENT)
@@ -162,7 +162,7 @@ class _Builder:
     def _teacher_key(self) -> str:
         """A hash of all that a fine-tuned teacher depends on: its weights, the data, the arguments."""
         block = self.recipe.teacher
-        given = {} if block.finetune is None else block.finetune.dumped()
+        given = {} if block.finetune is None else without_secrets(block.finetune.dumped())
         arguments = sorted((k, v) for k, v in given.items() if k != "seed")
         made = json.dumps(block.config, sort_keys=True)
         weights = loading.fingerprint(block.path) if block.config is None else made
