@@ -15,8 +15,7 @@ from command_line import textkd
 from tiny_lab import Tiny
 from transformers import TrainingArguments
 
-from textkd import Distiller, Match
-from textkd.config import build
+from textkd import Distiller, Match, from_recipe
 from textkd.errors import HIDDEN, fail, hidden, is_secret, scrub, without_secrets
 from textkd.training import arguments, trainer
 
@@ -68,7 +67,7 @@ def test_another_token_is_no_other_run(tiny: Tiny) -> None:
         recipe = with_secrets(tiny)
         recipe["training"]["hub_token"] = token
         recipe["teacher"]["finetune"]["hub_token"] = token or SECRET
-        distiller = build.distiller(tiny.write(recipe))
+        distiller = from_recipe(tiny.write(recipe))
         distiller.check()
         made.append((distiller.fingerprint.replace("  hub_token: null\n", ""), distiller.inputs))
     assert made[0] == made[1] == made[2]
@@ -76,7 +75,7 @@ def test_another_token_is_no_other_run(tiny: Tiny) -> None:
 
 def test_python_runs_too(tiny: Tiny) -> None:
     def of(token: str) -> Distiller:
-        built = build.distiller(tiny.write(tiny.recipe))
+        built = from_recipe(tiny.write(tiny.recipe))
         training = {"num_train_epochs": 1, "hub_token": token, "output_dir": str(tiny.folder / "other")}
         return Distiller(built.given_teacher, built.given_student, built.task, [Match("logits")], training,
                          control={"hub_token": token})  # fmt: skip
