@@ -1,11 +1,20 @@
-"""One way to say what is wrong: asked, found, nearest names, fix. Many problems travel in one error."""
+"""One way to say what is wrong: asked, found, nearest names, fix. Many problems travel in one error. What is secret is
+neither said nor written."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
+
+HIDDEN = "(not written)"
+_SECRETS = re.compile(r"(^|_)(passw(or)?d|passphrase|secrets?|credentials?|(api|access|private)_?key)(_|$)|token$")
+_TOKENS = re.compile(r"(^|_)(pad|bos|eos|unk|cls|sep|mask|start|end|image)_token$")  # of a vocabulary
+_NAME = re.compile(r"""([\w-]+)["']?\s*[:=]\s*""")
+_VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\[[^]]*]|\{[^}]*}|[^\n,}\]'"]*""")
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,11 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.where}: " if self.where else ""
-        lines = [f"{head}asked: {self.asked}", f"  found: {self.found}"]
+        lines = [f"{head}asked: {scrub(self.asked)}", f"  found: {scrub(self.found)}"]
         if self.nearest:
             lines.append(f"  nearest: {', '.join(self.nearest)}")
         if self.fix:
-            lines.append(f"  fix: {self.fix}")
+            lines.append(f"  fix: {scrub(self.fix)}")
         return "\n".join(lines)
 
 
@@ -94,3 +103,35 @@ def _join(outer: str, inner: str) -> str:
     if not outer or not inner:
         return outer or inner
     return f"{outer}{inner}" if inner.startswith("[") else f"{outer}.{inner}"
+
+
+def is_secret(name: object) -> bool:
+    """Whether the value of an option of this name is a secret: hub_token, password, api_key; not max_new_tokens."""
+    plain = str(name).lower().replace("-", "_")
+    return bool(_SECRETS.search(plain)) and not _TOKENS.search(plain)
+
+
+def hidden(values: Any) -> Any:
+    """A copy of blocks and lists in which `HIDDEN` stands in the place of every secret."""
+    if isinstance(values, Mapping):
+        secret = [key for key, value in values.items() if is_secret(key) and value is not None]
+        return {key: HIDDEN if key in secret else hidden(value) for key, value in values.items()}
+    return type(values)(map(hidden, values)) if type(values) in (list, tuple) else values
+
+
+def without_secrets(values: Any) -> Any:
+    """A copy of blocks and lists without the options that are secrets: what a hash is made of."""
+    if isinstance(values, Mapping):
+        return {key: without_secrets(value) for key, value in values.items() if not is_secret(key)}
+    return type(values)(map(without_secrets, values)) if type(values) in (list, tuple) else values
+
+
+def scrub(text: str) -> str:
+    """A message with `HIDDEN` in the place of what follows the name of a secret, as in ``hub_token=...``."""
+    parts, at = list[str](), 0
+    for name in _NAME.finditer(text):
+        value = _VALUE.match(text, name.end())
+        if value and name.start() >= at and is_secret(name[1]):
+            parts += [text[at : name.end()], HIDDEN]
+            at = value.end()
+    return "".join([*parts, text[at:]])

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from textkd.errors import TextkdError, fail
+from textkd.errors import TextkdError, fail, scrub
 
 # torch and transformers are imported inside the commands: `textkd --help` need not wait for them
 LISTS = ("losses", "taps", "recipes", "presets")
@@ -41,7 +41,7 @@ class _Lines(logging.Handler):
         self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text = scrub(record.getMessage())
         if os.environ.get("RANK", "0") == "0" and text not in self.said:
             self.said.add(text)
             _tell(text, style="yellow" if record.levelno >= logging.WARNING else None)

@@ -12,16 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from textkd import tasks
 from textkd.config import presets, recipe_file
 from textkd.config.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
-from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.errors import Collector, TextkdError, fail, hidden, problem, without_secrets
 from textkd.experiment import checks
 from textkd.experiment.distiller import Distiller
 from textkd.experiment.finetune import Finetune
 from textkd.models import loading, students
+from textkd.models.randomness import random_from
 from textkd.objective.match import Match
 from textkd.teachers import CacheOptions, LiveOptions, Recogniser
 from textkd.teachers.generation.pseudo_labels import Pseudo
@@ -100,7 +99,7 @@ class _Builder:
             task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
             pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), live=self._live(),
-            name=self.name, recipe=recipe_file.dump(identity),
+            name=self.name, recipe=recipe_file.dump(hidden(identity)),
         )  # fmt: skip
         if warning := students.random_init_warning(recipe.student):
             made.warnings.append(warning if recipe.teacher.recogniser is None else NEW_STUDENT)
@@ -162,7 +161,7 @@ class _Builder:
     def _teacher_key(self) -> str:
         """A hash of all that a fine-tuned teacher depends on: its weights, the data, the arguments."""
         block = self.recipe.teacher
-        given = {} if block.finetune is None else block.finetune.dumped()
+        given = {} if block.finetune is None else without_secrets(block.finetune.dumped())
         arguments = sorted((k, v) for k, v in given.items() if k != "seed")
         made = json.dumps(block.config, sort_keys=True)
         weights = loading.fingerprint(block.path) if block.config is None else made
@@ -222,29 +221,23 @@ class _Teacher:
         self.block, self.task, self.auto_class = block, task, auto_class
         self.student_has_tokens = student_has_tokens
         self.is_black_box = block.recogniser is not None
-        self._model: Any = None
-
-    def __call__(self) -> Any:
-        if self._model is None:
-            self._model = self._load()
-        return self._model
 
     def sketch(self) -> Any:
         """The teacher for checks beside a task that cannot be read. A new one writes made-up tokens where the task's
         cannot be known; None where there is a student with tokens of its own to be compared with."""
         if self.block.config is None:
             return self()
-        with suppress(TextkdError):
+        with suppress(TextkdError), random_from(0):
             return students.new_reader(self.block.config, _tokenizer(self.task))
-        made = students.sketched(self.block.config)
+        with random_from(0):
+            made = students.sketched(self.block.config)
         return None if self.student_has_tokens else made
 
-    def _load(self) -> Any:
+    def __call__(self) -> Any:
         if self.block.recogniser is not None:
             return Recogniser(self.block.recogniser)
         if self.block.config is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # the same weights every time
+            with random_from(0):  # the same weights every time
                 return students.new_reader(self.block.config, _tokenizer(self.task))
         block = self.block
         labels = labels_of_task(self.task) if block.finetune is not None else {}

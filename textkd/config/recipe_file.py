@@ -98,7 +98,7 @@ def split(text: str) -> tuple[str, Any]:
     try:
         return path, parse(right)
     except (yaml.YAMLError, ValueError) as error:
-        raise fail(f"override {text!r}", f"{right!r} is not YAML", fix="quote it") from error
+        raise fail(f"override {text!r}", "what follows `=` is not YAML", fix="quote it") from error
 
 
 def put(values: dict[str, Any], path: str, value: Any, asked: str) -> None:

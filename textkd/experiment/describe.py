@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from textkd.errors import hidden
 from textkd.experiment.collect_results import RECORD
 from textkd.models.processes import processes
 from textkd.models.taps import anatomy
@@ -72,7 +73,7 @@ def _also(d: Distiller) -> str:
 
 
 def _control(d: Distiller) -> str:
-    own = d.control if isinstance(d.control, Mapping) else {}
+    own = hidden(d.control) if isinstance(d.control, Mapping) else {}
     more = "".join(f", {name} {value}" for name, value in own.items())
     if d.targets is None:
         return f"the same student, start, data order and steps, without a teacher{more}"

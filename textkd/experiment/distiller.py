@@ -12,7 +12,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import set_seed
 from torch import nn
 from transformers import TrainingArguments
 
@@ -27,6 +26,7 @@ from textkd.experiment.storage import RunFolder
 from textkd.models import loading
 from textkd.models.forward import forward_inputs
 from textkd.models.processes import locked, processes
+from textkd.models.randomness import random_from
 from textkd.objective.match import Match
 from textkd.objective.pair import Pair
 from textkd.teachers import CacheOptions, LiveOptions
@@ -101,13 +101,16 @@ class Distiller:
         self.pairs: list[list[Pair]] = []
         self.warnings: list[str] = []
 
-    # -- what the run is made of -------------------------------------------------------------------------------------
-
     @cached_property
     def teacher(self) -> Any:
         """The teacher as given, before any fine-tuning; a black box, where `is_black_box`."""
+        return self.build_teacher(0)
+
+    def build_teacher(self, seed: int) -> Any:
+        """`teacher`, what of it starts random (a new head) drawn from `seed`."""
         given: Any = self.given_teacher
-        return given if isinstance(given, nn.Module) or is_reader(given) else given()
+        with random_from(seed):
+            return given if isinstance(given, nn.Module) or is_reader(given) else given()
 
     def sketched_teacher(self) -> Any:
         """The teacher for checks beside a task that cannot be read, as far as it can be known: else None."""
@@ -116,10 +119,9 @@ class Distiller:
 
     def build_student(self, teacher: nn.Module, seed: int) -> nn.Module:
         """The student of `seed` before training: the same for the distilled student and its control."""
-        set_seed(seed)
         given = self.given_student
-        made: nn.Module = loading.clone(given) if isinstance(given, nn.Module) else given(teacher, seed)
-        return made
+        with random_from(seed):
+            return loading.clone(given) if isinstance(given, nn.Module) else given(teacher, seed)
 
     def models(self) -> list[Any]:
         """Teacher and student as they begin; the student alone where the teacher only reads."""
@@ -166,12 +168,11 @@ class Distiller:
         length = self.given_max_length or min(self.task.default_length, *map(positions, models))
         return frozenset().union(*map(forward_inputs, models)), length
 
-    # -- before anything runs ----------------------------------------------------------------------------------------
-
     def check(self) -> None:
         """Raises one `TextkdError` with every problem of data, models, matches and arguments. Writes nothing."""
         if not self._checked:
-            self.pairs = checks.check(self)
+            with random_from(0):
+                self.pairs = checks.check(self)
             self._checked = True
 
     @cached_property
@@ -274,7 +275,7 @@ class Distiller:
                 shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
             return known.complete(self.data, self.task)
         tutor = None if teacher is None else teacher()
-        model = loading.clone(self.teacher) if tutor is None else self.build_student(tutor, seed)
+        model = loading.clone(self.build_teacher(seed)) if tutor is None else self.build_student(tutor, seed)
         label = f"{role}, seed {seed}" if len(self.seeds) > 1 else role
         training = {} if role == "teacher" else self.training
         data, told = self._student_data(tutor) if role == "student" else (self.data, {})

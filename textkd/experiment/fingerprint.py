@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from textkd.errors import HIDDEN, without_secrets
 from textkd.teachers.cache.keys import VOLATILE
 from textkd.teachers.cache.keys import identity as weights_and_config
 
@@ -24,7 +25,11 @@ def fingerprint(d: Distiller) -> str:
         read += repr(replace(d.cache, folder=None, max_gb=None))
     if d.live.precision != "auto":
         read += f"teacher in {d.live.precision}"
-    return d.recipe or _stable((d.task.fingerprint(), d.stages, d.training, d.seeds, d.control)) + read
+    if d.recipe:
+        return "".join(line for line in d.recipe.splitlines(keepends=True) if not line.endswith(f": {HIDDEN}\n"))
+    told = [replace(stage, training=without_secrets(stage.training)) for stage in d.stages]
+    training, control = without_secrets(d.training), without_secrets(d.control)
+    return _stable((d.task.fingerprint(), told, training, d.seeds, control)) + read
 
 
 def inputs(d: Distiller) -> dict[str, str]:
@@ -45,7 +50,7 @@ def inputs(d: Distiller) -> dict[str, str]:
         files = d.given_student.content() if hasattr(d.given_student, "content") else ""  # of a recipe's
         made["student"] = f"{files} {_config(d.models()[-1])}"
     if not d.recipe:
-        tuned = d.finetune and (d.finetune.training, d.finetune.given, d.finetune.frozen)
+        tuned = d.finetune and (without_secrets(d.finetune.training), d.finetune.given, d.finetune.frozen)
         words = d.given_tokenizer and (type(d.given_tokenizer).__name__, d.given_tokenizer.name_or_path)
         made["settings"] = _stable((d.given_max_length, d.share_encoder, words, tuned))
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in made.items()}

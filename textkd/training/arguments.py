@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import torch
 from transformers import TrainingArguments
 
-from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.errors import Problem, TextkdError, fail, is_secret, problem
 from textkd.losses.options import fits, say
 
 # textkd's own defaults; everything else is transformers'
@@ -79,6 +79,15 @@ def _metric_problem(name: Any, metrics: Collection[str]) -> list[Problem]:
                     where="metric_for_best_model", fix=f"one of {', '.join(known)}")]  # fmt: skip
 
 
+class _Arguments(TrainingArguments):  # type: ignore[misc]
+    """TrainingArguments whose pickle, which Trainer writes beside weights and pushes to the hub, holds no secret."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        plain = object.__new__(TrainingArguments)
+        vars(plain).update({name: None if is_secret(name) else value for name, value in vars(self).items()})
+        return plain.__reduce_ex__(1)  # later protocols refuse to pickle one class as another
+
+
 def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced: Any) -> TrainingArguments:
     """TrainingArguments with textkd's defaults under the user's `training`; `forced` wins over both."""
     given = {name: value for name, value in training.items() if name not in OWN}
@@ -88,7 +97,7 @@ def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced
     if values.get("bf16") == "auto":
         values["bf16"] = has_bf16()
     try:
-        return TrainingArguments(**values)
+        return _Arguments(**values)
     except (ValueError, TypeError, ImportError) as error:
         raise fail("training arguments", str(error).split("\n")[0], fix="see transformers.TrainingArguments") from error
 

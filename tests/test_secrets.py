@@ -1,0 +1,166 @@
+"""Secrets of a recipe are used and never written: not into the folders of a run, not into messages, not into hashes."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from command_line import textkd
+from tiny_lab import Tiny
+from transformers import TrainingArguments
+
+from textkd import Distiller, Match, from_recipe
+from textkd.errors import HIDDEN, fail, hidden, is_secret, scrub, without_secrets
+from textkd.training import arguments, trainer
+
+SECRET, OTHER = "hf_SECRETVALUE1234", "hf_OTHERVALUE5678"
+
+
+def holding(folder: Path, text: str = SECRET) -> list[str]:
+    """The files that hold the text."""
+    return [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+
+
+def with_secrets(tiny: Tiny, **training: Any) -> dict[str, Any]:
+    """A recipe whose teacher, stages and control have a token each."""
+    recipe = tiny.recipe
+    recipe["training"] |= {"num_train_epochs": 1, **training}
+    recipe["teacher"]["finetune"] = {"num_train_epochs": 1, "per_device_train_batch_size": 8, "hub_token": SECRET}
+    recipe["stages"] = [{"matches": recipe.pop("matches"), "training": {"hub_token": SECRET}}]
+    recipe["control"] = {"hub_token": SECRET, "learning_rate": 2.0e-3}
+    return recipe
+
+
+def test_no_file_and_no_message_of_a_run_holds_it(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    save = trainer.DistilTrainer._save_checkpoint
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> None:
+        save(self, *args, **kwargs)
+        kept = Path(self.args.output_dir)
+        seen.append((self.args.hub_token, holding(kept), len(list(kept.rglob("training_args.bin")))))
+
+    monkeypatch.setattr(trainer.DistilTrainer, "_save_checkpoint", watched)
+    file = tiny.write(with_secrets(tiny))
+    code, said = textkd(capsys, monkeypatch, "run", str(file), f"training.hub_token={SECRET}")
+    assert code == 0, said
+    assert SECRET not in said
+    assert seen == [(SECRET, [], 1)] * 3  # Trainer has it, its files do not
+    assert holding(tiny.folder) == [file.name]
+    shown = yaml.safe_load((tiny.folder / "run" / "run.json").read_text())["recipe"]
+    assert "hub_token" not in shown
+    for name in ("results.json", "report.html", "seed-1/student/README.md"):
+        assert f"hub_token: {HIDDEN}" in (tiny.folder / "run" / name).read_text()
+
+
+def test_another_token_is_no_other_run(tiny: Tiny) -> None:
+    made = []
+    for token in (SECRET, OTHER, None):
+        recipe = with_secrets(tiny)
+        recipe["training"]["hub_token"] = token
+        recipe["teacher"]["finetune"]["hub_token"] = token or SECRET
+        distiller = from_recipe(tiny.write(recipe))
+        distiller.check()
+        made.append((distiller.fingerprint.replace("  hub_token: null\n", ""), distiller.inputs))
+    assert made[0] == made[1] == made[2]
+
+
+def test_python_runs_too(tiny: Tiny) -> None:
+    def of(token: str) -> Distiller:
+        built = from_recipe(tiny.write(tiny.recipe))
+        training = {"num_train_epochs": 1, "hub_token": token, "output_dir": str(tiny.folder / "other")}
+        return Distiller(built.given_teacher, built.given_student, built.task, [Match("logits")], training,
+                         control={"hub_token": token})  # fmt: skip
+
+    one, two = of(SECRET), of(OTHER)
+    assert one.fingerprint == two.fingerprint
+    assert one.inputs == two.inputs
+    assert SECRET not in one.fingerprint + one.describe("control")
+    assert HIDDEN in one.describe("control")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("training.hub_token=[" + SECRET,), (f"training.hub_token=[{SECRET}, {SECRET}]",), (f"hub_token={SECRET}",),
+        (f"training.api_key={SECRET}",), (f"seeds.hub_token={SECRET}",), (f"training={{hub_token: {SECRET}, x: 1}}",),
+        (f"training.hub_token={SECRET}", "--nonsense"), (f"teacher.token={SECRET}",), (f"task.password={SECRET}",),
+        (f"student={{hub_token: {SECRET}}}",), (f"matches.0.token={SECRET}",), (f"control=[{{token: {SECRET}}}]",),
+        (f"preset.hub_token={SECRET}",),
+    ],
+)  # fmt: skip
+def test_errors_do_not_say_it(
+    words: tuple[str, ...], tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)), *words)
+    assert code == 2, said
+    assert SECRET not in said
+
+
+def test_a_broken_recipe_does_not_say_it(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tiny.folder / "broken.yaml"
+    file.write_text(f"training:\n  hub_token: {SECRET} : [\n")
+    code, said = textkd(capsys, monkeypatch, "check", str(file))
+    assert code == 2
+    assert "not YAML" in said
+    assert SECRET not in said
+
+
+def test_log_lines_do_not_say_it(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Distiller.check
+    told = f"uses {{'hub_token': '{SECRET}'}}"
+    monkeypatch.setattr(Distiller, "check", lambda self: (logging.getLogger("textkd").info(told), check(self))[1])
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)))
+    assert code == 0
+    assert HIDDEN in said
+    assert SECRET not in said
+
+
+def test_the_pickle_of_arguments_is_a_plain_one() -> None:
+    made = arguments.make_arguments({"hub_token": SECRET, "learning_rate": 0.5}, "unused")
+    assert made.hub_token == SECRET
+    buffer = io.BytesIO()
+    torch.save(made, buffer)
+    assert SECRET.encode() not in buffer.getvalue()
+    read = pickle.loads(pickle.dumps(made))
+    assert type(read) is TrainingArguments
+    assert (read.hub_token, read.learning_rate) == (None, 0.5)
+
+
+def test_what_is_secret() -> None:
+    secret = (
+        "hub_token",
+        "token",
+        "hf-token",
+        "API_KEY",
+        "db_password",
+        "client_secret",
+        "apikey",
+        "aws_access_key_id",
+    )
+    plain = ("max_new_tokens", "pad_token_id", "pad_token", "tokenizer", "average_tokens_across_devices", "key", "taps",
+             "include_num_input_tokens_seen", "decoder_start_token_id")  # fmt: skip
+    assert [name for name in secret if not is_secret(name)] == []
+    assert [name for name in plain if is_secret(name)] == []
+
+
+def test_blocks_and_messages() -> None:
+    values = {"a": [{"token": SECRET, "b": 1}], "hub_token": None, "password": {"x": SECRET}, "t": (1, 2)}
+    assert hidden(values) == {"a": [{"token": HIDDEN, "b": 1}], "hub_token": None, "password": HIDDEN, "t": (1, 2)}
+    assert without_secrets(values) == {"a": [{"b": 1}], "t": (1, 2)}
+    assert scrub(f"{{'hub_token': '{SECRET}', 'a': 1}}") == f"{{'hub_token': {HIDDEN}, 'a': 1}}"
+    assert scrub(f"x: token: {SECRET}\nmax_new_tokens: 5") == f"x: token: {HIDDEN}\nmax_new_tokens: 5"
+    assert scrub(scrub(f"token={SECRET}")) == f"token={HIDDEN}"
+    assert SECRET not in str(fail(f"token: {SECRET!r}", f"password={SECRET}", fix=f"token: {SECRET}", where="token"))
