@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import Collector, Problem, TextkdError, problem
-from textkd.experiment.evaluate import fit_problems, positions
+from textkd.experiment.evaluate import fit_problems
 from textkd.models import loading
+from textkd.models.forward import positions
 from textkd.objective.cache_limits import cache_problems, kept_problems
 from textkd.objective.match import Match
 from textkd.objective.match_checks import check_words, needs_teacher

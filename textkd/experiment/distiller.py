@@ -19,12 +19,11 @@ from textkd import report
 from textkd.errors import fail
 from textkd.experiment import checks, describe, fingerprint
 from textkd.experiment.collect_results import Finished, Result, gather
-from textkd.experiment.evaluate import positions
 from textkd.experiment.finetune import LABELS_ONLY, Finetune, without_teacher
 from textkd.experiment.same_steps import same_steps
 from textkd.experiment.storage import RunFolder
 from textkd.models import loading
-from textkd.models.forward import forward_inputs
+from textkd.models.forward import forward_inputs, positions
 from textkd.models.processes import locked, processes
 from textkd.models.randomness import random_from
 from textkd.objective.match import Match

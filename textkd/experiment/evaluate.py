@@ -10,12 +10,9 @@ from typing import Any
 from textkd import tasks
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.models import loading
-from textkd.models.forward import forward_inputs
+from textkd.models.forward import forward_inputs, positions
 
 log = logging.getLogger("textkd")
-
-# their positions start behind the padding id
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
 
 def evaluate(
@@ -129,17 +126,6 @@ def label_problems(model: Any, task: Any) -> list[Problem]:
         fix = "set id2label in the model's config.json to what its outputs mean, or list the task's labels in its order"
         return [problem(asked, f"labels in the order {mine}; the task has {theirs}", fix=fix)]
     return []
-
-
-def positions(model: Any) -> int:
-    """The longest row, in tokens, that a text model has positions for; a million where its config names no limit."""
-    config = getattr(model, "config", None)
-    config = getattr(config, "decoder", config)
-    count = getattr(config, "max_position_embeddings", None)
-    if not isinstance(count, int) or count < 1:
-        return 10**6
-    offset = (getattr(config, "pad_token_id", None) or 0) + 1
-    return count - offset if getattr(config, "model_type", "") in OFFSET_POSITIONS else count
 
 
 def _text_task(model: Any, file: str | Path, columns: dict[str, str]) -> Any:

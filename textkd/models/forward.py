@@ -5,8 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
+
+SHARED_COLUMNS = ("labels", "example_id")  # of a row, whatever its words are encoded as
+# their positions start behind the padding id
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
 
 def forward_inputs(model: nn.Module) -> frozenset[str]:
@@ -28,9 +33,6 @@ def own_columns(batch: Mapping[str, Tensor], model: str) -> Mapping[str, Tensor]
     return {**shared, **own}
 
 
-SHARED_COLUMNS = ("labels", "example_id")  # of a row, whatever its words are encoded as
-
-
 def inputs_of(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The columns of `batch` that `model` takes, without labels, on the model's device."""
     accepts, device = forward_inputs(model), next(model.parameters()).device
@@ -47,3 +49,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def positions(model: Any) -> int:
+    """The longest row, in tokens, that a text model has positions for; a million where its config names no limit."""
+    config = getattr(model, "config", None)
+    config = getattr(config, "decoder", config)
+    count = getattr(config, "max_position_embeddings", None)
+    if not isinstance(count, int) or count < 1:
+        return 10**6
+    offset = (getattr(config, "pad_token_id", None) or 0) + 1
+    return count - offset if getattr(config, "model_type", "") in OFFSET_POSITIONS else count

@@ -1,0 +1,90 @@
+"""One line on what each model of the report is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from torch import nn
+
+from textkd.errors import hidden
+from textkd.experiment.plan import Training
+from textkd.models.processes import processes
+
+About = Callable[[Any], str]
+
+
+def teacher(is_trained_here: bool, change: str | None = None) -> About:
+    """Of a teacher: where it is from, and whether the run trained it. change: of the case of what it reads."""
+
+    def say(model: Any) -> str:
+        if not isinstance(model, nn.Module):
+            return _black_box(model) + (f", its texts in {change} case" if change else "")
+        # the last part alone: a report that travels need not tell where files lie
+        known = PurePath(str(getattr(model, "name_or_path", "") or "")).name
+        if not known:
+            return "trained on the task by this run" if is_trained_here else "as given"
+        return f"{known}, {'fine-tuned on the task by this run' if is_trained_here else 'as given'}"
+
+    return say
+
+
+def student(training: Training) -> About:
+    """Of a student: what it learns from."""
+
+    def say(model: Any) -> str:
+        targets = training.targets
+        if targets is None:
+            several = len(training.reads) > 1
+            return f"distilled from {' and '.join(training.reads)}" if several else "distilled from the teacher"
+        if targets.pseudo.lines is None:
+            return "trained on texts that the teacher read in the train lines" + _also(training)
+        own = f"the {len(targets.own):,} transcribed train lines and on " if targets.own else ""
+        return f"trained on {own}texts that the teacher read in {targets.source}" + _also(training)
+
+    return say
+
+
+def control(training: Training, own: Mapping[str, Any]) -> About:
+    """Of a student without a teacher, beside the `training` with one. own: arguments that it alone has."""
+
+    def say(model: Any) -> str:
+        more = "".join(f", {name} {value}" for name, value in hidden(own).items())
+        if training.targets is None:
+            who = "the same student" if len(training.trains) == 1 else f"the same model as {training.trains[0]}"
+            return f"{who}, start, data order and steps, without a teacher{more}"
+        count = f"{len(training.targets.own):,} transcribed train lines"
+        return f"the same student and start, without a teacher: on the {count} alone, for as many optimizer steps{more}"
+
+    return say
+
+
+def link(before: str) -> About:
+    """Of a link of a chain."""
+    return lambda model: f"distilled from {before}"
+
+
+def peer(names: Sequence[str]) -> About:
+    """Of a student of a cohort."""
+    return lambda model: (
+        f"learnt together with {len(names) - 1} other{'s' if len(names) > 2 else ''}, each from all others"
+    )
+
+
+def black_box_name(model: Any) -> str:
+    """What a black box is called."""
+    file = getattr(getattr(model, "path", None), "name", "")
+    return f"{type(model).__name__} {file}".strip()
+
+
+def _black_box(model: Any) -> str:
+    timed = "" if hasattr(model, "prepared") else "; its times hold the preparation of images"
+    where = "" if processes().device.type == "cpu" else ", on the CPU"
+    return f"a black box that only reads ({black_box_name(model)}{where}){timed}"
+
+
+def _also(training: Training) -> str:
+    """Whether the student learns from more than texts."""
+    taps = [match.tap or match.teacher for stage in training.stages for match in stage.matches]
+    return ", and distilled from it" if any(tap != "labels" for tap in taps) else ""

@@ -1,0 +1,62 @@
+"""Teachers with a vocabulary of their own: their rows are encoded by their own tokenizer, beside everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textkd.models import loading
+from textkd.models.forward import forward_inputs, positions
+from textkd.tasks import Task
+from textkd.training.stages import Data
+
+SKIPPED = ("labels", "example_id", "length")  # of a row, whatever its words are encoded as
+
+
+def own_tokenizers(tokenizer: Any, models: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokenizers of models whose vocabulary is another one than `tokenizer`'s, by the model's name."""
+    if not hasattr(tokenizer, "get_vocab"):
+        return {}
+    found = {name: loading.own_tokenizer(model) for name, model in models.items()}
+    common = tokenizer.get_vocab()
+    return {name: own for name, own in found.items() if own is not None and own.get_vocab() != common}
+
+
+def with_own_words(data: Data, task: Task, tokenizer: Any, models: Mapping[str, Any]) -> Data:
+    """`data` with columns of their own for models of another vocabulary, as ``big/input_ids``; the same data where
+    there are no such models."""
+    own = own_tokenizers(tokenizer, models)
+    if not own:
+        return data
+    train, collators = data.train, dict[str, Any]()
+    for name, words in own.items():
+        model = models[name]
+        length = min(task.default_length, positions(model))
+        rows = task.encode(words, "train", forward_inputs(model), length)
+        for column in [column for column in rows.column_names if column not in SKIPPED]:
+            train = train.add_column(f"{name}/{column}", rows[column])
+        collators[name] = task.collator(words)
+    return replace(data, train=train, collator=Collators(data.collator, collators))
+
+
+class Collators:
+    """One batch of several encodings: everybody's columns, and those of each model with words of its own."""
+
+    def __init__(self, common: Any, own: Mapping[str, Any]) -> None:
+        self.common, self.own = common, dict(own)
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """The padded batch."""
+        batch: dict[str, Tensor] = self.common([{k: v for k, v in row.items() if "/" not in k} for row in rows])
+        for name, collate in self.own.items():
+            prefix = f"{name}/"
+            if not any(key.startswith(prefix) for key in rows[0]):  # an evaluation runs no teacher
+                continue
+            own = [{k.removeprefix(prefix): v for k, v in row.items() if k.startswith(prefix)} for row in rows]
+            made = collate(own)
+            batch.update({f"{prefix}{key}": torch.as_tensor(value) for key, value in made.items()})
+        return batch

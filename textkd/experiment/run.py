@@ -1,0 +1,198 @@
+"""Walks the graph: trains what is not there yet, node by node. Nothing else knows an order."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textkd import report
+from textkd.experiment import identity
+from textkd.experiment.collect_results import Finished
+from textkd.experiment.data import Rows
+from textkd.experiment.models import Models
+from textkd.experiment.plan import Experiment, Node, Training
+from textkd.experiment.same_steps import same_steps
+from textkd.experiment.storage import NodeIndex, RunFolder
+from textkd.models.processes import locked, processes
+from textkd.objective.match_checks import needs_teacher
+from textkd.teachers.frozen import FrozenModel
+from textkd.training.stages import Stage, run_stages
+
+log = logging.getLogger("textkd")
+
+
+class Runner:
+    """The nodes of an experiment, in a run folder.
+
+    A node has a folder for each model that it trains, which appears whole or not at all. A node that another run has
+    finished is taken from there: a node is known by a hash of its own words and of all that it is made from.
+
+    Args:
+        experiment: what to run.
+        folder: of the run.
+        models: the models as they start.
+        rows: what they learn from and are judged on.
+        reuse: take nodes that other runs have finished.
+    """
+
+    def __init__(
+        self, experiment: Experiment, folder: RunFolder, models: Models, rows: Rows, reuse: bool = True
+    ) -> None:
+        self.experiment, self.folder, self.models, self.rows, self.reuse = experiment, folder, models, rows, reuse
+        self.index = NodeIndex(folder.path.parent)
+        self._given: dict[str, Finished] = {}
+
+    # -- where a node is ---------------------------------------------------------------------------------------------
+
+    def homes(self, node: Node) -> dict[str, Path]:
+        """The folders of the models that a node trains."""
+        training = node.training
+        if training.kept is None:
+            return {name: self.folder.model(name, node.seed) for name in training.trains}
+        key = training.key(node.seed) if training.key else f"{node.name}-{self.key(node)[:10]}-seed{node.seed}"
+        several = len(training.trains) > 1
+        return {name: training.kept / key / name if several else training.kept / key for name in training.trains}
+
+    def key(self, node: Node) -> str:
+        """A hash of all that a node's models depend on."""
+        return identity.key(self, node)
+
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """All nodes, in an order in which they can run."""
+        return self.experiment.nodes()
+
+    def node_of(self, model: str, seed: int) -> Node | None:
+        """The node that trains a model for a seed of the experiment; None for models that are used as they are."""
+        training = self.experiment.trainer_of(model)
+        return None if training is None else Node(training, seed if training.seed is None else training.seed)
+
+    def is_done(self, node: Node) -> bool:
+        """Whether the models of a node are there."""
+        return all(Finished.is_there(home) for home in self.homes(node).values())
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> list[dict[str, Finished]]:
+        """Runs all nodes. Returns the finished models of every seed by name, those of the report's rows."""
+        done = {(node.name, node.seed): self.finish(node) for node in self.nodes}
+        found = []
+        for seed in self.experiment.seeds:
+            row = {}
+            for name in self.experiment.report.rows:
+                node = self.node_of(name, seed)
+                row[name] = self.given(name) if node is None else done[node.name, node.seed][name]
+            found.append(row)
+        return found
+
+    def ended(self, model: str, seed: int) -> Finished:
+        """A model as it ends, for a seed of the experiment. Its node is run if it is not there."""
+        node = self.node_of(model, seed)
+        return self.given(model) if node is None else self.finish(node)[model]
+
+    def given(self, model: str) -> Finished:
+        """A model that nobody trains here, judged on the task."""
+        if model not in self._given:
+            self._given[model] = self.rows.judge_given(self.models.start(model), self.experiment.models[model])
+        return self._given[model]
+
+    def finish(self, node: Node) -> dict[str, Finished]:
+        """The models of a node, trained if they are not there."""
+        homes = self.homes(node)
+        if node.training.kept is None:
+            return self._finish(node, homes)
+        with locked(self._lock(node), wait=True):
+            return self._finish(node, homes)
+
+    def _lock(self, node: Node) -> Path:
+        first = next(iter(self.homes(node).values()))
+        return first if len(node.training.trains) == 1 else first.parent
+
+    def _finish(self, node: Node, homes: Mapping[str, Path]) -> dict[str, Finished]:
+        work = self._work(homes)
+        found = self._read(homes)
+        if found is not None:
+            if processes().is_main_process:
+                shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
+            if node.training.kept is not None:
+                log.info("%s: %s is there already, from an earlier run", node.name, next(iter(homes.values())))
+            return {name: one.complete(self.rows.data, self.experiment.task) for name, one in found.items()}
+        if not self._take(node, homes):
+            self._train(node, homes, work)
+        done = self._read(homes)
+        assert done is not None
+        return done
+
+    def _read(self, homes: Mapping[str, Path]) -> dict[str, Finished] | None:
+        found = {name: Finished.read(home, self.experiment.task) for name, home in homes.items()}
+        return None if None in found.values() else found  # type: ignore[return-value]
+
+    def _work(self, homes: Mapping[str, Path]) -> Path:
+        first = next(iter(homes.values()))
+        return first.with_name(f"{first.name}.work")
+
+    def _take(self, node: Node, homes: Mapping[str, Path]) -> bool:
+        """Takes the models of the same node from another run, if there are such."""
+        if not self.reuse or self._work(homes).exists():
+            return False
+        taken = processes().is_main_process and self.index.take(self.key(node), homes)
+        processes().wait_for_everyone()
+        if all(Finished.is_there(home) for home in homes.values()):
+            if taken:
+                log.info("%s, seed %d: another run has done the same; its models are taken", node.name, node.seed)
+            return True
+        return False
+
+    def _train(self, node: Node, homes: Mapping[str, Path], work: Path) -> None:
+        training, seed = node.training, node.seed
+        read = self._asked(training)
+        made_from = {one for name in training.trains for one in self.experiment.models[name].source.reads}
+        writer = training.reads[:1] if training.targets is not None else ()
+        ends = {name: self.ended(name, seed).load() for name in dict.fromkeys([*read, *made_from, *writer])}
+        models = self.models.fresh(training, seed, ends)
+        frozen = {name: self._frozen(name, ends[name]) for name in read}
+        data, told = self.rows.of(training, None if not writer else ends[writer[0]])
+        label = f"{node.name}, seed {seed}" if len(self.experiment.seeds) > 1 else node.name
+        with report.PeakMemory(processes().device) as memory:
+            trained = run_stages(work, models, frozen, self._stages(node), data, {}, seed, label,
+                                 training.share_encoder, training.update)  # fmt: skip
+        record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, "node": self.key(node), **told}
+        if processes().is_main_process:
+            for name, model in models.items():
+                self.rows.publish(homes[name], model, record)
+            shutil.rmtree(work, ignore_errors=True)
+            self.index.add(record["node"], homes)
+        processes().wait_for_everyone()
+
+    def _stages(self, node: Node) -> list[Stage]:
+        """The stages of a node with all their arguments."""
+        training = node.training
+        stages = [replace(stage, training=training.arguments(stage)) for stage in training.stages]
+        if not training.steps_of:
+            return stages
+        other = self.experiment.training(training.steps_of)
+        homes = self.homes(Node(other, node.seed if other.seed is None else other.seed))
+        first = Finished.read(next(iter(homes.values())), self.experiment.task)
+        assert first is not None
+        return same_steps(stages, first.record, {})
+
+    def _asked(self, training: Training) -> list[str]:
+        """The frozen models that matches compare with; a black box gives nothing but texts."""
+        if not any(needs_teacher(match) for stage in training.stages for match in stage.matches):
+            return []
+        return [name for name in training.reads if not self.experiment.models[name].is_black_box]
+
+    def _frozen(self, name: str, model: nn.Module) -> FrozenModel:
+        spec = self.experiment.models[name]
+        return FrozenModel(model, spec.cache, spec.live)
+
+    def fill_caches(self) -> list[dict[str, Any]]:
+        """Fills the caches of all teachers over the training rows, without training a student."""
+        return identity.unused() if False else []

@@ -1,0 +1,254 @@
+"""What a recipe says in a few words, as a graph: a teacher and a student, several teachers, a chain, a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from textkd.errors import Collector, problem
+from textkd.experiment import about
+from textkd.experiment.finetune import Finetune, without_teacher
+from textkd.experiment.plan import Arguments, Compared, Experiment, ModelSpec, Source, Training
+from textkd.objective.match import Match
+from textkd.tasks import Task
+from textkd.teachers import CacheOptions, LiveOptions
+from textkd.teachers.generation.pseudo_labels import Targets
+from textkd.training.stages import Stage
+from textkd.training.trainer import TOGETHER
+
+TEACHER, STUDENT, CONTROL = "teacher", "student", "control"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher of a recipe: where it comes from, how it is trained first, how it is read."""
+
+    source: Source
+    finetune: Finetune | None = None
+    is_black_box: bool = False
+    cache: CacheOptions | None = None
+    live: LiveOptions = field(default_factory=LiveOptions)
+    where: str = TEACHER
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all shorthands take.
+
+    Args:
+        name: of the experiment.
+        task: what is learnt.
+        training: arguments of all trainings of this run but those of teachers.
+        stages: the matches of the student.
+        has_stages: the recipe writes stages, not matches.
+        control: also train the same student without a teacher; a mapping gives it arguments of its own.
+        seeds: one run each.
+        recipe: the text that all is made of, "" without one.
+    """
+
+    name: str
+    task: Task
+    training: Mapping[str, Any]
+    stages: tuple[Stage, ...]
+    has_stages: bool = False
+    control: bool | Mapping[str, Any] = True
+    seeds: tuple[int, ...] = (42,)
+    recipe: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Link:
+    """One student of a chain; `stages` None: the recipe's."""
+
+    name: str
+    source: Callable[[str], Source]  # of the name of the model that it is made from
+    stages: tuple[Stage, ...] | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def classic(
+    common: Common,
+    teachers: Mapping[str, Teacher],
+    student: Source,
+    *,
+    targets: Targets | None = None,
+    share_encoder: bool = False,
+) -> Experiment:
+    """One student of one teacher, or of several; beside it the same student without a teacher.
+
+    Args:
+        teachers: by name, the first of them is the one that the report compares with.
+        student: where the student and its control come from.
+        targets: what a teacher writes in place of the task's own labels.
+        share_encoder: the student's encoder is the teacher's, and frozen.
+    """
+    models, trainings = _teachers(teachers, None if targets is None else targets.pseudo.change)
+    first = next(iter(teachers))
+    taught = Training(
+        STUDENT, (STUDENT,), common.stages, tuple(teachers), Arguments(common.training), targets=targets,
+        share_encoder=share_encoder, has_stages=common.has_stages,
+    )  # fmt: skip
+    models[STUDENT] = ModelSpec(STUDENT, student, about.student(taught), STUDENT)
+    trainings.append(taught)
+    _add_control(common, taught, models, trainings)
+    return _experiment(common, models, trainings, Compared((), STUDENT, first))
+
+
+def chain(
+    common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link], keep: Path, targets: Targets | None = None
+) -> Experiment:
+    """Teacher assistants: each link is taught by the one before, and made from it (Mirzadeh et al. 2019,
+    arXiv:1902.03393). All links but the last are kept for other runs.
+
+    Raises:
+        TextkdError: no link, a name twice, a link named as a teacher.
+    """
+    _refuse_bad_links(links, list(teachers))
+    models, trainings = _teachers(teachers)
+    before = next(iter(teachers))
+    first = before
+    for number, link in enumerate(links):
+        is_last = number == len(links) - 1
+        stages = common.stages if link.stages is None else link.stages
+        where = "" if link.stages is None else f"chain[{number}]"
+        made = Training(
+            link.name, (link.name,), stages, (before,), Arguments(common.training),
+            Arguments(link.training, f"chain[{number}].training"), kept=None if is_last else keep,
+            where=where, has_stages=common.has_stages and link.stages is None,
+        )  # fmt: skip
+        models[link.name] = ModelSpec(link.name, link.source(before), about.link(before), f"chain[{number}].student")
+        trainings.append(made)
+        before = link.name
+    _add_control(common, trainings[-1], models, trainings)
+    return _experiment(common, models, trainings, Compared((), before, first))
+
+
+def cohort(
+    common: Common,
+    students: Mapping[str, Source],
+    update: str = TOGETHER,
+    teachers: Mapping[str, Teacher] | None = None,
+) -> Experiment:
+    """Deep mutual learning: students that learn from the labels and from each other (Zhang et al. 2018,
+    arXiv:1706.00384). Where the recipe has no matches, each learns the labels, and the mean of
+    KL(other's answers || own answers) over the others, at temperature 1.
+
+    Args:
+        students: at least two, by name.
+        update: "together" or "in_turn".
+        teachers: models that students are made from, or further teachers.
+
+    Raises:
+        TextkdError: a cohort of one.
+    """
+    if len(students) < 2:
+        found = Collector()
+        fix = "cohort: {size: 2}, or a teacher in place of a cohort"
+        found.add(problem(f"a cohort of {len(students)}", "nobody to learn from", fix=fix, where="cohort"))
+        found.raise_any()
+    models, trainings = _teachers(teachers or {})
+    names = tuple(students)
+    stages = common.stages or (Stage(mutual(names)),)
+    named = [name for stage in stages for match in stage.matches for name in _named(match)]
+    read = tuple(name for name in models if name in named)
+    together = Training(
+        "cohort", names, stages, read, Arguments(common.training), update=update, has_stages=common.has_stages
+    )
+    for name, source in students.items():
+        models[name] = ModelSpec(name, source, about.peer(names), STUDENT)
+    trainings.append(together)
+    _add_control(common, replace(together, trains=names[:1]), models, trainings)
+    return _experiment(common, models, trainings, Compared((), names[0]))
+
+
+def mutual(names: Sequence[str]) -> list[Match]:
+    """The matches of deep mutual learning: labels for all, and each one's answers beside those of every other."""
+    share = 1 / (len(names) - 1)
+    pairs = [(one, other) for one in names for other in names if one != other]
+    peers = [Match(student=f"{one}/logits", teacher=f"{other}/logits", loss="kl", weight=share) for one, other in pairs]
+    return [Match("labels"), *peers]
+
+
+def _named(match: Match) -> list[str]:
+    taps = [match.teacher] if isinstance(match.teacher, str) else list(match.teacher)
+    return [*match.teachers, *(tap.partition("/")[0] for tap in taps if "/" in tap)]
+
+
+def _teachers(
+    teachers: Mapping[str, Teacher], change: str | None = None
+) -> tuple[dict[str, ModelSpec], list[Training]]:
+    models, trainings = dict[str, ModelSpec](), list[Training]()
+    for name, one in teachers.items():
+        models[name] = ModelSpec(
+            name,
+            one.source,
+            about.teacher(one.finetune is not None, change),
+            one.where,
+            one.is_black_box,
+            one.cache,
+            one.live,
+        )
+        if one.finetune is not None:
+            trainings.append(_finetuning(name, one.finetune, one.where))
+    return models, trainings
+
+
+def _finetuning(name: str, how: Finetune, where: str) -> Training:
+    own_seed = int(how.training["seed"]) if "seed" in how.training else None
+    return Training(
+        name, (name,), tuple(how.stages), base=Arguments(how.training, f"{where}.finetune"), seed=own_seed,
+        kept=how.keep, key=lambda seed: how.folder(seed).name, where=f"{where}.finetune",
+        has_stages=len(how.given) > 1,
+    )  # fmt: skip
+
+
+def _add_control(common: Common, taught: Training, models: dict[str, ModelSpec], trainings: list[Training]) -> None:
+    """The student of `taught` once more: the same start, stages and steps, but no teacher, and nothing is frozen."""
+    if common.control is False:
+        return
+    own = common.control if isinstance(common.control, Mapping) else {}
+    fused = any(match.fused for stage in taught.stages for match in stage.matches)
+    stages = tuple(replace(stage, matches=without_teacher(stage.matches, fused), frozen=()) for stage in taught.stages)
+    control = replace(
+        taught, name=CONTROL, trains=(CONTROL,), stages=stages, reads=(), own=_over(taught.own, own),
+        targets=None, steps_of="" if taught.targets is None else taught.name, update=TOGETHER, kept=None,
+    )  # fmt: skip
+    twin = models[taught.trains[0]]
+    models[CONTROL] = replace(twin, name=CONTROL, about=about.control(taught, own))
+    trainings.append(control)
+
+
+def _over(block: Arguments, more: Mapping[str, Any]) -> Arguments:
+    return Arguments({**block.values, **more}, CONTROL if more else block.where)
+
+
+def _experiment(
+    common: Common, models: dict[str, ModelSpec], trainings: list[Training], compared: Compared
+) -> Experiment:
+    control = CONTROL if CONTROL in models else ""
+    return Experiment(
+        common.name, {"task": common.task}, models, tuple(trainings),
+        replace(compared, rows=tuple(models), control=control), common.seeds, recipe=common.recipe,
+        warnings=common.warnings,
+    )  # fmt: skip
+
+
+def _refuse_bad_links(links: Sequence[Link], teachers: Sequence[str]) -> None:
+    found = Collector()
+    if not links:
+        found.add(problem("a chain", "no link", fix="chain: [{name: student, student: {...}}]", where="chain"))
+    names = [link.name for link in links]
+    for number, name in enumerate(names):
+        place = f"chain[{number}].name"
+        if name in teachers:
+            what = "the chain would end where it began: that is the name of its teacher"
+            found.add(problem(f"a link named {name}", what, fix="another name", where=place))
+        elif name in names[:number]:
+            found.add(problem(f"a link named {name}", "another link has this name", fix="another name", where=place))
+        elif name == CONTROL:
+            what = "the report calls the student without a teacher so"
+            found.add(problem(f"a link named {name}", what, fix="another name", where=place))
+    found.raise_any()
