@@ -87,12 +87,12 @@ def data(train: dict[str, Any] = TRAIN, augment: float = 0.0) -> Data:
     """What `Distiller` makes of a task, for a training in this process."""
     task, reads = tasks.ocr({"digits": train}, {"digits": EVAL}, processor=processor(), augment=augment), processor()
     encoded = {split: task.encode(reads, split, (), 16) for split in ("train", "eval")}
-    collator = task.collator(reads, 2)
-    judge = partial(task.judge_ids, collator, rows=encoded["eval"])
+    collator = task.collator(reads)
+    judge = partial(task.output.judge_ids, collator, rows=encoded["eval"])
     return Data(
         **encoded, collator=collator, compute_metrics=judge,
-        problem_type=task.problem_type, main_metric="cer", greater_is_better=False, processing_class=reads,
-        generate=task.generate(collator, encoded["eval"]),
+        problem_type=task.output.problem_type, main_metric="cer", greater_is_better=False, processing_class=reads,
+        generate=task.output.generate(collator, encoded["eval"]),
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "eval more labels": (["eval", "DIR/three", *SST2], ["a head of 3 outputs"]),
     "eval without head": (["eval", "DIR/bare", *SST2], ["no trained head"]),
     "eval of columns": (["eval", "DIR/teacher", *SST2, "--text", "x"], ["--task text"]),
-    "eval beams": (["eval", "DIR/teacher", *SST2, "--num-beams", "2"], ["it generates no text"]),
+    "eval beams": (["eval", "DIR/teacher", *SST2, "--num-beams", "2"], ["--task ocr"]),
     "eval long": (["eval", "DIR/teacher", *SST2, "--max-length", "99"], ["40 positions"]),
     "report of no run": (["report", "DIR/data"], ["results.json"]),
     "report of nowhere": (["report", "DIR/nowhere"], ["no such folder"]),

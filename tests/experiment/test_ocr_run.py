@@ -13,6 +13,7 @@ from ocr_lab import EVAL, Reading, save_teacher, write_lines
 
 from textkd import tasks
 from textkd.cli import app
+from textkd.tasks.ocr.output import LineTexts
 
 METRICS = {"cer", "wer", "exact", "more_cer", "more_wer", "more_exact"}
 
@@ -83,8 +84,8 @@ def test_eval_of_the_same_lines_is_the_recorded_score(
         said = json.loads(command(capsys, monkeypatch, *words))
         assert said == {name: value for name, value in recorded.items() if not name.startswith("more_")}
     asked: list[object] = []
-    generate = tasks.OcrTask.predict
-    monkeypatch.setattr(tasks.OcrTask, "predict", lambda self, *a: asked.append(self.generation) or generate(self, *a))
+    generate = LineTexts.predict
+    monkeypatch.setattr(LineTexts, "predict", lambda self, *a: asked.append(self.settings) or generate(self, *a))
     assert json.loads(command(capsys, monkeypatch, *words, "--num-beams", "3")).keys() == said.keys()
     assert [one.num_beams for one in asked] == [3]  # type: ignore[attr-defined]
 
@@ -114,7 +115,7 @@ def test_the_student_reads_without_textkd(run: Path, tmp_path: Path) -> None:
     assert len(set(said)) > 2
     metrics = json.loads((run / "report.json").read_text())["student"]["metrics"]
     recorded = {name: value for name, value in metrics.items() if not name.startswith("more_")}
-    assert tasks.ocr(eval=str(file)).compute_metrics(said, truth) == recorded
+    assert tasks.ocr(eval=str(file)).output.compute_metrics(said, truth) == recorded
     gallery = json.loads((run / "results.json").read_text())["gallery"]
     assert {(line["reference"], line["student"]) for line in gallery} == set(zip(truth, said, strict=True))
 

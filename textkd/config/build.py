@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from textkd import tasks
 from textkd.config import presets, recipe_file
 from textkd.config.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
+from textkd.config.task_block import auto_class_of, labels_of_task, task_of
 from textkd.errors import Collector, TextkdError, fail, hidden, problem, without_secrets
 from textkd.experiment import checks
 from textkd.experiment.distiller import Distiller
@@ -22,6 +21,7 @@ from textkd.experiment.finetune import Finetune
 from textkd.models import loading, students
 from textkd.models.randomness import random_from
 from textkd.objective.match import Match
+from textkd.tasks import Task
 from textkd.teachers import CacheOptions, LiveOptions, Recogniser
 from textkd.teachers.generation.pseudo_labels import Pseudo
 from textkd.training.stages import Stage
@@ -64,7 +64,7 @@ class _Builder:
         self.training = dict(recipe.training)
         self.output = Path(str(self.training.get("output_dir") or f"runs/{name}"))
         self.training["output_dir"] = str(self.output)
-        self.task: Any = None
+        self.task: Task | None = None
         self.matches = [_match(block) for block in recipe.matches or ()]
         self.stages = [_stage(block) for block in recipe.stages or ()]
 
@@ -90,13 +90,13 @@ class _Builder:
         identity = {k: v for k, v in self.values.items() if k != "about"}
         identity["teacher"] = _without_place(identity.get("teacher"))
         identity["training"] = {k: v for k, v in self.training.items() if k != "output_dir"}
-        kind = tasks.OcrTask if recipe.task.get("name") == "ocr" else tasks.Task  # stands for a task with bad options
-        auto_class = kind.auto_class if task is None else task.auto_class
+        auto_class = auto_class_of(recipe.task) if task is None else task.output.auto_class
         labels = labels_of_task(task) if "path" in recipe.student else {}  # others have the teacher's
         made = Distiller(
             _Teacher(recipe.teacher, task, auto_class, "path" in recipe.student),
             _Student(self, auto_class, labels),
-            task, self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
+            task,  # type: ignore[arg-type]  # None: what is wrong with it is told with the rest
+            self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
             share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
             pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), live=self._live(),
             name=self.name, recipe=recipe_file.dump(hidden(identity)),
@@ -165,35 +165,12 @@ class _Builder:
         arguments = sorted((k, v) for k, v in given.items() if k != "seed")
         made = json.dumps(block.config, sort_keys=True)
         weights = loading.fingerprint(block.path) if block.config is None else made
+        assert self.task is not None
         parts = [weights, self.task.fingerprint(), arguments, self.recipe.max_length or self.task.default_length]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
 
     def _reported(self, *rooms: str) -> bool:
         return any(p.where in rooms for p in self.found.problems)
-
-
-def task_of(block: Mapping[str, Any], found: Collector) -> Any:
-    """The task of {name: glue, subset: sst2, path: DIR}, {name: text, train: FILE, ...} or {name: ocr, ...}: the
-    options are those of `tasks.glue`, `tasks.text` and `tasks.ocr`. Unknown options go to `found` and are left out;
-    else raises `TextkdError`."""
-    options = dict(block)
-    name, where = str(options.pop("name", "")), "name"
-    if name == "glue" and "subset" in options:
-        name, where = f"glue/{options.pop('subset')}", "subset"
-    if name not in tasks.TASK_NAMES:
-        fix = f"one of {', '.join(tasks.TASK_NAMES)}"
-        raise fail(f"task {name or '(no name)'}", "no such task", near=(name, tasks.TASK_NAMES), where=where, fix=fix)
-    makers: dict[str, Any] = {"text": tasks.text, "ocr": tasks.ocr}
-    maker = makers.get(name, tasks.glue)
-    known = set(inspect.signature(maker).parameters) - {"subset", "name"}
-    for key in [key for key in options if key not in known]:
-        fix = f"one of {', '.join(sorted(known))}"
-        asked, near = f"{key}: {options.pop(key)!r}", (str(key), known)
-        found.add(problem(asked, f"task {name} has no such option", near=near, where=str(key), fix=fix))
-    try:
-        return tasks.get(name, **options)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise fail(f"task {name} with {options}", f"{error}", fix="give each option a value of its kind") from error
 
 
 class _Student:
@@ -217,7 +194,9 @@ class _Student:
 class _Teacher:
     """Loads the teacher of a recipe, with a head that fits the task where it is fine-tuned on it; or a black box."""
 
-    def __init__(self, block: TeacherBlock, task: Any, auto_class: Any, student_has_tokens: bool = False) -> None:
+    def __init__(
+        self, block: TeacherBlock, task: Task | None, auto_class: Any, student_has_tokens: bool = False
+    ) -> None:
         self.block, self.task, self.auto_class = block, task, auto_class
         self.student_has_tokens = student_has_tokens
         self.is_black_box = block.recogniser is not None
@@ -252,19 +231,12 @@ class _Teacher:
         return model
 
 
-def _tokenizer(task: Any) -> Any:
+def _tokenizer(task: Task | None) -> Any:
     """The tokenizer of a task's texts, which a new recogniser is made for."""
-    if not hasattr(task, "processor"):
-        raise fail("a new recogniser", "only a task ocr has a use for one", fix="path: FOLDER_OR_HUB_ID")
-    return task.processor.tokenizer
-
-
-def labels_of_task(task: Any) -> dict[str, Any]:
-    """What a head for the task needs; nothing where its data cannot be read, which the task itself tells."""
-    try:
-        return {} if task is None else dict(task.model_kwargs())
-    except TextkdError:
-        return {}
+    if task is None or not task.output.writes:
+        found = "only a task whose answers are written has a use for one"
+        raise fail("a new recogniser", found, fix="path: FOLDER_OR_HUB_ID")
+    return task.processing("").tokenizer
 
 
 def _without_place(teacher: Any) -> Any:

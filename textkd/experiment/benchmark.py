@@ -11,41 +11,38 @@ import torch
 from torch import nn
 
 from textkd import report
+from textkd.tasks import Task
 
-MANY, MANY_LINES = 32, 16
-ROUNDS, ROUNDS_OF_LINES = 30, 10
-
-
-def speed(task: Any, models: Mapping[str, nn.Module], data: Any) -> tuple[report.Speeds, dict[str, Any]]:
-    """Of forward passes: one row of median length, and 32 around it."""
-    chosen, some = _chosen(data, MANY)
-    batches = {kind: data.collator(rows) for kind, rows in chosen.items()}
-    speeds = report.measure_speed(models, batches, repeats=ROUNDS)
-    length = int(batches["throughput"]["input_ids"].shape[-1])
-    return speeds, {**_said(models, speeds, some), "sequence_length": length}
+ROUNDS, ROUNDS_OF_TEXTS = 30, 10
 
 
-def writing_speed(
-    task: Any, models: Mapping[str, nn.Module], data: Any, readers: Mapping[str, Callable[..., Any]] | None = None
+def speed(
+    task: Task, models: Mapping[str, nn.Module], data: Any, readers: Mapping[str, Callable[..., Any]] | None = None
 ) -> tuple[report.Speeds, dict[str, Any]]:
-    """Of writing whole texts, with the settings that the metrics were made with: one line of median length, and 16.
-    readers: what takes the images themselves, by name; timed in the same turns, on resized images where it can."""
-    chosen, some = _chosen(data, MANY_LINES)
+    """(speeds by model, how they were measured): one row of median length, and many around it.
+
+    Of one forward pass; of whole texts, with the settings that the metrics were made with, where the output is written.
+    readers: black boxes that take the rows raw, by name; timed in the same turns, on prepared rows where they can.
+    """
+    output = task.output
+    chosen, some = _chosen(data, output.timed_rows)
     batches = {kind: data.collator(rows) for kind, rows in chosen.items()}
-    images = {kind: [row["image"] for row in rows] for kind, rows in chosen.items()}
+    settings = output.generation(list(models.values()), data.eval)
+    if settings is None:
+        speeds = report.measure_speed(models, batches, repeats=ROUNDS)
+        length = int(batches["throughput"]["input_ids"].shape[-1])
+        return speeds, {**_said(models, speeds, some), "sequence_length": length}
     others = {
-        name: {kind: _reading(reader, some) for kind, some in images.items()}
+        name: {kind: _reading(reader, task.raw(rows)) for kind, rows in chosen.items()}
         for name, reader in (readers or {}).items()
     }
-    each: list[dict[str, Any]] = [task.generation_settings(model, data.eval) for model in models.values()]
-    settings = min(each, key=lambda one: int(one["max_new_tokens"]))  # fewer positions, fewer tokens
-    speeds = report.measure_generation(models, batches, settings, repeats=ROUNDS_OF_LINES, others=others)
+    speeds = report.measure_generation(models, batches, settings, repeats=ROUNDS_OF_TEXTS, others=others)
     return speeds, {**_said(models, speeds, some), "sequence_length": None, "generation": settings}
 
 
-def _reading(reader: Any, images: list[Any]) -> Callable[[], Any]:
-    """A call that reads the images, what comes before the model done already (as it is for the others)."""
-    return reader.prepared(images) if hasattr(reader, "prepared") else partial(reader, images)
+def _reading(reader: Any, rows: list[Any]) -> Callable[[], Any]:
+    """A call that reads the rows, what comes before the model done already (as it is for the others)."""
+    return reader.prepared(rows) if hasattr(reader, "prepared") else partial(reader, rows)
 
 
 def _chosen(data: Any, many: int) -> tuple[dict[str, list[Any]], int]:

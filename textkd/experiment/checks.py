@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import Collector, Problem, TextkdError, problem
-from textkd.experiment.evaluate import fit_problems
 from textkd.models import loading
 from textkd.models.forward import positions
 from textkd.objective.cache_limits import cache_problems, kept_problems
 from textkd.objective.match import Match
 from textkd.objective.match_checks import check_words, needs_teacher
 from textkd.objective.pair import Pair
+from textkd.tasks import Task
 from textkd.teachers.cache import AUGMENTED
 from textkd.teachers.generation.pseudo_labels import target_problems
 from textkd.training import dry_run
@@ -52,7 +52,8 @@ def check(distiller: Distiller, known: Sequence[Problem] = ()) -> list[list[Pair
 
 class _Look:
     def __init__(self, distiller: Distiller, known: Sequence[Problem]) -> None:
-        self.distiller, self.task = distiller, distiller.task
+        self.distiller = distiller
+        self.task: Task = distiller.task
         self.places = {p.where for p in known}
         self.found = Collector()
         self.teacher: Any = None
@@ -60,7 +61,7 @@ class _Look:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return () if self.task is None else tuple(self.task.metric_names)
+        return () if self.task is None else tuple(self.task.output.metric_names)
 
     def bad(self, room: str) -> bool:
         """Whether anything is wrong with a room of the recipe, as "task"."""
@@ -91,7 +92,7 @@ class _Look:
                 self.task.problems()
 
     def at_cache(self) -> None:
-        if self.distiller.cache is not None and getattr(self.task, "strength", 0) > 0:
+        if self.distiller.cache is not None and self.task is not None and self.task.augments:
             self.found.add(AUGMENTED)
         if self.distiller.cache is not None and self.distiller.live.sharded:
             what = "the processes fill the cache each at its own pace, and shards want all of them at once"
@@ -124,7 +125,7 @@ class _Look:
                     with suppress(TextkdError) if told else nullcontext():
                         tokenizer = d.tokenizer
                 if readable:
-                    found.add(*fit_problems(self.teacher, self.task, tokenizer))
+                    found.add(*self.task.output.fits(self.teacher, tokenizer))
                 if d.finetune is not None and self.teacher is not None:
                     with found.collecting("finetune"):
                         found.add(*frozen_problems(self.teacher, d.finetune.frozen))
@@ -136,9 +137,8 @@ class _Look:
                 own = getattr(tokenizer, "tokenizer", tokenizer)  # a processor has one inside
                 problems = loading.check_pair(self.teacher, student, own, loading.own_tokenizer(student))
                 found.add(*(p for p in problems if not self._is_told_by_task(p, student)))
-                # lines: the student takes the teacher's images and tokens
-                known = tokenizer is not None and hasattr(self.task, "fits")
-                unfit = self.task.fits(student, tokenizer) if known and not self.bad_any("task", "teacher") else []
+                known = None not in (self.task, tokenizer) and not self.bad_any("task", "teacher", "student")
+                unfit = self.task.output.fits(student, tokenizer) if known else []
                 found.add(*unfit)
                 self.student = None if unfit else student
         found.add(*_length_problems(d.given_max_length, [m for m in (self.teacher, self.student) if m is not None]))
@@ -151,7 +151,7 @@ class _Look:
         if self.task is not None and not self.bad_any("student", "task", "teacher"):
             with found.collecting("student"):
                 student = d.build_student(d.teacher, 42 if self.bad("seeds") else d.seeds[0])
-                found.add(*fit_problems(student, self.task, d.tokenizer))
+                found.add(*self.task.output.fits(student, d.tokenizer))
                 self.student = student
 
     def _is_told_by_task(self, wrong: Problem, student: Any) -> bool:
@@ -199,9 +199,9 @@ class _Look:
                     self.found.add(*frozen_problems(self.teacher, stage.frozen))
                 with self.found.collecting("matches"):
                     if self.teacher is None or self.task is None:
-                        check_words(stage.matches, None if self.task is None else self.task.problem_type)
+                        check_words(stage.matches, None if self.task is None else self.task.output.problem_type)
                     else:
-                        dry_run.check(self.teacher, None, stage.matches, self._batch(), self.task.problem_type,
+                        dry_run.check(self.teacher, None, stage.matches, self._batch(), self.task.output.problem_type,
                                      rows=self._rows, frozen_names=stage.frozen)  # fmt: skip
 
     def _stage_problems(self, stage: Stage) -> list[Problem]:
@@ -213,7 +213,7 @@ class _Look:
         return found.problems
 
     def _bind(self, stage: Stage, batch: dict[str, Tensor]) -> list[Pair]:
-        problem_type = None if self.task is None else self.task.problem_type
+        problem_type = None if self.task is None else self.task.output.problem_type
         self.found.add(*cache_problems(stage.matches, self.distiller.cache))
         if self.teacher is None:
             check_words(stage.matches, problem_type)
@@ -266,10 +266,10 @@ def _unreadable(number: int, match: Match) -> Problem | None:
                    where=f"[{number}].{where}")  # fmt: skip
 
 
-def _class_names(task: Any) -> list[str] | None:
+def _class_names(task: Task | None) -> list[str] | None:
     """The names of the task's classes; None where it has none, or they cannot be read."""
     try:
-        names = None if task is None else task.labels
+        names = None if task is None else task.output.labels
     except TextkdError:
         return None
     return None if names is None else [str(name) for name in names]

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from textkd import report
-from textkd.experiment.benchmark import speed, writing_speed
-from textkd.experiment.examples import disagreements, gallery
+from textkd.experiment.benchmark import speed
+from textkd.experiment.examples import examples
 from textkd.models import loading
 from textkd.models.files import saving, write_json
 from textkd.models.processes import processes
 from textkd.models.taps import anatomy
 from textkd.objective.pair import Pair
+from textkd.tasks import Task
 
 if TYPE_CHECKING:
     from textkd.experiment.distiller import Distiller
@@ -30,7 +31,6 @@ RECORD = "textkd.json"
 SIDES = ("student", "teacher")
 # the record of a model that was trained elsewhere
 NOT_TRAINED: dict[str, Any] = {"train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
-WRITERS = ("jiwer", "pillow", "sentencepiece")  # packages whose version matters where texts are written
 
 
 @dataclass(frozen=True)
@@ -52,49 +52,48 @@ class Finished:
     load: Callable[[], nn.Module]
 
     @classmethod
-    def read(cls, folder: Path, task: Any) -> Finished | None:
+    def read(cls, folder: Path, task: Task) -> Finished | None:
         """The model that `folder` holds, or None if its training has not ended."""
         if not (folder / RECORD).is_file():
             return None
         record = json.loads((folder / RECORD).read_text())
-        return cls(folder, record, lambda: loading.load_model(str(folder), task.auto_class))
+        return cls(folder, record, lambda: loading.load_model(str(folder), task.output.auto_class))
 
-    def complete(self, data: Any, task: Any) -> Finished:
+    def complete(self, data: Any, task: Task) -> Finished:
         """With the metrics of every evaluation: a model of before one was asked for is evaluated once more."""
-        wanted = {_named(split, name) for split in _evaluated(data) for name in task.metric_names}
+        wanted = {_named(split, name) for split in _evaluated(data) for name in task.output.metric_names}
         if self.folder is None or not processes().is_main_process or wanted <= set(self.record["metrics"]):
             return self
         model = self.load().to(processes().device).eval()
-        record = {**self.record, **_measured(task, data, lambda rows: task.predict(model, rows, data.collator))}
+        record = {**self.record, **_measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))}
         write_json(self.folder / RECORD, record)
         return replace(self, record=record)
 
     @classmethod
-    def given(cls, model: nn.Module, data: Any, task: Any) -> Finished:
+    def given(cls, model: nn.Module, data: Any, task: Task) -> Finished:
         """A model that was trained elsewhere, evaluated here."""
-        measured = _measured(task, data, lambda rows: task.predict(model, rows, data.collator))
+        measured = _measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))
         folder = Path(str(getattr(model, "name_or_path", "")))
         record = {**NOT_TRAINED, **measured}
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model)
 
     @classmethod
-    def publish(cls, folder: Path, model: Any, record: dict[str, Any], tokenizer: Any, data: Any, task: Any) -> None:
+    def publish(cls, folder: Path, model: Any, record: dict[str, Any], tokenizer: Any, data: Any, task: Task) -> None:
         """A plain Hugging Face folder with textkd.json beside, which appears in one rename; the metrics are those of
         the reloaded weights."""
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        if hasattr(task, "settle"):
-            task.settle(model, tokenizer)
+        task.output.configure(model, tokenizer)
         with saving(part):
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
-        reloaded = loading.load_model(str(part), task.auto_class).to(next(model.parameters()).device)
-        measured = _measured(task, data, lambda rows: task.predict(reloaded, rows, data.collator))
+        reloaded = loading.load_model(str(part), task.output.auto_class).to(next(model.parameters()).device)
+        measured = _measured(task, data, lambda rows: task.output.predict(reloaded, rows, data.collator))
         write_json(part / RECORD, {**record, **measured})
         os.replace(part, folder)
 
     @classmethod
-    def reading(cls, reader: Any, said: Mapping[str, list[str]], data: Any, task: Any) -> Finished:
+    def reading(cls, reader: Any, said: Mapping[str, list[str]], data: Any, task: Task) -> Finished:
         """A black box that read the lines of each evaluation split as `said`."""
         texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
         measured = _measured(task, data, lambda rows: texts[id(rows)])
@@ -106,16 +105,15 @@ def _evaluated(data: Any) -> dict[str, Any]:
     return {"eval": data.eval, **{f"eval_{name}": rows for name, rows in data.extra.items()}}
 
 
-def _measured(task: Any, data: Any, answer: Callable[[Any], Any]) -> dict[str, Any]:
+def _measured(task: Task, data: Any, answer: Callable[[Any], Any]) -> dict[str, Any]:
     """The metrics of all evaluation splits, those of further ones by names such as mismatched_accuracy; and what is
     doubtful about them."""
     metrics, doubts = dict[str, float](), list[str]()
     for split, rows in _evaluated(data).items():
-        said, wanted = answer(rows), task.references(rows)
-        for name, value in task.compute_metrics(said, wanted).items():
+        said, wanted = answer(rows), task.output.references(rows)
+        for name, value in task.output.compute_metrics(said, wanted).items():
             metrics[_named(split, name)] = value
-        found = task.doubts(said, wanted) if hasattr(task, "doubts") else []
-        doubts += [f"{split}: {doubt}" for doubt in found]
+        doubts += [f"{split}: {doubt}" for doubt in task.output.doubts(said, wanted)]
     return {"metrics": metrics, "doubts": doubts}
 
 
@@ -132,16 +130,10 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
     readers = {role: one for role, one in loaded.items() if not isinstance(one, nn.Module)}
     sizes = {role: _disk_mb(one, loaded[role]) for role, one in first.items()}  # before they become float32
     models = {role: one.float().eval().to(processes().device) for role, one in loaded.items() if role not in readers}
-    writes, data = hasattr(distiller.task, "generate"), distiller.data
-    if writes:
-        speeds, measure = writing_speed(distiller.task, models, data, readers)
-        said = {role: first[role].record["said"] for role in readers}
-        examples: dict[str, Any] = {"gallery": gallery(distiller.task, data, models, said)}
-    else:
-        speeds, measure = speed(distiller.task, models, data)
-        examples = {"disagreements": disagreements(distiller.task, data, models)}
+    task, data = distiller.task, distiller.data
+    speeds, measure = speed(task, models, data, readers)
+    shown = examples(task, data, models, {role: first[role].record["said"] for role in readers})
     roles = {role: _unique([seed[role] for seed in finished]) for role in first}
-    task = distiller.task
     trained = [seed[role].record["train_s"] or 0.0 for seed in finished for role in seed if role != "teacher"]
     models_told = {role: _model(distiller, role, loaded[role], runs, sizes[role], speeds[role])
                    for role, runs in roles.items()}  # fmt: skip
@@ -149,12 +141,12 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
         {
             "name": distiller.name, "recipe": distiller.recipe, "seeds": distiller.seeds,
             "seconds_total": max(seconds, sum(trained)),  # a run that went on began before this process
-            "task": task.name, "main_metric": task.main_metric, "metrics_order": list(task.metric_names),
-            "greater_is_better": task.greater_is_better,
+            "task": task.name, "main_metric": task.output.main_metric, "metrics_order": list(task.output.metric_names),
+            "greater_is_better": task.output.greater_is_better,
             "models": models_told,
             "layer_maps": [row for i, stage in enumerate(pairs, 1) for row in _layer_maps(stage, i, models)],
-            **examples,
-            "measure": measure, "versions": report.versions(*(WRITERS if writes else ())),
+            **shown,
+            "measure": measure, "versions": report.versions(*task.output.packages),
             "hardware": report.hardware(),
             "warnings": [*task.warnings(), *distiller.warnings, *_told(finished), *_doubts(task, roles)],
         }
@@ -176,7 +168,7 @@ def _told(finished: list[dict[str, Finished]]) -> list[str]:
     return list(dict.fromkeys(note if counts[note] == shared else f"seed {seed}: {note}" for seed, note in every))
 
 
-def _doubts(task: Any, roles: Mapping[str, list[Finished]]) -> list[str]:
+def _doubts(task: Task, roles: Mapping[str, list[Finished]]) -> list[str]:
     """What is doubtful about the figures of each model."""
     found = []
     for role, runs in roles.items():

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from textkd.models.processes import locked, processes
 from textkd.models.randomness import random_from
 from textkd.objective.match import Match
 from textkd.objective.pair import Pair
+from textkd.tasks import Task
 from textkd.teachers import CacheOptions, LiveOptions
 from textkd.teachers.frozen import FrozenModel
-from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, is_reader
+from textkd.teachers.generation.pseudo_labels import Pseudo, is_reader, targets_of
 from textkd.training.arguments import given_arguments
 from textkd.training.cache_filling import fill_stages
 from textkd.training.stages import Data, Stage, run_stages
@@ -62,7 +63,7 @@ class Distiller:
         self,
         teacher: nn.Module | Callable[[], nn.Module],
         student: nn.Module | Callable[[nn.Module, int], nn.Module],
-        task: Any,
+        task: Task,
         matches: Sequence[Match] = (),
         args: TrainingArguments | Mapping[str, Any] | None = None,
         *,
@@ -91,7 +92,7 @@ class Distiller:
         self.has_stages, self.is_doubled = bool(stages), bool(matches) and bool(stages)
         self.share_encoder, self.pseudo = share_encoder, pseudo
         keep = self.folder.path.parent / "teachers" if finetune is None else finetune.keep
-        self.targets = None if pseudo is None or task is None else Targets(pseudo, task, keep)
+        self.targets = targets_of(pseudo, task, keep)
         self.cache = CacheOptions.of(cache)
         if self.cache is not None and self.cache.folder is None:
             self.cache = replace(self.cache, folder=str(keep / "taps"))
@@ -130,10 +131,7 @@ class Distiller:
     @cached_property
     def tokenizer(self) -> Any:
         path = self.models()[0].name_or_path if self.is_black_box else self.teacher.name_or_path
-        own = self.given_tokenizer or getattr(self.task, "tokenizer", None)
-        if not (own or path or hasattr(self.task, "processor")):  # a task of lines has words of its own
-            fix = "Distiller(..., tokenizer=AutoTokenizer.from_pretrained(FOLDER))"
-            raise fail("the teacher's tokenizer", "it comes from no folder and no hub", fix=fix, where="teacher")
+        own = self.given_tokenizer
         return own or (loading.load_tokenizer(path) if self.task is None else self.task.processing(path))
 
     @cached_property
@@ -145,19 +143,14 @@ class Distiller:
             split: [] if bare and split == "train" else task.encode(self.tokenizer, split, *self._room)
             for split in ("train", *task.eval_splits)
         }
-        judge, generate = task.compute_metrics, None
-        if not hasattr(task, "generate"):
-            collator = task.collator(self.tokenizer)
-        else:  # its answers are written, not chosen
-            collator = task.collator(self.tokenizer, task.start_token(self.models()[0]))
-            generate = task.generate(collator, encoded["eval"])
-            judge = partial(task.judge_ids, collator, rows=encoded["eval"])
+        collator = task.collator(self.tokenizer, self.models()[0])
+        evaluation = task.output.evaluation(collator, encoded["eval"])
         main = {split: encoded.pop(split) for split in ("train", "eval")}
         extra = {split.removeprefix("eval_"): rows for split, rows in encoded.items()}
         return Data(
-            **main, extra=extra, collator=collator, compute_metrics=judge, generate=generate,
-            problem_type=self.task.problem_type, main_metric=self.task.main_metric,
-            greater_is_better=self.task.greater_is_better, processing_class=self.tokenizer,
+            **main, extra=extra, collator=collator, **evaluation._asdict(), problem_type=task.output.problem_type,
+            main_metric=task.output.main_metric, greater_is_better=task.output.greater_is_better,
+            processing_class=self.tokenizer,
         )  # fmt: skip
 
     @cached_property
@@ -250,9 +243,7 @@ class Distiller:
     def _finished_teacher(self, seed: int) -> Finished:
         if self.is_black_box:
             assert self.targets is not None
-            tables = {split: self.task.table(split) for split in self.task.eval_splits}
-            said = {split: list(self.targets.read(self.teacher, table).texts) for split, table in tables.items()}
-            return Finished.reading(self.teacher, said, self.data, self.task)
+            return Finished.reading(self.teacher, self.targets.evaluated(self.teacher), self.data, self.task)
         if self.finetune is None:
             return Finished.given(self.teacher, self.data, self.task)
         folder = self.finetune.folder(seed)

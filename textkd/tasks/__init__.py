@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from textkd.errors import fail
+from textkd.tasks.kinds import Kind, get, kind, names, register
 from textkd.tasks.ocr.factory import ocr
 from textkd.tasks.ocr.task import OcrTask
+from textkd.tasks.output import Output
+from textkd.tasks.task import Task
 from textkd.tasks.text.columns import text
-from textkd.tasks.text.glue import SUBSETS, glue
-from textkd.tasks.text.task import Task, TaskSpec
+from textkd.tasks.text.glue import glue
+from textkd.tasks.text.task import TaskSpec, TextTask
+from textkd.tasks.tokens.factory import tokens
+from textkd.tasks.tokens.task import TokensTask
 
-TASK_NAMES = (*(f"glue/{subset}" for subset in SUBSETS), "text", "ocr")
-
-__all__ = ["TASK_NAMES", "OcrTask", "Task", "TaskSpec", "get", "glue", "ocr", "text"]
-
-
-def get(name: str, **options: Any) -> Any:
-    """A task by name: "glue/sst2" (options of `glue`), "text" (of `text`) or "ocr" (of `ocr`); a `Task` or an
-    `OcrTask`. Raises `TextkdError` on a typo."""
-    if name not in TASK_NAMES:
-        raise fail(f"task {name!r}", f"the tasks are {', '.join(TASK_NAMES)}", near=(name, TASK_NAMES))
-    makers: dict[str, Any] = {"text": text, "ocr": ocr}
-    return makers[name](**options) if name in makers else glue(name.removeprefix("glue/"), **options)
+__all__ = [
+    "Kind", "OcrTask", "Output", "Task", "TaskSpec", "TextTask", "TokensTask", "get", "glue", "kind", "names", "ocr",
+    "register", "text", "tokens",
+]  # fmt: skip

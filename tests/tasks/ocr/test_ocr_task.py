@@ -34,15 +34,20 @@ def of_tables(**tables):
 
 
 def test_what_a_distiller_asks(task):
-    assert (task.name, task.problem_type, task.main_metric, task.greater_is_better) == (
+    assert (task.name, task.output.problem_type, task.output.main_metric, task.output.greater_is_better) == (
         "ocr", "sequence_to_sequence", "cer", False,
     )  # fmt: skip
-    assert task.metric_names == ["cer", "wer", "exact"]
-    assert (task.labels, task.model_kwargs(), task.splits, task.eval_splits) == (None, {}, ("train", "eval"), ("eval",))
+    assert list(task.output.metric_names) == ["cer", "wer", "exact"]
+    assert (task.output.labels, task.output.head(), task.splits, task.eval_splits) == (
+        None,
+        {},
+        ("train", "eval"),
+        ("eval",),
+    )
     task.problems()
     assert task.load("eval")["text"] == OTHER
     assert task.load("train")[3]["image"].mode == "RGB"
-    assert task.auto_class.__name__ == "VisionEncoderDecoderModel"
+    assert task.output.auto_class.__name__ == "VisionEncoderDecoderModel"
 
 
 def test_train_rows_are_augmented_and_eval_rows_are_not(task):
@@ -56,7 +61,7 @@ def test_train_rows_are_augmented_and_eval_rows_are_not(task):
     assert still[0]["image"].tobytes() == task.load("train")[0]["image"].tobytes()
     task.strength = 0.0
     assert task.encode(task.processor, "train").augment is None
-    assert task.references(dev) == OTHER
+    assert task.output.references(dev) == OTHER
 
 
 def test_the_processor_is_trained_on_train_texts_alone(task):
@@ -98,7 +103,7 @@ def test_long_train_lines_are_refused_or_left_out_and_told_never_cut():
     dev = task.encode(task.processor, "eval", max_length=most)
     assert dev["text"] == TEXTS  # scored whole
     assert dev["length"] == [min(len(text) + 2, most) for text in TEXTS]
-    assert task.references(dev) == TEXTS
+    assert task.output.references(dev) == TEXTS
     found = task.warnings()
     assert f"ocr train: 2 lines have more than {most} tokens and are left out" in found
     note = f"ocr eval: 2 texts have more than {most} tokens (up to 28); "
@@ -117,9 +122,9 @@ def test_ids_are_judged_against_whole_transcriptions_in_any_order():
         "labels"
     ]
     cut = decode_texts(small.tokenizer, [rows["labels"][i] for i in order])
-    due = task.compute_metrics(cut, [TEXTS[i] for i in order])
+    due = task.output.compute_metrics(cut, [TEXTS[i] for i in order])
     assert due["cer"] > 0.1  # what is cut, or cannot be written, is missing
-    assert task.judge_ids(collator, labels.numpy(), labels.numpy(), rows) == due
+    assert task.output.judge_ids(collator, labels.numpy(), labels.numpy(), rows) == due
 
 
 def test_rows_with_the_same_labels_take_turns():
@@ -152,7 +157,7 @@ def test_lines_without_transcription():
     every = task.encode(task.processor, "train", training=False)
     assert (every["length"], every["text"]) == ([5, 0, 5], ["abc", None, "b a"])
     with pytest.raises(TextkdError, match="1 of 3 lines have no transcription"):
-        task.references(every)
+        task.output.references(every)
     bare = of_tables(train=table, eval=table)
     with pytest.raises(TextkdError, match="1 of 3 have none"):
         bare.problems()
@@ -232,21 +237,21 @@ def test_reading_end_to_end(task):
     processor = task.processor
     model, collator = tiny_model(len(processor.tokenizer), seed=14, std=1.0), task.collator(processor)
     rows = task.encode(processor, "eval")
-    task.generation = Generation(max_new_tokens=9)
-    texts = task.predict(model, rows, collator, batch_size=2)
-    readings = task.transcribe(model, rows, collator)
+    task.output.settings = Generation(max_new_tokens=9)
+    texts = task.output.predict(model, rows, collator, batch_size=2)
+    readings = task.output.transcribe(model, rows, collator)
     assert [one.text for one in readings] == texts
     assert all(one.mean_log_prob < 0 and 0 < one.min_prob < 1 for one in readings)
-    found = task.compute_metrics(texts, task.references(rows))
-    assert list(found) == task.metric_names
+    found = task.output.compute_metrics(texts, task.output.references(rows))
+    assert list(found) == list(task.output.metric_names)
     assert found["cer"] > 0
-    assert task.compute_metrics(OTHER, OTHER) == {"cer": 0.0, "wer": 0.0, "exact": 1.0}
-    assert task.compute_metrics(["the mat", "a cat sit", "no lines on it"], OTHER) == {
+    assert task.output.compute_metrics(OTHER, OTHER) == {"cer": 0.0, "wer": 0.0, "exact": 1.0}
+    assert task.output.compute_metrics(["the mat", "a cat sit", "no lines on it"], OTHER) == {
         "cer": pytest.approx(1 / 30), "wer": pytest.approx(1 / 9), "exact": pytest.approx(2 / 3),
     }  # fmt: skip
-    assert task.generation_settings(model, rows)["max_new_tokens"] == 9
+    assert task.output.generation([model], rows)["max_new_tokens"] == 9
     with pytest.raises(TextkdError, match="2 predictions, 3 references"):
-        task.compute_metrics(["a", "b"], OTHER)
+        task.output.compute_metrics(["a", "b"], OTHER)
 
 
 def test_a_file_to_evaluate_on(task, tmp_path):

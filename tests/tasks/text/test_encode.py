@@ -95,9 +95,9 @@ def test_a_tokenizer_without_padding(pairs):
 
 
 def test_decisions():
-    assert tasks.glue("mnli").decide([[0.1, 0.3, 0.2], [2, 1, 0]]).tolist() == [1, 0]
-    assert tasks.glue("stsb").decide([[0.5], [2.0]]).tolist() == [0.5, 2.0]
-    assert tasks.glue("sst2").decide(np.array([1, 0])).tolist() == [1, 0]
+    assert tasks.glue("mnli").output.decide([[0.1, 0.3, 0.2], [2, 1, 0]]).tolist() == [1, 0]
+    assert tasks.glue("stsb").output.decide([[0.5], [2.0]]).tolist() == [0.5, 2.0]
+    assert tasks.glue("sst2").output.decide(np.array([1, 0])).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_decisions():
 )
 def test_predictions_that_cannot_be_judged(subset, predictions, labels, told):
     with pytest.raises(TextkdError, match=told):
-        tasks.glue(subset).compute_metrics(predictions, labels)
+        tasks.glue(subset).output.compute_metrics(predictions, labels)
 
 
 @pytest.mark.parametrize(("subset", "constant"), [("cola", [[0.0, 1.0]] * 4), ("stsb", [[2.0]] * 4)])
@@ -121,14 +121,14 @@ def test_constant_predictions_are_zero_and_noted(subset, constant, tmp_path):
         "stsb": [("sentence1", "sentence2", "score"), ("a", "b", 1)],
     }
     task = tasks.glue(subset).with_file(write(tmp_path, "x.tsv", tsv(*rows[subset])))
-    assert set(task.compute_metrics(constant, [0, 1, 1, 0]).values()) == {0.0}
-    assert any("all 4 predictions were" in doubt for doubt in task.doubts(constant, [0, 1, 1, 0]))
+    assert set(task.output.compute_metrics(constant, [0, 1, 1, 0]).values()) == {0.0}
+    assert any("all 4 predictions were" in doubt for doubt in task.output.doubts(constant, [0, 1, 1, 0]))
 
 
 def test_a_correlation_that_is_none_is_doubted(tmp_path):
     rows = [("sentence1", "sentence2", "score"), ("a", "b", 1)]
     task = tasks.glue("stsb").with_file(write(tmp_path, "x.tsv", tsv(*rows)))
-    assert task.doubts([[1.0]], [2.0]) == ["pearson and spearmanr of one row: undefined, counted as 0"]
-    (doubt,) = task.doubts([[1.0], [2.0]], [2.0, 2.0])
+    assert task.output.doubts([[1.0]], [2.0]) == ["pearson and spearmanr of one row: undefined, counted as 0"]
+    (doubt,) = task.output.doubts([[1.0], [2.0]], [2.0, 2.0])
     assert doubt == "all 2 labels are 2.0: pearson and spearmanr undefined, counted as 0"
-    assert task.doubts([[1.0], [2.0]], [2.0, 3.0]) == []
+    assert task.output.doubts([[1.0], [2.0]], [2.0, 3.0]) == []

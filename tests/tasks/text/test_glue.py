@@ -75,28 +75,28 @@ def test_the_folder_above_and_mnli_splits(tmp_path):
 def test_labels_are_in_the_order_of_the_hub():
     assert tasks.glue("rte").labels == ["entailment", "not_entailment"]
     assert tasks.glue("mnli").labels == ["entailment", "neutral", "contradiction"]
-    assert tasks.glue("cola").model_kwargs() == {
+    assert tasks.glue("cola").output.head() == {
         "num_labels": 2,
         "id2label": {0: "unacceptable", 1: "acceptable"},
         "label2id": {"unacceptable": 0, "acceptable": 1},
         "problem_type": "single_label_classification",
     }
     assert tasks.glue("stsb").labels is None
-    assert tasks.glue("stsb").model_kwargs()["problem_type"] == "regression"
-    assert tasks.glue("stsb").model_kwargs()["num_labels"] == 1
+    assert tasks.glue("stsb").output.head()["problem_type"] == "regression"
+    assert tasks.glue("stsb").output.head()["num_labels"] == 1
 
 
 MAIN = {"cola": "matthews_correlation", "stsb": "pearson"}
 
 
-@pytest.mark.parametrize("name", [n for n in tasks.TASK_NAMES if n.startswith("glue/")])
+@pytest.mark.parametrize("name", [n for n in tasks.names() if n.startswith("glue/")])
 def test_every_subset_is_judged_by_its_metrics(name):
     task = tasks.get(name)
     logits = [[0.1], [4.0], [2.0]] if task.labels is None else [[2.0, 1.0], [1.0, 2.0], [3.0, 1.0]]
-    values = task.compute_metrics(logits, [0.0, 5.0, 1.0] if task.labels is None else [0, 1, 0])
-    assert list(values) == task.metric_names
-    assert task.main_metric == MAIN.get(name.removeprefix("glue/"), "accuracy") == task.metric_names[0]
-    assert values[task.main_metric] > 0.9
+    values = task.output.compute_metrics(logits, [0.0, 5.0, 1.0] if task.labels is None else [0, 1, 0])
+    assert list(values) == task.output.metric_names
+    assert task.output.main_metric == MAIN.get(name.removeprefix("glue/"), "accuracy") == task.output.metric_names[0]
+    assert values[task.output.main_metric] > 0.9
 
 
 def test_rows_of_the_hub(monkeypatch):

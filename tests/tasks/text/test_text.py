@@ -79,8 +79,8 @@ def test_regression_and_pairs(tmp_path):
     task = tasks.text(file, file, text="q", text_pair="p", label="y", type="regression")
     assert task.load("train")["label"][:] == [0.5, -2.0]
     assert task.load("train")["text_b"][:] == ["b", "d"]
-    assert task.main_metric == "pearson"
-    assert task.compute_metrics([[1.0], [0.0]], [0.5, -2.0])["mse"] == pytest.approx((0.25 + 4) / 2)
+    assert task.output.main_metric == "pearson"
+    assert task.output.compute_metrics([[1.0], [0.0]], [0.5, -2.0])["mse"] == pytest.approx((0.25 + 4) / 2)
 
 
 def test_multi_label_lists_strings_and_columns(tmp_path):
@@ -98,10 +98,8 @@ def test_multi_label_lists_strings_and_columns(tmp_path):
     ):
         assert task.labels == ["x", "y", "z"]
         assert task.load("eval")["label"][:] == [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
-        assert (
-            task.compute_metrics([[1, -1, 1], [-1, 3, -2], [-1, -1, -1]], task.load("eval")["label"][:])["f1_micro"]
-            == 1.0
-        )
+        logits = [[1, -1, 1], [-1, 3, -2], [-1, -1, -1]]
+        assert task.output.compute_metrics(logits, task.load("eval")["label"][:])["f1_micro"] == 1.0
     vectors = write(tmp_path, "v.json", json.dumps([{"text": "a", "label": [1, 0, 1]}]))
     with pytest.raises(TextkdError, match="a list of 0/1 columns"):
         tasks.text(vectors, vectors, type="multi_label", labels=["x", "y", "z"]).problems()

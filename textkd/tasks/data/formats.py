@@ -58,22 +58,22 @@ def dialect_of(path: Path, delimiter: str | None = None, quoted: bool | None = N
 def read_table(path: Path, dialect: Dialect) -> Table:
     """Reads a file. Raises `TextkdError` where no row can be read; damaged rows are listed in the table."""
     if not path.is_file():
-        raise _missing(path)
+        raise missing(path)
     if dialect.kind == "parquet":
         return _parquet(path)
-    text, bad_lines = _decode(path.read_bytes(), path)
+    text, bad_lines = decode(path.read_bytes(), path)
     if dialect.kind in ("csv", "tsv"):
         return _delimited(text, bad_lines, dialect, path)
     return _json_lines(text, bad_lines) if dialect.kind == "jsonl" else _json(text, bad_lines, path)
 
 
-def _missing(path: Path) -> Exception:
+def missing(path: Path) -> Exception:
     siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     found = f"the folder holds {', '.join(siblings[:12]) or 'nothing'}" if path.parent.is_dir() else "no such folder"
     return fail(f"data file {path}", found, near=(path.name, siblings), fix="correct the path")
 
 
-def _decode(data: bytes, path: Path) -> tuple[str, dict[int, str]]:
+def decode(data: bytes, path: Path) -> tuple[str, dict[int, str]]:
     """The text, and the lines that are not UTF-8 with their first bad byte."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise fail(f"UTF-8 text in {path}", "a UTF-16 byte-order mark", fix="save the file as UTF-8")

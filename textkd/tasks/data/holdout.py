@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from sklearn.model_selection import train_test_split
 
-from textkd.errors import Collector, fail, problem
-from textkd.tasks.text.rows import Rows
+from textkd.errors import Collector, Problem, fail, problem
+
+RowsT = TypeVar("RowsT", bound="Rows")
 
 
-def hold_out(rows: Rows, fraction: float, seed: int, *, stratify: bool) -> tuple[Rows, Rows]:
+class Rows(Protocol):
+    """Clean rows. label: of each row; problems: what is wrong with the others; notes: what was left out on purpose."""
+
+    label: list[Any]
+    problems: list[Problem]
+    notes: list[str]
+
+    def take(self: RowsT, places: Sequence[int]) -> RowsT:
+        """The rows at `places`, in that order."""
+
+
+def hold_out(rows: RowsT, fraction: float, seed: int, *, stratify: bool) -> tuple[RowsT, RowsT]:
     """(train, eval): a shuffled `fraction` of the rows becomes eval, the same rows for the same seed.
 
     With `stratify` both parts keep the shares of the classes; where a class or a part is too small for that, the split
@@ -45,7 +57,7 @@ def _split(rows: Rows, stratify: bool, seed: int, **size: float) -> tuple[list[i
     return one, other, missed if stratify and not possible else ""
 
 
-def draw(rows: Rows, count: int, seed: int, *, stratify: bool) -> Rows:
+def draw(rows: RowsT, count: int, seed: int, *, stratify: bool) -> RowsT:
     """`count` of the rows in their order, drawn at random, the same ones for the same seed; all, with a note, where
     there are no more. `stratify`: as in `hold_out`."""
     if count >= len(rows.label):
@@ -73,3 +85,19 @@ def limit_of(value: int | Mapping[str, Any] | None) -> tuple[int, int] | None:
             collector.add(problem(f"{key}: a whole number from {least}", repr(number), fix=fix))
     collector.raise_any()
     return int(options["rows"]), int(options.get("seed", 0))
+
+
+def holdout_of(options: Mapping[str, Any]) -> tuple[float, int]:
+    """(fraction, seed) of `eval: {fraction: 0.1, seed: 0}`. Raises `TextkdError` for anything else."""
+    known = ("fraction", "seed")
+    collector = Collector()
+    for key in options:
+        if key not in known:
+            collector.add(problem(f"key {key!r}", f"the keys are {', '.join(known)}", near=(str(key), known)))
+    fraction, seed = options.get("fraction"), options.get("seed", 0)
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        collector.add(problem("fraction: a number between 0 and 1", repr(fraction), fix="fraction: 0.1, say"))
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        collector.add(problem("seed: a whole number from 0", repr(seed)))
+    collector.raise_any()
+    return float(options["fraction"]), int(seed)

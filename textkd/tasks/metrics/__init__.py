@@ -12,12 +12,12 @@ import evaluate
 
 from textkd.errors import fail
 
-NAMES = ("glue", "text_classification", "cer", "wer")
+NAMES = ("glue", "text_classification", "entities", "cer", "wer")
 
 
 def load(name: str, config_name: str = "default") -> evaluate.EvaluationModule:
-    """The metric module `name` set up for `config_name`: "glue" (a subset), "text_classification" (a type), "cer" (with
-    the share of exact lines) and "wer" (both without a config_name).
+    """The metric module `name` set up for `config_name`: "glue" (a subset), "text_classification" (a type), "entities",
+    "cer" (with the share of exact lines) and "wer" (these without a config_name).
 
     The module keeps its rows in memory and has an experiment id of its own, so processes that evaluate at the same time
     never meet in `evaluate`'s cache files. Raises `TextkdError` for an unknown name or config_name.

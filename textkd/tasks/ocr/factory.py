@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, problem
+from textkd.tasks.data.holdout import holdout_of
 from textkd.tasks.ocr.generate import Generation
 from textkd.tasks.ocr.processor import check_shape
 from textkd.tasks.ocr.sources import Spec
 from textkd.tasks.ocr.task import OcrTask
-
-HOLDOUT = ("fraction", "seed")
 
 
 def ocr(
@@ -76,13 +76,24 @@ def ocr(
     )  # fmt: skip
 
 
+def ocr_of_model(
+    model: Any, folder: str, file: str | Path, image: str | None = None, text: str | None = None,
+    num_beams: int | None = None,
+) -> OcrTask:  # fmt: skip
+    """The lines of one file for the model whose processor lies in `folder`. image, text: columns; num_beams: of the
+    search for a line's text, 1 (greedy) by default."""
+    columns = {name: column for name, column in (("image", image), ("text", text)) if column is not None}
+    beams = {} if num_beams is None else {"num_beams": num_beams}
+    return ocr(eval={"path": str(file), **columns}, processor=folder, generation=beams)
+
+
 def _sources(
     train: Spec | None, eval: Spec | None, extra: Mapping[str, Spec]
 ) -> tuple[dict[str, Spec], tuple[float, int] | None]:
     collector, sources, holdout = Collector(), dict[str, Spec](), None
     if isinstance(eval, Mapping) and "fraction" in eval:
         with collector.collecting("eval"):
-            holdout = _holdout(eval)
+            holdout = holdout_of(eval)
         if train is None:
             collector.add(problem("eval: a part of the train lines", "no train lines", fix="give train:"))
     elif eval is None:
@@ -99,17 +110,3 @@ def _sources(
         sources[f"eval_{name}"] = spec
     collector.raise_any()
     return sources, holdout
-
-
-def _holdout(options: Mapping[str, Any]) -> tuple[float, int]:
-    collector = Collector()
-    for key in options:
-        if key not in HOLDOUT:
-            collector.add(problem(f"key {key!r}", f"the keys are {', '.join(HOLDOUT)}", near=(str(key), HOLDOUT)))
-    fraction, seed = options["fraction"], options.get("seed", 0)
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
-        collector.add(problem("fraction: a number between 0 and 1", repr(fraction), fix="fraction: 0.1, say"))
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        collector.add(problem("seed: a whole number from 0", repr(seed)))
-    collector.raise_any()
-    return float(fraction), int(seed)

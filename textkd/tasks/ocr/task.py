@@ -1,42 +1,36 @@
-"""`OcrTask`: transcribed lines, how they become batches, how texts are generated and judged."""
+"""`OcrTask`: transcribed lines and how they become batches."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import VisionEncoderDecoderModel
-
-from textkd.errors import Collector, Problem, TextkdError, fail
-from textkd.tasks import metrics
+from textkd.errors import Collector, TextkdError, fail
 from textkd.tasks.ocr import left_out, notes
 from textkd.tasks.ocr.augment import augment as augmented
-from textkd.tasks.ocr.fitting import model_token, settle_tokens, size_problems, token_problems
-from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, transcribe
+from textkd.tasks.ocr.fitting import model_token
+from textkd.tasks.ocr.generate import Generation
 from textkd.tasks.ocr.linetable import LineTable
-from textkd.tasks.ocr.processor import decode_texts, encode_texts, line_processor, load_processor
-from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines, texts_of
+from textkd.tasks.ocr.output import LineTexts
+from textkd.tasks.ocr.processor import encode_texts, line_processor, load_processor
+from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines
 from textkd.tasks.ocr.sources import Spec, lines
 from textkd.tasks.ocr.splits import Chosen, hold_out
+from textkd.tasks.task import Task
 
 
-class OcrTask:
+class OcrTask(Task):
     """Text recognition on images of lines with a `VisionEncoderDecoderModel`. Data is read on first use.
 
-    Attributes: name "ocr"; problem_type "sequence_to_sequence"; main_metric "cer" (lower is better), metric_names;
-    auto_class; splits ("train", "eval", and further "eval_NAME"); generation (`Generation`).
+    Attributes: name "ocr"; splits ("train", "eval", and further "eval_NAME"); output (`LineTexts`).
     """
 
-    problem_type = "sequence_to_sequence"
-    main_metric = "cer"
-    greater_is_better = False
-    auto_class = VisionEncoderDecoderModel
-    labels: list[str] | None = None
+    output: LineTexts
     default_length = 512  # tokens per row, fewer where a decoder has fewer positions
 
     def __init__(
@@ -45,8 +39,8 @@ class OcrTask:
         seed: int = 0, skip_unwritable: bool = False, skip_long: bool = False, name: str = "ocr",
     ) -> None:  # fmt: skip
         self.name, self.sources, self.holdout = name, dict(sources), holdout
-        self.metric_names = ["cer", "wer", "exact"]
-        self.generation, self.strength, self.seed = generation or Generation(), strength, seed
+        self.output = LineTexts(name, generation)
+        self.strength, self.seed = strength, seed
         self.shape, self.skip_unwritable, self.skip_long = dict(shape or {}), skip_unwritable, skip_long
         self._processor = self._given = processor
         self._tables: dict[str, LineTable] = {}
@@ -60,8 +54,13 @@ class OcrTask:
         return (*self.sources, "eval") if self.holdout else tuple(self.sources)
 
     @property
-    def eval_splits(self) -> tuple[str, ...]:
-        return tuple(split for split in self.splits if split != "train")
+    def generation(self) -> Generation:
+        """How texts are generated."""
+        return self.output.settings
+
+    @property
+    def augments(self) -> bool:
+        return self.strength > 0
 
     @property
     def processor(self) -> Any:
@@ -168,68 +167,14 @@ class OcrTask:
         change = partial(augmented, strength=self.strength) if self.strength > 0 else None
         return LineRows(table, [labels[i] for i in kept], kept, change, self.seed)
 
-    def settle(self, model: Any, processor: Any) -> None:
-        """Makes `model` read by itself as it is read here: see `settle_tokens`."""
-        settle_tokens(model, processor)
+    def collator(self, processor: Any, model: Any = None) -> LineCollator:
+        """Rows -> pixel_values, labels, decoder_input_ids, example_id (see `LineCollator`). Texts begin with the start
+        token of `model`; where none is given, or its config names none, with eos, as in every TrOCR."""
+        return LineCollator(processor, None if model is None else model_token(model, "decoder_start_token_id"))
 
-    def start_token(self, model: Any) -> int | None:
-        """What the texts of `model` begin with; None: its config does not say, so it is eos, as in every TrOCR."""
-        return model_token(model, "decoder_start_token_id")
-
-    def collator(self, processor: Any, decoder_start_token_id: int | None = None) -> LineCollator:
-        """Rows -> pixel_values, labels, decoder_input_ids, example_id (see `LineCollator`)."""
-        return LineCollator(processor, decoder_start_token_id)
-
-    def predict(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[str]:
-        """The texts that `model` generates for the rows, in their order, by `generation_settings()`."""
-        return [one.text for one in transcribe(model, rows, collator, batch_size, self.generation, scores=False)]
-
-    def generate(self, collator: LineCollator, rows: LineRows) -> Callable[[Any, Mapping[str, Any]], Any]:
-        """``f(model, batch) -> ids [B, T]``: what `predict` decodes, without the start token, for `judge_ids`."""
-        return generator(collator, self.generation, max(rows["length"], default=0))
-
-    def judge_ids(self, collator: LineCollator, ids: Any, labels: Any, rows: LineRows) -> dict[str, float]:
-        """`compute_metrics` of generated ids against the transcriptions of `rows`, in whatever order these were
-        evaluated. ids, labels: [N, T], padded with -100 or anything behind their eos; labels are those of the rows,
-        which may be cut or lack characters, so they only tell which row it is."""
-        tokenizer = collator.processor.tokenizer
-        said, known = ([row[row >= 0].tolist() for row in part] for part in (ids, labels))
-        texts = decode_texts(tokenizer, cut_at(said, tokenizer.eos_token_id))
-        return self.compute_metrics(texts, texts_of(known, rows["labels"], self.references(rows)))
-
-    def transcribe(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[Reading]:
-        """`predict` with confidences: text, mean_log_prob, min_prob, tokens, finished of each row."""
-        return transcribe(model, rows, collator, batch_size, self.generation)
-
-    def generation_settings(self, model: Any = None, rows: LineRows | None = None) -> dict[str, Any]:
-        """num_beams, max_new_tokens and so on; exact numbers with the model and rows they are for."""
-        return self.generation.settings(model, max(rows["length"], default=0) if rows is not None else 0)
-
-    def references(self, rows: LineRows) -> list[str]:
-        """The transcriptions of encoded rows, whole. Raises `TextkdError` where some have none."""
-        texts = rows["text"]
-        if bare := sum(text is None for text in texts):
-            raise fail(f"metrics of {self.name}", f"{bare:,} of {len(texts):,} lines have no transcription")
-        return list(texts)
-
-    def compute_metrics(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-        """Texts and transcriptions -> cer, wer, exact (see the modules `cer` and `wer`): of the corpus, nothing
-        normalised. Raises `TextkdError` for no rows and where the numbers differ."""
-        said, truth = list(predictions), list(references)
-        if len(said) != len(truth) or not truth:
-            asked = f"one prediction for each reference of {self.name}"
-            raise fail(asked, f"{len(said)} predictions, {len(truth)} references")
-        rates = metrics.load("cer").compute(predictions=said, references=truth)
-        rates |= metrics.load("wer").compute(predictions=said, references=truth)
-        return {name: float(rates[name]) for name in self.metric_names}
-
-    def fits(self, model: Any, processor: Any) -> list[Problem]:
-        """Where a model and a processor do not fit: the size of images, the ids of tokens."""
-        return [*size_problems(processor, model), *token_problems(processor, model)]
-
-    def model_kwargs(self) -> dict[str, Any]:
-        """Nothing: a model's own folder says all that `from_pretrained` needs."""
-        return {}
+    def raw(self, rows: LineRows) -> list[Any]:
+        """The images of encoded rows."""
+        return [rows[i]["image"] for i in range(len(rows))]
 
     def with_file(self, file: str | Path | Mapping[str, Any]) -> OcrTask:
         """This task with the lines of one file (or spec) as its only split, "eval"; columns named as in its own eval or
@@ -266,7 +211,7 @@ class OcrTask:
             "lines": {split: self.table(split).digest() for split in self.splits},
             "processor": self.shape if self._given is None else _content(self.processor),
             "training": [self.strength, self.seed, self.skip_unwritable, *([True] if self.skip_long else [])],
-            "generation": self.generation_settings(),
+            "generation": self.generation.settings(),
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 

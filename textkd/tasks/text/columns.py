@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.data.holdout import limit_of
+from textkd.tasks.data.holdout import holdout_of, limit_of
 from textkd.tasks.data.sources import HubSource, Source, file_source
 from textkd.tasks.text.rows import Layout
-from textkd.tasks.text.task import Task, TaskSpec
+from textkd.tasks.text.task import TaskSpec, TextTask
 
 METRICS = {
     "classification": ("accuracy", "f1_macro"),
@@ -38,7 +38,7 @@ def text(
     skip_damaged: bool = False,
     limit: int | Mapping[str, Any] | None = None,
     name: str = "text",
-) -> Task:
+) -> TextTask:
     """A text task.
 
     train, eval: files; the suffix says the format (csv, tsv, json, jsonl, parquet), `delimiter` and `quoted` overrule
@@ -49,7 +49,7 @@ def text(
     type: classification, regression or multi_label. labels: class names in the order of their ids; by default the
     sorted names of the train data. where: {column: value or list of values} keeps those rows only. limit: so
     many train rows, drawn at random; or {"rows": 10000, "seed": 0}.
-    Raises `TextkdError` with all options that cannot work; data is read on first use (see `Task.problems`).
+    Raises `TextkdError` with all options that cannot work; data is read on first use (see `TextTask.problems`).
     """
     collector = Collector()
     if type not in METRICS:
@@ -60,7 +60,7 @@ def text(
     options = {"delimiter": delimiter, "quoted": quoted}
     holdout: tuple[float, int] | None = None
     with collector.collecting("eval"):
-        holdout = _holdout(eval) if isinstance(eval, Mapping) else None
+        holdout = holdout_of(eval) if isinstance(eval, Mapping) else None
     part: tuple[int, int] | None = None
     with collector.collecting("limit"):
         part = limit_of(limit)
@@ -84,7 +84,22 @@ def text(
         holdout=holdout,
         limit=part,
     )
-    return Task(spec, sources)
+    return TextTask(spec, sources)
+
+
+_text = text  # a parameter below has the same name
+
+
+def text_of_model(
+    model: Any, folder: str, file: str | Path, text: str = "text", text_pair: str | None = None, label: str = "label"
+) -> TextTask:
+    """One labelled file, with the classes of `model`; text, text_pair, label: its columns."""
+    names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
+    kind = {"regression": "regression", "multi_label_classification": "multi_label"}.get(
+        str(model.config.problem_type), "regression" if model.num_labels == 1 else "classification"
+    )
+    labels = None if kind == "regression" else names
+    return _text(file, file, type=kind, labels=labels, text=text, text_pair=text_pair, label=label).with_file(file)
 
 
 def _check_labels(
@@ -105,21 +120,6 @@ def _check_labels(
     if not isinstance(label, str) and len(labels) != len(label):
         found = f"{len(labels)} labels for {len(label)} columns"
         collector.add(problem("one name for each label column", found, where="labels"))
-
-
-def _holdout(options: Mapping[str, Any]) -> tuple[float, int]:
-    known = ("fraction", "seed")
-    collector = Collector()
-    for key in options:
-        if key not in known:
-            collector.add(problem(f"key {key!r}", f"the keys are {', '.join(known)}", near=(str(key), known)))
-    fraction, seed = options.get("fraction"), options.get("seed", 0)
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
-        collector.add(problem("fraction: a number between 0 and 1", repr(fraction), fix="fraction: 0.1, say"))
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        collector.add(problem("seed: a whole number from 0", repr(seed)))
-    collector.raise_any()
-    return float(options["fraction"]), int(seed)
 
 
 def _add_file(

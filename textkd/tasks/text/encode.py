@@ -23,7 +23,7 @@ def encode(
     also of tokenizers that leave them out by default: a DistilBERT tokenizer makes right ones for a BERT teacher, and
     RoBERTa's are zeros. All in memory: no cache file that two processes, or two versions, could share.
     """
-    _check_length(tokenizer, max_length)
+    check_length(tokenizer, max_length)
     segments = "token_type_ids" in model_inputs
 
     def to_ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -52,10 +52,11 @@ def encode(
     )
 
 
-def _check_length(tokenizer: Any, max_length: int) -> None:
-    special = tokenizer.num_special_tokens_to_add(pair=True)
+def check_length(tokenizer: Any, max_length: int, pair: bool = True) -> None:
+    """Raises `TextkdError` where no text (or pair) fits `max_length` tokens, or these do not fit the tokenizer."""
+    special, of = tokenizer.num_special_tokens_to_add(pair=pair), "a pair" if pair else "a text"
     if max_length <= special:
-        raise fail(f"max_length {max_length}", f"{special} places of a pair are special tokens", fix="give 128, say")
+        raise fail(f"max_length {max_length}", f"{special} places of {of} are special tokens", fix="give 128, say")
     if max_length > tokenizer.model_max_length:
         found = f"this tokenizer's model takes {tokenizer.model_max_length} tokens"
         raise fail(f"max_length {max_length}", found, fix=f"give {tokenizer.model_max_length} or less")

@@ -11,7 +11,7 @@ from textkd.errors import Collector, fail
 from textkd.tasks.data.holdout import limit_of
 from textkd.tasks.data.sources import HubSource, Source, file_source
 from textkd.tasks.text.rows import Layout
-from textkd.tasks.text.task import Task, TaskSpec
+from textkd.tasks.text.task import TaskSpec, TextTask
 
 HUB = "nyu-mll/glue"
 NLI = ("entailment", "neutral", "contradiction")
@@ -76,7 +76,7 @@ def glue(
     *,
     skip_damaged: bool = False,
     limit: int | Mapping[str, Any] | None = None,
-) -> Task:
+) -> TextTask:
     """A GLUE task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, and snli.
 
     Without `path` it comes from the hub. `path` is a folder with train.tsv and dev.tsv (tabs, no quoting) in the
@@ -84,7 +84,7 @@ def glue(
     Labels are names or the hub's ids. The eval split is the official dev set; MNLI has eval_mismatched too.
     `skip_damaged` leaves rows of a wrong shape out, with a warning (the official QQP files hold some). `limit`: so many
     train rows, drawn at random; or {"rows": 10000, "seed": 0}.
-    Data is read on first use; see `Task.problems`. Raises `TextkdError` for an unknown subset or folder.
+    Data is read on first use; see `TextTask.problems`. Raises `TextkdError` for an unknown subset or folder.
     """
     if subset not in SUBSETS:
         raise fail(f"GLUE subset {subset!r}", f"the subsets are {', '.join(SUBSETS)}", near=(subset.lower(), SUBSETS))
@@ -108,7 +108,7 @@ def glue(
     with collector.collecting():
         sources = _hub(subset, row) if path is None else _local(row, spec, Path(path).expanduser())
     collector.raise_any()
-    return Task(spec, sources)
+    return TextTask(spec, sources)
 
 
 def _layouts(subset: str, row: Subset) -> tuple[Layout, ...]:

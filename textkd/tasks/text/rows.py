@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.tasks.data.damaged import capped, note_damaged
 from textkd.tasks.data.formats import Table
 from textkd.tasks.text.labels import BadLabelError, LabelReader
-
-MOST_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def clean(
     official QQP files hold such rows); bad texts and labels are always problems. `undefined`: labels that mark a row
     without a label ("-" in MNLI and SNLI)."""
     rows = Rows()
-    _note_damaged(rows, table, shown, skip_damaged)
+    note_damaged(rows, table, shown, skip_damaged)
     bad: dict[str, list[Problem]] = {"texts": [], "labels": []}
     columns = {name: table.column(name) for name in layout.columns}
     labels: list[Any] = columns[layout.label] if isinstance(layout.label, str) else []
@@ -122,35 +121,12 @@ def clean(
             f"{shown}: {without_label} rows without a label ({', '.join(sorted(undefined))}) were left out"
         )
     for kind, problems in bad.items():
-        rows.problems += _capped(problems, shown, kind)
+        rows.problems += capped(problems, shown, kind)
     if not rows.label and not rows.problems:
         rows.problems.append(problem(f"rows in {shown}", "the data set has no rows (a header alone is no data)"))
     return rows
 
 
-def _note_damaged(rows: Rows, table: Table, shown: str, skip: bool) -> None:
-    damaged = sorted(table.damaged)
-    if skip and damaged:
-        lines = ", ".join(str(line) for line, _ in damaged[:MOST_LISTED]) + (
-            ", ..." if len(damaged) > MOST_LISTED else ""
-        )
-        rows.notes.append(f"{shown}: {len(damaged)} damaged rows were left out ({table.unit} {lines})")
-        return
-    fix = "repair the row, or give skip_damaged: true to leave such rows out"
-    problems = [problem(f"{shown}, {table.unit} {line}: a whole row", what, fix=fix) for line, what in damaged]
-    rows.problems += _capped(problems, shown, "rows")
-
-
 def _bad_text(at: str, name: str, cell: Any) -> Problem:
     found = "no value" if cell is None else f"a {type(cell).__name__}: {cell!r}"
     return problem(f"{at}: a text in column {name!r}", found, fix='give a string (the empty string "" is allowed)')
-
-
-def _capped(problems: list[Problem], shown: str, kind: str) -> list[Problem]:
-    """The first problems of a kind, and how many more there are: 9,000 lines of the same would hide the others."""
-    rest = len(problems) - MOST_LISTED
-    return (
-        problems
-        if rest <= 0
-        else [*problems[:MOST_LISTED], problem(f"{kind} of {shown}", f"{rest:,} more bad {kind} like these")]
-    )

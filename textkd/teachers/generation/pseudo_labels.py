@@ -14,6 +14,7 @@ from torch import nn
 
 from textkd.errors import Collector, Problem, fail, problem
 from textkd.models.processes import locked, processes
+from textkd.tasks import OcrTask, Task
 from textkd.tasks.ocr.linetable import Joined, LineTable
 from textkd.tasks.ocr.processor import encode_texts, missing_characters, pixels
 from textkd.tasks.ocr.sources import lines as lines_of
@@ -84,11 +85,11 @@ def is_reader(teacher: Any) -> bool:
 
 
 def target_problems(
-    pseudo: Pseudo, targets: Targets | None, task: Any, control: bool, finetune: bool, bad_task: bool
+    pseudo: Pseudo, targets: Targets | None, task: Task, control: bool, finetune: bool, bad_task: bool
 ) -> list[Problem]:
     """What is wrong with a block `pseudo` for this task, paths as in a recipe. bad_task: its data cannot be read."""
     found = Collector()
-    if not hasattr(task, "generate"):
+    if not isinstance(task, OcrTask):
         fix = "leave pseudo out: {tap: logits} is how a teacher of classes is followed"
         return [problem("pseudo", f"task {task.name} has no lines of text to read", fix=fix, where="pseudo")]
     with found.collecting("pseudo"):
@@ -102,11 +103,11 @@ def target_problems(
         fix = "give task.train or pseudo.lines"
         found.add(problem("lines for the teacher to read", "the task has no train lines", fix=fix, where="pseudo"))
     elif not targets.own:
-        found.add(*_bare_problems(pseudo, task, control, finetune))
+        found.add(*_bare_problems(pseudo, control, finetune))
     return found.problems
 
 
-def _bare_problems(pseudo: Pseudo, task: Any, control: bool, finetune: bool) -> list[Problem]:
+def _bare_problems(pseudo: Pseudo, control: bool, finetune: bool) -> list[Problem]:
     """What cannot be where no train line has a transcription."""
     found, bare = Collector(), "no train line has a transcription"
     if control:
@@ -121,10 +122,15 @@ def _bare_problems(pseudo: Pseudo, task: Any, control: bool, finetune: bool) -> 
     return found.problems
 
 
+def targets_of(pseudo: Pseudo | None, task: Task | None, keep: Path) -> Targets | None:
+    """The targets of a run; None where the teacher writes none, or (`target_problems` tells) none of this task."""
+    return Targets(pseudo, task, keep) if pseudo is not None and isinstance(task, OcrTask) else None
+
+
 class Targets:
     """The lines that the teacher reads and what the student trains on, for one task. keep: see `Pseudo`."""
 
-    def __init__(self, pseudo: Pseudo, task: Any, keep: Path) -> None:
+    def __init__(self, pseudo: Pseudo, task: OcrTask, keep: Path) -> None:
         self.pseudo, self.task, self.keep = pseudo, task, pseudo.keep or keep
 
     def fingerprint(self, teacher: Any) -> str:
@@ -138,7 +144,7 @@ class Targets:
         """The lines that the teacher reads. Raises `TextkdError` with what is wrong in their spec."""
         given = self.pseudo.lines
         if given is None:
-            return self.task.table("train")  # type: ignore[no-any-return]
+            return self.task.table("train")
         if isinstance(given, LineTable):
             return Chosen(given, texts=[None] * len(given))
         return lines_of(given, unlabelled=True)
@@ -169,6 +175,10 @@ class Targets:
             labels = pseudo_labels(reader, table, self.keep)
         change = self.pseudo.change
         return labels if change is None else labels.rewritten(CHANGES[change])
+
+    def evaluated(self, teacher: Reader) -> dict[str, list[str]]:
+        """What a black box reads in every evaluation split."""
+        return {split: list(self.read(teacher, self.task.table(split)).texts) for split in self.task.eval_splits}
 
     def rows(self, teacher: Any, processor: Any, inputs: Any, length: int) -> tuple[Any, list[str]]:
         """(encoded rows for the student, notes for the report). length: tokens a row may have."""

@@ -1,0 +1,51 @@
+"""From the `task:` block of a recipe to a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from textkd import tasks
+from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.tasks import Task
+
+
+def task_of(block: Mapping[str, Any], found: Collector) -> Task:
+    """The task of {name: glue, subset: sst2, path: DIR}, {name: text, train: FILE, ...} and so on; the options are
+    those of its kind (`tasks.kind`). Unknown options go to `found` and are left out; else raises `TextkdError`."""
+    name, options = _name_of(block)
+    if name not in tasks.names():
+        where = "subset" if "subset" in block and "subset" not in options else "name"
+        fix = f"one of {', '.join(tasks.names())}"
+        raise fail(f"task {name or '(no name)'}", "no such task", near=(name, tasks.names()), where=where, fix=fix)
+    known = tasks.kind(name).options
+    for key in [key for key in options if key not in known]:
+        fix = f"one of {', '.join(known)}"
+        asked, near = f"{key}: {options.pop(key)!r}", (str(key), known)
+        found.add(problem(asked, f"task {name} has no such option", near=near, where=str(key), fix=fix))
+    try:
+        return tasks.get(name, **options)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise fail(f"task {name} with {options}", f"{error}", fix="give each option a value of its kind") from error
+
+
+def _name_of(block: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(name, options) of a block; {name: glue, subset: sst2} is the task glue/sst2."""
+    options = dict(block)
+    name = str(options.pop("name", ""))
+    has_subsets = any(known.startswith(f"{name}/") for known in tasks.names())
+    return (f"{name}/{options.pop('subset')}", options) if has_subsets and "subset" in options else (name, options)
+
+
+def auto_class_of(block: Mapping[str, Any]) -> Any:
+    """What loads the models of a task that cannot be made; of an unknown one, of texts."""
+    name, _ = _name_of(block)
+    return tasks.kind(name if name in tasks.names() else "text").auto_class
+
+
+def labels_of_task(task: Task | None) -> dict[str, Any]:
+    """What a head for the task needs; nothing where its data cannot be read, which the task itself tells."""
+    try:
+        return {} if task is None else task.output.head()
+    except TextkdError:
+        return {}

@@ -1,0 +1,109 @@
+"""`LineTexts`: a text for each image of a line, written by `generate` and judged by its characters and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from transformers import VisionEncoderDecoderModel
+
+from textkd.errors import Problem, fail
+from textkd.tasks import metrics
+from textkd.tasks.ocr.fitting import settle_tokens, size_problems, token_problems
+from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, transcribe
+from textkd.tasks.ocr.processor import decode_texts
+from textkd.tasks.ocr.rows import LineCollator, LineRows, texts_of
+from textkd.tasks.output import Evaluation, Examples, Output, Pictures
+
+
+class LineTexts(Output):
+    """The text of a line. `settings` say how it is generated; every model is judged and timed with the same."""
+
+    auto_class = VisionEncoderDecoderModel
+    problem_type = "sequence_to_sequence"
+    metric_names = ("cer", "wer", "exact")
+    greater_is_better = False
+    per_token = True
+    writes = True
+    timed_rows = 16
+    packages = ("jiwer", "pillow", "sentencepiece")
+
+    def __init__(self, name: str = "ocr", settings: Generation | None = None) -> None:
+        self.name, self.settings = name, settings or Generation()
+
+    def predict(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[str]:
+        """The texts that `model` generates for the rows, in their order, by `settings`."""
+        return [one.text for one in transcribe(model, rows, collator, batch_size, self.settings, scores=False)]
+
+    def transcribe(self, model: Any, rows: LineRows, collator: LineCollator, batch_size: int = 16) -> list[Reading]:
+        """`predict` with confidences: text, mean_log_prob, min_prob, tokens, finished of each row."""
+        return transcribe(model, rows, collator, batch_size, self.settings)
+
+    def references(self, rows: LineRows) -> list[str]:
+        """The transcriptions of encoded rows, whole. Raises `TextkdError` where some have none."""
+        texts = rows["text"]
+        if bare := sum(text is None for text in texts):
+            raise fail(f"metrics of {self.name}", f"{bare:,} of {len(texts):,} lines have no transcription")
+        return list(texts)
+
+    def compute_metrics(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+        """Texts and transcriptions -> cer, wer, exact (see the modules `cer` and `wer`): of the corpus, nothing
+        normalised. Raises `TextkdError` for no rows and where the numbers differ."""
+        said, truth = list(predictions), list(references)
+        if len(said) != len(truth) or not truth:
+            asked = f"one prediction for each reference of {self.name}"
+            raise fail(asked, f"{len(said)} predictions, {len(truth)} references")
+        rates = metrics.load("cer").compute(predictions=said, references=truth)
+        rates |= metrics.load("wer").compute(predictions=said, references=truth)
+        return {name: float(rates[name]) for name in self.metric_names}
+
+    def evaluation(self, collator: LineCollator, rows: LineRows) -> Evaluation:
+        """Texts are generated, so that what is judged in training is what the finished model is judged by."""
+
+        def judge(ids: Any, labels: Any) -> dict[str, float]:
+            return self.judge_ids(collator, ids, labels, rows)
+
+        return Evaluation(judge, self.generate(collator, rows))
+
+    def generate(self, collator: LineCollator, rows: LineRows) -> Callable[[Any, Mapping[str, Any]], Any]:
+        """``f(model, batch) -> ids [B, T]``: what `predict` decodes, without the start token, for `judge_ids`."""
+        return generator(collator, self.settings, max(rows["length"], default=0))
+
+    def judge_ids(self, collator: LineCollator, ids: Any, labels: Any, rows: LineRows) -> dict[str, float]:
+        """`compute_metrics` of generated ids against the transcriptions of `rows`, in whatever order these were
+        evaluated. ids, labels: [N, T], padded with -100 or anything behind their eos; labels are those of the rows,
+        which may be cut or lack characters, so they only tell which row it is."""
+        tokenizer = collator.processor.tokenizer
+        said, known = ([row[row >= 0].tolist() for row in part] for part in (ids, labels))
+        texts = decode_texts(tokenizer, cut_at(said, tokenizer.eos_token_id))
+        return self.compute_metrics(texts, texts_of(known, rows["labels"], self.references(rows)))
+
+    def examples(self, shown: Any, rows: LineRows, said: Mapping[str, Any]) -> Examples:
+        """Every line with what the models read in it."""
+        return Examples(pictures=Pictures(_Images(rows), self.references(rows), said))
+
+    def generation(self, models: Sequence[Any], rows: LineRows) -> dict[str, Any]:
+        """num_beams, max_new_tokens and so on, the same for all models: with fewer positions, fewer tokens."""
+        each = [self.settings.settings(model, max(rows["length"], default=0)) for model in models]
+        return min(each, key=lambda one: int(one["max_new_tokens"]))
+
+    def fits(self, model: Any, processor: Any) -> list[Problem]:
+        """Where a model and a processor do not fit: the size of images, the ids of tokens."""
+        return [*size_problems(processor, model), *token_problems(processor, model)]
+
+    def configure(self, model: Any, processor: Any) -> None:
+        """Makes `model` read by itself as it is read here: see `settle_tokens`."""
+        settle_tokens(model, processor)
+
+
+class _Images(Sequence[Any]):
+    """The images of encoded rows, decoded when asked for."""
+
+    def __init__(self, rows: LineRows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.rows[i]["image"]

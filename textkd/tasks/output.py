@@ -1,0 +1,131 @@
+"""`Output`: what models of a task answer, and all that a run must know of it. The base class of every output."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textkd.errors import Problem
+
+EXAMPLES = 12
+
+
+class Evaluation(NamedTuple):
+    """How a model is evaluated while it trains.
+
+    compute_metrics: ``f(predictions, labels) -> {name: value}`` of arrays that Trainer collected, padded with -100.
+    generate: ``f(model, batch) -> ids [B, T]``, whose ids are then the predictions; None: the logits are.
+    """
+
+    compute_metrics: Callable[[Any, Any], dict[str, float]]
+    generate: Callable[[Any, Mapping[str, Any]], Any] | None = None
+
+
+class Pictures(NamedTuple):
+    """Images, the text of each, and what every model read in it, by model."""
+
+    images: Sequence[Any]
+    references: Sequence[str]
+    said: Mapping[str, Sequence[str]]
+
+
+class Examples(NamedTuple):
+    """Real examples for a report, of one kind or the other. disagreements: as `textkd.report` reads them."""
+
+    disagreements: dict[str, Any] | None = None
+    pictures: Pictures | None = None
+
+
+class Output(ABC):
+    """What the models of a task answer: their head, their label loss, how answers are decided, judged, shown and timed.
+
+    Attributes:
+        name: of the task, for messages.
+        auto_class: what loads a model with the head.
+        problem_type: transformers' word for the head's loss; "" where it has none.
+        label_loss: the loss of the family `labels` that a match ``labels`` takes by default. Its targets (ids, numbers
+            or flags) are what the batches' labels are.
+        metric_names: the metrics, the main one first. greater_is_better: whether more of the main metric is better.
+        per_token: whether labels are [B, T], one for each position (-100: it does not count), and not [B].
+        writes: whether answers are texts that `generate` writes; such models may be read by a black box alone, and
+            teach by what they write (`textkd.Pseudo`).
+        timed_rows: rows of the large batch that speed is measured on.
+        packages: whose versions matter for the metrics, beside the usual ones.
+    """
+
+    name: str = "task"
+    auto_class: Any
+    problem_type: str = ""
+    label_loss: str = "cross_entropy"
+    metric_names: Sequence[str]
+    greater_is_better: bool = True
+    per_token: bool = False
+    writes: bool = False
+    timed_rows: int = 32
+    packages: tuple[str, ...] = ()
+
+    @property
+    def main_metric(self) -> str:
+        return self.metric_names[0]
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The names of the classes in the order of their ids; None where there are none."""
+        return None
+
+    def head(self) -> dict[str, Any]:
+        """What `from_pretrained` needs for a head that fits; nothing where a model's folder says all."""
+        return {}
+
+    @abstractmethod
+    def predict(self, model: Any, rows: Any, collator: Any) -> Any:
+        """What `model` answers on encoded rows, in their order, as `compute_metrics` takes it."""
+
+    @abstractmethod
+    def references(self, rows: Any) -> Any:
+        """The right answers of encoded rows, as `compute_metrics` takes them."""
+
+    @abstractmethod
+    def compute_metrics(self, predictions: Any, references: Any) -> dict[str, float]:
+        """The metrics by name. Raises `TextkdError` for no rows and where the numbers of both differ."""
+
+    def doubts(self, predictions: Any, references: Any) -> list[str]:
+        """What makes the metrics of these doubtful, a sentence each."""
+        return []
+
+    def evaluation(self, collator: Any, rows: Any) -> Evaluation:
+        """How a model is evaluated on these encoded `rows` while it trains."""
+        return Evaluation(self.compute_metrics)
+
+    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any]) -> Examples:
+        """Examples for the report. shown: `Task.load` of the split; rows: the same, encoded; said: the predictions of
+        each model on it (`teacher`, `student`, perhaps `control`)."""
+        return Examples()
+
+    def generation(self, models: Sequence[Any], rows: Any) -> dict[str, Any] | None:
+        """The settings of `generate` that speed is measured with; None: the speed is that of one forward pass."""
+        return None
+
+    def fits(self, model: Any, processor: Any) -> list[Problem]:
+        """Where `model` and this output (or the processor of its rows) do not fit."""
+        return []
+
+    def configure(self, model: Any, processor: Any) -> None:  # noqa: B027  (most outputs need nothing)
+        """Writes into the config of a model that is about to be published what it needs to answer by itself."""
+
+
+def agreement(teacher: Any, student: Any) -> dict[str, int]:
+    """How many rows both have right, one of them, neither. teacher, student: bool [N], whether each row is right."""
+    both, neither = np.asarray(teacher) & student, ~np.asarray(teacher) & ~np.asarray(student)
+    return {
+        "both_right": int(both.sum()), "only_teacher": int((np.asarray(teacher) & ~np.asarray(student)).sum()),
+        "only_student": int((~np.asarray(teacher) & student).sum()), "both_wrong": int(neither.sum()),
+    }  # fmt: skip
+
+
+def texts_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts of a shown row."""
+    return {key: row[key] for key in ("text_a", "text_b") if row.get(key) is not None}

@@ -1,0 +1,30 @@
+"""`LabelSets`: any number of labels for each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from textkd.tasks.outputs.by_row import Array, ByRow
+
+
+class LabelSets(ByRow):
+    """Any number of labels for each row: logits [N, C], labels [N, C] of 0 and 1."""
+
+    problem_type = "multi_label_classification"
+    label_loss = "bce"
+    kind = "multi_label"
+    usual = ("f1_micro", "f1_macro", "subset_accuracy")
+
+    def answers(self, logits: Array) -> Array:
+        """0/1 [N, C]: 1 where the sigmoid is above one half."""
+        return (logits > 0).astype(np.int64)
+
+    def word(self, answer: Any) -> list[str]:
+        return [name for name, on in zip(self.names, answer, strict=True) if on]
+
+    def certainty(self, logits: Array) -> Array:
+        """Of the least sure of the labels."""
+        return torch.sigmoid(torch.as_tensor(logits).abs()).amin(-1).numpy()

@@ -1,0 +1,51 @@
+"""`Scores`: a number for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from textkd.tasks.output import EXAMPLES, Examples, texts_of
+from textkd.tasks.outputs.by_row import Array, ByRow
+
+
+class Scores(ByRow):
+    """A number for each row (regression): logits [N, 1], labels [N]."""
+
+    problem_type = "regression"
+    label_loss = "mse"
+    kind = "regression"
+    usual = ("pearson", "spearmanr", "mse")
+    number = np.float64
+
+    def __init__(
+        self, name: str = "task", metric: tuple[str, str] | None = None, metric_names: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(["score"], name, metric, metric_names)
+
+    @property
+    def labels(self) -> None:
+        return None
+
+    def answers(self, logits: Array) -> Array:
+        """Scores [N]."""
+        return logits.reshape(len(logits)).astype(np.float64)
+
+    def word(self, answer: Any) -> float:
+        return float(answer)
+
+    def certainty(self, logits: Array) -> Array:
+        raise NotImplementedError("a score has no probability")
+
+    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any]) -> Examples:
+        """The rows whose scores by teacher and student lie furthest apart; nobody is right or wrong."""
+        truth, scores = self.references(rows), {model: self.decide(values) for model, values in said.items()}
+        furthest = np.argsort(-np.abs(scores["teacher"] - scores["student"]), kind="stable")[:EXAMPLES]
+        examples = [
+            {**texts_of(shown[int(i)]), "label": float(truth[i]),
+             **{model: float(values[i]) for model, values in scores.items()}}
+            for i in furthest
+        ]  # fmt: skip
+        return Examples({"counts": None, "examples": examples})

@@ -1,0 +1,118 @@
+"""`Tokens`: a tag for each word (entities, slots)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForTokenClassification
+
+from textkd.models.forward import evaluating, inputs_of
+from textkd.tasks import metrics
+from textkd.tasks.metrics.entities.entities import spans
+from textkd.tasks.output import EXAMPLES, Examples, agreement
+from textkd.tasks.outputs.named import Named
+
+IGNORED = -100
+Array = np.ndarray[Any, Any]
+
+
+class Tokens(Named):
+    """A tag for each word, in BIO (IOB2): logits [B, T, C], labels [B, T] with -100 wherever no word begins.
+
+    names: the tags in the order of their ids, as ["O", "B-person", "I-person"].
+    """
+
+    auto_class = AutoModelForTokenClassification
+    metric_names = ("f1", "precision", "recall", "accuracy")
+    per_token = True
+
+    def predict(self, model: Any, rows: Any, collator: Any, batch_size: int = 64) -> list[Array]:
+        """Logits [W, C] of the W labelled positions of each row, in float32 and eval mode."""
+        order = np.argsort([-length for length in rows["length"]], kind="stable")
+        found: dict[int, Array] = {}
+        with evaluating(model), torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                chosen = [int(i) for i in order[start : start + batch_size]]
+                batch = collator([rows[i] for i in chosen])
+                logits = model(**inputs_of(model, batch))["logits"].float().cpu()
+                found.update(zip(chosen, map(_counted, logits.numpy(), batch["labels"].numpy()), strict=True))
+        return [found[i] for i in range(len(order))]
+
+    def references(self, rows: Any) -> list[list[int]]:
+        """The tags' ids of the labelled positions of each row."""
+        return [[tag for tag in row if tag != IGNORED] for row in rows["labels"]]
+
+    def tags(self, predictions: Any, references: Any) -> tuple[list[list[str]], list[list[str]]]:
+        """(said, true): tags by name.
+
+        Args:
+            predictions: logits, [N, T, C] or N of [T, C].
+            references: ids, [N, T] or N of [T]; positions labelled -100 are left out.
+
+        Raises:
+            TextkdError: NaN, no rows, different numbers of rows.
+        """
+        self.refuse_other_number(len(predictions), len(references))
+        logits = [_counted(np.asarray(one), np.asarray(ids)) for one, ids in zip(predictions, references, strict=True)]
+        self.refuse_nan(logits[0], sum(bool(np.isnan(one).any()) for one in logits), len(logits))
+        names = np.asarray(self.names, dtype=object)
+        true = [names[ids[ids != IGNORED]].tolist() for ids in map(np.asarray, references)]
+        return [names[one.argmax(-1)].tolist() for one in logits], true
+
+    def compute_metrics(self, predictions: Any, references: Any) -> dict[str, float]:
+        """Entity f1, precision and recall, and the accuracy of tags (see the module `entities`), from what `tags`
+        takes."""
+        said, true = self.tags(predictions, references)
+        values = metrics.load("entities").compute(predictions=said, references=true)
+        return {name: float(values[name]) for name in self.metric_names}
+
+    def doubts(self, predictions: Any, references: Any) -> list[str]:
+        """No entity among the answers, or none that could be found."""
+        said, true = self.tags(predictions, references)
+        found = []
+        if not any(map(spans, said)):
+            found.append(f"no entity was found in {len(said)} sentences")
+        if not any(map(spans, true)):
+            found.append(f"there is no entity in {len(true)} sentences: precision, recall and f1 are counted as 0")
+        return found
+
+    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any]) -> Examples:
+        """The sentences that teacher and student tag differently, the surest first, with the entities that each found;
+        and how many sentences each has all right. shown: rows with `words`; rows["places"], where there is such a
+        column: the words that are labelled, by number."""
+        every, true = {}, list[list[str]]()
+        for model, logits in said.items():
+            every[model], true = self.tags(logits, self.references(rows))
+        right = {model: np.array([a == b for a, b in zip(tags, true, strict=True)]) for model, tags in every.items()}
+        teacher, student = every["teacher"], every["student"]
+        apart = {i: np.flatnonzero([a != b for a, b in zip(teacher[i], student[i], strict=True)])
+                 for i in range(len(true)) if teacher[i] != student[i]}  # fmt: skip
+        sure = {i: {model: _certainty(logits[i], places) for model, logits in said.items()}
+                for i, places in apart.items()}  # fmt: skip
+        examples = []
+        for i in sorted(sure, key=lambda i: -(sure[i]["teacher"] + sure[i]["student"]))[:EXAMPLES]:
+            words = list(shown[i]["words"])
+            kept = [words[place] for place in rows["places"][i]] if "places" in rows.column_names else words
+            entities = {model: _entities(kept, tags[i]) for model, tags in every.items()}
+            chances = {f"{model}_p": chance for model, chance in sure[i].items()}
+            examples.append({"text_a": " ".join(words), "label": _entities(kept, true[i]), **entities, **chances})
+        return Examples({"counts": agreement(right["teacher"], right["student"]), "examples": examples})
+
+
+def _counted(logits: Array, labels: Array) -> Array:
+    """The rows of `logits` [T, C] that are labelled; all, where `labels` hold no others."""
+    counted: Array = logits[: len(labels)][labels != IGNORED]
+    return counted
+
+
+def _certainty(logits: Array, places: Array) -> float:
+    """The mean probability of the tags that were said at `places`."""
+    return float(torch.as_tensor(logits[places]).softmax(-1).amax(-1).mean())
+
+
+def _entities(words: Sequence[str], tags: Sequence[str]) -> list[str]:
+    """Each entity as "type: words"."""
+    return [f"{kind}: {' '.join(words[first : last + 1])}" for kind, first, last in spans(tags)]

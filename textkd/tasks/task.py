@@ -1,0 +1,101 @@
+"""`Task`: the base class of every task. What a run asks of its data; what models answer is its `output`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from textkd.errors import fail
+from textkd.models.loading import load_tokenizer
+from textkd.tasks.output import Output
+
+
+class Task(ABC):
+    """Rows to train on and to evaluate on, how they become batches, and what a model answers about them.
+
+    A task of one's own gives `name`, `output`, `splits`, `load`, `encode` and `collator` (docs/tasks.md has one);
+    the rest has defaults.
+
+    Attributes:
+        name: for reports and messages, such as "glue/sst2".
+        output: what models answer.
+        default_length: the most tokens of a row, where neither recipe nor model says less.
+    """
+
+    name: str
+    output: Output
+    default_length: int = 128
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits: "train", "eval" and, where there are more to evaluate on, "eval_NAME"."""
+
+    @property
+    def eval_splits(self) -> tuple[str, ...]:
+        """Those to evaluate on."""
+        return tuple(split for split in self.splits if split != "train")
+
+    @property
+    def augments(self) -> bool:
+        """Whether a train row differs from epoch to epoch, so that nothing computed of it can be kept."""
+        return False
+
+    @abstractmethod
+    def load(self, split: str) -> Any:
+        """The rows of a split as people read them: row[i] is a dict with `text_a` (and `text_b`), or what else the
+        output's `examples` shows."""
+
+    @abstractmethod
+    def encode(self, processor: Any, split: str, model_inputs: Collection[str], max_length: int) -> Any:
+        """The rows of a split in numbers, in the order of `load`.
+
+        Args:
+            processor: the tokenizer (or processor) that `processing` gave.
+            model_inputs: the names of what the models' forward takes; other columns may be left out.
+            max_length: tokens per row, special ones counted in.
+
+        Returns:
+            A map-style data set with columns, as a `datasets.Dataset`: rows[i] is a dict, rows["length"] a column. Its
+            columns are those of the collator, `labels`, `example_id` (the row's number) and `length` (its tokens).
+        """
+
+    @abstractmethod
+    def collator(self, processor: Any, model: Any = None) -> Any:
+        """What makes a batch of a list of encoded rows: tensors by name, among them `labels` and `example_id`. model:
+        one of those that are trained, where batches depend on it."""
+
+    def processing(self, path: str) -> Any:
+        """The tokenizer or processor of the rows, by default that in a teacher's folder (or hub id) `path`; "" where
+        the teacher has neither."""
+        if not path:
+            fix = "Distiller(..., tokenizer=AutoTokenizer.from_pretrained(FOLDER))"
+            raise fail("the teacher's tokenizer", "it comes from no folder and no hub", fix=fix, where="teacher")
+        return load_tokenizer(path)
+
+    def problems(self, splits: Collection[str] | None = None) -> None:
+        """Reads `splits` (all by default) and raises one `TextkdError` with everything that is wrong in them."""
+        for split in splits or self.splits:
+            self.load(split)
+
+    def warnings(self) -> list[str]:
+        """What a reader of the results should know of the data."""
+        return []
+
+    def fingerprint(self) -> str:
+        """A hash that differs where the data or the settings of this task do: by default of all rows."""
+        rows = {split: [self.load(split)[i] for i in range(len(self.load(split)))] for split in self.splits}
+        made_of = [self.name, self.output.labels, rows]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
+
+    def with_file(self, file: str | Path) -> Task:
+        """This task with one labelled file as its only split, "eval"; its classes stay."""
+        raise fail(f"{self.name} on the file {file}", "this task reads no single files", fix="another task")
+
+    def raw(self, rows: Any) -> list[Any]:
+        """Encoded rows as a black box takes them, which reads what models are given encoded."""
+        raise fail(f"a black box on {self.name}", "its rows are only read encoded", fix="a teacher that is a model")

@@ -1,0 +1,73 @@
+"""Sentences -> token ids with a label on the first piece of each word, and rows of these -> padded batches."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import DataCollatorForTokenClassification
+
+from textkd.errors import fail
+from textkd.tasks.outputs.tokens import IGNORED
+from textkd.tasks.text.encode import Collator, check_length
+
+
+def encode_words(
+    tokenizer: Any, words: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], max_length: int,
+    model_inputs: Collection[str] = (),
+) -> Dataset:  # fmt: skip
+    """Sentences of words -> input_ids, attention_mask, token_type_ids (if in `model_inputs`), labels, places,
+    example_id and length.
+
+    The text is the words joined by spaces, cut to `max_length` tokens: a published model that is given such a text
+    finds the same pieces. labels: -100 but on the first piece of each word, where it is the word's; places: the words
+    that have one, by number (not those that were cut off, or that the tokenizer makes nothing of). Raises `TextkdError`
+    where the tokenizer cannot tell where in the text its pieces stand.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        fix = "a model with a tokenizer.json"
+        raise fail("the word of each piece", f"{type(tokenizer).__name__} does not tell where pieces stand", fix=fix)
+    check_length(tokenizer, max_length, pair=False)
+    out = tokenizer(
+        [" ".join(sentence) for sentence in words], truncation=True, max_length=max_length,
+        return_offsets_mapping=True, return_attention_mask=True,
+        return_token_type_ids="token_type_ids" in model_inputs,
+    )  # fmt: skip
+    rows = dict(out)
+    marks = [_marks(sentence, spans) for sentence, spans in zip(words, rows.pop("offset_mapping"), strict=True)]
+    rows["labels"] = [
+        [IGNORED if word is None else own[word] for word in row] for row, own in zip(marks, labels, strict=True)
+    ]
+    rows["places"] = [[word for word in row if word is not None] for row in marks]
+    rows["example_id"], rows["length"] = list(range(len(marks))), [len(row) for row in marks]
+    return Dataset.from_dict(rows)
+
+
+def _marks(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[int | None]:
+    """For each piece the word that begins with it, else None. spans: where the pieces stand in the joined text."""
+    starts = [0, *accumulate(len(word) + 1 for word in words)]
+    marks, last = list[int | None](), -1
+    for start, end in spans:
+        # a piece may take the space before its word in: its last character tells the word
+        word = bisect_right(starts, end - 1) - 1 if end > start else last
+        marks.append(word if word > last else None)
+        last = max(last, word)
+    return marks
+
+
+class TokenCollator:
+    """Rows -> a batch padded to its longest row: input_ids, attention_mask, token_type_ids, labels [B, T] (-100 where
+    there is none), example_id [B]. Other columns stay out."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if tokenizer.pad_token is None:
+            raise fail("batches of padded rows", "the tokenizer has no pad token", fix="set tokenizer.pad_token")
+        self.pad = DataCollatorForTokenClassification(tokenizer, label_pad_token_id=IGNORED)
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        wanted = (*Collator.columns, "labels", "example_id")
+        return dict(self.pad([{name: row[name] for name in wanted if name in row} for row in features]))

@@ -1,0 +1,84 @@
+"""`tokens`: a task of tagged words from options, all of them checked before any data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textkd.errors import Collector, problem
+from textkd.tasks.data.holdout import holdout_of, limit_of
+from textkd.tasks.tokens.bio import OUTSIDE, tags_of, type_of
+from textkd.tasks.tokens.files import TagFiles, tag_files
+from textkd.tasks.tokens.task import TokensTask
+
+Files = str | Path | Sequence[str | Path]
+
+
+def tokens(
+    train: Files | None = None,
+    eval: Files | Mapping[str, Any] | None = None,
+    *,
+    word: int | str | None = None,
+    tag: int | str | None = None,
+    labels: Sequence[str] | None = None,
+    extra_evals: Mapping[str, Files] | None = None,
+    limit: int | Mapping[str, Any] | None = None,
+    skip_damaged: bool = False,
+    name: str = "tokens",
+) -> TokensTask:
+    """A task that tags words in BIO (IOB2): entities, slots.
+
+    train, eval: a file or a list of files. json, jsonl and parquet hold a list of words and one of tags in each row
+    (or, json: the pieces of the Snips benchmark); a file with any other suffix holds CoNLL columns: a word a line,
+    columns apart by tabs or spaces, a blank line between sentences. `package:NAME/inner/path` is a file inside an
+    installed Python package. eval may be {"fraction": 0.1, "seed": 0}: that part of the train sentences. train may be
+    missing where a model is only evaluated; labels must be given then. extra_evals: {name: files}, as "eval_NAME".
+    word, tag: the columns: numbers in CoNLL files (the first and the last by default; -1 is the last), names elsewhere
+    (words or tokens; tags, ner_tags or labels). labels: the types of entities, or every tag in the order of its id;
+    by default the sorted types of the train data. limit: so many train sentences, drawn at random; or {"rows": 1000,
+    "seed": 0}. skip_damaged: sentences with ragged columns are left out, with a warning, instead of an error.
+    I- tags without a B- before them begin an entity (a warning counts them).
+    Raises `TextkdError` with all options that cannot work; data is read on first use (see `TokensTask.problems`).
+    """
+    collector, sources, holdout, part = Collector(), dict[str, TagFiles](), None, None
+    with collector.collecting("eval"):
+        holdout = holdout_of(eval) if isinstance(eval, Mapping) else None
+    with collector.collecting("limit"):
+        part = limit_of(limit)
+    given: dict[str, Any] = {"train": train, "eval": None if isinstance(eval, Mapping) else eval}
+    given |= {f"eval_{more}": files for more, files in (extra_evals or {}).items()}
+    for split, files in given.items():
+        if files is not None:
+            with collector.collecting(split.replace("eval_", "extra_evals.") if split != "eval" else split):
+                sources[split] = tag_files(files, word, tag)
+    if eval is None:
+        fix = "give a file, or eval: {fraction: 0.1, seed: 0}"
+        collector.add(problem("a file of eval sentences", "none", fix=fix, where="eval"))
+    if train is None and (labels is None or holdout):
+        collector.add(problem("a file of train sentences", "none", fix="give a file", where="train"))
+    with collector.collecting("labels"):
+        _check(collector, labels)
+    collector.raise_any()
+    tags = None if labels is None else tuple(labels) if OUTSIDE in labels else tags_of(labels)
+    return TokensTask(sources, labels=tags, holdout=holdout, limit=part, skip_damaged=skip_damaged, name=name)
+
+
+def _check(collector: Collector, labels: Sequence[str] | None) -> None:
+    if labels is None:
+        return
+    if isinstance(labels, str) or not labels or not all(isinstance(item, str) for item in labels):
+        collector.add(problem("labels: a list of types, or of tags with O among them", repr(labels)))
+    elif len(set(labels)) < len(labels):
+        collector.add(problem("labels: different names", f"{list(labels)}"))
+    elif OUTSIDE in labels and (strange := [tag for tag in labels if type_of(tag) is None]):
+        fix = "all tags, as [O, B-person, I-person], or the types alone, as [person]"
+        collector.add(problem("labels: tags O, B-TYPE and I-TYPE", f"{', '.join(strange)} among them", fix=fix))
+
+
+def tokens_of_model(
+    model: Any, folder: str, file: str | Path, word: str | None = None, tag: str | None = None
+) -> TokensTask:
+    """One tagged file, with the tags of `model`. word, tag: its columns, by number (CoNLL) or name."""
+    names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
+    return tokens(eval=file, word=word, tag=tag, labels=names)

@@ -1,0 +1,176 @@
+"""Files of tagged words -> tables of two columns, `words` and `tags`, a sentence a row.
+
+CoNLL columns, JSON, JSONL and parquet with lists of words and tags, and JSON of texts cut into pieces with an entity
+each (the benchmark of Snips).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textkd.errors import TextkdError, fail, problem
+from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, decode, dialect_of, missing, read_table
+from textkd.tasks.data.sources import FileSource, resolve
+
+NAMES = ("words", "tags")
+WORDS, TAGS = ("words", "tokens"), ("tags", "ner_tags", "labels")  # columns that are looked for
+LISTS = ("json", "jsonl", "parquet")
+DOCUMENT = "-DOCSTART-"
+
+
+@dataclass(frozen=True)
+class TagFile(FileSource):
+    """One file of tagged words. word, tag: its columns, by number (CoNLL; negative: from the end) or by name."""
+
+    word: int | str | None = None
+    tag: int | str | None = None
+
+    def read(self) -> Table:
+        """`words` and `tags` of every sentence; damaged ones apart. Raises `TextkdError` where none can be read."""
+        if not self.path.is_file():
+            raise missing(self.path)
+        if self.dialect.kind == "conll":
+            text, bad = decode(self.path.read_bytes(), self.path)
+            return _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
+        if self.dialect.kind == "json" and (pieces := _pieces(self.path)) is not None:
+            return pieces
+        return self._lists(read_table(self.path, self.dialect))
+
+    def _number(self, given: int | str | None, usual: int) -> int:
+        if given is None:
+            return usual
+        try:
+            return int(given)
+        except ValueError:
+            fix = "0 is the first column, -1 the last"
+            raise fail(f"column {given!r} of {self.path}", "its columns have numbers, no names", fix=fix) from None
+
+    def _lists(self, table: Table) -> Table:
+        columns, wrong = [], []
+        for given, usual in ((self.word, WORDS), (self.tag, TAGS)):
+            known = (str(given),) if given is not None else usual
+            found = next((name for name in known if name in table.names), None)
+            if found is None:
+                asked, names = f"column {' or '.join(map(repr, known))} in {self.path}", table.names
+                fix = "word: NAME" if usual is WORDS else "tag: NAME"
+                wrong.append(problem(asked, f"the columns {', '.join(names)}", near=(known[0], names), fix=fix))
+            else:
+                columns.append(table.column(found))
+        if wrong:
+            raise TextkdError(*wrong)
+        made = Table(NAMES, damaged=list(table.damaged), unit=table.unit)
+        for words, tags, line in zip(*columns, table.lines, strict=True):
+            _add(made, words, tags, line)
+        return made
+
+
+@dataclass(frozen=True)
+class TagFiles:
+    """The files of one split, in their order."""
+
+    parts: tuple[TagFile, ...]
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
+
+    def digest(self) -> str:
+        """Of the content of all."""
+        return hashlib.sha256("".join(part.digest() for part in self.parts).encode()).hexdigest()
+
+
+def tag_files(paths: str | Path | Sequence[str | Path], word: int | str | None, tag: int | str | None) -> TagFiles:
+    """The files of a split: one or several. json, jsonl and parquet hold lists; what has another suffix holds CoNLL
+    columns."""
+    every = [paths] if isinstance(paths, str | Path) else list(paths)
+    return TagFiles(tuple(TagFile(path, _dialect(path), word, tag) for path in map(resolve, every)))
+
+
+def _dialect(path: Path) -> Dialect:
+    kind = SUFFIXES.get(path.suffix.lower(), "conll")
+    if kind == "csv":
+        fix = "CoNLL columns under another suffix, or jsonl with lists of words and tags"
+        raise fail(f"tagged words in {path}", "a csv file has one row for a text, and no sentences of words", fix=fix)
+    return dialect_of(path) if kind in LISTS else Dialect("conll")
+
+
+def _add(table: Table, words: Any, tags: Any, line: int) -> None:
+    """A sentence, or what is wrong with it."""
+    if not (_is_list(words) and _is_list(tags)):
+        table.damaged.append((line, "words and tags are not both lists of strings"))
+    elif len(words) != len(tags):
+        table.damaged.append((line, f"{len(words)} words and {len(tags)} tags"))
+    elif len(words):
+        table.rows.append((list(words), list(tags)))
+        table.lines.append(line)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _columns(text: str, bad: dict[int, str], word: int, tag: int) -> Table:
+    """Sentences of CoNLL columns: a word a line, columns apart by tabs or spaces, a blank line between sentences."""
+    table = Table(NAMES)
+    for start, lines in _blocks(text):
+        width = max(len(cells) for _, cells in lines)
+        due = max(width, 2, *(place + 1 if place >= 0 else -place for place in (word, tag)))
+        ragged = next(((number, cells) for number, cells in lines if number in bad or len(cells) != due), None)
+        if ragged is None:
+            _add(table, [cells[word] for _, cells in lines], [cells[tag] for _, cells in lines], start)
+        else:
+            number, cells = ragged
+            found = f"{len(cells)} columns where {due} are due ({' '.join(cells)!r})"
+            table.damaged.append((number, bad.get(number, found)))
+    return table
+
+
+def _blocks(text: str) -> Iterator[tuple[int, list[tuple[int, list[str]]]]]:
+    """(number of the first line, [(number, cells)]) of every sentence."""
+    block: list[tuple[int, list[str]]] = []
+    for number, line in enumerate([*text.split("\n"), ""], start=1):
+        cells = [cell.strip() for cell in line.rstrip("\r").split("\t")] if "\t" in line else line.split()
+        if any(cells) and cells[0] != DOCUMENT:
+            block.append((number, cells))
+        elif block:
+            yield block[0][0], block
+            block = []
+
+
+def _pieces(path: Path) -> Table | None:
+    """{intent: [{"data": [{"text": ..., "entity": ...}, ...]}, ...]}: words with the tags of their pieces. None where
+    the file is of another kind."""
+    text, bad = decode(path.read_bytes(), path)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    if not (isinstance(value, dict) and all(isinstance(rows, list) for rows in value.values())):
+        return None
+    table = Table(NAMES, unit="record")
+    for number, row in enumerate((row for rows in value.values() for row in rows), start=1):
+        pieces = row.get("data") if isinstance(row, dict) else None
+        if not isinstance(pieces, list) or not all(
+            isinstance(p, dict) and isinstance(p.get("text"), str) for p in pieces
+        ):
+            table.damaged.append((number, 'no "data" with a list of {"text": ..., "entity": ...}'))
+        elif bad and any("�" in piece["text"] for piece in pieces):
+            table.damaged.append((number, "bytes that are not UTF-8"))
+        else:
+            words, tags = _split(pieces)
+            _add(table, words, tags, number)
+    return table
+
+
+def _split(pieces: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    words, tags = list[str](), list[str]()
+    for piece in pieces:
+        parts = piece["text"].split()
+        kind = piece.get("entity")
+        words += parts
+        tags += [f"{'I' if i and kind else 'B'}-{kind}" if kind else "O" for i in range(len(parts))]
+    return words, tags

@@ -1,0 +1,120 @@
+"""`TokensTask`: sentences of tagged words, and how they become batches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from textkd.errors import fail
+from textkd.tasks.data.formats import Table
+from textkd.tasks.outputs.tokens import Tokens
+from textkd.tasks.table_task import TableTask
+from textkd.tasks.tokens.bio import tags_of, types_in
+from textkd.tasks.tokens.encode import TokenCollator, encode_words
+from textkd.tasks.tokens.files import TagFiles, tag_files
+from textkd.tasks.tokens.rows import Sentences, clean
+
+
+class TokensTask(TableTask):
+    """A tag for each word, in BIO: entities, slots. Data is read on first use and kept in memory.
+
+    labels: every tag in the order of its id; None: O, then B-x and I-x of every type in the train data.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, TagFiles], *, labels: Sequence[str] | None = None,
+        holdout: tuple[float, int] | None = None, limit: tuple[int, int] | None = None, skip_damaged: bool = False,
+        name: str = "tokens",
+    ) -> None:  # fmt: skip
+        super().__init__(name, sources, holdout, limit)
+        self.skip_damaged = skip_damaged
+        self._given = self._labels = None if labels is None else tuple(labels)
+        self.output = Tokens(lambda: self.labels, name)
+        self._parts_read: dict[str, list[tuple[str, Table]]] = {}
+        self._lost: dict[str, str] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every tag in the order of its id. Raises `TextkdError` where the train data cannot be read."""
+        if self._labels is None:
+            train = self.tables("train")
+            types = types_in(tag for _, table in train for _, tags in table.rows for tag in tags)
+            if not types:
+                found, fix = "no B- or I- tag", "check tag:, the column of tags, or give labels: [...]"
+                raise fail(f"entities in {self.sources['train']}", found, fix=fix)
+            self._labels = tags_of(types)
+        return self._labels
+
+    def tables(self, origin: str) -> list[tuple[str, Table]]:
+        """(name, words and tags) of every file of a split."""
+        if origin not in self._parts_read:
+            self._parts_read[origin] = [(str(part), part.read()) for part in self.sources[origin].parts]
+        return self._parts_read[origin]
+
+    def read(self, origin: str) -> Sentences:
+        known, rows = self.labels, Sentences()
+        for shown, table in self.tables(origin):
+            rows.add(clean(table, shown, known, self.skip_damaged))
+        return rows
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "name": self.name, "labels": self._given, "holdout": self.holdout, "limit": self.limit,
+            "skip_damaged": self.skip_damaged,
+            "columns": {split: [(p.word, p.tag) for p in files.parts] for split, files in self.sources.items()},
+        }  # fmt: skip
+
+    def load(self, split: str) -> Dataset:
+        """The split as words, tags (both lists of strings) and example_id (the number of the sentence)."""
+        rows = self.rows(split)
+        return Dataset.from_dict({"words": rows.words, "tags": rows.label, "example_id": list(range(len(rows.words)))})
+
+    def encode(self, processor: Any, split: str, model_inputs: Collection[str], max_length: int = 128) -> Dataset:
+        """The split as `encode_words` gives it; `warnings` tells of words that have no label."""
+        rows, ids = self.rows(split), {tag: i for i, tag in enumerate(self.labels)}
+        labels = [[ids[tag] for tag in tags] for tags in rows.label]
+        encoded = encode_words(processor, rows.words, labels, max_length, model_inputs)
+        self._lost[split] = self._told(split, rows, encoded, max_length)
+        return encoded
+
+    def _told(self, split: str, rows: Sentences, encoded: Dataset, max_length: int) -> str:
+        """A note on the words without a label, if any."""
+        cut = bare = 0
+        for words, places, length in zip(rows.words, encoded["places"], encoded["length"], strict=True):
+            behind = len(words) - 1 - (places[-1] if places else -1) if length == max_length else 0
+            cut += behind
+            bare += len(words) - behind - len(places)
+        reasons = {f"stand behind max_length {max_length}": cut, "become no token": bare}
+        told = ", ".join(f"{count:,} {why}" for why, count in reasons.items() if count)
+        every = sum(map(len, rows.words))
+        return f"{self.name} {split}: of {every:,} words, {told}: they are neither learnt nor counted" if told else ""
+
+    def collator(self, processor: Any, model: Any = None) -> TokenCollator:
+        """See `TokenCollator`."""
+        return TokenCollator(processor)
+
+    def with_file(self, file: str | Path) -> TokensTask:
+        """This task with one file as its only split, "eval": columns as in its own files, tags as they are."""
+        own = next(iter(self.sources.values())).parts[0]
+        files = tag_files(file, own.word, own.tag)
+        return TokensTask({"eval": files}, labels=self.labels, skip_damaged=self.skip_damaged, name=self.name)
+
+    def warnings(self) -> list[str]:
+        """What a reader of the results should know: repaired tags, sentences left out, words without a label (of what
+        was encoded), eval sentences that stand in train too, types that train never shows. Reads all splits."""
+        rows: dict[str, Sentences] = {split: self.rows(split) for split in self.splits}
+        found = [note for part in rows.values() for note in part.notes] + [note for note in self._lost.values() if note]
+        if "train" in rows:
+            known = set(map(tuple, rows["train"].words))
+            for split in self.eval_splits:
+                leaked = sum(tuple(words) in known for words in rows[split].words)
+                if leaked:
+                    found.append(f"{self.name} {split}: {leaked} of {len(rows[split].words)} sentences also stand in "
+                                 "train (leak)")  # fmt: skip
+            shown = types_in(tag for tags in rows["train"].label for tag in tags)
+            if absent := [kind for kind in types_in(self.labels) if kind not in shown]:
+                found.append(f"{self.name} train: no entity of type {', '.join(absent)}")
+        return list(dict.fromkeys(found))
