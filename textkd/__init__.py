@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from textkd.config.build import from_recipe
     from textkd.config.presets import preset
     from textkd.errors import TextkdError
-    from textkd.experiment.collect_results import Result
-    from textkd.experiment.distiller import Distiller
+    from textkd.experiment.distiller import Distiller, Result
     from textkd.models.students import fit_image_size, from_config, new_ocr_model, shrink
     from textkd.models.taps import Capture
     from textkd.objective.match import Match
@@ -30,7 +29,7 @@ __all__ = [
 # where each name is; looked up on first use, so that `textkd --help` need not wait for torch
 _HOMES = {
     "Capture": "models.taps", "Distiller": "experiment.distiller", "LiveTeacher": "teachers",
-    "Match": "objective.match", "Result": "experiment.collect_results", "Pseudo": "teachers.generation.pseudo_labels",
+    "Match": "objective.match", "Result": "experiment.distiller", "Pseudo": "teachers.generation.pseudo_labels",
     "Recogniser": "teachers", "Schedule": "objective.schedules", "Stage": "training.stages", "TextkdError": "errors",
     "Wiring": "training.wiring", "preset": "config.presets", "fit_image_size": "models.students",
     "from_config": "models.students", "from_recipe": "config.build", "losses": "", "new_ocr_model": "models.students",

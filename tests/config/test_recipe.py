@@ -15,7 +15,7 @@ from transformers import BertForSequenceClassification
 
 from textkd import TextkdError
 from textkd.config import build, recipe_file
-from textkd.config.schema import BLOCKS, validate
+from textkd.config.validate import BLOCKS, validate
 from textkd.training.arguments import argument_problems
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))

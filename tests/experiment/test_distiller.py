@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, BertForSequenceClas
 from textkd import Distiller, Match, report, tasks
 from textkd.config import build
 from textkd.deploy.export import student_folder
-from textkd.experiment.collect_results import RECORD
+from textkd.experiment.finished import RECORD
 from textkd.experiment.finetune import without_teacher
 
 

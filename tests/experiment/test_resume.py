@@ -86,13 +86,13 @@ def after_the_last_step() -> None:
 
 
 def while_the_student_is_published() -> None:
-    from textkd.experiment.collect_results import Finished
+    from textkd.experiment.finished import Finished
 
     kill_at(Finished, "publish", 1, after=True)
 
 
 def in_the_control() -> None:
-    from textkd.experiment.collect_results import Finished
+    from textkd.experiment.finished import Finished
 
     seen = []
 

@@ -7,12 +7,10 @@ with Ctrl-C (the same command goes on), 1 a defect of textkd.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 # transformers' own advice and bars would drown what this run has to say
@@ -21,14 +19,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from textkd.cli import folders, runs
+from textkd.cli.say import tell
 from textkd.errors import TextkdError, fail, scrub
 
 # torch and transformers are imported inside the commands: `textkd --help` need not wait for them
-LISTS = ("losses", "taps", "recipes", "presets")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -44,7 +40,7 @@ class _Lines(logging.Handler):
         text = scrub(record.getMessage())
         if os.environ.get("RANK", "0") == "0" and text not in self.said:
             self.said.add(text)
-            _tell(text, style="yellow" if record.levelno >= logging.WARNING else None)
+            tell(text, style="yellow" if record.levelno >= logging.WARNING else None)
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,181 +58,8 @@ def _options(
     pass
 
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="FILE", help="The recipe, a YAML file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[a.b=c ...]", help="Overrides of the recipe, as training.seed=1 or matches.0.weight=0.5."),
-]
-RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
-
-
-@app.command()
-def run(file: RecipeFile, overrides: Overrides = None) -> None:
-    """Run a recipe: teacher, student, control, report.
-
-    The same command resumes a run that was stopped or killed, and reads one that is finished.
-    """
-    from textkd.config import build
-
-    distiller = build.from_recipe(file, overrides or [])
-    distiller.check()
-    if distiller.folder.is_finished:
-        _say([f"{distiller.name}: this run is finished; its report is made anew from {distiller.folder.path}"])
-    else:
-        _say([*distiller.plan(), *_notes(distiller)])
-    result = distiller.run()
-    _say([*_summary(result.summary), f"report: {result.report}", f"student: {result.student}"])
-
-
-@app.command()
-def check(file: RecipeFile, overrides: Overrides = None) -> None:
-    """Say what is wrong with a recipe, its data and its models, or what it would do. Trains and writes nothing."""
-    from textkd.config import build
-
-    distiller = build.from_recipe(file, overrides or [])
-    distiller.check()
-    _say([*distiller.plan(), *_notes(distiller), "the recipe is good"])
-
-
-def _notes(distiller: Any) -> list[str]:
-    """What to know of the data before a training."""
-    return [] if distiller.task is None else [f"note: {note}" for note in distiller.task.warnings()]
-
-
-@app.command()
-def cache(file: RecipeFile, overrides: Overrides = None) -> None:
-    """Fill the teacher's cache of a recipe over its training rows, without training a student.
-
-    The same command goes on where it was stopped or killed; several may run at once.
-    """
-    from textkd.config import build
-
-    given = list(overrides or [])
-    if not build.read(file, given)[0].teacher.cache:
-        given.append("teacher.cache=true")
-    told = [_cached(one) for one in build.from_recipe(file, given).fill_cache()]
-    _say(told or ["no match reads the teacher: nothing to keep"])
-
-
-def _cached(told: dict[str, Any]) -> str:
-    ratio = told["dense_bytes_per_row"] / told["bytes_per_row"]
-    return (f"teacher cache: {told['folder']}, {told['rows']:,} rows ({told['computed']:,} computed now), "
-            f"{told['bytes_per_row']:,.0f} bytes a row; dense float32: {told['dense_bytes_per_row']:,.0f}, "
-            f"{ratio:.1f} times as many; {told['seconds']:.1f} s")  # fmt: skip
-
-
-@app.command("ls")
-def ls(
-    what: Annotated[
-        str, typer.Argument(metavar="losses|taps|recipes|presets", help="What to list.", show_default=False)
-    ],
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[NAME]", help="For taps: a folder, hub id or package:NAME/FOLDER. For presets: the one to print."
-        ),
-    ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="For losses: the page docs/losses.md.")] = False,
-) -> None:
-    """List the losses, the recipes, the presets (or print one), or the taps of a model with their shapes."""
-    from textkd.cli import listings
-
-    text = listings.text(what, model, markdown)
-    if text is not None:
-        print(text, end="")
-        return
-    rows = listings.rows(what, model)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, title in enumerate(rows[0]):
-        table.add_column(title, overflow="fold", no_wrap=i == 0)
-    for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row.values()))
-    _out(table)
-
-
-@app.command("eval")
-def evaluate(
-    model_dir: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A model folder.", show_default=False)],
-    task: Annotated[
-        str, typer.Option(help='As glue/sst2, "text" with the labels of the model, or "ocr".', show_default=False)
-    ],
-    file: Annotated[
-        Path,
-        typer.Option(
-            help="A labelled file: the columns of the task's TSVs, or text_a, text_b, label.", show_default=False
-        ),
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line with the metrics on stdout.")] = False,
-    max_length: Annotated[int | None, typer.Option(help="Tokens per row; 128, or the model's positions.")] = None,
-    text: Annotated[
-        str | None, typer.Option(help="For --task text and --task ocr: the column of texts or transcriptions (text).")
-    ] = None,
-    text_pair: Annotated[str | None, typer.Option(help="For --task text: the column of second texts.")] = None,
-    label: Annotated[str | None, typer.Option(help="For --task text: the column of labels (label).")] = None,
-    image: Annotated[str | None, typer.Option(help="For --task ocr: the column of images (image, file_name).")] = None,
-    num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams; 1 (greedy) by default.")] = None,
-) -> None:
-    """Print the metrics of a model folder on one labelled file."""
-    from textkd.experiment import evaluate
-
-    columns = {"text": text, "text_pair": text_pair, "label": label, "image": image}
-    metrics = evaluate.evaluate(model_dir, task, file, max_length, **columns, num_beams=num_beams)
-    if as_json:
-        print(json.dumps(metrics))
-        return
-    for name, value in metrics.items():
-        print(f"{name}: {value:.4f}")
-
-
-@app.command()
-def report(run_dir: RunDir) -> None:
-    """Write report.json and report.html of a finished run anew."""
-    from textkd import report as room
-
-    _say([f"report: {room.build(run_dir)}"])
-
-
-@app.command()
-def export(
-    run_dir: RunDir,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.", show_default=False)],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
-) -> None:
-    """Write the student of a run as a plain Hugging Face folder that loads without textkd."""
-    from textkd.deploy.export import export as write
-
-    _say([f"exported: {write(run_dir, out, overwrite=overwrite)}"])
-
-
-def _tell(text: str, style: str | None = None) -> None:
-    Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
-
-
-def _out(table: Table) -> None:
-    # a pipe has no width: a row stays one line
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
-
-
-def _say(lines: list[str]) -> None:
-    from textkd.models.processes import processes
-
-    if processes().is_main_process:
-        for line in lines:
-            _tell(line)
-
-
-def _summary(summary: dict[str, Any]) -> list[str]:
-    metric = summary["main_metric"]
-    lines = []
-    for role in ("teacher", "student", "control"):
-        if role in summary:
-            one = summary[role]
-            spread = "" if one["spread"][metric] is None else f" ± {one['spread'][metric]:.4f}"
-            size = "unknown" if one["parameters"] is None else f"{one['parameters'] / 1e6:.1f}M"
-            cost = f"{size} parameters, {one['latency_ms']:.1f} ms"
-            quality = f"{metric} {one['metrics'][metric]:.4f}{spread}"
-            lines.append(f"{role:8} {quality}   {cost}, {one['samples_per_s']:.0f} samples/s")
-    return lines
+for commands in (runs, folders):
+    commands.add_to(app)
 
 
 def _usage(error: Any) -> TextkdError:
@@ -256,7 +79,7 @@ def _run_command() -> int:
     try:
         return int(app(standalone_mode=False) or 0)
     except TextkdError as error:
-        _tell(str(error), style="red")
+        tell(str(error), style="red")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
@@ -265,7 +88,7 @@ def _run_command() -> int:
         return 0
     except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         fix = "choose a place that can be written, or mend its permissions"
-        _tell(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
+        tell(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
         return 2
     except Exception as error:
         if not hasattr(error, "format_message"):
@@ -273,7 +96,7 @@ def _run_command() -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
         else:
-            _tell(str(_usage(error)), style="red")
+            tell(str(_usage(error)), style="red")
         return 2
 
 
@@ -285,5 +108,5 @@ def main() -> None:
     code = _run_command()
     if code == 130:
         goes_on = any(word in ("run", "cache") for word in sys.argv[1:2])
-        _tell("stopped; the same command goes on from there" if goes_on else "stopped")
+        tell("stopped; the same command goes on from there" if goes_on else "stopped")
     sys.exit(code)

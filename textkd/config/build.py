@@ -1,30 +1,30 @@
-"""From a recipe to a `Distiller`. Every problem of its keys, data, models and matches is told at once."""
+"""From a recipe to an experiment that can run. Every problem of its keys, data, models and matches is told at once."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from textkd.config import presets, recipe_file
-from textkd.config.schema import MatchBlock, Recipe, StageBlock, TeacherBlock, validate
-from textkd.config.task_block import auto_class_of, labels_of_task, task_of
-from textkd.errors import Collector, TextkdError, fail, hidden, problem, without_secrets
-from textkd.experiment import checks
-from textkd.experiment.distiller import Distiller
-from textkd.experiment.finetune import Finetune
-from textkd.models import loading, students
-from textkd.models.randomness import random_from
-from textkd.objective.match import Match
+from textkd.config.match_block import match_of, stage_of
+from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
+from textkd.config.student_block import FROM, from_problems, student_of
+from textkd.config.task_block import auto_class_of, task_of
+from textkd.config.teacher_block import Parts, keep_of, teacher_of, without_place
+from textkd.config.validate import validate
+from textkd.errors import Collector, TextkdError, hidden, problem
+from textkd.experiment.distiller import Run
+from textkd.experiment.finetune import LABELS_ONLY
+from textkd.experiment.plan import Experiment, Source
+from textkd.experiment.shorthand import Common, Link, Teacher, chain, classic, cohort
+from textkd.models import students
+from textkd.models.files import at_home
 from textkd.tasks import Task
-from textkd.teachers import CacheOptions, LiveOptions, Recogniser
-from textkd.teachers.generation.pseudo_labels import Pseudo
+from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, targets_of
 from textkd.training.stages import Stage
+from textkd.training.trainer import UPDATES
 
 log = logging.getLogger("textkd")
 NEW_STUDENT = (
@@ -42,9 +42,13 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
     return recipe, values
 
 
-def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Distiller:
-    """The `Distiller` of a recipe, ready to `check` and `run`. If something is wrong with the recipe itself, raises a
-    `TextkdError` with that and all that `Distiller.check` finds in the data and the models."""
+def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Run:
+    """What a recipe asks for, ready to `check` and `run`.
+
+    Raises:
+        TextkdError: something is wrong with the recipe itself; with that comes all that `Run.check` finds in the data
+            and the models.
+    """
     values = recipe_file.load(file, overrides, presets.expand)
     recipe, problems = validate(values)
     if recipe is None:
@@ -62,52 +66,124 @@ class _Builder:
         self.found = Collector()
         self.found.add(*problems)
         self.training = dict(recipe.training)
-        self.output = Path(str(self.training.get("output_dir") or f"runs/{name}"))
-        self.training["output_dir"] = str(self.output)
+        self.output = at_home(str(self.training.pop("output_dir", None) or f"runs/{name}"))
         self.task: Task | None = None
-        self.matches = [_match(block) for block in recipe.matches or ()]
-        self.stages = [_stage(block) for block in recipe.stages or ()]
 
-    def build(self) -> Distiller:
+    def build(self) -> Run:
         found = self.found
         if not self._reported("task"):
             with found.collecting("task"):
                 self.task = task_of(self.recipe.task, found)
-        if not self._reported("student"):
-            with found.collecting("student"):
-                students.check_spec(self.recipe.student)
-                self._check_new(self.recipe.student)
-        made = self._distiller()
-        if found.problems:
+        self._check_students()
+        made = self._run()
+        if made is not None and found.problems:
             known = list(found.problems)
             with found.collecting():  # what is wrong with the rest
-                checks.check(made, known)
+                made.check(known)
         found.raise_any()
+        assert made is not None
         return made
 
-    def _distiller(self) -> Distiller:
-        recipe, task = self.recipe, self.task
-        identity = {k: v for k, v in self.values.items() if k != "about"}
-        identity["teacher"] = _without_place(identity.get("teacher"))
-        identity["training"] = {k: v for k, v in self.training.items() if k != "output_dir"}
-        auto_class = auto_class_of(recipe.task) if task is None else task.output.auto_class
-        labels = labels_of_task(task) if "path" in recipe.student else {}  # others have the teacher's
-        made = Distiller(
-            _Teacher(recipe.teacher, task, auto_class, "path" in recipe.student),
-            _Student(self, auto_class, labels),
-            task,  # type: ignore[arg-type]  # None: what is wrong with it is told with the rest
-            self.matches, self.training, stages=self.stages, control=recipe.control, seeds=recipe.seeds,
-            share_encoder=bool(recipe.student.get("share_encoder")), max_length=recipe.max_length,
-            pseudo=self._pseudo(), finetune=self._finetune(), cache=self._cache(), live=self._live(),
-            name=self.name, recipe=recipe_file.dump(hidden(identity)),
+    def _run(self) -> Run | None:
+        """The run, as far as it can be made."""
+        with self.found.collecting():
+            pseudo = self._pseudo()
+            targets = targets_of(pseudo, self.task, keep_of(self._first, self.output))
+            doubled = bool(self.recipe.matches) and bool(self.recipe.stages)
+            experiment = self._experiment(targets)
+            return Run(experiment, self.output, None, self.recipe.max_length, pseudo, doubled)
+        return None
+
+    # -- the graph ---------------------------------------------------------------------------------------------------
+
+    def _experiment(self, targets: Targets | None) -> Experiment:
+        recipe, common, teachers = self.recipe, self._common(), self._teachers()
+        if recipe.cohort is not None:
+            return cohort(common, self._cohort(recipe.cohort, teachers), recipe.cohort.update, teachers)
+        if recipe.chain is not None:
+            links = [self._link(number, link, teachers) for number, link in enumerate(recipe.chain)]
+            return chain(common, teachers, links, keep_of(self._first, self.output), targets)
+        block = recipe.student or {}
+        student = self._student(block, next(iter(teachers)), teachers)
+        return classic(common, teachers, student, targets=targets, share_encoder=bool(block.get("share_encoder")))
+
+    def _common(self) -> Common:
+        recipe = self.recipe
+        matches = [match_of(block) for block in recipe.matches or ()]
+        stages = [stage_of(block) for block in recipe.stages or ()]
+        training = {name: value for name, value in self.training.items() if name != "seed"}
+        default = LABELS_ONLY if self._first.recogniser is not None else ()
+        made = stages or ([] if recipe.cohort is not None and not matches else [Stage(tuple(matches) or default)])
+        seeds = [self.training.get("seed", 42)] if recipe.seeds is None else recipe.seeds
+        return Common(
+            self.name, self.task, training, tuple(made), bool(stages), recipe.control, tuple(seeds), self._identity(),
+            tuple(self._warnings()),
         )  # fmt: skip
-        if warning := students.random_init_warning(recipe.student):
-            made.warnings.append(warning if recipe.teacher.recogniser is None else NEW_STUDENT)
-        return made
+
+    def _identity(self) -> str:
+        """The recipe as text, without what is no other run: places, what it says of itself."""
+        told = {k: v for k, v in self.values.items() if k != "about"}
+        if "teachers" in told and isinstance(told["teachers"], Mapping):
+            told["teachers"] = {name: without_place(one) for name, one in told["teachers"].items()}
+        if "teacher" in told:
+            told["teacher"] = without_place(told["teacher"])
+        told["training"] = {k: v for k, v in {**self.recipe.training}.items() if k != "output_dir"}
+        return recipe_file.dump(hidden(told))
+
+    def _warnings(self) -> list[str]:
+        boxes = self._first.recogniser is not None
+        found = [students.random_init_warning(block) for block in self._student_blocks().values()]
+        return list(dict.fromkeys(NEW_STUDENT if boxes else warning for warning in found if warning))
+
+    # -- teachers ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _first(self) -> TeacherBlock:
+        """The first teacher, or an empty block where there is none."""
+        blocks = list((self.recipe.teachers or {}).values())
+        return self.recipe.teacher or (blocks[0] if blocks else TeacherBlock())
+
+    def _teachers(self) -> dict[str, Teacher]:
+        recipe = self.recipe
+        parts = Parts(self.task, self._auto_class, self.output, recipe.max_length, self.found)
+        tokens = any("path" in block for block in self._student_blocks().values())
+        if recipe.teachers:
+            return {name: teacher_of(block, parts, f"teachers.{name}", tokens)
+                    for name, block in recipe.teachers.items()}  # fmt: skip
+        if recipe.teacher is None and recipe.cohort is not None:
+            return {}
+        return {"teacher": teacher_of(self._first, parts, "teacher", tokens)}
+
+    @property
+    def _auto_class(self) -> Any:
+        return auto_class_of(self.recipe.task) if self.task is None else self.task.output.auto_class
+
+    def _pseudo(self) -> Pseudo | None:
+        block = self.recipe.pseudo
+        given = {} if block is None else {name: getattr(block, name) for name in type(block).model_fields}
+        return None if block is None else Pseudo(**given, keep=keep_of(self._first, self.output))
+
+    # -- students ----------------------------------------------------------------------------------------------------
+
+    def _student_blocks(self) -> dict[str, Mapping[str, Any]]:
+        """The blocks of all students, by their places in the recipe."""
+        recipe = self.recipe
+        found: dict[str, Mapping[str, Any]] = {} if recipe.student is None else {"student": recipe.student}
+        found |= {f"chain[{i}].student": link.student for i, link in enumerate(recipe.chain or ())}
+        named = {} if recipe.cohort is None else recipe.cohort.students or {}
+        return found | {f"cohort.students.{name}": block for name, block in named.items()}
+
+    def _check_students(self) -> None:
+        for where, block in self._student_blocks().items():
+            if not self._reported(where):
+                with self.found.collecting(where):
+                    self.found.add(*from_problems(block))
+                    students.check_spec({key: value for key, value in block.items() if key != FROM})
+                    self._check_new(block)
 
     def _check_new(self, spec: Mapping[str, Any]) -> None:
         """What only a student of a model can be."""
-        if self.recipe.teacher.recogniser is None:
+        if self._first.recogniser is None:
             return
         fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
         for key in ("shrink", "share_encoder"):
@@ -117,142 +193,36 @@ class _Builder:
         if spec.get("config"):
             students.sketched(spec["config"])
 
-    def _pseudo(self) -> Pseudo | None:
-        block = self.recipe.pseudo
-        given = {} if block is None else {name: getattr(block, name) for name in type(block).model_fields}
-        return None if block is None else Pseudo(**given, keep=self._keep)
+    def _student(self, block: Mapping[str, Any], made_from: str, teachers: Mapping[str, Teacher]) -> Source:
+        new = self._first.recogniser is not None
+        return student_of(block, self.task, self._auto_class, made_from, list(teachers), new)
 
-    @property
-    def _keep(self) -> Path:
-        """The folder for what teachers are and say."""
-        keep = self.recipe.teacher.keep
-        return Path(keep) if keep else self.output.parent / "teachers"
+    def _link(self, number: int, link: LinkBlock, teachers: Mapping[str, Teacher]) -> Link:
+        stages = [stage_of(block) for block in link.stages or ()]
+        if link.matches is not None:
+            stages = [Stage(tuple(match_of(match) for match in link.matches))]
+        return Link(
+            link.name,
+            lambda before: self._student(link.student, before, teachers),
+            tuple(stages) or None,
+            link.training,
+        )
 
-    def _cache(self) -> dict[str, Any] | None:
-        """The options of the teacher's cache, which is where teachers are kept."""
-        block = self.recipe.teacher.cache
-        if not block:
-            return None
-        options = dict(block) if isinstance(block, dict) else {}
-        with self.found.collecting("teacher.cache"):
-            CacheOptions.of(options)
-            return {"folder": str(self._keep / "taps"), **options}
-        return None
-
-    def _live(self) -> LiveOptions:
-        """How the teacher is run."""
-        with self.found.collecting("teacher"):
-            given = self.recipe.teacher
-            return LiveOptions(given.precision, given.device, given.sharded)
-        return LiveOptions()
-
-    def _finetune(self) -> Finetune | None:
-        block, name = self.recipe.teacher, "none" if self.task is None else self.task.name.replace("/", "-")
-        if block.finetune is None:
-            return None
-        one = [] if block.finetune.matches is None else [StageBlock(matches=block.finetune.matches)]
-        if one and block.finetune.stages:
-            fix, where = "put the matches into the stages", "teacher.finetune.matches"
-            self.found.add(problem("matches and stages", "both are given", fix=fix, where=where))
-        stages = [_stage(stage) for stage in block.finetune.stages or one]
-        key = cache(lambda: f"{name}-{self._teacher_key()}")
-        return Finetune(block.finetune.training, self._keep, key, stages, block.finetune.frozen)
-
-    def _teacher_key(self) -> str:
-        """A hash of all that a fine-tuned teacher depends on: its weights, the data, the arguments."""
-        block = self.recipe.teacher
-        given = {} if block.finetune is None else without_secrets(block.finetune.dumped())
-        arguments = sorted((k, v) for k, v in given.items() if k != "seed")
-        made = json.dumps(block.config, sort_keys=True)
-        weights = loading.fingerprint(block.path) if block.config is None else made
-        assert self.task is not None
-        parts = [weights, self.task.fingerprint(), arguments, self.recipe.max_length or self.task.default_length]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
+    def _cohort(self, block: CohortBlock, teachers: Mapping[str, Teacher]) -> dict[str, Source]:
+        """The students of a cohort by name."""
+        if block.update not in UPDATES:
+            fix = f"one of {', '.join(UPDATES)}"
+            self.found.add(problem(f"update: {block.update}", "no such update", near=(block.update, UPDATES), fix=fix,
+                                   where="cohort.update"))  # fmt: skip
+        first = next(iter(teachers), "")
+        for where, one in self._student_blocks().items():
+            if not first and "path" not in one and FROM not in one:
+                fix = "from: FOLDER_OR_HUB_ID, or a teacher that the blocks are taken of"
+                self.found.add(problem("a student of a cohort", "nothing to make it of", fix=fix, where=where))
+        if block.students:
+            return {name: self._student(one, first, teachers) for name, one in block.students.items()}
+        size = 2 if block.size is None else block.size
+        return {f"peer_{i}": self._student(self.recipe.student or {}, first, teachers) for i in range(1, size + 1)}
 
     def _reported(self, *rooms: str) -> bool:
         return any(p.where in rooms for p in self.found.problems)
-
-
-class _Student:
-    """Makes the student of a recipe: one of the teacher's; beside a black box a new one."""
-
-    def __init__(self, builder: _Builder, auto_class: Any, labels: Mapping[str, Any]) -> None:
-        self.builder, self.auto_class, self.labels = builder, auto_class, labels
-
-    def content(self) -> str:
-        """A hash of the files that it is loaded from, if any."""
-        spec = self.builder.recipe.student
-        return loading.fingerprint(spec["path"]) if "path" in spec else ""
-
-    def __call__(self, teacher: Any, seed: int) -> Any:
-        recipe = self.builder.recipe
-        if recipe.teacher.recogniser is not None and "config" in recipe.student:
-            return students.new_reader(recipe.student["config"], _tokenizer(self.builder.task))
-        return students.build(recipe.student, teacher, self.auto_class, **self.labels)
-
-
-class _Teacher:
-    """Loads the teacher of a recipe, with a head that fits the task where it is fine-tuned on it; or a black box."""
-
-    def __init__(
-        self, block: TeacherBlock, task: Task | None, auto_class: Any, student_has_tokens: bool = False
-    ) -> None:
-        self.block, self.task, self.auto_class = block, task, auto_class
-        self.student_has_tokens = student_has_tokens
-        self.is_black_box = block.recogniser is not None
-
-    def sketch(self) -> Any:
-        """The teacher for checks beside a task that cannot be read. A new one writes made-up tokens where the task's
-        cannot be known; None where there is a student with tokens of its own to be compared with."""
-        if self.block.config is None:
-            return self()
-        with suppress(TextkdError), random_from(0):
-            return students.new_reader(self.block.config, _tokenizer(self.task))
-        with random_from(0):
-            made = students.sketched(self.block.config)
-        return None if self.student_has_tokens else made
-
-    def __call__(self) -> Any:
-        if self.block.recogniser is not None:
-            return Recogniser(self.block.recogniser)
-        if self.block.config is not None:
-            with random_from(0):  # the same weights every time
-                return students.new_reader(self.block.config, _tokenizer(self.task))
-        block = self.block
-        labels = labels_of_task(self.task) if block.finetune is not None else {}
-        if labels:  # a head for other labels, as of a teacher that learnt another task before, starts anew
-            labels["ignore_mismatched_sizes"] = True
-        model, missing = loading.load_model_info(
-            block.path, self.auto_class, allow_pickle=block.allow_pickle, expect_sha256=block.sha256, **labels
-        )
-        if missing and block.finetune is None:
-            fix = "teacher.finetune: {num_train_epochs: 3, ...} trains it on the task first"
-            raise fail(f"teacher {block.path}", "it has no trained head for this task", fix=fix)
-        return model
-
-
-def _tokenizer(task: Task | None) -> Any:
-    """The tokenizer of a task's texts, which a new recogniser is made for."""
-    if task is None or not task.output.writes:
-        found = "only a task whose answers are written has a use for one"
-        raise fail("a new recogniser", found, fix="path: FOLDER_OR_HUB_ID")
-    return task.processing("").tokenizer
-
-
-def _without_place(teacher: Any) -> Any:
-    """The teacher's block without where it is (device, sharded), where its cache is and how large it may become:
-    another place is no other run."""
-    if not isinstance(teacher, Mapping):
-        return teacher
-    kept = {k: v for k, v in teacher.items() if k not in ("device", "sharded")}
-    if not isinstance(kept.get("cache"), Mapping):
-        return kept
-    return {**kept, "cache": {k: v for k, v in kept["cache"].items() if k not in ("folder", "max_gb")}}
-
-
-def _match(block: MatchBlock) -> Match:
-    return Match(**{name: getattr(block, name) for name in type(block).model_fields})
-
-
-def _stage(block: StageBlock) -> Stage:
-    return Stage([_match(match) for match in block.matches], block.training, block.frozen, block.name)

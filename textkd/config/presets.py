@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.config import recipe_file
-from textkd.config.schema import validate
+from textkd.config.validate import validate
 from textkd.errors import Collector, TextkdError, fail
 from textkd.objective.match import Match
 from textkd.training.stages import Stage

@@ -1,188 +1,125 @@
-"""From finished models to results.json: metrics, sizes, speed, which block learnt from which, disagreements."""
+"""From finished models to results.json: metrics, sizes, speed, which block learnt from which, examples."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from textkd import report
+from textkd.experiment.about import black_box_name
 from textkd.experiment.benchmark import speed
 from textkd.experiment.examples import examples
+from textkd.experiment.finished import Finished
+from textkd.experiment.plan import Experiment
 from textkd.models import loading
-from textkd.models.files import saving, write_json
 from textkd.models.processes import processes
 from textkd.models.taps import anatomy
 from textkd.objective.pair import Pair
 from textkd.tasks import Task
+from textkd.training.stages import Data
 
-if TYPE_CHECKING:
-    from textkd.experiment.distiller import Distiller
-
-RECORD = "textkd.json"
-SIDES = ("student", "teacher")
-# the record of a model that was trained elsewhere
-NOT_TRAINED: dict[str, Any] = {"train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
+KEPT = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")  # of a record, for the report
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a run ends in. metrics: means over seeds by model. student: the first seed's student folder."""
+class Bound:
+    """The pairs of one stage of a training, for the drawings of the report."""
 
-    metrics: dict[str, dict[str, float]]
-    report: Path
-    student: Path
-    summary: dict[str, Any]
+    stage: int
+    pairs: Sequence[Pair]
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A trained (or given) model: where it is, what it cost, how good it is. `load` gives the model itself."""
+def collect_results(
+    experiment: Experiment,
+    data: Data,
+    folder: Path,
+    finished: Sequence[Mapping[str, Finished]],
+    seconds: float,
+    bound: Sequence[Bound],
+) -> None:
+    """Measures the first seed's models side by side, writes model cards and results.json: then the run is finished.
 
-    folder: Path | None
-    record: Mapping[str, Any]
-    load: Callable[[], nn.Module]
-
-    @classmethod
-    def read(cls, folder: Path, task: Task) -> Finished | None:
-        """The model that `folder` holds, or None if its training has not ended."""
-        if not (folder / RECORD).is_file():
-            return None
-        record = json.loads((folder / RECORD).read_text())
-        return cls(folder, record, lambda: loading.load_model(str(folder), task.output.auto_class))
-
-    def complete(self, data: Any, task: Task) -> Finished:
-        """With the metrics of every evaluation: a model of before one was asked for is evaluated once more."""
-        wanted = {_named(split, name) for split in _evaluated(data) for name in task.output.metric_names}
-        if self.folder is None or not processes().is_main_process or wanted <= set(self.record["metrics"]):
-            return self
-        model = self.load().to(processes().device).eval()
-        record = {**self.record, **_measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))}
-        write_json(self.folder / RECORD, record)
-        return replace(self, record=record)
-
-    @classmethod
-    def given(cls, model: nn.Module, data: Any, task: Task) -> Finished:
-        """A model that was trained elsewhere, evaluated here."""
-        measured = _measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))
-        folder = Path(str(getattr(model, "name_or_path", "")))
-        record = {**NOT_TRAINED, **measured}
-        return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model)
-
-    @classmethod
-    def publish(cls, folder: Path, model: Any, record: dict[str, Any], tokenizer: Any, data: Any, task: Task) -> None:
-        """A plain Hugging Face folder with textkd.json beside, which appears in one rename; the metrics are those of
-        the reloaded weights."""
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        task.output.configure(model, tokenizer)
-        with saving(part):
-            model.save_pretrained(part)
-            tokenizer.save_pretrained(part)
-        reloaded = loading.load_model(str(part), task.output.auto_class).to(next(model.parameters()).device)
-        measured = _measured(task, data, lambda rows: task.output.predict(reloaded, rows, data.collator))
-        write_json(part / RECORD, {**record, **measured})
-        os.replace(part, folder)
-
-    @classmethod
-    def reading(cls, reader: Any, said: Mapping[str, list[str]], data: Any, task: Task) -> Finished:
-        """A black box that read the lines of each evaluation split as `said`."""
-        texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
-        measured = _measured(task, data, lambda rows: texts[id(rows)])
-        return cls(None, {**NOT_TRAINED, **measured, "said": said["eval"]}, lambda: reader)
-
-
-def _evaluated(data: Any) -> dict[str, Any]:
-    """The rows of every evaluation split."""
-    return {"eval": data.eval, **{f"eval_{name}": rows for name, rows in data.extra.items()}}
-
-
-def _measured(task: Task, data: Any, answer: Callable[[Any], Any]) -> dict[str, Any]:
-    """The metrics of all evaluation splits, those of further ones by names such as mismatched_accuracy; and what is
-    doubtful about them."""
-    metrics, doubts = dict[str, float](), list[str]()
-    for split, rows in _evaluated(data).items():
-        said, wanted = answer(rows), task.output.references(rows)
-        for name, value in task.output.compute_metrics(said, wanted).items():
-            metrics[_named(split, name)] = value
-        doubts += [f"{split}: {doubt}" for doubt in task.output.doubts(said, wanted)]
-    return {"metrics": metrics, "doubts": doubts}
-
-
-def _named(split: str, metric: str) -> str:
-    """A metric of an evaluation split as reports call it."""
-    front = split.removeprefix("eval").lstrip("_")
-    return f"{front}_{metric}" if front else metric
-
-
-def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: float, pairs: list[list[Pair]]) -> None:
-    """Measures the first seed's models side by side and writes results.json and the student's model card."""
-    first = finished[0]
-    loaded = {role: _copy(one, distiller) for role, one in first.items()}
-    readers = {role: one for role, one in loaded.items() if not isinstance(one, nn.Module)}
-    sizes = {role: _disk_mb(one, loaded[role]) for role, one in first.items()}  # before they become float32
-    models = {role: one.float().eval().to(processes().device) for role, one in loaded.items() if role not in readers}
-    task, data = distiller.task, distiller.data
+    Args:
+        data: what the models were judged on.
+        folder: of the run.
+        finished: of every seed, the models of the report's rows by name.
+        seconds: that this process worked.
+        bound: which taps were compared.
+    """
+    first, task, output = finished[0], experiment.task, experiment.task.output
+    loaded = {name: _copy(one) for name, one in first.items()}
+    readers = {name: one for name, one in loaded.items() if not isinstance(one, nn.Module)}
+    sizes = {name: _disk_mb(one, loaded[name]) for name, one in first.items()}  # before they become float32
+    models = {name: one.float().eval().to(processes().device) for name, one in loaded.items() if name not in readers}
     speeds, measure = speed(task, models, data, readers)
-    shown = examples(task, data, models, {role: first[role].record["said"] for role in readers})
-    roles = {role: _unique([seed[role] for seed in finished]) for role in first}
-    trained = [seed[role].record["train_s"] or 0.0 for seed in finished for role in seed if role != "teacher"]
-    models_told = {role: _model(distiller, role, loaded[role], runs, sizes[role], speeds[role])
-                   for role, runs in roles.items()}  # fmt: skip
+    shown = examples(task, data, models, {name: first[name].record["said"] for name in readers})
+    runs = {name: _unique([seed[name] for seed in finished]) for name in first}
+    here = {str(one.folder): one.record["train_s"] or 0.0 for name, every in runs.items() for one in every
+            if _is_of_this_run(experiment, name)}  # fmt: skip
+    rows = {
+        name: _row(experiment, name, loaded[name], runs[name], folder) | {"disk_mb": sizes[name], **speeds[name]}
+        for name in first
+    }
     results = report.Results.model_validate(
         {
-            "name": distiller.name, "recipe": distiller.recipe, "seeds": distiller.seeds,
-            "seconds_total": max(seconds, sum(trained)),  # a run that went on began before this process
-            "task": task.name, "main_metric": task.output.main_metric, "metrics_order": list(task.output.metric_names),
-            "greater_is_better": task.output.greater_is_better,
-            "models": models_told,
-            "layer_maps": [row for i, stage in enumerate(pairs, 1) for row in _layer_maps(stage, i, models)],
+            "name": experiment.name, "recipe": experiment.recipe, "seeds": list(experiment.seeds),
+            "seconds_total": max(seconds, sum(here.values())),  # a run that went on began before this process
+            "task": task.name, "main_metric": output.main_metric, "metrics_order": list(output.metric_names),
+            "greater_is_better": output.greater_is_better,
+            "models": rows,
+            "layer_maps": [row for one in bound for row in _layer_maps(one, models)],
             **shown,
-            "measure": measure, "versions": report.versions(*task.output.packages),
-            "hardware": report.hardware(),
-            "warnings": [*task.warnings(), *distiller.warnings, *_told(finished), *_doubts(task, roles)],
+            "measure": measure, "versions": report.versions(*output.packages), "hardware": report.hardware(),
+            "warnings": [*task.warnings(), *experiment.warnings, *_told(experiment, finished), *_doubts(task, runs)],
         }
     )  # fmt: skip
-    for role in ("student", "control"):
-        for seed in finished:
-            if role in seed and (folder := seed[role].folder) is not None:
-                (folder / "README.md").write_text(report.model_card(results, role), encoding="utf-8")
-    report.save(distiller.folder.path, results)  # the run is finished from here on
+    for seed in finished:
+        for name, one in seed.items():
+            if one.folder is not None and one.folder.resolve().is_relative_to(folder.resolve()):
+                (one.folder / "README.md").write_text(report.model_card(results, name), encoding="utf-8")
+    report.save(folder, results)  # the run is finished from here on
 
 
-def _told(finished: list[dict[str, Finished]]) -> list[str]:
-    """What the records of the students say of their training texts and caches, once what holds for all seeds."""
-    records = [seed["student"].record for seed in finished]
-    every = [(record["seed"], note) for record in records for key in ("targets", "notes")
-             for note in record.get(key, [])]  # fmt: skip
-    counts = Counter(note for _, note in every)
-    shared = len(records)
-    return list(dict.fromkeys(note if counts[note] == shared else f"seed {seed}: {note}" for seed, note in every))
+def _is_of_this_run(experiment: Experiment, model: str) -> bool:
+    """Whether the run trained a model for itself, and not for others too."""
+    training = experiment.trainer_of(model)
+    return training is not None and training.kept is None
 
 
-def _doubts(task: Task, roles: Mapping[str, list[Finished]]) -> list[str]:
+def _told(experiment: Experiment, finished: Sequence[Mapping[str, Finished]]) -> list[str]:
+    """What the records say of training texts and caches, once what holds for all seeds."""
+    told = []
+    for name in finished[0]:
+        if not _is_of_this_run(experiment, name) or name == experiment.report.control:
+            continue
+        records = [seed[name].record for seed in finished]
+        every = [(one["seed"], note) for one in records for key in ("targets", "notes") for note in one.get(key, [])]
+        counts = Counter(note for _, note in every)
+        told += [note if counts[note] == len(records) else f"seed {seed}: {note}" for seed, note in every]
+    return list(dict.fromkeys(told))
+
+
+def _doubts(task: Task, rows: Mapping[str, list[Finished]]) -> list[str]:
     """What is doubtful about the figures of each model."""
     found = []
-    for role, runs in roles.items():
+    for name, runs in rows.items():
         for run in runs:
             seed = f", seed {run.record['seed']}" if len(runs) > 1 else ""
-            found += [f"{task.name} {doubt} (the {role}{seed})" for doubt in run.record.get("doubts", [])]
+            found += [f"{task.name} {doubt} (the {name}{seed})" for doubt in run.record.get("doubts", [])]
     return found
 
 
-def _copy(one: Finished, distiller: Distiller) -> Any:
-    """The model, to be changed at will; a teacher that the user gave stays as it is. It computes attention as models
-    that are loaded do, so that their speeds can be compared."""
+def _copy(one: Finished) -> Any:
+    """The model, to be changed at will; one that the user gave stays as it is. It computes attention as models that
+    are loaded do, so that their speeds can be compared."""
     model = one.load()
-    if model is not distiller.teacher or not isinstance(model, nn.Module):
+    if not one.is_given or not isinstance(model, nn.Module):
         return model
     twin = loading.clone(model)
     for part in (getattr(twin, "encoder", None), getattr(twin, "decoder", None), twin):
@@ -205,24 +142,20 @@ def _unique(runs: list[Finished]) -> list[Finished]:
     return list({str(run.folder): run for run in runs}.values())
 
 
-def _model(
-    distiller: Distiller, role: str, model: Any, runs: list[Finished], size: float | None, speed: dict[str, float]
-) -> dict[str, Any]:
+def _row(experiment: Experiment, name: str, model: Any, runs: list[Finished], run: Path) -> dict[str, Any]:
     folder = runs[0].folder
     if isinstance(model, nn.Module):
         count: int | None = report.parameters(model)
         shape = f"{type(model).__name__} {anatomy(model).size}"
     else:  # it says of itself what can be known
-        count = getattr(model, "parameters", None)
-        shape = f"{type(model).__name__} {getattr(getattr(model, 'path', None), 'name', '')}".strip()
-    record_keys = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")
+        count, shape = getattr(model, "parameters", None), black_box_name(model)
     return {
-        "description": distiller.describe(role),
+        "description": experiment.models[name].about(model),
         "architecture": shape,
-        "path": None if folder is None else _shown(folder, distiller.folder.path),
-        "parameters": count, "disk_mb": size, **speed,
-        "runs": [{key: run.record[key] for key in record_keys} for run in runs],
-    }  # fmt: skip
+        "path": None if folder is None else _shown(folder, run),
+        "parameters": count,
+        "runs": [{key: one.record[key] for key in KEPT} for one in runs],
+    }
 
 
 def _shown(folder: Path, run: Path) -> str:
@@ -231,15 +164,16 @@ def _shown(folder: Path, run: Path) -> str:
     return str(folder.resolve().relative_to(run.resolve())) if inside else folder.name
 
 
-def _layer_maps(pairs: list[Pair], stage: int, models: Mapping[str, nn.Module]) -> list[dict[str, Any]]:
-    rows: dict[tuple[str, str, int, int], list[tuple[int, int]]] = {}
-    for pair in pairs:
-        if pair.blocks and pair.target is not None:
+def _layer_maps(bound: Bound, models: Mapping[str, nn.Module]) -> list[dict[str, Any]]:
+    rows: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
+    for pair in bound.pairs:
+        if pair.blocks and pair.target is not None and {pair.source.model, pair.target.model} <= set(models):
             ends = pair.source, pair.target
             tap = str(pair.source.at(None).address)
             mine, theirs = (anatomy(models[end.model]).on(end.address).num_blocks for end in ends)
-            rows.setdefault((tap, pair.loss.name, mine, theirs), []).extend(pair.blocks)
+            rows.setdefault((tap, pair.loss.name, mine, theirs, *(e.model for e in ends)), []).extend(pair.blocks)
     return [
-        {"stage": stage, "tap": tap, "loss": loss, "pairs": found, "student_blocks": mine, "teacher_blocks": theirs}
-        for (tap, loss, mine, theirs), found in rows.items()
-    ]
+        {"stage": bound.stage, "tap": tap, "loss": loss, "pairs": found, "student_blocks": mine,
+         "teacher_blocks": theirs}
+        for (tap, loss, mine, theirs, _, _), found in rows.items()
+    ]  # fmt: skip

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from textkd.errors import fail
-from textkd.experiment.collect_results import Finished
 from textkd.experiment.encodings import with_own_words
+from textkd.experiment.finished import Finished
 from textkd.experiment.models import Models
 from textkd.experiment.plan import Experiment, ModelSpec, Training
 from textkd.models import loading
@@ -32,7 +32,7 @@ class Rows:
 
     def __init__(self, experiment: Experiment, models: Models, tokenizer: Any = None, max_length: int | None = None):
         self.experiment, self.models, self.max_length = experiment, models, max_length
-        self._tokenizer = tokenizer
+        self.given_tokenizer = tokenizer
 
     @property
     def targets(self) -> Targets | None:
@@ -42,13 +42,17 @@ class Rows:
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer, or processor, of all models. Raises `TextkdError` where there is none."""
-        task = self.experiment.task
-        path = next((str(one.name_or_path) for one in self.models.running.values()), "")
-        own = self._tokenizer or getattr(task, "tokenizer", None)
-        if not (own or path or hasattr(task, "processor")):  # a task of lines has words of its own
-            fix = "Distiller(..., tokenizer=AutoTokenizer.from_pretrained(FOLDER))"
-            raise fail("the teacher's tokenizer", "it comes from no folder and no hub", fix=fix, where="teacher")
-        return own or (loading.load_tokenizer(path) if task is None else task.processing(path))
+        if self.given_tokenizer is not None:
+            return self.given_tokenizer
+        path = next((str(one.name_or_path or "") for one in self.models.running.values()), "")
+        return self.experiment.task.processing(path) if self.experiment.tasks else loading.load_tokenizer(path)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A text that changes with the data, the tokenizer and how many tokens a row may have."""
+        words = getattr(self.tokenizer, "tokenizer", self.tokenizer)
+        made_of = [self.experiment.task.fingerprint(), sorted(words.get_vocab().items()), repr(words), self.room[1]]
+        return hashlib.sha256(repr(made_of).encode()).hexdigest()
 
     @cached_property
     def room(self) -> tuple[frozenset[str], int]:
@@ -64,19 +68,14 @@ class Rows:
             split: [] if bare and split == "train" else task.encode(self.tokenizer, split, *self.room)
             for split in ("train", *task.eval_splits)
         }
-        judge, generate = task.compute_metrics, None
-        if not hasattr(task, "generate"):
-            collator = task.collator(self.tokenizer)
-        else:  # its answers are written, not chosen
-            collator = task.collator(self.tokenizer, task.start_token(next(iter(self.models.running.values()))))
-            generate = task.generate(collator, encoded["eval"])
-            judge = partial(task.judge_ids, collator, rows=encoded["eval"])
+        collator = task.collator(self.tokenizer, next(iter(self.models.running.values())))
+        evaluation = task.output.evaluation(collator, encoded["eval"])
         main = {split: encoded.pop(split) for split in ("train", "eval")}
         extra = {split.removeprefix("eval_"): rows for split, rows in encoded.items()}
         return Data(
-            **main, extra=extra, collator=collator, compute_metrics=judge, generate=generate,
-            problem_type=task.problem_type, main_metric=task.main_metric,
-            greater_is_better=task.greater_is_better, processing_class=self.tokenizer,
+            **main, extra=extra, collator=collator, **evaluation._asdict(), problem_type=task.output.problem_type,
+            main_metric=task.output.main_metric, greater_is_better=task.output.greater_is_better,
+            processing_class=self.tokenizer,
         )  # fmt: skip
 
     def of(self, training: Training, writer: Any = None) -> tuple[Data, dict[str, Any]]:
@@ -103,6 +102,4 @@ class Rows:
             return Finished.given(model, self.data, task)
         targets = self.targets
         assert targets is not None
-        tables = {split: task.table(split) for split in task.eval_splits}
-        said = {split: list(targets.read(model, table).texts) for split, table in tables.items()}
-        return Finished.reading(model, said, self.data, task)
+        return Finished.reading(model, targets.evaluated(model), self.data, task)

@@ -1,88 +1,84 @@
-"""What a run will do, and what its models are, in words."""
+"""What a run will do, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import PurePath
-from typing import TYPE_CHECKING
-
-from torch import nn
-
-from textkd.errors import hidden
-from textkd.experiment.collect_results import RECORD
-from textkd.models.processes import processes
+from textkd.experiment import forecast
+from textkd.experiment.about import black_box_name
+from textkd.experiment.plan import Node
+from textkd.experiment.run import DONE, Runner
+from textkd.experiment.setup import Setup
 from textkd.models.taps import anatomy
 
-if TYPE_CHECKING:
-    from textkd.experiment.distiller import Distiller
 
-
-def plan(distiller: Distiller) -> list[str]:
-    """What `run` will do, a line each."""
-    d = distiller
-    *teachers, student = (anatomy(model).num_blocks for model in d.models())
-    seeds = f"seeds {', '.join(map(str, d.seeds))}" if len(d.seeds) > 1 else f"seed {d.seeds[0]}"
-    examples = f"{len(d.data.train)} training and {len(d.data.eval)} evaluation examples"
-    lines = [f"{d.name}: {d.task.name}, {examples}, {seeds}"]
-    if d.finetune is not None:
-        made = [d.finetune.folder(seed) for seed in d.seeds]
-        done = all((folder / RECORD).is_file() for folder in made)
-        state = "is there already" if done else "is fine-tuned first and kept"
-        lines.append(f"teacher: {teachers[0]} blocks, {state}: {made[0].parent}")
-    if d.cache is not None:
-        lines.append(f"teacher cache: its taps of the training rows are computed once and kept in {d.cache.folder}")
-    if d.targets is not None:
-        table, who = d.targets.table, f"a {_name(d.teacher)}" if d.is_black_box else "the teacher"
-        lines.append(f"pseudo labels: {who} reads {len(table)} lines of {table.source}, kept in {d.targets.keep}")
-    what = "student and control (the same without a teacher)" if d.control else "student"
-    stages = f"{len(d.stages)} stages" if len(d.stages) > 1 else "1 stage"
-    lines.append(f"{what}: {student} blocks, {stages}; report in {d.folder.path}")
+def plan(setup: Setup, runner: Runner) -> list[str]:
+    """What a run will do, a line each."""
+    experiment, data = setup.experiment, setup.rows.data
+    seeds = experiment.seeds
+    shown = f"seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    examples = f"{len(data.train)} training and {len(data.eval)} evaluation examples"
+    lines = [f"{experiment.name}: {experiment.task.name}, {examples}, {shown}"]
+    for training in experiment.trainings:
+        nodes = [node for node in runner.nodes if node.name == training.name]
+        if training.kept is not None:
+            state = "is there already" if all(map(runner.is_done, nodes)) else _first(training.where)
+            lines.append(f"{training.name}: {_blocks(setup, training.trains[0])}, {state}: {training.kept}")
+    for name, spec in experiment.models.items():
+        if spec.cache is not None:
+            kept = f"its taps of the training rows are computed once and kept in {spec.cache.folder}"
+            lines.append(f"{name} cache: {kept}")
+    if setup.targets is not None:
+        first = setup.teachers[0]
+        is_box = experiment.models[first].is_black_box
+        who = f"a {black_box_name(setup.models.start(first))}" if is_box else f"the {first}"
+        table = setup.targets.table
+        lines.append(f"pseudo labels: {who} reads {len(table)} lines of {table.source}, kept in {setup.targets.keep}")
+    rest = [training for training in experiment.trainings if training.kept is None]
+    names = [name for training in rest for name in training.trains]
+    what = " and ".join(names)
+    if experiment.report.control in names:
+        what = f"{' and '.join(names)} (the same without a teacher)"
+    count = len(rest[0].stages)
+    stages = f"{count} stages" if count > 1 else "1 stage"
+    lines.append(f"{what}: {_blocks(setup, rest[0].trains[0])}, {stages}; report in {setup.folder.path}")
     return lines
 
 
-def describe(distiller: Distiller, role: str) -> str:
-    """One line on what a model of the report is."""
-    return {"teacher": _teacher, "student": _student, "control": _control}[role](distiller)
+def _first(where: str) -> str:
+    return "is fine-tuned first and kept" if where.endswith("finetune") else "is trained first and kept"
 
 
-def _teacher(d: Distiller) -> str:
-    if not d.is_black_box:
-        what = "fine-tuned on the task by this run" if d.finetune else "as given"
-        # the last part alone: a report that travels need not tell where files lie
-        known = PurePath(str(getattr(d.teacher, "name_or_path", "") or "")).name
-        return f"{known}, {what}" if known else what if d.finetune is None else "trained on the task by this run"
-    change = f", its texts in {d.targets.pseudo.change} case" if d.targets and d.targets.pseudo.change else ""
-    timed = "" if hasattr(d.teacher, "prepared") else "; its times hold the preparation of images"
-    where = "" if processes().device.type == "cpu" else ", on the CPU"
-    return f"a black box that only reads ({_name(d.teacher)}{where}){change}{timed}"
+def _blocks(setup: Setup, name: str) -> str:
+    return f"{anatomy(setup.models.start(name)).num_blocks} blocks"
 
 
-def _student(d: Distiller) -> str:
-    if d.targets is None:
-        return "distilled from the teacher"
-    if d.targets.pseudo.lines is None:
-        return "trained on texts that the teacher read in the train lines" + _also(d)
-    own = f"the {len(d.targets.own):,} transcribed train lines and on " if d.targets.own else ""
-    return f"trained on {own}texts that the teacher read in {d.targets.source}" + _also(d)
+def table(setup: Setup, runner: Runner, timed: bool = True) -> list[dict[str, str]]:
+    """The graph, a row for each node in the order in which they run.
+
+    Args:
+        timed: try some steps of every kind of node that is not done, to say how long it is likely to take.
+    """
+    known = dict[str, float]()
+    return [_row(setup, runner, node, known, timed) for node in runner.nodes]
 
 
-def _also(d: Distiller) -> str:
-    """Whether the student learns from more than texts."""
-    taps = [match.tap or match.teacher for stage in d.stages for match in stage.matches]
-    return ", and distilled from it" if any(tap != "labels" for tap in taps) else ""
+def _row(setup: Setup, runner: Runner, node: Node, known: dict[str, float], timed: bool) -> dict[str, str]:
+    training = node.training
+    sources = [setup.experiment.models[name].source.kind for name in training.trains]
+    taught = f"learns from {', '.join(training.reads)}" if training.reads else "learns from labels"
+    if len(training.trains) > 1:
+        taught = f"{', '.join(training.trains)} learn {training.update.replace('_', ' ')}"
+    state = runner.state(node)
+    steps = sum(forecast.steps(setup.rows.data, training))
+    if timed and state != DONE and training.name not in known:
+        known[training.name] = forecast.seconds(setup, node)
+    likely = _duration(known[training.name]) if state != DONE and training.name in known else ""
+    first = next(iter(runner.homes(node).values()))
+    return {
+        "node": f"{node.name}, seed {node.seed}", "starts": ", ".join(dict.fromkeys(sources)), "learns": taught,
+        "state": state, "steps": f"{steps:,}", "likely": likely, "folder": str(first),
+    }  # fmt: skip
 
 
-def _control(d: Distiller) -> str:
-    own = hidden(d.control) if isinstance(d.control, Mapping) else {}
-    more = "".join(f", {name} {value}" for name, value in own.items())
-    if d.targets is None:
-        return f"the same student, start, data order and steps, without a teacher{more}"
-    count = f"{len(d.targets.own):,} transcribed train lines"
-    return f"the same student and start, without a teacher: on the {count} alone, for as many optimizer steps{more}"
-
-
-def _name(teacher: object) -> str:
-    """What a black box is called."""
-    assert not isinstance(teacher, nn.Module)
-    file = getattr(getattr(teacher, "path", None), "name", "")
-    return f"{type(teacher).__name__} {file}".strip()
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

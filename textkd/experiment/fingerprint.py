@@ -1,59 +1,119 @@
-"""What makes a run this run: what it is told, and a hash of what it is made from."""
+"""What makes a run this run, and a node this node: hashes of what they are told and of what they are made from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-from torch import nn
+from typing import Any
 
 from textkd.errors import HIDDEN, without_secrets
+from textkd.experiment.plan import ModelSpec, Node, Training
+from textkd.experiment.setup import Setup
 from textkd.teachers.cache.keys import VOLATILE
 from textkd.teachers.cache.keys import identity as weights_and_config
+from textkd.training.stages import Stage
 
-if TYPE_CHECKING:
-    from textkd.experiment.distiller import Distiller
+VERSION = 2  # of the hashes of nodes
+PLACES = ("output_dir", "logging_dir", "run_name", "seed")  # arguments that change no weight, or that a node has itself
 
 
-def fingerprint(d: Distiller) -> str:
+def fingerprint(setup: Setup) -> str:
     """All that a run is told, as text."""
-    read = "" if d.targets is None or d.recipe else d.targets.fingerprint(d.given_teacher)
-    if d.cache is not None:  # where it is and how large it may be changes nothing
-        read += repr(replace(d.cache, folder=None, max_gb=None))
-    if d.live.precision != "auto":
-        read += f"teacher in {d.live.precision}"
-    if d.recipe:
-        return "".join(line for line in d.recipe.splitlines(keepends=True) if not line.endswith(f": {HIDDEN}\n"))
-    told = [replace(stage, training=without_secrets(stage.training)) for stage in d.stages]
-    training, control = without_secrets(d.training), without_secrets(d.control)
-    return _stable((d.task.fingerprint(), told, training, d.seeds, control)) + read
+    experiment = setup.experiment
+    if experiment.recipe:
+        lines = experiment.recipe.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.endswith(f": {HIDDEN}\n"))
+    boxes = [setup.models.start(name) for name, spec in experiment.models.items() if spec.is_black_box]
+    teacher = boxes[0] if boxes else None
+    read = "" if setup.targets is None else setup.targets.fingerprint(teacher)
+    told = [_words(training) for training in experiment.trainings]
+    return _stable((setup.rows.experiment.task.fingerprint(), told, experiment.seeds, _reading(setup))) + read
 
 
-def inputs(d: Distiller) -> dict[str, str]:
+def inputs(setup: Setup) -> dict[str, str]:
     """A hash of each thing that may change under the same name or is no part of `fingerprint`: data, models, settings.
 
-    A student that a function makes is known by its config: random weights differ in a last bit on other kinds of CPU.
+    A model that a function makes is known by its config: random weights differ in a last bit on other kinds of CPU.
     """
-    made = {"data": d.task.fingerprint()}
-    if d.targets is not None:
-        made["pseudo labels"] = d.targets.fingerprint(d.teacher)
-    if d.finetune is not None:
-        made["teacher"] = d.finetune.folder(d.seeds[0]).name  # its head is not there yet
-    elif not d.is_black_box:
-        made["teacher"] = weights_and_config(d.teacher, None)
-    if isinstance(d.given_student, nn.Module):
-        made["student"] = weights_and_config(d.given_student, None)
-    else:
-        files = d.given_student.content() if hasattr(d.given_student, "content") else ""  # of a recipe's
-        made["student"] = f"{files} {_config(d.models()[-1])}"
-    if not d.recipe:
-        tuned = d.finetune and (without_secrets(d.finetune.training), d.finetune.given, d.finetune.frozen)
-        words = d.given_tokenizer and (type(d.given_tokenizer).__name__, d.given_tokenizer.name_or_path)
-        made["settings"] = _stable((d.given_max_length, d.share_encoder, words, tuned))
+    experiment = setup.experiment
+    made = {"data": experiment.task.fingerprint()}
+    if setup.targets is not None:
+        readers = [setup.models.start(name) for name in setup.teachers]
+        made["pseudo labels"] = setup.targets.fingerprint(readers[0])
+    for name, spec in experiment.models.items():
+        training = experiment.trainer_of(name)
+        if spec.is_black_box or name == experiment.report.control:
+            continue
+        if spec.teaches and training is not None and training.key is not None:
+            made[name] = training.key(experiment.seeds[0])  # its head is not there yet
+        else:
+            made[name] = source(setup, spec)
+    if not experiment.recipe:
+        words = setup.rows.given_tokenizer
+        named = words and (type(words).__name__, words.name_or_path)
+        made["settings"] = _stable((setup.rows.max_length, named))
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in made.items()}
+
+
+def key(setup: Setup, node: Node) -> str:
+    """A hash of all that the models of a node depend on: its own words, the data, and the hashes of what it reads."""
+    experiment, training = setup.experiment, node.training
+    made_from = [name for model in training.trains for name in experiment.models[model].source.reads]
+    before = {name: _ended(setup, name, node.seed) for name in dict.fromkeys([*training.reads, *made_from])}
+    if training.steps_of:
+        before["steps"] = key(setup, _node(experiment.training(training.steps_of), node.seed))
+    parts = [
+        VERSION, node.seed, _words(training), setup.rows.fingerprint, before,
+        [source(setup, experiment.models[name]) for name in training.trains], _reading(setup, training),
+        "" if training.targets is None else training.targets.fingerprint(_writer(setup, training)),
+    ]  # fmt: skip
+    return hashlib.sha256(_stable(parts).encode()).hexdigest()[:32]
+
+
+def source(setup: Setup, spec: ModelSpec) -> str:
+    """A text that changes with what a model is made from."""
+    model = setup.models.start(spec.name)
+    if spec.source.is_given or spec.teaches:
+        return weights_and_config(model, None)
+    return f"{spec.source.content()} {_config(model)}"
+
+
+def _ended(setup: Setup, name: str, seed: int) -> str:
+    """The hash of a model as it ends."""
+    training, spec = setup.experiment.trainer_of(name), setup.experiment.models[name]
+    if training is not None:
+        return key(setup, _node(training, seed))
+    return str(setup.models.start(name).fingerprint()) if spec.is_black_box else source(setup, spec)
+
+
+def _node(training: Training, seed: int) -> Node:
+    return Node(training, seed if training.seed is None else training.seed)
+
+
+def _writer(setup: Setup, training: Training) -> Any:
+    return setup.models.start(training.reads[0])
+
+
+def _words(training: Training) -> list[Any]:
+    """What a training is told, without its name, its places and its secrets."""
+    stages = [_stage(training, stage) for stage in training.stages]
+    return [training.trains, training.reads, stages, training.share_encoder, training.update]
+
+
+def _stage(training: Training, stage: Stage) -> Any:
+    arguments = {k: v for k, v in without_secrets(training.arguments(stage)).items() if k not in PLACES}
+    return replace(stage, training=dict(sorted(arguments.items())), name="")
+
+
+def _reading(setup: Setup, training: Training | None = None) -> list[Any]:
+    """How teachers are read, as far as that changes numbers: where a cache is and how large it may become does not."""
+    specs: Mapping[str, ModelSpec] = setup.experiment.models
+    names = list(specs) if training is None else list(training.reads)
+    caches = [None if (one := specs[name].cache) is None else replace(one, folder=None, max_gb=None) for name in names]
+    return [caches, [specs[name].live.precision for name in names]]
 
 
 def _config(model: Any) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, problem
@@ -18,8 +17,6 @@ from textkd.teachers import CacheOptions, LiveOptions
 from textkd.teachers.generation.pseudo_labels import Targets
 from textkd.training.stages import Stage
 from textkd.training.trainer import TOGETHER
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,7 @@ class Source:
         content: f() -> a text that changes with the files that it is made from; "" where there are none.
         sketch: f() -> what stands for it where the task's data cannot be read; None where nothing can.
         kind: what makes it, in a few words, for `textkd plan`.
+        is_given: `make` gives an object that somebody made: it is known by its weights.
     """
 
     make: Callable[[Mapping[str, Any], int], Any]
@@ -40,6 +38,7 @@ class Source:
     content: Callable[[], str] = lambda: ""
     sketch: Callable[[], Any] | None = None
     kind: str = "as given"
+    is_given: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class ModelSpec:
         source: where it comes from.
         about: f(model) -> one line for the report.
         where: its place in the recipe, for messages.
+        teaches: it is a teacher, so it has to fit the task before anything is trained.
         is_black_box: it only reads images; nothing inside it can be compared.
         cache: how its taps are kept on disk while others learn from it; None: not at all.
         live: the precision and the device that it is read in and on.
@@ -60,6 +60,7 @@ class ModelSpec:
     source: Source
     about: Callable[[Any], str] = lambda model: ""
     where: str = ""
+    teaches: bool = False
     is_black_box: bool = False
     cache: CacheOptions | None = None
     live: LiveOptions = field(default_factory=LiveOptions)
@@ -69,7 +70,7 @@ class ModelSpec:
 class Arguments:
     """A block of TrainingArguments and its place in the recipe, for messages."""
 
-    values: Mapping[str, Any] = NOTHING
+    values: Mapping[str, Any] = field(default_factory=dict)
     where: str = "training"
 
 
@@ -100,8 +101,8 @@ class Training:
     trains: tuple[str, ...]
     stages: tuple[Stage, ...]
     reads: tuple[str, ...] = ()
-    base: Arguments = Arguments()
-    own: Arguments = Arguments()
+    base: Arguments = field(default_factory=Arguments)
+    own: Arguments = field(default_factory=Arguments)
     seed: int | None = None
     task: str = "task"
     targets: Targets | None = None
@@ -243,9 +244,8 @@ class Experiment:
         for training in self.trainings:
             for word, names in (("trains", training.trains), ("reads", training.reads)):
                 asked = f"the training {training.name} {word}"
-                found += [
-                    _absent(f"{asked} {name}", name, known, training.where) for name in names if name not in known
-                ]
+                absent = [name for name in names if name not in known]
+                found += [_absent(f"{asked} {name}", name, known, training.where) for name in absent]
         for spec in self.models.values():
             for name in spec.source.reads:
                 if name not in known:

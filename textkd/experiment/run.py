@@ -13,19 +13,20 @@ from typing import Any
 from torch import nn
 
 from textkd import report
-from textkd.experiment import identity
-from textkd.experiment.collect_results import Finished
-from textkd.experiment.data import Rows
-from textkd.experiment.models import Models
-from textkd.experiment.plan import Experiment, Node, Training
+from textkd.experiment import fingerprint
+from textkd.experiment.finished import Finished
+from textkd.experiment.plan import Node, Training
 from textkd.experiment.same_steps import same_steps
-from textkd.experiment.storage import NodeIndex, RunFolder
+from textkd.experiment.setup import Setup
+from textkd.experiment.storage import NodeIndex
 from textkd.models.processes import locked, processes
 from textkd.objective.match_checks import needs_teacher
 from textkd.teachers.frozen import FrozenModel
+from textkd.training.cache_filling import fill_stages
 from textkd.training.stages import Stage, run_stages
 
 log = logging.getLogger("textkd")
+DONE = "done"
 
 
 class Runner:
@@ -35,18 +36,13 @@ class Runner:
     finished is taken from there: a node is known by a hash of its own words and of all that it is made from.
 
     Args:
-        experiment: what to run.
-        folder: of the run.
-        models: the models as they start.
-        rows: what they learn from and are judged on.
-        reuse: take nodes that other runs have finished.
+        setup: the experiment and what it runs on.
     """
 
-    def __init__(
-        self, experiment: Experiment, folder: RunFolder, models: Models, rows: Rows, reuse: bool = True
-    ) -> None:
-        self.experiment, self.folder, self.models, self.rows, self.reuse = experiment, folder, models, rows, reuse
-        self.index = NodeIndex(folder.path.parent)
+    def __init__(self, setup: Setup) -> None:
+        self.setup, self.experiment, self.folder = setup, setup.experiment, setup.folder
+        self.models, self.rows = setup.models, setup.rows
+        self.index = NodeIndex(setup.folder.path.parent)
         self._given: dict[str, Finished] = {}
 
     # -- where a node is ---------------------------------------------------------------------------------------------
@@ -62,7 +58,7 @@ class Runner:
 
     def key(self, node: Node) -> str:
         """A hash of all that a node's models depend on."""
-        return identity.key(self, node)
+        return fingerprint.key(self.setup, node)
 
     @cached_property
     def nodes(self) -> list[Node]:
@@ -77,6 +73,14 @@ class Runner:
     def is_done(self, node: Node) -> bool:
         """Whether the models of a node are there."""
         return all(Finished.is_there(home) for home in self.homes(node).values())
+
+    def state(self, node: Node) -> str:
+        """How far a node is: done, begun, done by another run, or to do."""
+        if self.is_done(node):
+            return DONE
+        if self._work(self.homes(node)).exists():
+            return "begun: it goes on"
+        return "another run has it" if self.index.find(self.key(node)) else "to do"
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -140,7 +144,7 @@ class Runner:
 
     def _take(self, node: Node, homes: Mapping[str, Path]) -> bool:
         """Takes the models of the same node from another run, if there are such."""
-        if not self.reuse or self._work(homes).exists():
+        if self._work(homes).exists():
             return False
         taken = processes().is_main_process and self.index.take(self.key(node), homes)
         processes().wait_for_everyone()
@@ -152,13 +156,10 @@ class Runner:
 
     def _train(self, node: Node, homes: Mapping[str, Path], work: Path) -> None:
         training, seed = node.training, node.seed
-        read = self._asked(training)
-        made_from = {one for name in training.trains for one in self.experiment.models[name].source.reads}
-        writer = training.reads[:1] if training.targets is not None else ()
-        ends = {name: self.ended(name, seed).load() for name in dict.fromkeys([*read, *made_from, *writer])}
+        ends = self._ends(node)
         models = self.models.fresh(training, seed, ends)
-        frozen = {name: self._frozen(name, ends[name]) for name in read}
-        data, told = self.rows.of(training, None if not writer else ends[writer[0]])
+        frozen = {name: self._frozen(name, ends[name]) for name in self._asked(training)}
+        data, told = self.rows.of(training, self._writer(training, ends))
         label = f"{node.name}, seed {seed}" if len(self.experiment.seeds) > 1 else node.name
         with report.PeakMemory(processes().device) as memory:
             trained = run_stages(work, models, frozen, self._stages(node), data, {}, seed, label,
@@ -170,6 +171,17 @@ class Runner:
             shutil.rmtree(work, ignore_errors=True)
             self.index.add(record["node"], homes)
         processes().wait_for_everyone()
+
+    def _ends(self, node: Node) -> dict[str, Any]:
+        """The models that a node needs, as they end: those that it reads, and those that its models are made from."""
+        made_from = [one for name in node.training.trains for one in self.experiment.models[name].source.reads]
+        writer = node.training.reads[:1] if node.training.targets is not None else ()
+        names = dict.fromkeys([*self._asked(node.training), *made_from, *writer])
+        return {name: self.ended(name, node.seed).load() for name in names}
+
+    def _writer(self, training: Training, ends: Mapping[str, Any]) -> Any:
+        """The model that writes what a training learns from; None where its task has labels."""
+        return None if training.targets is None else ends[training.reads[0]]
 
     def _stages(self, node: Node) -> list[Stage]:
         """The stages of a node with all their arguments."""
@@ -194,5 +206,22 @@ class Runner:
         return FrozenModel(model, spec.cache, spec.live)
 
     def fill_caches(self) -> list[dict[str, Any]]:
-        """Fills the caches of all teachers over the training rows, without training a student."""
-        return identity.unused() if False else []
+        """Fills the caches of all teachers over the training rows, without training a student; teachers that are
+        trained first are. One dict per stage and teacher, as `cache_filling.fill` returns it."""
+        told = list[dict[str, Any]]()
+        for node in self.nodes:
+            if not any(self.experiment.models[name].cache for name in self._asked(node.training)):
+                continue
+            if not self._teachers_differ(node.training) and node.seed != self.experiment.seeds[0]:
+                continue
+            ends = self._ends(node)
+            frozen = {name: self._frozen(name, ends[name]) for name in self._asked(node.training)}
+            data, _ = self.rows.of(node.training, self._writer(node.training, ends))
+            models = self.models.fresh(node.training, node.seed, ends)
+            told += fill_stages(models, frozen, self._stages(node), data, {}, node.training.share_encoder)
+        return told
+
+    def _teachers_differ(self, training: Training) -> bool:
+        """Whether every seed has teachers of its own."""
+        trainings = [self.experiment.trainer_of(name) for name in training.reads]
+        return any(one is not None and one.seed is None for one in trainings)

@@ -39,7 +39,7 @@ class Common:
 
     Args:
         name: of the experiment.
-        task: what is learnt.
+        task: what is learnt; None where it is wrong, which is told elsewhere.
         training: arguments of all trainings of this run but those of teachers.
         stages: the matches of the student.
         has_stages: the recipe writes stages, not matches.
@@ -49,7 +49,7 @@ class Common:
     """
 
     name: str
-    task: Task
+    task: Task | None
     training: Mapping[str, Any]
     stages: tuple[Stage, ...]
     has_stages: bool = False
@@ -182,15 +182,8 @@ def _teachers(
 ) -> tuple[dict[str, ModelSpec], list[Training]]:
     models, trainings = dict[str, ModelSpec](), list[Training]()
     for name, one in teachers.items():
-        models[name] = ModelSpec(
-            name,
-            one.source,
-            about.teacher(one.finetune is not None, change),
-            one.where,
-            one.is_black_box,
-            one.cache,
-            one.live,
-        )
+        say = about.teacher(one.finetune is not None, change)
+        models[name] = ModelSpec(name, one.source, say, one.where, True, one.is_black_box, one.cache, one.live)
         if one.finetune is not None:
             trainings.append(_finetuning(name, one.finetune, one.where))
     return models, trainings
@@ -230,7 +223,7 @@ def _experiment(
 ) -> Experiment:
     control = CONTROL if CONTROL in models else ""
     return Experiment(
-        common.name, {"task": common.task}, models, tuple(trainings),
+        common.name, {} if common.task is None else {"task": common.task}, models, tuple(trainings),
         replace(compared, rows=tuple(models), control=control), common.seeds, recipe=common.recipe,
         warnings=common.warnings,
     )  # fmt: skip

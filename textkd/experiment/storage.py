@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from textkd.errors import fail
-from textkd.models.files import write_json
+from textkd.experiment.finished import RECORD
+from textkd.models.files import at_home, saving, write_json
 from textkd.models.processes import processes
 
 
@@ -20,6 +23,9 @@ class RunFolder:
     is there once everything is finished."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", at_home(self.path))
 
     def model(self, role: str, seed: int) -> Path:
         return self.path / f"seed-{seed}" / role
@@ -57,6 +63,64 @@ class RunFolder:
             about = {"name": name, "fingerprint": _digest(fingerprint), "inputs": dict(inputs), "recipe": fingerprint}
             write_json(self.path / "run.json", about)
         processes().wait_for_everyone()
+
+
+REUSE = "TEXTKD_REUSE"  # 0: every node is trained anew
+
+
+class NodeIndex:
+    """Where finished nodes are, of all runs beside each other: ``.nodes/<key>.json`` in the folder of the runs.
+
+    Nothing is kept twice for it: an entry names the folders of a run. A folder that is gone, or that another node has
+    taken, is no entry.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / ".nodes"
+
+    def add(self, key: str, homes: Mapping[str, Path]) -> None:
+        """Says that the models of a node are in `homes`, by name."""
+        there = {name: os.path.relpath(home, self.folder) for name, home in homes.items()}
+        write_json(self._file(key), there)
+
+    def find(self, key: str) -> dict[str, Path]:
+        """The folders of the models of a node; empty where no run has them."""
+        if os.environ.get(REUSE) == "0" or not self._file(key).is_file():
+            return {}
+        try:
+            known = json.loads(self._file(key).read_text())
+            homes = {str(name): self.folder / str(place) for name, place in known.items()}
+            records = [json.loads((home / RECORD).read_text()) for home in homes.values()]
+        except (OSError, ValueError, AttributeError):
+            return {}
+        return homes if all(record.get("node") == key for record in records) else {}
+
+    def take(self, key: str, homes: Mapping[str, Path]) -> bool:
+        """Copies the models of a node to `homes`, where another run has them. Weights share their room on the disk."""
+        found = self.find(key)
+        if not found or set(found) != set(homes):
+            return False
+        for name, home in homes.items():
+            part = home.with_name(f"{home.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            with saving(part):
+                shutil.copytree(found[name], part, copy_function=_linked)
+            os.replace(part, home)
+        return True
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+
+def _linked(source: str, target: str) -> str:
+    """Weights are linked, all else is copied: nobody edits weights in place."""
+    if source.endswith(".safetensors"):
+        try:
+            os.link(source, target)
+            return target
+        except OSError:  # another disk, or one that knows no links
+            pass
+    return str(shutil.copy2(source, target))
 
 
 def _digest(text: str) -> str:

@@ -61,4 +61,6 @@ class Match:
     @property
     def teachers(self) -> tuple[str, ...]:
         """The models that `from_` names."""
-        return (self.from_,) if isinstance(self.from_, str) else tuple(self.from_)
+        if isinstance(self.from_, str):
+            return (self.from_,) if self.from_ else ()
+        return tuple(self.from_)

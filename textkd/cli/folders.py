@@ -1,0 +1,95 @@
+"""Commands on what is there: ls, eval, report, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textkd.cli.say import as_table, say, show
+
+LISTS = ("losses", "taps", "recipes", "presets")
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Puts the commands into `app`."""
+    app.command("ls")(ls)
+    app.command("eval")(evaluate)
+    app.command()(report)
+    app.command()(export)
+
+
+def ls(
+    what: Annotated[
+        str, typer.Argument(metavar="losses|taps|recipes|presets", help="What to list.", show_default=False)
+    ],
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="For taps: a folder, hub id or package:NAME/FOLDER. For presets: the one to print."
+        ),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="For losses: the page docs/losses.md.")] = False,
+) -> None:
+    """List the losses, the recipes, the presets (or print one), or the taps of a model with their shapes."""
+    from textkd.cli import listings
+
+    text = listings.text(what, model, markdown)
+    if text is not None:
+        print(text, end="")
+        return
+    show(as_table(listings.rows(what, model)))
+
+
+def evaluate(
+    model_dir: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A model folder.", show_default=False)],
+    task: Annotated[
+        str, typer.Option(help='As glue/sst2, "text" with the labels of the model, or "ocr".', show_default=False)
+    ],
+    file: Annotated[
+        Path,
+        typer.Option(
+            help="A labelled file: the columns of the task's TSVs, or text_a, text_b, label.", show_default=False
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line with the metrics on stdout.")] = False,
+    max_length: Annotated[int | None, typer.Option(help="Tokens per row; 128, or the model's positions.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="For --task text and --task ocr: the column of texts or transcriptions (text).")
+    ] = None,
+    text_pair: Annotated[str | None, typer.Option(help="For --task text: the column of second texts.")] = None,
+    label: Annotated[str | None, typer.Option(help="For --task text: the column of labels (label).")] = None,
+    image: Annotated[str | None, typer.Option(help="For --task ocr: the column of images (image, file_name).")] = None,
+    num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams; 1 (greedy) by default.")] = None,
+) -> None:
+    """Print the metrics of a model folder on one labelled file."""
+    from textkd.experiment import evaluate
+
+    columns = {"text": text, "text_pair": text_pair, "label": label, "image": image}
+    metrics = evaluate.evaluate(model_dir, task, file, max_length, **columns, num_beams=num_beams)
+    if as_json:
+        print(json.dumps(metrics))
+        return
+    for name, value in metrics.items():
+        print(f"{name}: {value:.4f}")
+
+
+def report(run_dir: RunDir) -> None:
+    """Write report.json and report.html of a finished run anew."""
+    from textkd import report as room
+
+    say([f"report: {room.build(run_dir)}"])
+
+
+def export(
+    run_dir: RunDir,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
+) -> None:
+    """Write the student of a run as a plain Hugging Face folder that loads without textkd."""
+    from textkd.deploy.export import export as write
+
+    say([f"exported: {write(run_dir, out, overwrite=overwrite)}"])

@@ -1,0 +1,115 @@
+"""Commands on recipes: run, check, plan, cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from textkd.cli.say import as_table, say, show
+
+RecipeFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A YAML file, or a name of `textkd ls recipes`.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[a.b=c ...]", help="Overrides of the recipe, as training.seed=1 or matches.0.weight=0.5."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Puts the commands into `app`."""
+    for command in (run, check, plan, cache):
+        app.command()(command)
+
+
+def run(file: RecipeFile, overrides: Overrides = None) -> None:
+    """Run a recipe: teacher, student, control, report.
+
+    The same command resumes a run that was stopped or killed, and reads one that is finished.
+    """
+    from textkd.config import build
+
+    distiller = build.from_recipe(file, overrides or [])
+    distiller.check()
+    if distiller.folder.is_finished:
+        say([f"{distiller.name}: this run is finished; its report is made anew from {distiller.folder.path}"])
+    else:
+        say([*distiller.plan(), *_notes(distiller)])
+    result = distiller.run()
+    say([*_summary(result.summary), f"report: {result.report}", f"student: {result.student}"])
+
+
+def check(file: RecipeFile, overrides: Overrides = None) -> None:
+    """Say what is wrong with a recipe, its data and its models, or what it would do. Trains and writes nothing."""
+    from textkd.config import build
+
+    distiller = build.from_recipe(file, overrides or [])
+    distiller.check()
+    say([*distiller.plan(), *_notes(distiller), "the recipe is good"])
+
+
+def plan(
+    file: RecipeFile,
+    overrides: Overrides = None,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Try some steps, to say how long each node is likely to take.")
+    ] = True,
+) -> None:
+    """Print the graph of a recipe: its nodes in order, what makes each, what is done, what it will take.
+
+    Trains and writes nothing.
+    """
+    from textkd.config import build
+    from textkd.experiment import describe
+
+    made = build.from_recipe(file, overrides or [])
+    made.check()
+    rows = describe.table(made.setup, made.runner, timed)
+    show(as_table([{name: value for name, value in row.items() if name != "folder"} for row in rows]))
+    say([f"{row['node']}: {row['folder']}" for row in rows])
+    if timed:
+        say(["likely: the steps alone, as long as some just took here; evaluations and checkpoints come on top"])
+
+
+def _notes(distiller: Any) -> list[str]:
+    """What to know of the data before a training."""
+    return [] if distiller.task is None else [f"note: {note}" for note in distiller.task.warnings()]
+
+
+def cache(file: RecipeFile, overrides: Overrides = None) -> None:
+    """Fill the teacher's cache of a recipe over its training rows, without training a student.
+
+    The same command goes on where it was stopped or killed; several may run at once.
+    """
+    from textkd.config import build
+
+    given = list(overrides or [])
+    recipe = build.read(file, given)[0]
+    blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
+    if not any(block is not None and block.cache for block in blocks.values()):
+        given += [f"{where}.cache=true" for where, block in blocks.items() if block is not None]
+    told = [_cached(one) for one in build.from_recipe(file, given).fill_cache()]
+    say(told or ["no match reads the teacher: nothing to keep"])
+
+
+def _cached(told: dict[str, Any]) -> str:
+    ratio = told["dense_bytes_per_row"] / told["bytes_per_row"]
+    return (f"teacher cache: {told['folder']}, {told['rows']:,} rows ({told['computed']:,} computed now), "
+            f"{told['bytes_per_row']:,.0f} bytes a row; dense float32: {told['dense_bytes_per_row']:,.0f}, "
+            f"{ratio:.1f} times as many; {told['seconds']:.1f} s")  # fmt: skip
+
+
+def _summary(summary: dict[str, Any]) -> list[str]:
+    metric = summary["main_metric"]
+    lines = []
+    for role in ("teacher", "student", "control"):
+        if role in summary:
+            one = summary[role]
+            spread = "" if one["spread"][metric] is None else f" ± {one['spread'][metric]:.4f}"
+            size = "unknown" if one["parameters"] is None else f"{one['parameters'] / 1e6:.1f}M"
+            cost = f"{size} parameters, {one['latency_ms']:.1f} ms"
+            quality = f"{metric} {one['metrics'][metric]:.4f}{spread}"
+            lines.append(f"{role:8} {quality}   {cost}, {one['samples_per_s']:.0f} samples/s")
+    return lines

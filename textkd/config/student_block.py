@@ -1,0 +1,62 @@
+"""From a `student:` block of a recipe to where a student comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from textkd.config.task_block import labels_of_task
+from textkd.config.teacher_block import tokenizer_of
+from textkd.errors import problem
+from textkd.experiment.plan import Source
+from textkd.models import loading, students
+from textkd.tasks import Task
+
+FROM = "from"  # the model, or the folder, that a student is made of
+
+
+def student_of(
+    block: Mapping[str, Any], task: Task | None, auto_class: Any, made_from: str, teachers: Collection[str], new: bool
+) -> Source:
+    """Where a student comes from.
+
+    Args:
+        block: one of `shrink`, `path` and `config`, and perhaps `from`.
+        task: gives the head of a student that is loaded, or made of a model that has not learnt the task.
+        auto_class: what loads its models.
+        made_from: the name of the model that it is made of, "" without one.
+        teachers: the names of all teachers: a `from` that is none of them is a folder or a hub id.
+        new: the teacher is a black box, so a config makes a model from nothing.
+    """
+    spec = {key: value for key, value in block.items() if key != FROM}
+    asked = str(block.get(FROM, ""))
+    labels = labels_of_task(task)
+    if new and "config" in spec:
+        return Source(lambda models, seed: students.new_reader(spec["config"], tokenizer_of(task)), kind="made new")
+    if "path" in spec:
+        own = lambda models, seed: students.build(spec, models.get(made_from), auto_class, **labels)  # noqa: E731
+        needed = (made_from,) if made_from and spec.get("share_encoder") else ()
+        return Source(own, needed, lambda: loading.fingerprint(spec["path"]), kind=f"loaded from {spec['path']}")
+    if asked and asked not in teachers:
+        return _of_folder(spec, asked, auto_class, labels)
+    name = asked or made_from
+    return Source(lambda models, seed: students.build(spec, models[name], auto_class), (name,), kind=f"made of {name}")
+
+
+def _of_folder(spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Mapping[str, Any]) -> Source:
+    """A student made of a pretrained model that teaches nothing, with a head for the task."""
+
+    def make(models: Mapping[str, Any], seed: int) -> Any:
+        head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
+        return students.build(spec, loading.load_model(folder, auto_class, **head), auto_class)
+
+    return Source(make, (), lambda: loading.fingerprint(folder), kind=f"made of {folder}")
+
+
+def from_problems(block: Mapping[str, Any]) -> list[Any]:
+    """What is wrong with the key `from` of a student."""
+    asked = block.get(FROM, "-")
+    if isinstance(asked, str) and asked:
+        return []
+    fix = "the name of a teacher, or a folder or hub id"
+    return [problem(f"student from: {asked!r}", "not a name", fix=fix, where=FROM)]

@@ -1,0 +1,171 @@
+"""What is wrong with a recipe's keys and types: all at once, with the path of each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from textkd.config.schema import (
+    CohortBlock,
+    FinetuneBlock,
+    LinkBlock,
+    MatchBlock,
+    PseudoBlock,
+    Recipe,
+    StageBlock,
+    TeacherBlock,
+)
+from textkd.errors import Problem, nearest, problem
+
+BLOCKS: dict[str, type[BaseModel]] = {
+    "": Recipe, "teacher": TeacherBlock, "finetune": FinetuneBlock, "stages": StageBlock, "matches": MatchBlock,
+    "pseudo": PseudoBlock, "chain": LinkBlock, "cohort": CohortBlock, "teachers": TeacherBlock,
+}  # fmt: skip
+# what a value of a wrong type should have been; a union of types says it badly
+EXPECTED = {
+    "about": "a text", "task": "a block, as {name: glue, subset: sst2}", "teacher": "a block, as {path: FOLDER}",
+    "student": "a block, as {shrink: {layers: [2, 4, 6]}}", "training": "a block, as {num_train_epochs: 3}",
+    "matches": "a list, as [{tap: labels}, {tap: logits}]", "stages": "a list of {matches: [...]}",
+    "preset": "a name of `textkd ls presets`, or {name: hinton, matches.1.weight: 0.5}",
+    "control": "true, false, or a block, as {learning_rate: 5.0e-5}",
+    "seeds": "a list of whole numbers, as [1, 2, 3]", "max_length": "a whole number",
+    "layers": "the name of a layer map, {student: teacher}, or pairs", "weight": "a number",
+    "temperature": "a number or a schedule", "schedule": "a schedule, as {kind: linear}", "options": "a block",
+    "fused": "true or false",
+    "projection": "auto, none, or a kind of projection", "loss": "the name of a loss",
+    "tap": 'an address, as "hidden", or a list',
+    "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
+    "cache": "true, false or a block, as {precision: bf16, max_gb: 20}", "precision": "auto, bf16 or float32",
+    "device": "the name of a device, as cuda:1", "sharded": "true or false",
+    "frozen": "a list of module names", "recogniser": "the path of an .onnx file", "num_beams": "a whole number",
+    "pseudo": "a block, as {min_confidence: 0.9}", "lines": "a path, {path: ...} or a list of these",
+    "mix": "a number from 0 to 1", "min_confidence": "a number from 0 to 1", "max_cer": "a number, such as 0.2",
+    "change": "lower or upper", "teachers": "blocks by name, as {big: {path: FOLDER}, other: {path: FOLDER}}",
+    "chain": "a list of links, as [{name: assistant, student: {shrink: {...}}}, ...]",
+    "cohort": "a block, as {size: 2, update: together}", "size": "a whole number from 2",
+    "update": "together, or in_turn",
+    "students": "blocks by name, as {small: {...}, tiny: {...}}", "from": "the name of a teacher, or a list of names",
+    "combine": "mean_probabilities, mean_logits or gate", "weights": "a list of numbers, as [0.7, 0.3]",
+    "target_gradient": "true or false", "name": "a name",
+}  # fmt: skip
+# stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
+_STAND_INS: dict[str, Any] = {
+    "task": {},
+    "teacher": {},
+    "student": {},
+    "stages.matches": [],
+    "teacher.finetune.stages.matches": [],
+}
+
+
+def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
+    """(recipe, problems). The recipe of bad values leaves out what is bad, so that others can look at the rest; values
+    that a reported place needs and lacks are empty. None where even that cannot be."""
+    values, problems = copy.deepcopy(dict(values)), dict[str, Problem]()
+    for _ in range(4):  # dropping a value of a wrong type can make a required one absent
+        try:
+            recipe = Recipe.model_validate(values)
+            if not any(place.split(".")[0] in ("teacher", "teachers") for place in problems):
+                problems.update({p.where: p for p in _who_problems(recipe)})
+            return recipe, list(problems.values())
+        except ValidationError as error:
+            for one in _without_echoes(error):
+                found = _problem(one)
+                problems.setdefault(found.where, found)
+                if not _mend(values, one):
+                    return None, list(problems.values())
+    return None, list(problems.values())
+
+
+def _who_problems(recipe: Recipe) -> list[Problem]:
+    """Who teaches and who learns: exactly one way of saying each."""
+    found = list[Problem]()
+    for words, whos, needed in (
+        (("teacher", "teachers"), (recipe.teacher, recipe.teachers), recipe.cohort is None),
+        (("student", "chain"), (recipe.student, recipe.chain), recipe.cohort is None or not recipe.cohort.students),
+    ):
+        given = [word for word, block in zip(words, whos, strict=True) if block is not None]
+        if len(given) > 1:
+            found.append(problem(" and ".join(given), "both are given", fix="keep one", where=given[-1]))
+        if not given and needed:
+            found.append(problem(words[0], "not given", fix=f"add {words[0]}: {EXPECTED[words[0]]}", where=words[0]))
+    if recipe.cohort is not None and recipe.chain is not None:
+        found.append(problem("cohort and chain", "both are given", fix="keep one", where="cohort"))
+    blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
+    return found + [p for where, one in blocks.items() if one is not None for p in _teacher_problems(one, where)]
+
+
+def _teacher_problems(block: TeacherBlock, where: str) -> list[Problem]:
+    """A teacher is loaded or made, never both; a made one has to be trained."""
+    example = "path: FOLDER_OR_HUB_ID"
+    if block.recogniser is not None:
+        fix = "leave it out: a recogniser is one file and is used as it is"
+        others = [name for name in block.model_fields_set if name not in ("recogniser", "keep")]
+        return [problem(f"{where}.{name} beside {where}.recogniser", "both are given", fix=fix, where=f"{where}.{name}")
+                for name in sorted(others)]  # fmt: skip
+    if not block.path and block.config is None:
+        return [problem("a teacher", "no path", fix=f"add {example}", where=f"{where}.path")]
+    if block.path and block.config is not None:
+        both = f"{where}.path and {where}.config"
+        return [problem(both, "both are given", fix="keep one", where=f"{where}.config")]
+    if block.config is not None and block.finetune is None:
+        fix = "add finetune: {num_train_epochs: 30}"
+        return [problem(f"{where}.config", "random weights teach nothing", fix=fix, where=f"{where}.config")]
+    return []
+
+
+def _mend(values: Any, error: Any) -> bool:
+    *parents, last = error["loc"]
+    if isinstance(last, int):
+        return False  # without a member of a list all later ones would have other numbers
+    for part in parents:
+        values = values[part]
+    path = ".".join(part for part in error["loc"] if isinstance(part, str))
+    if path in _STAND_INS:
+        values[last] = copy.deepcopy(_STAND_INS[path])
+    else:
+        values.pop(last, None)
+    return True
+
+
+LISTS, ENDS = ("layers", "seeds", "frozen"), ("tap", "student", "teacher")  # of which a part can be wrong
+
+
+def _without_echoes(error: ValidationError) -> list[Any]:
+    """One error per place: a union reports every alternative that failed."""
+    first: dict[tuple[Any, ...], Any] = {}
+    for one in error.errors():
+        place = tuple(part for part in one["loc"] if not _is_alternative(part))
+        inside = next((i for i, part in enumerate(place) if part in LISTS or (i and part in ENDS)), len(place))
+        first.setdefault(place[: inside + 1], {**one, "loc": place[: inside + 1]})
+    return list(first.values())
+
+
+def _is_alternative(part: Any) -> bool:
+    return isinstance(part, str) and ("[" in part or part in ("int", "float", "str", "bool"))
+
+
+def _block_at(owner: list[str]) -> type[BaseModel]:
+    """The kind of block that stands at a path; teachers stand there by names of their own."""
+    if len(owner) > 1 and owner[-2] == "teachers":
+        return TeacherBlock
+    return BLOCKS[owner[-1] if owner else ""]
+
+
+def _problem(error: Any) -> Problem:
+    loc = error["loc"]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    name = next((str(part) for part in reversed(loc) if isinstance(part, str)), "")
+    if error["type"] == "extra_forbidden":
+        owner = [part for part in loc[:-1] if isinstance(part, str)]
+        known = [field.alias or key for key, field in _block_at(owner).model_fields.items()]
+        fix = f"one of {', '.join(known)}"
+        return Problem(f"{name}: {error['input']!r}", "unknown key", nearest(name, known), fix, where)
+    if error["type"] == "missing":
+        return Problem(f"{where}", "not given", (), f"add {name}: {EXPECTED.get(name, '...')}", where)
+    expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
+    fix = f"give {expected}" if expected else ""
+    return Problem(f"{name}: {error['input']!r}", f"{error['msg'][:1].lower()}{error['msg'][1:]}", (), fix, where)

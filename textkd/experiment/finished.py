@@ -1,0 +1,108 @@
+"""A finished model: where it is, what it cost, how good it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textkd.models import loading
+from textkd.models.files import saving, write_json
+from textkd.models.processes import processes
+from textkd.tasks import Task
+
+RECORD = "textkd.json"
+# the record of a model that was trained elsewhere
+NOT_TRAINED: dict[str, Any] = {"train_s": None, "peak_mb": None, "steps": None, "seed": None, "history": []}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trained (or given) model: where it is, what it cost, how good it is. `load` gives the model itself."""
+
+    folder: Path | None
+    record: Mapping[str, Any]
+    load: Callable[[], nn.Module]
+    is_given: bool = False  # `load` gives the very object that somebody gave
+
+    @staticmethod
+    def is_there(folder: Path) -> bool:
+        """Whether `folder` holds a finished model."""
+        return (folder / RECORD).is_file()
+
+    @classmethod
+    def read(cls, folder: Path, task: Task) -> Finished | None:
+        """The model that `folder` holds, or None if its training has not ended."""
+        if not cls.is_there(folder):
+            return None
+        record = json.loads((folder / RECORD).read_text())
+        return cls(folder, record, lambda: loading.load_model(str(folder), task.output.auto_class))
+
+    def complete(self, data: Any, task: Task) -> Finished:
+        """With the metrics of every evaluation: a model of before one was asked for is evaluated once more."""
+        wanted = {_named(split, name) for split in _evaluated(data) for name in task.output.metric_names}
+        if self.folder is None or not processes().is_main_process or wanted <= set(self.record["metrics"]):
+            return self
+        model = self.load().to(processes().device).eval()
+        record = {**self.record, **_measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))}
+        write_json(self.folder / RECORD, record)
+        return replace(self, record=record)
+
+    @classmethod
+    def given(cls, model: nn.Module, data: Any, task: Task) -> Finished:
+        """A model that was trained elsewhere, evaluated here."""
+        measured = _measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))
+        folder = Path(str(getattr(model, "name_or_path", "")))
+        record = {**NOT_TRAINED, **measured}
+        return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model, is_given=True)
+
+    @classmethod
+    def publish(cls, folder: Path, model: Any, record: dict[str, Any], tokenizer: Any, data: Any, task: Task) -> None:
+        """A plain Hugging Face folder with textkd.json beside, which appears in one rename; the metrics are those of
+        the reloaded weights."""
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        task.output.configure(model, tokenizer)
+        with saving(part):
+            model.save_pretrained(part)
+            tokenizer.save_pretrained(part)
+        reloaded = loading.load_model(str(part), task.output.auto_class).to(next(model.parameters()).device)
+        measured = _measured(task, data, lambda rows: task.output.predict(reloaded, rows, data.collator))
+        write_json(part / RECORD, {**record, **measured})
+        os.replace(part, folder)
+
+    @classmethod
+    def reading(cls, reader: Any, said: Mapping[str, list[str]], data: Any, task: Task) -> Finished:
+        """A black box that read the lines of each evaluation split as `said`."""
+        texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
+        measured = _measured(task, data, lambda rows: texts[id(rows)])
+        return cls(None, {**NOT_TRAINED, **measured, "said": said["eval"]}, lambda: reader, is_given=True)
+
+
+def _evaluated(data: Any) -> dict[str, Any]:
+    """The rows of every evaluation split."""
+    return {"eval": data.eval, **{f"eval_{name}": rows for name, rows in data.extra.items()}}
+
+
+def _measured(task: Task, data: Any, answer: Callable[[Any], Any]) -> dict[str, Any]:
+    """The metrics of all evaluation splits, those of further ones by names such as mismatched_accuracy; and what is
+    doubtful about them."""
+    metrics, doubts = dict[str, float](), list[str]()
+    for split, rows in _evaluated(data).items():
+        said, wanted = answer(rows), task.output.references(rows)
+        for name, value in task.output.compute_metrics(said, wanted).items():
+            metrics[_named(split, name)] = value
+        doubts += [f"{split}: {doubt}" for doubt in task.output.doubts(said, wanted)]
+    return {"metrics": metrics, "doubts": doubts}
+
+
+def _named(split: str, metric: str) -> str:
+    """A metric of an evaluation split as reports call it."""
+    front = split.removeprefix("eval").lstrip("_")
+    return f"{front}_{metric}" if front else metric

@@ -1,0 +1,49 @@
+"""An experiment with all that it runs on: its folder, its models as they start, its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from textkd.experiment.data import Rows
+from textkd.experiment.models import Models
+from textkd.experiment.plan import Experiment
+from textkd.experiment.storage import RunFolder
+from textkd.tasks import Task
+from textkd.teachers.generation.pseudo_labels import Pseudo, Targets
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run needs.
+
+    Args:
+        experiment: what to run.
+        folder: of the run.
+        models: as they start.
+        rows: what they learn from and are judged on.
+        pseudo: how a teacher writes texts, where it does.
+        is_doubled: somebody gave matches and stages.
+    """
+
+    experiment: Experiment
+    folder: RunFolder
+    models: Models
+    rows: Rows
+    pseudo: Pseudo | None = None
+    is_doubled: bool = False
+
+    @property
+    def task(self) -> Task | None:
+        """The task; None where what it is made of is wrong."""
+        return next(iter(self.experiment.tasks.values()), None)
+
+    @property
+    def targets(self) -> Targets | None:
+        """What a teacher writes, where it does."""
+        return self.rows.targets
+
+    @cached_property
+    def teachers(self) -> list[str]:
+        """The names of the models that teach."""
+        return [name for name, spec in self.experiment.models.items() if spec.teaches]
