@@ -23,6 +23,7 @@ from textkd.models.processes import processes
 from textkd.models.taps import anatomy
 from textkd.objective.pair import Pair
 from textkd.tasks import Task
+from textkd.tasks.metrics.directions import falls
 
 if TYPE_CHECKING:
     from textkd.experiment.distiller import Distiller
@@ -143,6 +144,7 @@ def gather(distiller: Distiller, finished: list[dict[str, Finished]], seconds: f
             "seconds_total": max(seconds, sum(trained)),  # a run that went on began before this process
             "task": task.name, "main_metric": task.output.main_metric, "metrics_order": list(task.output.metric_names),
             "greater_is_better": task.output.greater_is_better,
+            "falling": [name for name in first["student"].record["metrics"] if falls(name)],
             "models": models_told,
             "layer_maps": [row for i, stage in enumerate(pairs, 1) for row in _layer_maps(stage, i, models)],
             **shown,
