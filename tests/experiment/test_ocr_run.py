@@ -48,7 +48,7 @@ def test_the_report_has_everything(run: Path) -> None:
     }  # fmt: skip
     assert all(value > 0 for value in parts.values())
     assert {len(model["runs"][0]["history"]) > 0 for model in results["models"].values()} == {True}
-    assert {(row["tap"], row["student_blocks"], row["teacher_blocks"]) for row in results["layer_maps"]} == {
+    assert {(row["tap"], row["source_blocks"], row["target_blocks"]) for row in results["layer_maps"]} == {
         ("encoder.hidden", 2, 4), ("decoder.cross_attention", 1, 2),
     }  # fmt: skip
 
@@ -60,7 +60,7 @@ def test_the_gallery_shows_lines_of_the_evaluation_set(run: Path) -> None:
     assert 0 < len(gallery) <= len(truth) + 12
     for line in gallery:
         assert line["reference"] in truth
-        assert {"teacher", "student", "control"} <= line.keys()
+        assert {"teacher", "student", "control"} == line["said"].keys()
     assert page.count("data:image/") >= len(gallery)
 
 
@@ -117,7 +117,7 @@ def test_the_student_reads_without_textkd(run: Path, tmp_path: Path) -> None:
     recorded = {name: value for name, value in metrics.items() if not name.startswith("more_")}
     assert tasks.ocr(eval=str(file)).output.compute_metrics(said, truth) == recorded
     gallery = json.loads((run / "results.json").read_text())["gallery"]
-    assert {(line["reference"], line["student"]) for line in gallery} == set(zip(truth, said, strict=True))
+    assert {(line["reference"], line["said"]["student"]) for line in gallery} == set(zip(truth, said, strict=True))
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_the_teacher_stands_in_the_report_with_what_is_known_of_it(black_box: An
     assert "unknown parameters" in app._summary(black_box.result.summary)[0]
     page = black_box.result.report.read_text(encoding="utf-8")
     assert "DigitReader" in page
-    assert black_box.results["gallery"][0]["teacher"] == black_box.results["gallery"][0]["reference"]
+    assert black_box.results["gallery"][0]["said"]["teacher"] == black_box.results["gallery"][0]["reference"]
 
 
 def test_the_control_makes_the_students_steps_from_transcribed_lines_alone(black_box: Any) -> None:

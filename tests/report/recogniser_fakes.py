@@ -93,7 +93,8 @@ def recognisers(**changes: Any) -> dict[str, Any]:
     return {
         **data,
         "name": "oldbooks_lines_half", "task": "ocr", "main_metric": "cer", "metrics_order": ["cer", "wer", "exact"],
-        "greater_is_better": False, "seeds": [1, 2], "recipe": RECIPE, "seconds_total": 7431.0,
+        "greater_is_better": False, "falling": ["cer", "wer"], "seeds": [1, 2], "recipe": RECIPE,
+        "seconds_total": 7431.0,
         "models": {
             "teacher": model(
                 "lines-8x384 trained on lines", "VisionEncoderDecoderModel 8+4x384", 23_400_000, 212.0,
@@ -128,7 +129,7 @@ def recognisers(**changes: Any) -> dict[str, Any]:
 
 def layer_map(tap: str, pairs: list[list[int]], student: int, teacher: int) -> dict[str, Any]:
     return {
-        "stage": 1, "tap": tap, "loss": "mse", "pairs": pairs, "student_blocks": student, "teacher_blocks": teacher,
+        "stage": 1, "tap": tap, "loss": "mse", "pairs": pairs, "source_blocks": student, "target_blocks": teacher,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from typing import Any
@@ -110,9 +111,10 @@ def plain(steps: int = 2000) -> dict[str, Any]:
             layer_map(1, "hidden", "cosine", [[1, 2], [2, 4], [3, 6]]),
             layer_map(2, "query", "mse", [[3, 6]]),
         ],
+        "compare": {"student": "student", "teacher": "teacher", "control": "control"},
         "disagreements": {
-            "counts": {"both_right": 761, "only_teacher": 35, "only_student": 24, "both_wrong": 52},
-            "examples": EXAMPLES,
+            "counts": {"both_right": 761, "only_reference": 35, "only_student": 24, "both_wrong": 52},
+            "examples": copy.deepcopy(EXAMPLES),
         },
         "measure": {
             "device": "cpu",
@@ -134,38 +136,38 @@ def plain(steps: int = 2000) -> dict[str, Any]:
     }
 
 
+def alone(steps: int = 100) -> dict[str, Any]:
+    """The same without a control."""
+    data = plain(steps)
+    del data["models"]["control"], data["compare"]["control"]
+    for example in data["disagreements"]["examples"]:
+        del example["said"]["control"]
+    return data
+
+
 def layer_map(stage: int, tap: str, loss: str, pairs: list[list[int]]) -> dict[str, Any]:
-    return {"stage": stage, "tap": tap, "loss": loss, "pairs": pairs, "student_blocks": 3, "teacher_blocks": 6}
+    return {"stage": stage, "tap": tap, "loss": loss, "pairs": pairs, "source_blocks": 3, "target_blocks": 6}
 
 
 EXAMPLES: list[dict[str, Any]] = [
     {
         "text_a": "it 's a charming and often affecting journey , though not one that asks to be taken twice .",
         "label": "positive",
-        "teacher": "positive",
-        "student": "negative",
-        "control": "negative",
-        "teacher_p": 0.97,
-        "student_p": 0.64,
+        "said": {"teacher": "positive", "student": "negative", "control": "negative"},
+        "sure": {"teacher": 0.97, "student": 0.64},
     },
     {
         "text_a": "unflinchingly bleak and desperate",
         "label": "negative",
-        "teacher": "positive",
-        "student": "negative",
-        "control": "negative",
-        "teacher_p": 0.55,
-        "student_p": 0.81,
+        "said": {"teacher": "positive", "student": "negative", "control": "negative"},
+        "sure": {"teacher": 0.55, "student": 0.81},
     },
     {
         "text_a": "<script>alert('x')</script> a sometimes tedious film with <b>one</b> good joke & many bad ones "
         + "very " * 120,
         "label": "negative",
-        "teacher": "negative",
-        "student": "positive",
-        "control": "positive",
-        "teacher_p": 0.93,
-        "student_p": 0.51,
+        "said": {"teacher": "negative", "student": "positive", "control": "positive"},
+        "sure": {"teacher": 0.93, "student": 0.51},
     },
 ]
 

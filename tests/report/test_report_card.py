@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from report_fakes import RECIPE, plain, results
+from report_fakes import RECIPE, alone, plain, results
 
 from textkd.errors import TextkdError
 from textkd.report import model_card
@@ -72,7 +72,5 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are():
 
 
 def test_without_control_the_card_has_two_columns():
-    data = plain(100)
-    del data["models"]["control"]
-    card = model_card(Results.model_validate(data))
+    card = model_card(Results.model_validate(alone()))
     assert "|  | teacher | student |\n|---|---|---|\n" in card

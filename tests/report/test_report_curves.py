@@ -8,7 +8,7 @@ import pytest
 from report_fakes import results, run
 
 from textkd.report import curves
-from textkd.report.results import Run
+from textkd.report.model_result import Run
 
 
 def made(rows: list[dict[str, object]]) -> Run:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-from report_fakes import plain, results, run
+from report_fakes import alone, plain, results, run
 
 from textkd.report import build, save
 from textkd.report.headline import headline
@@ -19,7 +19,7 @@ from textkd.report.layer_map import drawings
 from textkd.report.page import render, write_page
 from textkd.report.results import Results
 
-VOID = {"meta", "img", "br", "line", "rect"}
+VOID = {"meta", "img", "br", "wbr", "line", "rect"}
 
 
 class Page(HTMLParser):
@@ -54,12 +54,6 @@ class Page(HTMLParser):
             self.text += data
 
 
-def without_control() -> Results:
-    data = plain(400)
-    del data["models"]["control"]
-    return Results.model_validate(data)
-
-
 def with_student(values: list[float], control: list[float], teacher: float = 0.9, **changes: object) -> Results:
     data = {**plain(100), **changes}
     data["models"]["teacher"]["runs"] = [run(None, teacher, None)]
@@ -74,7 +68,7 @@ def test_the_page_holds_every_part_in_order():
     parts = """sst2_minilm6_to_3|The student keeps 98.5%
         Before you rely on these numbers|Side by side|± 0.0023 (3 seeds)
         17,391,746|1.91\N{MULTIPLICATION SIGN} the teacher's speed|Speed: forward passes|Learning curves
-        Which block learnt from which|block 6|Where teacher and student disagree|teacher right|unflinchingly bleak
+        Which block learned from which|block 6|Where teacher and student disagree|teacher right|unflinchingly bleak
         Seeds|+0.0275|Recipe|temperature: 4|Versions and hardware|Imaginary Xeon"""
     parts = [part.strip() for line in parts.splitlines() for part in line.split("|")]
     places = [page.text.find(part, 40) for part in parts]
@@ -142,7 +136,7 @@ assert before["backend"] == "pdf" and after == before, after["backend"]
 
 
 def test_without_control_the_page_says_what_is_unknown():
-    page = Page(render(without_control()))
+    page = Page(render(Results.model_validate(alone(400))))
     assert "Whether the teacher helped is unknown" in page.text
     assert "Control" not in page.text
     assert "Student \N{MINUS SIGN} control" not in page.text
@@ -158,8 +152,8 @@ def test_a_given_teacher_and_no_history_at_all():
 
 def test_regression_shows_the_largest_differences_first():
     examples = [
-        {"text_a": "small one", "text_b": "a", "label": 2.0, "teacher": 2.1, "student": 2.3},
-        {"text_a": "large one", "text_b": "b", "label": 4.0, "teacher": 4.1, "student": 1.1},
+        {"text_a": "small one", "text_b": "a", "label": 2.0, "said": {"teacher": 2.1, "student": 2.3}},
+        {"text_a": "large one", "text_b": "b", "label": 4.0, "said": {"teacher": 4.1, "student": 1.1}},
     ]
     data = {**plain(100), "disagreements": {"counts": None, "examples": examples}}
     page = Page(render(Results.model_validate(data)))
@@ -175,12 +169,10 @@ def test_several_labels_are_joined_and_judged_as_a_set():
     example = {
         "text_a": "t",
         "label": ["joy", "love"],
-        "teacher": ["joy", "love"],
-        "student": [],
-        "teacher_p": 0.7,
-        "student_p": 0.6,
+        "said": {"teacher": ["joy", "love"], "student": []},
+        "sure": {"teacher": 0.7, "student": 0.6},
     }
-    counts = {"both_right": 1, "only_teacher": 1, "only_student": 0, "both_wrong": 0}
+    counts = {"both_right": 1, "only_reference": 1, "only_student": 0, "both_wrong": 0}
     page = Page(render(results(disagreements={"counts": counts, "examples": [example]})))
     assert "✓ joy, love" in page.text
     assert "✗ (none)" in page.text
@@ -237,12 +229,12 @@ def test_every_pair_of_blocks_is_a_line_between_its_boxes():
     first, second = drawings(results())
     assert (first.stage, second.stage) == (1, 2)
     assert (len(first.lines), len(second.lines)) == (10, 1)
-    assert [box.label for box in first.teachers] == ["embeddings", *(f"block {k}" for k in range(1, 7))]
-    assert [box.label for box in second.students] == ["block 1", "block 2", "block 3"]
-    assert [box.used for box in second.teachers] == [False] * 5 + [True]
-    line, box = second.lines[0], second.teachers[5]
+    assert [box.label for box in first.targets] == ["embeddings", *(f"block {k}" for k in range(1, 7))]
+    assert [box.label for box in second.sources] == ["block 1", "block 2", "block 3"]
+    assert [box.used for box in second.targets] == [False] * 5 + [True]
+    line, box = second.lines[0], second.targets[5]
     assert (line.x2, line.y2) == (box.x, pytest.approx(box.y + 12))
-    assert (line.x1, line.y1) == (second.students[2].x + 118, pytest.approx(second.students[2].y + 12))
+    assert (line.x1, line.y1) == (second.sources[2].x + 118, pytest.approx(second.sources[2].y + 12))
     assert "hidden / mse: 0 from 0, 1 from 2, 2 from 4, 3 from 6" in first.text
 
 

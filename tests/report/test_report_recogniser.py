@@ -20,7 +20,7 @@ from textkd.report import build, load, model_card, plots, save, summary
 from textkd.report.headline import headline, timing_noise
 from textkd.report.layer_map import drawings
 from textkd.report.page import render
-from textkd.report.public import kept, over_teacher
+from textkd.report.public import kept, more
 from textkd.report.results import Results
 from textkd.report.table import by_seed, comparison
 
@@ -59,7 +59,7 @@ def row(found: Results, label: str) -> list[tuple[str, str]]:
         ([0.06], [0.07], "With one seed, chance is not ruled out."),
         ([0.06], [0.06], "The teacher made no difference"),
         ([float("nan")], [0.06], "The comparison failed"),
-        ([0.04], [0.04], "Models that write the same for every image do that."),
+        ([0.04], [0.04], "Models that write the same for every input do that."),
     ],
 )
 def test_the_headline_subtracts_errors(student, control, words):
@@ -103,16 +103,16 @@ def test_report_json_keeps_nothing_of_an_error_and_subtracts(tmp_path):
     assert (student["encoder_share"], student["latency_tokens"], student["tokens_per_sample"]) == (0.28, 41, 38.4)
     assert student["one_by_one_per_s"] == pytest.approx(1000 / 98)
     assert kept(found) is None
-    assert over_teacher(with_cer([float("nan")], [0.1])) is None
+    assert more(with_cer([float("nan")], [0.1]), "student", "teacher") is None
 
 
 def test_speed_is_told_with_settings_tokens_and_both_sides():
     found = ocr_results()
     assert row(found, "Encoder's share")[0] == ("31%", "(encoder 65.7 ms, decoder 146 ms: 3.57 ms a token)")
-    assert row(found, "Tokens written")[2] == ("38.4", "(43 for the image of the latency)")
+    assert row(found, "Tokens written")[2] == ("38.4", "(43 in the batch of 1)")
     one, many = [r for r in comparison(found) if r.label == "Throughput"]
-    assert (one.note, one.cells[1].main) == ("batch of 1", "10.2 images/s")
-    assert (many.note, many.cells[1].main) == ("batch of 16", "61.0 images/s")
+    assert (one.note, one.cells[1].main) == ("batch of 1", "10.2 texts/s")
+    assert (many.note, many.cells[1].main) == ("batch of 16", "61.0 texts/s")
     page = Page(render(found)).text
     assert "generate() (num_beams 1, max_new_tokens 128; the same for all models and the metrics)" in page
     assert "forward passes" not in page
@@ -146,8 +146,8 @@ def test_latencies_of_texts_of_different_lengths_are_no_noise():
 
 def test_encoder_and_decoder_blocks_are_drawn_apart():
     encoder, decoder = drawings(ocr_results())
-    assert (encoder.title, len(encoder.teachers), len(encoder.students)) == ("Stage 1, encoder", 8, 4)
-    assert (decoder.title, len(decoder.teachers), len(decoder.students)) == ("Stage 1, decoder", 4, 2)
+    assert (encoder.title, len(encoder.targets), len(encoder.sources)) == ("Stage 1, encoder", 8, 4)
+    assert (decoder.title, len(decoder.targets), len(decoder.sources)) == ("Stage 1, decoder", 4, 2)
 
 
 @pytest.mark.parametrize(("greater", "label", "log"), [(False, "CER, lower is better", True), (True, "CER", False)])
@@ -171,7 +171,7 @@ def test_an_encoder_share_outside_its_range_is_damage():
 
 def test_pages_of_text_runs_know_nothing_of_images():
     text = render(results())
-    for word in ("gallery", "images/s", "Encoder's share", "lower is better"):
+    for word in ("gallery", "texts/s", "Encoder's share", "lower is better"):
         assert word not in text
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_fakes import plain, results, run
+from report_fakes import alone, plain, results, run
 
 from textkd.errors import TextkdError
 from textkd.report import build, load, save, summary
@@ -44,7 +44,9 @@ def test_summary_is_computed_over_the_runs():
             assert got[role]["spread"][name] == spread
     student = np.mean([r["metrics"]["accuracy"] for r in data["models"]["student"]["runs"]])
     assert got["kept"] == pytest.approx(student / 0.9128, abs=1e-12)
-    assert set(got) == {"task", "seeds", "teacher", "student", "control", "kept", "main_metric", "versions"}
+    named = {"teacher", "student", "control"}
+    assert set(got) == {"task", "seeds", *named, "models", "compare", "kept", "main_metric", "versions"}
+    assert {name: got[name] for name in named} == got["models"]
     asked_keys = {"metrics", "spread", "parameters", "disk_mb", "latency_ms", "samples_per_s", "train_s", "peak_mb"}
     assert set(got["student"]) == asked_keys
     assert got["teacher"]["train_s"] is None
@@ -60,8 +62,7 @@ def test_costs_are_the_mean_time_and_the_largest_peak():
 
 
 def test_without_control_or_with_one_seed():
-    data = plain(100)
-    del data["models"]["control"]
+    data = alone()
     data["models"]["student"]["runs"] = data["models"]["student"]["runs"][:1]
     got = summary(Results.model_validate(data))
     assert "control" not in got
@@ -99,8 +100,13 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(seeds=["1"]), "seeds.0"),
         (broken(seeds=[]), "seeds"),
         (broken(main_metric="mcc"), "mcc"),
-        (broken(models={"student": plain(100)["models"]["student"]}), "no teacher"),
-        (broken(models={**plain(100)["models"], "pupil": plain(100)["models"]["student"]}), "pupil"),
+        (broken(models={}), "models"),
+        (broken(models={f"m{i}": plain(100)["models"]["student"] for i in range(25)}), "models"),
+        (broken(compare={"student": "pupil"}), "no pupil, which is compared as the student"),
+        (broken(compare={"student": "student", "teacher": "big"}), "no big, which is compared as the teacher"),
+        (broken(compare={"student": "student"}), "without a teacher or a control"),
+        (broken(models={name: plain(100)["models"][name] for name in ("teacher", "student")}), "no control"),
+        (broken(disagreements={"examples": [{"text_a": "t", "label": "l", "said": {"pupil": "l"}}]}), "pupil"),
         (broken(layer_maps=[{**plain(100)["layer_maps"][0], "pairs": [[4, 2]]}]), "does not exist"),
         (broken(hardware={"cpu": "x"}), "hardware.cores"),
     ],

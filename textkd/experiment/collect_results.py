@@ -22,6 +22,7 @@ from textkd.models.processes import processes
 from textkd.models.taps import anatomy
 from textkd.objective.pair import Pair
 from textkd.tasks import Task
+from textkd.tasks.metrics.directions import falls
 from textkd.training.stages import Data
 
 KEPT = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")  # of a record, for the report
@@ -53,6 +54,7 @@ def collect_results(
         bound: which taps were compared.
     """
     first, task, output = finished[0], experiment.task, experiment.task.output
+    compared = experiment.report
     loaded = {name: _copy(one) for name, one in first.items()}
     readers = {name: one for name, one in loaded.items() if not isinstance(one, nn.Module)}
     sizes = {name: _disk_mb(one, loaded[name]) for name, one in first.items()}  # before they become float32
@@ -72,6 +74,9 @@ def collect_results(
             "seconds_total": max(seconds, sum(here.values())),  # a run that went on began before this process
             "task": task.name, "main_metric": output.main_metric, "metrics_order": list(output.metric_names),
             "greater_is_better": output.greater_is_better,
+            "falling": [name for name in first[compared.student].record["metrics"] if falls(name)],
+            "compare": {"student": compared.student, "teacher": compared.teacher or None,
+                        "control": compared.control or None},
             "models": rows,
             "layer_maps": [row for one in bound for row in _layer_maps(one, models)],
             **shown,
@@ -174,6 +179,6 @@ def _layer_maps(bound: Bound, models: Mapping[str, nn.Module]) -> list[dict[str,
             rows.setdefault((tap, pair.loss.name, mine, theirs, *(e.model for e in ends)), []).extend(pair.blocks)
     return [
         {"stage": bound.stage, "tap": tap, "loss": loss, "pairs": found, "student_blocks": mine,
-         "teacher_blocks": theirs}
-        for (tap, loss, mine, theirs, _, _), found in rows.items()
+         "teacher_blocks": theirs, "source": source, "target": target}
+        for (tap, loss, mine, theirs, source, target), found in rows.items()
     ]  # fmt: skip

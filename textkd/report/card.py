@@ -11,41 +11,34 @@ import yaml
 from textkd.errors import fail
 from textkd.report import table, words
 from textkd.report.headline import headline
-from textkd.report.results import ROLES, ModelResult, Results, Role, ordered_roles
+from textkd.report.heads import Head, head_of
+from textkd.report.results import Results
 from textkd.report.templates import environment
 
-RECOGNISING = "image-to-text"
-# Head class -> the auto class that loads it and the hub's name of its task.
-_HEADS = {
-    "ForSequenceClassification": ("AutoModelForSequenceClassification", "text-classification"),
-    "ForTokenClassification": ("AutoModelForTokenClassification", "token-classification"),
-    "ForMaskedLM": ("AutoModelForMaskedLM", "fill-mask"),
-    "VisionEncoderDecoderModel": ("VisionEncoderDecoderModel", RECOGNISING),
-}
 
+def model_card(results: Results, which: str | None = None) -> str:
+    """One model's card (without a name: the student's) as Markdown with YAML front matter.
 
-def model_card(results: Results, which: str = "student") -> str:
-    """One model's card as Markdown with YAML front matter. Raises a TextkdError if the run has no such model."""
-    role = next((r for r in ROLES if r == which and r in results.models), None)
-    if role is None:
-        raise fail(
-            f"a model card of {which!r}", f"the run has {', '.join(results.models)}", near=(which, results.models)
-        )
-    model = results.models[role]
-    auto_class, hub_task = _head(model)
+    Raises a TextkdError if the run has no such model.
+    """
+    name = results.compare.student if which is None else which
+    if name not in results.models:
+        raise fail(f"a model card of {name!r}", f"the run has {', '.join(results.models)}", near=(name, results.models))
+    model, spoken = results.models[name], words.spoken(name)
+    head = head_of(model.architecture)
     # Markdown, read by people and by the hub's own cleaner: HTML escapes would show in it.
     templates = environment(autoescape=False)
     templates.filters["cell"] = _cell
     return templates.get_template("card.md.j2").render(
-        front=yaml.safe_dump(_front_matter(results, role, hub_task), sort_keys=False, allow_unicode=True),
+        front=yaml.safe_dump(_front_matter(results, name, head), sort_keys=False, allow_unicode=True),
         results=results,
-        role=role,
+        name=name,
         model=model,
-        roles=ordered_roles(results.models),
+        who=spoken if spoken.startswith("the ") else f"the model {spoken}",
+        teachers=[results.models[teacher] for teacher in model.taught_by if teacher in results.models],
         rows=table.comparison(results),
         headline=headline(results),
-        auto_class=auto_class,
-        recognises=hub_task == RECOGNISING,
+        head=head,
         settings=results.measure.generation or {},
         pair=_has_pairs(results),
         fence=_fence(results.recipe),
@@ -53,33 +46,25 @@ def model_card(results: Results, which: str = "student") -> str:
     )
 
 
-def _front_matter(results: Results, role: Role, hub_task: str) -> dict[str, Any]:
-    model = results.models[role]
-    means = {name: model.mean(name) for name in results.metrics_order}
+def _front_matter(results: Results, name: str, head: Head) -> dict[str, Any]:
+    model = results.models[name]
+    means = {metric: model.mean(metric) for metric in results.metrics_order}
     metrics = [
-        {"type": name, "name": words.name_of(name), "value": round(value, 6)}
-        for name, value in means.items()
+        {"type": metric, "name": words.name_of(metric), "value": round(value, 6)}
+        for metric, value in means.items()
         if value is not None and math.isfinite(value)
     ]
     kind, _, config = results.task.partition("/")
     dataset = {"name": results.task, "type": kind, **({"config": config} if config else {})}
-    recognises = hub_task == RECOGNISING
-    tags = ["textkd", *(["distillation"] if role == "student" else []), *(["ocr"] if recognises else [])]
-    entry = {"task": {"type": hub_task}, "dataset": dataset, "metrics": metrics}
+    tags = ["textkd", *(["distillation"] if model.taught_by else []), *head.tags]
+    entry = {"task": {"type": head.task}, "dataset": dataset, "metrics": metrics}
     return {
         "library_name": "transformers",
-        "pipeline_tag": hub_task,
+        "pipeline_tag": head.task,
         "tags": sorted(tags),
-        **({"metrics": [name for name in ("cer", "wer") if name in means]} if recognises else {}),
-        "model-index": [{"name": f"{results.name}-{role}", "results": [entry]}],
+        **({"metrics": [metric for metric in head.metrics if metric in means]} if head.metrics else {}),
+        "model-index": [{"name": f"{results.name}-{name}", "results": [entry]}],
     }
-
-
-def _head(model: ModelResult) -> tuple[str, str]:
-    for head, loads in _HEADS.items():
-        if head in model.architecture:
-            return loads
-    return "AutoModel", "feature-extraction"
 
 
 def _has_pairs(results: Results) -> bool:

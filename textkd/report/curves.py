@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from textkd.report.results import HistoryRow, ModelResult, Run
+from textkd.report.model_result import HistoryRow, ModelResult, Run
 
 Series = list[tuple[float, float]]
 POINTS = 300
@@ -60,9 +60,9 @@ def family(part: str) -> str:
 def short(part: str, most: int = 26) -> str:
     """The part's name inside its family's panel: "hidden:1<-2/mse" -> "1 ← 2"."""
     where = part.rpartition("/")[0] or part
-    student, arrow, teacher = where.partition("<-")
-    name = student.partition(":")[2] or student
-    name = f"{name} ← {teacher}" if arrow else name
+    source, arrow, target = where.partition("<-")
+    name = source.partition(":")[2] or source
+    name = f"{name} ← {target}" if arrow else name
     return name if len(name) <= most else f"…{name[-most + 1 :]}"
 
 

@@ -1,11 +1,13 @@
-"""The drawing of which student block learnt from which teacher block: positions only, the template writes the SVG."""
+"""The drawing of which block of one model learned from which of another: positions; the template writes the SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from textkd.report.results import LayerMap, Results
+from textkd.report.evidence import LayerMap
+from textkd.report.results import Results
+from textkd.report.words import label, title
 
 ROW, BOX_WIDTH, BOX_HEIGHT, TOP = 34.0, 118.0, 24.0, 30.0
 LEFT, RIGHT = 8.0, 354.0
@@ -38,29 +40,38 @@ class Line:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One stage, or a part of its comparisons. `kinds` are the legend: (text, colour, dashes)."""
+    """One stage, or a part of its comparisons, of two models: `source` learned from `target`. `kinds` are the legend:
+    (text, colour, dashes)."""
 
     stage: int
     title: str
+    source: str
+    target: str
     height: float
-    students: list[Box]
-    teachers: list[Box]
+    sources: list[Box]
+    targets: list[Box]
     lines: list[Line]
     kinds: list[tuple[str, str, str]]
     text: str
 
 
 def drawings(results: Results) -> list[Drawing]:
-    """One drawing for every stage, and every side of encoder-decoders, that compares blocks."""
+    """One drawing for every two models, stage, and side of encoder-decoders, that compares blocks."""
     compared = [layer_map for layer_map in results.layer_maps if layer_map.pairs]
+    models = list(dict.fromkeys((m.source, m.target) for m in compared))
+    keys = {(models.index((m.source, m.target)), m.stage, SIDES.index(_side(m))) for m in compared}
     found = []
-    for stage, side in sorted({(m.stage, _side(m)) for m in compared}, key=lambda key: (key[0], SIDES.index(key[1]))):
-        maps = [m for m in compared if (m.stage, _side(m)) == (stage, side)]
+    for which, stage, side in sorted(keys):
+        ends = models[which]
+        maps = [m for m in compared if ((m.source, m.target), m.stage, _side(m)) == (ends, stage, SIDES[side])]
         names = list(dict.fromkeys(_name(m) for m in maps))
         groups = [names[i : i + len(LINES)] for i in range(0, len(names), len(LINES))]
         for index, group in enumerate(groups, 1):
-            title = f"Stage {stage}{side and ', ' + side}" + (f" ({index} of {len(groups)})" if len(groups) > 1 else "")
-            found.append(_drawing(stage, title, group, [m for m in maps if _name(m) in group]))
+            parts = [f"Stage {stage}", SIDES[side]]
+            if len(models) > 1:
+                parts = [f"{title(ends[0])} from {label(ends[1])}", f"stage {stage}", SIDES[side]]
+            head = ", ".join(filter(None, parts)) + (f" ({index} of {len(groups)})" if len(groups) > 1 else "")
+            found.append(_drawing(head, group, [m for m in maps if _name(m) in group]))
     return found
 
 
@@ -74,26 +85,28 @@ def _name(layer_map: LayerMap) -> str:
     return f"{layer_map.tap} / {layer_map.loss}"
 
 
-def _drawing(stage: int, title: str, names: list[str], maps: list[LayerMap]) -> Drawing:
-    look = dict(zip(names, LINES, strict=False))
-    students, teachers = max(m.student_blocks for m in maps), max(m.teacher_blocks for m in maps)
-    used_students = {pair[0] for m in maps for pair in m.pairs}
-    used_teachers = {pair[1] for m in maps for pair in m.pairs}
-    embeddings = 0 in used_students or 0 in used_teachers
-    rows = max(students, teachers) + embeddings
-    left = _column(LEFT, students, embeddings, rows, used_students)
-    right = _column(RIGHT, teachers, embeddings, rows, used_teachers)
+def _drawing(head: str, names: list[str], maps: list[LayerMap]) -> Drawing:
+    """maps: of the same two models, stage and side."""
+    look, (source, target) = dict(zip(names, LINES, strict=False)), (maps[0].source, maps[0].target)
+    sources, targets = max(m.source_blocks for m in maps), max(m.target_blocks for m in maps)
+    used_sources = {pair[0] for m in maps for pair in m.pairs}
+    used_targets = {pair[1] for m in maps for pair in m.pairs}
+    embeddings = 0 in used_sources or 0 in used_targets
+    rows = max(sources, targets) + embeddings
+    left = _column(LEFT, sources, embeddings, rows, used_sources)
+    right = _column(RIGHT, targets, embeddings, rows, used_targets)
     lines = []
     for m in maps:
         name = _name(m)
         aside = (names.index(name) - (len(names) - 1) / 2) * STEP
-        for student, teacher in m.pairs:
-            y1, y2 = (left[student].y + BOX_HEIGHT / 2 + aside, right[teacher].y + BOX_HEIGHT / 2 + aside)
-            what = f"{name}: student {_block(student)} learns from teacher {_block(teacher)}"
+        for mine, theirs in m.pairs:
+            y1, y2 = (left[mine].y + BOX_HEIGHT / 2 + aside, right[theirs].y + BOX_HEIGHT / 2 + aside)
+            what = f"{name}: {label(source)} {_block(mine)} learns from {label(target)} {_block(theirs)}"
             lines.append(Line(LEFT + BOX_WIDTH, y1, RIGHT, y2, *look[name], what))
     text = "; ".join(_sentence(name, [p for m in maps if _name(m) == name for p in m.pairs]) for name in names)
     kinds = [(name, *look[name]) for name in names]
-    return Drawing(stage, title, TOP + rows * ROW, list(left.values()), list(right.values()), lines, kinds, text)
+    boxes = list(left.values()), list(right.values())
+    return Drawing(maps[0].stage, head, source, target, TOP + rows * ROW, *boxes, lines, kinds, text)
 
 
 def _column(x: float, blocks: int, embeddings: bool, rows: int, used: set[int]) -> dict[int, Box]:
@@ -111,4 +124,4 @@ def _block(k: int) -> str:
 
 
 def _sentence(name: str, pairs: Iterable[tuple[int, int]]) -> str:
-    return f"{name}: " + ", ".join(f"{student} from {teacher}" for student, teacher in pairs)
+    return f"{name}: " + ", ".join(f"{mine} from {theirs}" for mine, theirs in pairs)

@@ -10,9 +10,10 @@ from PIL import Image
 
 from textkd.errors import Collector, problem
 from textkd.report.alignment import Piece, align, character_error_rate, errors
-from textkd.report.results import GALLERY_LINES, ROLES, GalleryLine, Results, Role, ordered_roles
+from textkd.report.evidence import GALLERY_LINES, GalleryLine
+from textkd.report.results import Results
 from textkd.report.thumbnails import thumbnail
-from textkd.report.words import plural
+from textkd.report.words import plural, spoken
 
 SHOWN_CHARACTERS = 300
 TITLES = {"good": "Lines read best", "median": "Lines in the middle", "worst": "Lines read worst"}
@@ -23,26 +24,27 @@ def gallery(
     references: Sequence[str],
     said: Mapping[str, Sequence[str]],
     limit: int = 12,
+    student: str = "student",
 ) -> list[dict[str, Any]]:
     """The rows of `Results.gallery`, chosen by the student's CER alone.
 
-    images, references and each of said's lists (roles teacher, student, control; the student must be there) are in the
-    order of the evaluation set, one entry a line. All lines are put in the order of the student's CER, ties as in the
-    data; a third of the limit (24 at most) are the first ones ("good"), a third stand around the middle ("median"), the
-    rest are the last ones ("worst"). Only the chosen images are read.
+    images, references and each of said's lists (by model; `student`, the name of `Compare.student`, must be there) are
+    in the order of the evaluation set, one entry a line. All lines are put in the order of the student's CER, ties as
+    in the data; a third of the limit (24 at most) are the first ones ("good"), a third stand around the middle
+    ("median"), the rest are the last ones ("worst"). Only the chosen images are read.
     """
-    _check(len(images), len(references), said, limit)
+    _check(len(images), len(references), said, limit, student)
     total = len(references)
-    cers = [character_error_rate(*pair) for pair in zip(references, said["student"], strict=True)]
+    cers = [character_error_rate(*pair) for pair in zip(references, said[student], strict=True)]
     order = sorted(range(total), key=lambda i: (cers[i], i))
     rows = []
     for chosen, places in _places(total, min(limit, total)).items():
         for place in places:
             i = order[place]
-            texts: dict[str, str] = {role: said[role][i] for role in ROLES if role in said}
-            cer = {role: character_error_rate(references[i], text) for role, text in texts.items()}
-            how = {"cer": cer, "chosen": chosen, "rank": place + 1, "lines": total}
-            rows.append({"image": thumbnail(images[i]), "reference": references[i], **texts, **how})
+            texts = {name: read[i] for name, read in said.items()}
+            cer = {name: character_error_rate(references[i], text) for name, text in texts.items()}
+            how = {"said": texts, "cer": cer, "chosen": chosen, "rank": place + 1, "lines": total}
+            rows.append({"image": thumbnail(images[i]), "reference": references[i], **how})
     return rows
 
 
@@ -53,15 +55,13 @@ def _places(total: int, limit: int) -> dict[str, range]:
     return {"good": range(good), "median": range(start, start + median), "worst": range(total - worst, total)}
 
 
-def _check(images: int, references: int, said: Mapping[str, Sequence[str]], limit: int) -> None:
+def _check(images: int, references: int, said: Mapping[str, Sequence[str]], limit: int, student: str) -> None:
     asked, found = "a gallery of lines", Collector()
-    if "student" not in said:
-        found.add(problem(asked, "what the student read is missing", near=("student", said)))
-    for role, texts in said.items():
-        if role not in ROLES:
-            found.add(problem(asked, f"there is no model {role!r} in a report", near=(role, ROLES)))
+    if student not in said:
+        found.add(problem(asked, f"what {spoken(student)} read is missing", near=(student, said)))
+    for name, texts in said.items():
         if len(texts) != references:
-            found.add(problem(asked, f"{references} references but {len(texts)} texts of the {role}"))
+            found.add(problem(asked, f"{references} references but {len(texts)} texts of {spoken(name)}"))
     if images != references:
         found.add(problem(asked, f"{references} references but {images} images"))
     if not 1 <= limit <= GALLERY_LINES:
@@ -73,7 +73,7 @@ def _check(images: int, references: int, said: Mapping[str, Sequence[str]], limi
 class Reading:
     """What one model read: its text in pieces, how many of them are not shown, and its errors in words."""
 
-    role: Role
+    model: str
     pieces: list[Piece]
     left_out: int
     nothing: bool
@@ -90,10 +90,9 @@ class ShownLine:
 
 def shown(results: Results) -> list[tuple[str, list[ShownLine]]]:
     """The gallery as the page shows it: (title, lines) of the good, the median and the worst."""
-    roles = ordered_roles(results.models)
     groups = []
     for chosen, title in TITLES.items():
-        lines = [_shown(line, roles) for line in results.gallery if line.chosen == chosen]
+        lines = [_shown(line, list(results.models)) for line in results.gallery if line.chosen == chosen]
         if lines:
             groups.append((title, lines))
     return groups
@@ -101,29 +100,28 @@ def shown(results: Results) -> list[tuple[str, list[ShownLine]]]:
 
 def rule(results: Results) -> str:
     """How the lines were chosen, in words."""
-    total = max((line.lines for line in results.gallery), default=0)
+    total, whose = max((line.lines for line in results.gallery), default=0), f"{spoken(results.compare.student)}'s CER"
     if total <= len(results.gallery):
-        return f"Shown are all {plural(total, 'line')} of the evaluation set, in the order of the student's CER."
+        return f"Shown are all {plural(total, 'line')} of the evaluation set, in the order of {whose}."
     counts = {name: sum(line.chosen == name for line in results.gallery) for name in TITLES}
     return (
-        f"Chosen by rule, not by hand: all {total:,} lines of the evaluation set stand in the order of the student's "
-        f"CER, ties as in the data; shown are the first {counts['good']}, the {counts['median']} in the middle and the "
+        f"Chosen by rule, not by hand: all {total:,} lines of the evaluation set stand in the order of {whose}, "
+        f"ties as in the data; shown are the first {counts['good']}, the {counts['median']} in the middle and the "
         f"last {counts['worst']}."
     )
 
 
-def _shown(line: GalleryLine, roles: list[Role]) -> ShownLine:
-    texts = {role: line.said(role) for role in roles}
-    readings = [_reading(role, line, text) for role, text in texts.items() if text is not None]
+def _shown(line: GalleryLine, models: list[str]) -> ShownLine:
+    readings = [_reading(name, line, line.said[name]) for name in models if name in line.said]
     return ShownLine(line.image, f"place {line.rank:,} of {line.lines:,}", line.reference, readings)
 
 
-def _reading(role: Role, line: GalleryLine, text: str) -> Reading:
+def _reading(model: str, line: GalleryLine, text: str) -> Reading:
     pieces = align(line.reference, text)
     made = errors(pieces)
-    score = f"{plural(made, 'error')}, CER {line.cer[role]:.3f}" if made else "no error"
+    score = f"{plural(made, 'error')}, CER {line.cer[model]:.3f}" if made else "no error"
     short, left_out = _clipped(pieces)
-    return Reading(role, [_visible(piece) for piece in short], left_out, not text, score)
+    return Reading(model, [_visible(piece) for piece in short], left_out, not text, score)
 
 
 def _clipped(pieces: list[Piece]) -> tuple[list[Piece], int]:

@@ -16,11 +16,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from textkd.report import curves
 from textkd.report.curves import Series
+from textkd.report.looks import LEVEL, STUDENT, looks
 from textkd.report.results import Results
-from textkd.report.words import name_of
+from textkd.report.words import label, listed, name_of, spoken
 
-COLOURS = {"teacher": "#475569", "student": "#2563eb", "control": "#c2570c"}
-STYLES = {"student": "-", "control": "--"}
+# Up to so many entries a legend stands inside the axes; of more than ROWS, in two columns.
+INSIDE, ROWS = 4, 14
 # Quiet, fixed, and without the user's matplotlibrc: the bytes must depend on the results only.
 _SETTINGS = {
     "svg.hashsalt": "textkd",
@@ -49,30 +50,37 @@ _SETTINGS = {
 _DEFAULTS = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
 
 
+def learners(results: Results) -> list[str]:
+    """The models whose training is drawn: those that are not only somebody's teacher."""
+    return [name for name in results.models if name not in results.top_teachers]
+
+
+def losses(results: Results) -> dict[str, Series]:
+    """The total loss of each learner's first seed, of those that have a history."""
+    found = {name: curves.thinned(curves.total_loss(results.models[name].runs[0])) for name in learners(results)}
+    return {name: line for name, line in found.items() if line}
+
+
 def loss_plot(results: Results) -> str | None:
-    """The total loss of the student's and the control's first seed; None without a history."""
-    lines = {
-        role: curves.thinned(curves.total_loss(results.models[role].runs[0]))
-        for role in ("student", "control")
-        if role in results.models
-    }
-    lines = {role: line for role, line in lines.items() if line}
+    """The total loss of each learner's first seed; None without a history."""
+    lines, look = losses(results), looks(results)
     if not lines:
         return None
     with _settings():
         figure = Figure(figsize=(8.6, 2.7), layout="constrained")
         axes = figure.subplots()
-        for role, line in lines.items():
-            label = {"student": "student, with the teacher", "control": "control, labels only"}[role]
-            axes.plot(*_xy(line), color=COLOURS[role], linestyle=STYLES[role], label=label, **_dot(line))
+        for name, line in lines.items():
+            teachers = listed([spoken(teacher) for teacher in results.models[name].taught_by])
+            told = f"{label(name)}, {'taught by ' + teachers if teachers else 'without a teacher'}"
+            axes.plot(*_xy(line), color=look[name].colour, linestyle=look[name].dashes, label=told, **_dot(line))
         _finish(axes, results, "total loss", curves.wide(lines.values()))
-        axes.legend()
+        _legend(axes)
         return _data_address(figure)
 
 
 def parts_plot(results: Results) -> str | None:
     """Small multiples, one per family of loss parts, of the student's first seed; None without parts."""
-    families = curves.loss_parts(results.models["student"].runs[0])
+    families = curves.loss_parts(results.student.runs[0])
     if not families:
         return None
     columns = min(len(families), 3)
@@ -89,37 +97,41 @@ def parts_plot(results: Results) -> str | None:
 
 
 def metric_plot(results: Results) -> str | None:
-    """The main metric on the evaluation set over training: seeds thin, their mean thick, the teacher as a level."""
-    metric = results.main_metric
+    """The main metric on the evaluation set over training: seeds thin, their mean thick, teachers as levels."""
+    metric, look = results.main_metric, looks(results)
+    means = {name: curves.mean_evaluations(results.models[name], metric) for name in learners(results)}
+    if not any(means.values()):
+        return None
     with _settings():
         figure = Figure(figsize=(8.6, 3.0), layout="constrained")
         axes = figure.subplots()
-        drawn = False
-        for role in ("student", "control"):
-            if role not in results.models:
-                continue
-            model = results.models[role]
-            for run in model.runs:
-                axes.plot(*_xy(curves.evaluations(run, metric)), color=COLOURS[role], linewidth=0.8, alpha=0.45)
-            mean = curves.mean_evaluations(model, metric)
-            label = f"{role}, mean of {len(model.runs)} seeds" if len(model.runs) > 1 else role
-            axes.plot(
-                *_xy(mean), color=COLOURS[role], linestyle=STYLES[role], linewidth=2.2, marker="o", ms=3, label=label
-            )
-            drawn = drawn or bool(mean)
-        level = results.models["teacher"].mean(metric)
-        if not drawn:
-            return None
-        if level is not None and math.isfinite(level):
-            axes.axhline(
-                level, color=COLOURS["teacher"], linestyle=":", linewidth=1.6, label="teacher, after its training"
-            )
+        for name, mean in means.items():
+            runs, how = results.models[name].runs, look[name]
+            for run in runs:
+                axes.plot(*_xy(curves.evaluations(run, metric)), color=how.colour, linewidth=0.8, alpha=0.45)
+            if mean:
+                told = f"{label(name)}, mean of {len(runs)} seeds" if len(runs) > 1 else label(name)
+                line = {"color": how.colour, "linestyle": how.dashes, "linewidth": 2.2, "label": told}
+                axes.plot(*_xy(mean), marker="o", ms=3, **line)
+        for name in results.top_teachers:
+            level = results.models[name].mean(metric)
+            if level is not None and math.isfinite(level):
+                told = f"{label(name)}, after its training"
+                axes.axhline(level, color=look[name].colour, linestyle=LEVEL, linewidth=1.6, label=told)
         # Errors fall by orders of magnitude, and one early value far above 1 would flatten all that follows.
-        lines = [curves.mean_evaluations(results.models[role], metric) for role in STYLES if role in results.models]
-        log = not results.greater_is_better and curves.wide(lines)
+        log = not results.greater_is_better and curves.wide(means.values())
         _finish(axes, results, name_of(metric) + ("" if results.greater_is_better else ", lower is better"), log)
-        axes.legend(loc="best")
+        _legend(axes)
         return _data_address(figure)
+
+
+def _legend(axes: Any) -> None:
+    """Inside the axes where it is short, beside them where it would cover the lines."""
+    entries = len(axes.get_legend_handles_labels()[1])
+    if entries <= INSIDE:
+        axes.legend(loc="best")
+    else:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 if entries <= ROWS else 2)
 
 
 def _panel(axes: Any, family: str, parts: dict[str, Series]) -> None:
@@ -127,7 +139,7 @@ def _panel(axes: Any, family: str, parts: dict[str, Series]) -> None:
     palette = mpl.colormaps["viridis"]
     for index, (name, line) in enumerate(parts.items()):
         # The palette's bright end does not show on white.
-        colour = COLOURS["student"] if len(parts) == 1 else palette(0.85 * index / (len(parts) - 1))
+        colour = STUDENT if len(parts) == 1 else palette(0.85 * index / (len(parts) - 1))
         # The space: matplotlib hides labels that begin with an underscore.
         axes.plot(*_xy(line), color=colour, linewidth=1.2, label=f" {curves.short(name)}", **_dot(line))
     if len(parts) > 1:
@@ -144,7 +156,7 @@ def _finish(axes: Any, results: Results, ylabel: str | None, log: bool) -> None:
     axes.set_xlabel("step")
     if ylabel:
         axes.set_ylabel(ylabel)
-    for start in curves.timeline(results.models["student"].runs[0]).stage_starts:
+    for start in curves.timeline(results.student.runs[0]).stage_starts:
         axes.axvline(start, color="#94a3b8", linewidth=0.9, linestyle=(0, (2, 2)))
 
 

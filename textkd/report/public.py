@@ -5,43 +5,45 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from textkd.report.results import ROLES, ModelResult, Results, Role
+from textkd.report.first_edition import NAMES
+from textkd.report.model_result import ModelResult
+from textkd.report.results import Results
 
 
-def kept(results: Results, role: Role = "student") -> float | None:
-    """That model's mean main metric divided by the teacher's.
+def share(results: Results, name: str | None, of: str | None) -> float | None:
+    """One model's mean main metric divided by another's.
 
-    None where the teacher's is 0 or not a number, and for errors (CER): a share of an error keeps nothing.
+    None without one of them, where the other's is 0 or not a number, and for errors: a share of an error says nothing.
     """
-    if not results.greater_is_better:
-        return None
-    model = results.models[role].mean(results.main_metric)
-    teacher = results.models["teacher"].mean(results.main_metric)
-    if model is None or not teacher:
-        return None
-    return _finite(model / teacher)
+    mine, theirs = _mean(results, name), _mean(results, of)
+    return None if mine is None or not theirs or not results.greater_is_better else _finite(mine / theirs)
 
 
-def over_teacher(results: Results, role: Role = "student") -> float | None:
-    """That model's mean main metric minus the teacher's; of an error (CER), what the model makes in addition."""
-    model = results.models[role].mean(results.main_metric)
-    teacher = results.models["teacher"].mean(results.main_metric)
-    return None if model is None or teacher is None else _finite(model - teacher)
+def more(results: Results, name: str | None, than: str | None) -> float | None:
+    """One model's mean main metric minus another's; of an error, what it makes in addition."""
+    mine, theirs = _mean(results, name), _mean(results, than)
+    return None if mine is None or theirs is None else _finite(mine - theirs)
+
+
+def kept(results: Results) -> float | None:
+    """What the student keeps of the teacher's main metric, as a share; None where there is none."""
+    return share(results, results.compare.student, results.compare.teacher)
 
 
 def summary(results: Results) -> dict[str, Any]:
     """report.json: means and spreads over seeds, sizes, speeds, costs.
 
-    Where the main metric is an error, "kept" is null and "over_teacher" holds the difference to the teacher's for the
-    student and the control. Models that write have their generation settings, tokens and encoder's share told.
+    "models" holds every model by its name; those called teacher, student and control stand at the top too. Where the
+    main metric is an error, "kept" is null and "over_teacher" holds the difference to the teacher's for every other
+    model. Models that write have their generation settings, tokens and encoder's share told.
     """
-    models: dict[str, Any] = {
-        role: _model_summary(results, results.models[role]) for role in ROLES if role in results.models
-    }
+    models = {name: _model_summary(results, model) for name, model in results.models.items()}
     return {
         "task": results.task,
         "seeds": results.seeds,
-        **models,
+        **{name: models[name] for name in NAMES if name in models},
+        "models": models,
+        "compare": results.compare.model_dump(),
         "kept": kept(results),
         **_differences(results),
         "main_metric": results.main_metric,
@@ -53,8 +55,9 @@ def summary(results: Results) -> dict[str, Any]:
 def _differences(results: Results) -> dict[str, Any]:
     if results.greater_is_better:
         return {}
-    others = [role for role in ROLES if role in results.models and role != "teacher"]
-    return {"greater_is_better": False, "over_teacher": {role: over_teacher(results, role) for role in others}}
+    teacher = results.compare.teacher
+    over = {name: more(results, name, teacher) for name in results.models if name != teacher}
+    return {"greater_is_better": False, **({"over_teacher": over} if teacher is not None else {})}
 
 
 def _model_summary(results: Results, model: ModelResult) -> dict[str, Any]:
@@ -75,7 +78,12 @@ def _model_summary(results: Results, model: ModelResult) -> dict[str, Any]:
         **({name: _finite(value) for name, value in writing.items()} if results.writes else {}),
         "train_s": _finite(model.train_s),
         "peak_mb": _finite(model.peak_mb),
+        **({"runtime": model.runtime} if model.runtime is not None else {}),
     }
+
+
+def _mean(results: Results, name: str | None) -> float | None:
+    return None if name is None else results.models[name].mean(results.main_metric)
 
 
 def _finite(value: float | None) -> float | None:

@@ -7,7 +7,7 @@ import io
 
 from PIL import Image, ImageChops
 
-from textkd.report.results import IMAGE_CHARACTERS
+from textkd.report.evidence import IMAGE_CHARACTERS
 
 HEIGHT, WIDTH = 64, 4096
 _HEAD = "data:image/png;base64,"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 NOTHING = "–"  # noqa: RUF001  an en dash is how a table shows that there is no value
 MINUTE, HOUR = 60, 3600
 _NAMES = {"cer": "CER", "wer": "WER", "exact": "exact lines"}
+# How words of a model's name are written, and which names are nouns: "the student", but "peer 1".
+_WORDS = {"onnx": "ONNX", "ema": "EMA"}
+_NOUNS = ("teacher", "student", "control", "assistant", "ensemble")
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -56,14 +60,39 @@ def times(ratio: float) -> str:
 
 
 def name_of(metric: str) -> str:
-    """A metric's name as words: matthews_correlation -> "matthews correlation", cer -> "CER", that of a further
-    evaluation receipts_cer -> "receipts CER"."""
+    """A metric's name as words: matthews_correlation -> "matthews correlation", wer -> "WER", that of a further
+    evaluation mismatched_accuracy -> "mismatched accuracy"."""
     *front, last = metric.split("_")
     return " ".join([*front, _NAMES.get(last, last)])
 
 
+def label(model: str) -> str:
+    """A model's name as words: peer_1 -> "peer 1", student_onnx -> "student ONNX"."""
+    return " ".join(_WORDS.get(word, word) for word in model.split("_") if word) or model
+
+
+def title(model: str) -> str:
+    """peer_1 -> "Peer 1", the head of a column."""
+    return sentence(label(model))
+
+
+def spoken(model: str) -> str:
+    """A model's name in the middle of a sentence: "the student", "peer 1"."""
+    return f"the {model}" if model in _NOUNS else label(model)
+
+
+def humps(name: str) -> list[str]:
+    """BertForMaskedLM -> ["Bert", "For", "Masked", "LM"]: where a long name may go on in the next line."""
+    return re.split(r"(?<=[a-z])(?=[A-Z])", name)
+
+
+def listed(words: Sequence[str]) -> str:
+    """["a", "b", "c"] -> "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def sentence(text: str) -> str:
-    """With a capital first letter, the others as they are: "CER" stays."""
+    """With a capital first letter, the others as they are: "WER" stays."""
     return text[:1].upper() + text[1:]
 
 
