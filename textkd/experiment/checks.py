@@ -253,7 +253,8 @@ class _Look:
                 data = self.distiller.data
                 # where the teacher has yet to write all targets, no row of training is there
                 return (data if len(data.train) else replace(data, train=data.eval)).sample()
-        return {} if self.teacher is None else made_up_batch(self.teacher)
+        tokens = self.task is not None and self.task.output.per_token
+        return {} if self.teacher is None else made_up_batch(self.teacher, tokens)
 
 
 def _unreadable(number: int, match: Match) -> Problem | None:
@@ -268,21 +269,19 @@ def _unreadable(number: int, match: Match) -> Problem | None:
 
 def _class_names(task: Task | None) -> list[str] | None:
     """The names of the task's classes; None where it has none, or they cannot be read."""
-    try:
-        names = None if task is None else task.output.labels
-    except TextkdError:
-        return None
-    return None if names is None else [str(name) for name in names]
+    with suppress(TextkdError):
+        return None if task is None else task.output.labels
+    return None
 
 
-def made_up_batch(model: nn.Module) -> dict[str, Tensor]:
-    """Two short rows of arbitrary tokens (beside blank images, where the model reads those), to try taps on where the
-    data cannot be read."""
+def made_up_batch(model: nn.Module, per_token: bool = False) -> dict[str, Tensor]:
+    """Two short rows of arbitrary tokens (blank images, where the model reads those), where the data cannot be read."""
     config = getattr(model, "config", None)
     encoder, size = getattr(config, "encoder", None), getattr(getattr(config, "decoder", config), "vocab_size", 16)
     ids = torch.arange(2 * 4).reshape(2, 4) % size
     if encoder is None or not hasattr(encoder, "image_size"):
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.zeros(2, dtype=torch.long)}
+        labels = torch.zeros_like(ids if per_token else ids[:, 0])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
     side = encoder.image_size
     height, width = (side, side) if isinstance(side, int) else side
     images = torch.zeros(2, getattr(encoder, "num_channels", 3), height, width)
