@@ -140,7 +140,7 @@ class Distiller:
         reads, those with a transcription: what a teacher and the control train on."""
         task, bare = self.task, self.targets is not None and not self.targets.own
         encoded: dict[str, Any] = {
-            split: [] if bare and split == "train" else task.encode(self.tokenizer, split, *self._room)
+            split: [] if bare and split == "train" else task.encoded(self.tokenizer, split, *self._room)
             for split in ("train", *task.eval_splits)
         }
         collator = task.collator(self.tokenizer, self.models()[0])
