@@ -17,7 +17,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from textkd.experiment import benchmark
 
-benchmark.ROUNDS = benchmark.ROUNDS_OF_LINES = 3  # whole runs time their models; no test looks at how well
+benchmark.ROUNDS = benchmark.ROUNDS_OF_TEXTS = 3  # whole runs time their models; no test looks at how well
 
 WORDS = [
     "film", "plot", "actor", "scene", "good", "fine", "great", "bad", "dull", "awful", "very", "not", "quite", "and",

@@ -32,6 +32,10 @@ def overrides(file: Path) -> list[str]:
         train = books / "train.parquet"
         return [f"task.train.path={train}", f"pseudo.lines={train}", f"task.eval={books / 'dev.parquet'}",
                 f"teacher.recogniser={model}"]  # fmt: skip
+    if name == "wnut17":
+        files = {"train": "wnut17train.conll", "eval": "emerging.dev.conll",
+                 "extra_evals.test": "emerging.test.annotated"}  # fmt: skip
+        return [f"task.{key}={SHARED / 'data' / 'wnut17' / file}" for key, file in files.items()]
     if name.endswith("10k"):
         return [f"task.path={SHARED / 'data' / 'glue_10k' / name.removesuffix('10k').upper()}"]
     found = [f"task.path={SHARED / 'data' / 'glue' / FOLDERS[name]}"] if name in FOLDERS else []

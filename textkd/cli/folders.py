@@ -47,12 +47,14 @@ def ls(
 def evaluate(
     model_dir: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A model folder.", show_default=False)],
     task: Annotated[
-        str, typer.Option(help='As glue/sst2, "text" with the labels of the model, or "ocr".', show_default=False)
+        str,
+        typer.Option(help='As glue/sst2; "text" or "tokens" with the labels of the model; "ocr".', show_default=False),
     ],
     file: Annotated[
         Path,
         typer.Option(
-            help="A labelled file: the columns of the task's TSVs, or text_a, text_b, label.", show_default=False
+            help="A labelled file: the columns of the task's TSVs, or text_a, text_b, label; tagged words.",
+            show_default=False,
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line with the metrics on stdout.")] = False,
@@ -62,13 +64,19 @@ def evaluate(
     ] = None,
     text_pair: Annotated[str | None, typer.Option(help="For --task text: the column of second texts.")] = None,
     label: Annotated[str | None, typer.Option(help="For --task text: the column of labels (label).")] = None,
+    word: Annotated[
+        str | None, typer.Option(help="For --task tokens: the column of words, by number (0) or name (words).")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="For --task tokens: the column of tags, by number (-1) or name (tags).")
+    ] = None,
     image: Annotated[str | None, typer.Option(help="For --task ocr: the column of images (image, file_name).")] = None,
     num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams; 1 (greedy) by default.")] = None,
 ) -> None:
     """Print the metrics of a model folder on one labelled file."""
     from textkd.experiment import evaluate
 
-    columns = {"text": text, "text_pair": text_pair, "label": label, "image": image}
+    columns = {"text": text, "text_pair": text_pair, "label": label, "word": word, "tag": tag, "image": image}
     metrics = evaluate.evaluate(model_dir, task, file, max_length, **columns, num_beams=num_beams)
     if as_json:
         print(json.dumps(metrics))

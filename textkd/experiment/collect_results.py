@@ -60,7 +60,11 @@ def collect_results(
     sizes = {name: _disk_mb(one, loaded[name]) for name, one in first.items()}  # before they become float32
     models = {name: one.float().eval().to(processes().device) for name, one in loaded.items() if name not in readers}
     speeds, measure = speed(task, models, data, readers)
-    shown = examples(task, data, models, {name: first[name].record["said"] for name in readers})
+    others = [
+        name for name in (compared.teacher, compared.control, *compared.rows) if name and name != compared.student
+    ]
+    between = (others[0] if others else compared.student, compared.student)
+    shown = examples(task, data, models, between, {name: first[name].record["said"] for name in readers})
     runs = {name: _unique([seed[name] for seed in finished]) for name in first}
     here = {str(one.folder): one.record["train_s"] or 0.0 for name, every in runs.items() for one in every
             if _is_of_this_run(experiment, name)}  # fmt: skip
@@ -178,7 +182,7 @@ def _layer_maps(bound: Bound, models: Mapping[str, nn.Module]) -> list[dict[str,
             mine, theirs = (anatomy(models[end.model]).on(end.address).num_blocks for end in ends)
             rows.setdefault((tap, pair.loss.name, mine, theirs, *(e.model for e in ends)), []).extend(pair.blocks)
     return [
-        {"stage": bound.stage, "tap": tap, "loss": loss, "pairs": found, "student_blocks": mine,
-         "teacher_blocks": theirs, "source": source, "target": target}
+        {"stage": bound.stage, "tap": tap, "loss": loss, "pairs": found, "source_blocks": mine,
+         "target_blocks": theirs, "source": source, "target": target}
         for (tap, loss, mine, theirs, source, target), found in rows.items()
     ]  # fmt: skip

@@ -12,12 +12,20 @@ from textkd.tasks import Task
 
 
 def examples(
-    task: Task, data: Any, models: Mapping[str, nn.Module], known: Mapping[str, Sequence[Any]] | None = None
+    task: Task,
+    data: Any,
+    models: Mapping[str, nn.Module],
+    between: tuple[str, str],
+    known: Mapping[str, Sequence[Any]] | None = None,
 ) -> dict[str, Any]:
-    """What the first seed's models say about the evaluation set, as fields of `report.Results`. known: what others
-    said."""
+    """What the first seed's models say about the evaluation set, as fields of `report.Results`.
+
+    Args:
+        between: the two models whose differences are shown.
+        known: what others said.
+    """
     output = task.output
     said = {name: output.predict(model, data.eval, data.collator) for name, model in models.items()} | dict(known or {})
-    found = output.examples(task.load("eval"), data.eval, said)
-    drawn = {} if found.pictures is None else {"gallery": report.gallery(*found.pictures)}
+    found = output.examples(task.load("eval"), data.eval, said, between)
+    drawn = {} if found.pictures is None else {"gallery": report.gallery(*found.pictures, student=between[1])}
     return {"disagreements": found.disagreements, **drawn}

@@ -10,10 +10,11 @@ from textkd.tasks.task import Task
 from textkd.tasks.text.columns import text
 from textkd.tasks.text.glue import glue
 from textkd.tasks.text.task import TaskSpec, TextTask
+from textkd.tasks.tokens.encode import TokenCollator, encode_words
 from textkd.tasks.tokens.factory import tokens
 from textkd.tasks.tokens.task import TokensTask
 
 __all__ = [
-    "Kind", "OcrTask", "Output", "Task", "TaskSpec", "TextTask", "TokensTask", "get", "glue", "kind", "names", "ocr",
-    "register", "text", "tokens",
+    "Kind", "OcrTask", "Output", "Task", "TaskSpec", "TextTask", "TokenCollator", "TokensTask", "encode_words", "get",
+    "glue", "kind", "names", "ocr", "register", "text", "tokens",
 ]  # fmt: skip

@@ -100,9 +100,15 @@ class Output(ABC):
         """How a model is evaluated on these encoded `rows` while it trains."""
         return Evaluation(self.compute_metrics)
 
-    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any]) -> Examples:
-        """Examples for the report. shown: `Task.load` of the split; rows: the same, encoded; said: the predictions of
-        each model on it (`teacher`, `student`, perhaps `control`)."""
+    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
+        """Examples for the report.
+
+        Args:
+            shown: `Task.load` of the split.
+            rows: the same, encoded.
+            said: the predictions of each model on it, by the model's name.
+            between: the two models whose differences are shown: a reference and the student.
+        """
         return Examples()
 
     def generation(self, models: Sequence[Any], rows: Any) -> dict[str, Any] | None:
@@ -117,12 +123,12 @@ class Output(ABC):
         """Writes into the config of a model that is about to be published what it needs to answer by itself."""
 
 
-def agreement(teacher: Any, student: Any) -> dict[str, int]:
-    """How many rows both have right, one of them, neither. teacher, student: bool [N], whether each row is right."""
-    both, neither = np.asarray(teacher) & student, ~np.asarray(teacher) & ~np.asarray(student)
+def agreement(reference: Any, student: Any) -> dict[str, int]:
+    """How many rows both have right, one of them, neither. Both are bool [N], whether each row is right."""
+    one, other = np.asarray(reference), np.asarray(student)
     return {
-        "both_right": int(both.sum()), "only_teacher": int((np.asarray(teacher) & ~np.asarray(student)).sum()),
-        "only_student": int((~np.asarray(teacher) & student).sum()), "both_wrong": int(neither.sum()),
+        "both_right": int((one & other).sum()), "only_reference": int((one & ~other).sum()),
+        "only_student": int((~one & other).sum()), "both_wrong": int((~one & ~other).sum()),
     }  # fmt: skip
 
 

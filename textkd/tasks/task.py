@@ -13,6 +13,8 @@ from textkd.errors import fail
 from textkd.models.loading import load_tokenizer
 from textkd.tasks.output import Output
 
+COLUMNS = ("labels", "example_id", "length")
+
 
 class Task(ABC):
     """Rows to train on and to evaluate on, how they become batches, and what a model answers about them.
@@ -64,6 +66,16 @@ class Task(ABC):
             columns are those of the collator, `labels`, `example_id` (the row's number) and `length` (its tokens).
         """
 
+    def encoded(self, processor: Any, split: str, model_inputs: Collection[str], max_length: int) -> Any:
+        """`encode`, and a `TextkdError` where a column is missing that training, metrics or report will want."""
+        rows = self.encode(processor, split, model_inputs, max_length)
+        names = list(getattr(rows, "column_names", ()))
+        if missing := [name for name in COLUMNS if name not in names]:
+            asked, found = f"encoded rows of {self.name} {split}", f"the columns {', '.join(names) or '(none)'}"
+            fix = "encode returns a datasets.Dataset (or what has its columns) with labels, example_id and length"
+            raise fail(f"{', '.join(missing)} in the {asked}", found, fix=fix)
+        return rows
+
     @abstractmethod
     def collator(self, processor: Any, model: Any = None) -> Any:
         """What makes a batch of a list of encoded rows: tensors by name, among them `labels` and `example_id`. model:
@@ -88,7 +100,8 @@ class Task(ABC):
 
     def fingerprint(self) -> str:
         """A hash that differs where the data or the settings of this task do: by default of all rows."""
-        rows = {split: [self.load(split)[i] for i in range(len(self.load(split)))] for split in self.splits}
+        loaded = {split: self.load(split) for split in self.splits}
+        rows = {split: [part[i] for i in range(len(part))] for split, part in loaded.items()}
         made_of = [self.name, self.output.labels, rows]
         return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 

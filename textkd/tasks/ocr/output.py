@@ -78,7 +78,7 @@ class LineTexts(Output):
         texts = decode_texts(tokenizer, cut_at(said, tokenizer.eos_token_id))
         return self.compute_metrics(texts, texts_of(known, rows["labels"], self.references(rows)))
 
-    def examples(self, shown: Any, rows: LineRows, said: Mapping[str, Any]) -> Examples:
+    def examples(self, shown: Any, rows: LineRows, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
         """Every line with what the models read in it."""
         return Examples(pictures=Pictures(_Images(rows), self.references(rows), said))
 

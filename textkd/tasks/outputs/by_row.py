@@ -84,23 +84,24 @@ class ByRow(Named):
             found.append(f"all {rows} labels are {truth[0]}: {names} undefined, counted as 0")
         return found
 
-    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any]) -> Examples:
-        """The rows in which teacher and student say different things, the surest first, and how many rows each of them
-        has right."""
+    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
+        """The rows in which two models say different things, the surest first, and how many rows each of them has
+        right."""
         truth, answers = self.references(rows), {model: self.decide(values) for model, values in said.items()}
         right = {model: _same(values, truth) for model, values in answers.items()}
         sure = {model: self.certainty(np.asarray(values)) for model, values in said.items()}
-        differ = np.flatnonzero(~_same(answers["teacher"], answers["student"]))
-        order = sorted(differ, key=lambda i: -(sure["teacher"][i] + sure["student"][i]))[:EXAMPLES]
+        one, other = between
+        differ = np.flatnonzero(~_same(answers[one], answers[other]))
+        order = sorted(differ, key=lambda i: -(sure[one][i] + sure[other][i]))[:EXAMPLES]
         examples = [
             {
                 **texts_of(shown[int(i)]), "label": self.word(truth[i]),
-                **{model: self.word(values[i]) for model, values in answers.items()},
-                **{f"{model}_p": float(values[i]) for model, values in sure.items()},
+                "said": {model: self.word(values[i]) for model, values in answers.items()},
+                "sure": {model: float(values[i]) for model, values in sure.items()},
             }
             for i in order
         ]  # fmt: skip
-        return Examples({"counts": agreement(right["teacher"], right["student"]), "examples": examples})
+        return Examples({"counts": agreement(right[one], right[other]), "examples": examples})
 
 
 def _same(one: Array, other: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:

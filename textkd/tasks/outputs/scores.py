@@ -39,13 +39,14 @@ class Scores(ByRow):
     def certainty(self, logits: Array) -> Array:
         raise NotImplementedError("a score has no probability")
 
-    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any]) -> Examples:
-        """The rows whose scores by teacher and student lie furthest apart; nobody is right or wrong."""
+    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
+        """The rows whose scores by two models lie furthest apart; nobody is right or wrong."""
         truth, scores = self.references(rows), {model: self.decide(values) for model, values in said.items()}
-        furthest = np.argsort(-np.abs(scores["teacher"] - scores["student"]), kind="stable")[:EXAMPLES]
+        one, other = between
+        furthest = np.argsort(-np.abs(scores[one] - scores[other]), kind="stable")[:EXAMPLES]
         examples = [
             {**texts_of(shown[int(i)]), "label": float(truth[i]),
-             **{model: float(values[i]) for model, values in scores.items()}}
+             "said": {model: float(values[i]) for model, values in scores.items()}}
             for i in furthest
         ]  # fmt: skip
         return Examples({"counts": None, "examples": examples})

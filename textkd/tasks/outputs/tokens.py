@@ -79,27 +79,28 @@ class Tokens(Named):
             found.append(f"there is no entity in {len(true)} sentences: precision, recall and f1 are counted as 0")
         return found
 
-    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any]) -> Examples:
-        """The sentences that teacher and student tag differently, the surest first, with the entities that each found;
+    def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
+        """The sentences that two models tag differently, the surest first, with the entities that each found;
         and how many sentences each has all right. shown: rows with `words`; rows["places"], where there is such a
         column: the words that are labelled, by number."""
         every, true = {}, list[list[str]]()
         for model, logits in said.items():
             every[model], true = self.tags(logits, self.references(rows))
         right = {model: np.array([a == b for a, b in zip(tags, true, strict=True)]) for model, tags in every.items()}
-        teacher, student = every["teacher"], every["student"]
-        apart = {i: np.flatnonzero([a != b for a, b in zip(teacher[i], student[i], strict=True)])
-                 for i in range(len(true)) if teacher[i] != student[i]}  # fmt: skip
+        first, second = between
+        reference, student = every[first], every[second]
+        apart = {i: np.flatnonzero([a != b for a, b in zip(reference[i], student[i], strict=True)])
+                 for i in range(len(true)) if reference[i] != student[i]}  # fmt: skip
         sure = {i: {model: _certainty(logits[i], places) for model, logits in said.items()}
                 for i, places in apart.items()}  # fmt: skip
         examples = []
-        for i in sorted(sure, key=lambda i: -(sure[i]["teacher"] + sure[i]["student"]))[:EXAMPLES]:
+        for i in sorted(sure, key=lambda i: -(sure[i][first] + sure[i][second]))[:EXAMPLES]:
             words = list(shown[i]["words"])
             kept = [words[place] for place in rows["places"][i]] if "places" in rows.column_names else words
             entities = {model: _entities(kept, tags[i]) for model, tags in every.items()}
-            chances = {f"{model}_p": chance for model, chance in sure[i].items()}
-            examples.append({"text_a": " ".join(words), "label": _entities(kept, true[i]), **entities, **chances})
-        return Examples({"counts": agreement(right["teacher"], right["student"]), "examples": examples})
+            examples.append({"text_a": " ".join(words), "label": _entities(kept, true[i]), "said": entities,
+                             "sure": dict(sure[i])})  # fmt: skip
+        return Examples({"counts": agreement(right[first], right[second]), "examples": examples})
 
 
 def _counted(logits: Array, labels: Array) -> Array:

@@ -42,6 +42,8 @@ class TokensTask(TableTask):
         if self._labels is None:
             train = self.tables("train")
             types = types_in(tag for _, table in train for _, tags in table.rows for tag in tags)
+            if not types and any(table.damaged for _, table in train) and not self.skip_damaged:
+                return tags_of(())  # what is damaged is told
             if not types:
                 found, fix = "no B- or I- tag", "check tag:, the column of tags, or give labels: [...]"
                 raise fail(f"entities in {self.sources['train']}", found, fix=fix)

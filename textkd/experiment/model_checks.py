@@ -1,0 +1,127 @@
+"""Whether the models of an experiment are there, and fit the task and each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from textkd.errors import Problem, TextkdError, problem
+from textkd.experiment.encodings import own_tokenizers
+from textkd.experiment.look import Look
+from textkd.experiment.plan import ModelSpec
+from textkd.models import loading
+from textkd.models.forward import positions
+from textkd.tasks import Task
+
+
+def teachers(look: Look) -> None:
+    for name in look.setup.teachers:
+        spec = look.experiment.models[name]
+        if spec.is_black_box:
+            with look.found.collecting(f"{spec.where}.recogniser"):
+                look.models.start(name)
+        # a bad key beside the path leaves the model as it is
+        elif not look.places & {spec.where, f"{spec.where}.path", f"{spec.where}.recogniser"}:
+            with look.found.collecting(spec.where):
+                _teacher(look, name)
+
+
+def _teacher(look: Look, name: str) -> None:
+    readable = look.task is not None and not look.bad("task")
+    model = look.models.start(name) if readable else look.models.sketch(name)
+    if model is not None:
+        look.loaded[name] = model
+    _read_tokenizer(look, readable, model)
+    if readable and look.task is not None:
+        look.found.add(*look.task.output.fits(model, _words_of(look, name)))
+    targets = look.setup.targets
+    if targets is not None and model is not None and not look.bad("pseudo"):
+        targets.reader(model, look.tokenizer)
+
+
+def _read_tokenizer(look: Look, readable: bool, model: Any) -> None:
+    """The tokenizer of all models; without a folder of the teacher's it is the task's own, or made of its texts:
+    what is wrong with it is told there."""
+    if look.tokenizer is None and not look.bad("task.processor"):
+        told = not readable and not getattr(model, "name_or_path", "")
+        with suppress(TextkdError) if told else nullcontext():
+            look.tokenizer = look.setup.rows.tokenizer
+
+
+def _words_of(look: Look, name: str) -> Any:
+    """The tokenizer of a model, which may have one of its own."""
+    own = own_tokenizers(look.tokenizer, {name: look.loaded[name]})
+    return own.get(name, look.tokenizer)
+
+
+def students(look: Look) -> None:
+    seen = set[int]()
+    for name, spec in look.experiment.models.items():
+        if spec.teaches or id(spec.source) in seen:  # a control begins as its student does
+            continue
+        seen.add(id(spec.source))
+        if look.bad_any(spec.where.partition("[")[0], spec.where) or not _can_be_made(look, spec):
+            continue
+        with look.found.collecting(spec.where):
+            _student(look, name, look.models.start(name))
+    lengths = list(look.loaded.values())
+    look.found.add(*_length_problems(look.setup.rows.max_length, lengths))
+
+
+def _can_be_made(look: Look, spec: ModelSpec) -> bool:
+    """Whether the models are there that a student is made from; beside a black box, whether the task is."""
+    boxes = [one for one in look.experiment.models.values() if one.is_black_box]
+    if boxes:
+        return look.task is not None and not look.bad_any("task", *(one.where for one in boxes))
+    made_from = [name for name in spec.source.reads if name not in look.loaded]
+    return not made_from and all(name in look.loaded for name in look.setup.teachers)
+
+
+def _student(look: Look, name: str, student: Any) -> None:
+    training = look.experiment.trainer_of(name)
+    others = () if training is None else training.reads
+    own = getattr(look.tokenizer, "tokenizer", look.tokenizer)  # a processor has one inside
+    for other in others:
+        if other in look.loaded:
+            wrong = loading.check_pair(look.loaded[other], student, own, loading.own_tokenizer(student))
+            own_words = own_tokenizers(look.tokenizer, {other: look.loaded[other]})
+            look.found.add(*(p for p in wrong if not _is_fine(look, p, student, bool(own_words))))
+    if any(one.is_black_box for one in look.experiment.models.values()):
+        look.tokenizer = look.setup.rows.tokenizer
+    known = look.task is not None and look.tokenizer is not None
+    known = known and not look.bad_any("task", "teacher", "student")
+    unfit = look.task.output.fits(student, look.tokenizer) if known and look.task is not None else []
+    look.found.add(*unfit)
+    if not unfit:
+        look.loaded[name] = student
+
+
+def _is_fine(look: Look, wrong: Problem, student: Any, own_words: bool) -> bool:
+    """A student with the task's names was made for the task; that the teacher's fit the task was looked at already,
+    and names of another language or case are no error there. A teacher with words of its own reads its own rows."""
+    if own_words and "token" in wrong.asked:
+        return True
+    names = _class_names(look.task)
+    is_tasks = names is not None and names == [str(name) for name in student.config.id2label.values()]
+    return is_tasks and wrong.found.startswith("other names")
+
+
+def _class_names(task: Task | None) -> list[str] | None:
+    """The names of the task's classes; None where it has none, or they cannot be read."""
+    with suppress(TextkdError):
+        names = None if task is None else task.output.labels
+        return None if names is None else [str(name) for name in names]
+    return None
+
+
+def _length_problems(max_length: int | None, models: Sequence[Any]) -> list[Problem]:
+    if max_length is None:
+        return []
+    most = min((positions(model) for model in models), default=math.inf)
+    if type(max_length) is int and 4 <= max_length <= most:
+        return []
+    what = f"the models have {most} positions" if most < math.inf else "a row holds special tokens and text"
+    fix = f"4 to {most}" if most < math.inf else "give 128, say"
+    return [problem(f"max_length: {max_length}", what, fix=f"max_length: {fix}", where="max_length")]

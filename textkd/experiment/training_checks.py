@@ -1,0 +1,129 @@
+"""Whether the matches of every training can be compared, tried on real rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from textkd.errors import Problem, TextkdError, problem
+from textkd.experiment.collect_results import Bound
+from textkd.experiment.look import Look
+from textkd.experiment.made_up import made_up_batch
+from textkd.experiment.plan import Training
+from textkd.models import loading
+from textkd.objective.cache_limits import cache_problems, kept_problems
+from textkd.objective.match import Match
+from textkd.objective.match_checks import check_words, needs_teacher
+from textkd.objective.pair import Pair
+from textkd.training import dry_run
+from textkd.training.arguments import argument_problems
+from textkd.training.freezing import frozen_problems
+from textkd.training.learners import join
+from textkd.training.stages import Stage
+
+SOME_TYPE = "single_label_classification"  # of a task that cannot be read
+
+
+def trainings(look: Look) -> list[Bound]:
+    """Every stage's matches, bound to the models as far as they are there."""
+    bound = list[Bound]()
+    teachers = [one for one in look.experiment.trainings if one.where.endswith("finetune")]
+    rest = [one for one in look.experiment.trainings if one not in teachers]
+    for training in [*teachers, *rest]:
+        if look.experiment.report.control in training.trains:
+            continue
+        for i, stage in enumerate(training.stages):
+            with look.found.collecting(training.place(i)):
+                _stage_problems(look, training, stage)
+                path = f"{training.place(i)}.matches".lstrip(".")
+                if path in look.places or "stages" in look.places:
+                    continue
+                with look.found.collecting("matches"):
+                    pairs = _bind(look, training, stage)
+                    bound += [Bound(i + 1, pairs)] if training.reads else []
+    return bound
+
+
+def _stage_problems(look: Look, training: Training, stage: Stage) -> None:
+    with look.found.collecting("training"):
+        own = {k: v for k, v in stage.training.items() if k not in training.base.values or training.has_stages}
+        look.found.add(*argument_problems(own, look.metrics, owned=("seed", "output_dir")))
+    models = [look.loaded[name] for name in training.trains if name in look.loaded]
+    if len(models) == len(training.trains):
+        module = join(dict(zip(training.trains, models, strict=True)))
+        look.found.add(*frozen_problems(module, stage.frozen))
+
+
+def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
+    problem_type = None if look.task is None else look.task.output.problem_type
+    specs = {name: look.experiment.models[name] for name in training.reads}
+    for spec in specs.values():
+        look.found.add(*cache_problems(stage.matches, spec.cache))
+    read = {name: look.loaded[name] for name in specs if name in look.loaded}
+    boxes = [name for name, spec in specs.items() if spec.is_black_box]
+    if len(read) + len(boxes) < len(specs):
+        check_words(stage.matches, problem_type)
+        return []
+    if boxes:
+        check_words(stage.matches, problem_type)
+        look.found.add(*(p for i, match in enumerate(stage.matches) if (p := _unreadable(i, match))))
+    trained = {name: look.loaded[name] for name in training.trains if name in look.loaded}
+    if len(trained) < len(training.trains):
+        return _with_stand_in(look, training, stage, read, problem_type)
+    batch = _batch(look, training)
+    if (boxes or not read) and (not batch or look.task is None):
+        check_words(stage.matches, problem_type)
+        return []
+    frozen_parts = stage.frozen if look.rows else ()
+    arguments = training.arguments(stage)
+    compiled = any(arguments.get(name) for name in dry_run.COMPILES)
+    pairs = dry_run.check(trained, read, stage.matches, batch, problem_type or SOME_TYPE,
+                          training.share_encoder, look.rows, frozen_parts, compiled)  # fmt: skip
+    look.found.add(*dry_run.row_problems(pairs, arguments, look.rows))
+    for name, spec in specs.items():
+        look.found.add(*kept_problems([pair for pair in pairs if name in pair.models], spec.cache))
+    return pairs
+
+
+def _with_stand_in(look: Look, training: Training, stage: Stage, read: dict[str, Any], kind: str | None) -> list[Pair]:
+    """The teacher stands for a student that cannot be made; what it lacks itself, the student may have."""
+    if not read:
+        check_words(stage.matches, kind)
+        return []
+    model = next(iter(read.values()))
+    twins = {name: loading.clone(model) for name in training.trains}
+    try:
+        return dry_run.check(twins, read, stage.matches, made_up_batch(model, _per_token(look)), kind or "single_label_classification")
+    except TextkdError as error:
+        told = [p for p in error.problems if not p.where.endswith("student")]
+        if told:
+            raise TextkdError(*told) from error
+        return []
+
+
+def _batch(look: Look, training: Training) -> dict[str, Tensor]:
+    if not look.found.problems and not look.places and look.task is not None:
+        with look.found.collecting():
+            rows = look.setup.rows
+            data = rows.data if training.targets is not None else rows.of(training)[0]
+            # where the teacher has yet to write all targets, no row of training is there
+            return (data if len(data.train) else replace(data, train=data.eval)).sample()
+    teachers = [look.loaded[name] for name in (*training.reads, *training.trains) if name in look.loaded]
+    boxes = any(look.experiment.models[name].is_black_box for name in training.reads)
+    return made_up_batch(teachers[0], _per_token(look)) if teachers and not boxes else {}
+
+
+def _per_token(look: Look) -> bool:
+    return look.task is not None and look.task.output.per_token
+
+
+def _unreadable(number: int, match: Match) -> Problem | None:
+    """A match that needs more of the teacher than its texts."""
+    tap, where = (match.tap, "tap") if match.tap else (match.teacher, "teacher")
+    if not needs_teacher(match):
+        return None
+    what = "the teacher is a black box: it gives texts, and nothing inside it can be read"
+    return problem(f"the teacher's {tap}", what, fix="keep {tap: labels}: its texts are the labels",
+                   where=f"[{number}].{where}")  # fmt: skip
