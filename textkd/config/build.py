@@ -19,6 +19,7 @@ from textkd.experiment import checks
 from textkd.experiment.distiller import Distiller
 from textkd.experiment.finetune import Finetune
 from textkd.models import loading, students
+from textkd.models.files import at_home
 from textkd.models.randomness import random_from
 from textkd.objective.match import Match
 from textkd.tasks import Task
@@ -62,7 +63,7 @@ class _Builder:
         self.found = Collector()
         self.found.add(*problems)
         self.training = dict(recipe.training)
-        self.output = Path(str(self.training.get("output_dir") or f"runs/{name}"))
+        self.output = at_home(str(self.training.get("output_dir") or f"runs/{name}"))
         self.training["output_dir"] = str(self.output)
         self.task: Task | None = None
         self.matches = [_match(block) for block in recipe.matches or ()]
@@ -126,7 +127,7 @@ class _Builder:
     def _keep(self) -> Path:
         """The folder for what teachers are and say."""
         keep = self.recipe.teacher.keep
-        return Path(keep) if keep else self.output.parent / "teachers"
+        return at_home(keep) if keep else self.output.parent / "teachers"
 
     def _cache(self) -> dict[str, Any] | None:
         """The options of the teacher's cache, which is where teachers are kept."""

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from textkd.errors import Collector, fail
+from textkd.models.files import at_home
 
 First = Callable[[dict[str, Any], Sequence[str]], Sequence[str]]
 # YAML 1.2's plain scalars. PyYAML reads 1.1, where 1e-4 is a text and the label `no` is false.
@@ -45,7 +46,7 @@ def load(file: str | Path, overrides: Sequence[str] = (), first: First | None = 
     """The values of a YAML file under ``a.b=c`` overrides. first: changes the values and returns the overrides that it
     leaves. Raises `TextkdError`: no such file, not UTF-8, not YAML, not keys and values, a key twice, and every
     override that cannot be."""
-    path, asked = Path(file), f"recipe {file}"
+    path, asked = at_home(file), f"recipe {file}"
     if not path.is_file():
         raise _missing(path)
     found = Collector()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from textkd.errors import TextkdError, fail
-from textkd.models.files import UMASK, share
+from textkd.models.files import UMASK, at_home, share
 from textkd.models.loading import load_tokenizer, load_with_report, quiet
 from textkd.models.no_code import from_pretrained, saved_class
 
@@ -55,11 +55,11 @@ def export(
     Raises `TextkdError` when `out` exists and is not empty (unless overwrite), source is no model, weights are missing,
     the reloaded model differs, or the disk is full.
     """
-    folder, target = student_folder(source), Path(os.path.abspath(os.path.expanduser(os.fspath(out))))
+    folder, target = student_folder(source), Path(os.path.abspath(at_home(out)))
     _check_target(folder, target, overwrite)
     model = _load(folder)
     texts = model.main_input_name == "input_ids"
-    words = Path(tokenizer) if tokenizer is not None else folder
+    words = at_home(tokenizer) if tokenizer is not None else folder
     if texts or tokenizer is not None:
         load_tokenizer(words)
     with _written_beside(target, overwrite) as part:
@@ -75,7 +75,7 @@ def export(
 
 def student_folder(run_dir: str | os.PathLike[str]) -> Path:
     """The folder of the first seed's student in a run folder; a model folder is returned as it is."""
-    folder = Path(run_dir).expanduser()
+    folder = at_home(run_dir)
     asked = f"the student in {folder}"
     if not folder.is_dir():
         near = (folder.name, [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else [])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from textkd.models.files import at_home
 from textkd.objective.match import Match
 from textkd.objective.match_checks import needs_teacher
 from textkd.objective.tap_pairs import written_ends
@@ -42,6 +43,9 @@ class Finetune:
     key: str | Callable[[], str]
     given: Sequence[Stage] = ()
     frozen: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep", at_home(self.keep))
 
     @property
     def stages(self) -> list[Stage]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from textkd.errors import fail
-from textkd.models.files import write_json
+from textkd.models.files import at_home, write_json
 from textkd.models.processes import processes
 
 
@@ -20,6 +20,9 @@ class RunFolder:
     is there once everything is finished."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", at_home(self.path))
 
     def model(self, role: str, seed: int) -> Path:
         return self.path / f"seed-{seed}" / role

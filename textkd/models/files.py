@@ -14,6 +14,12 @@ from typing import Any
 from textkd.errors import fail
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """A path that a user gave, with the home folder for a leading ``~``. Called where such a path is read, so that all
+    who see it afterwards mean the same place."""
+    return Path(os.path.expanduser(path))
+
+
 def write_atomic(path: Path, text: str) -> Path:
     """Writes `text` beside `path` and renames it: a reader meets the old file or the whole new one. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from textkd.models.files import write_atomic
+from textkd.models.files import at_home, write_atomic
 from textkd.report.page import FILE, render
 from textkd.report.public import summary
 from textkd.report.results import load
@@ -18,8 +18,9 @@ def build(run_dir: str | Path) -> Path:
 
     Raises a TextkdError if results.json is absent (the run is not finished) or damaged; then nothing is written.
     """
-    results = load(run_dir)
+    folder = at_home(run_dir)
+    results = load(folder)
     page = render(results)
     text = json.dumps(summary(results), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomic(Path(run_dir) / SUMMARY_FILE, text + "\n")
-    return write_atomic(Path(run_dir) / FILE, page)
+    write_atomic(folder / SUMMARY_FILE, text + "\n")
+    return write_atomic(folder / FILE, page)

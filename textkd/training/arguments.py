@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 
 from textkd.errors import Problem, TextkdError, fail, is_secret, problem
 from textkd.losses.options import fits, say
+from textkd.models.files import at_home
 
 # textkd's own defaults; everything else is transformers'
 DEFAULTS: dict[str, Any] = {
@@ -90,7 +91,7 @@ class _Arguments(TrainingArguments):  # type: ignore[misc]
 
 def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced: Any) -> TrainingArguments:
     """TrainingArguments with textkd's defaults under the user's `training`; `forced` wins over both."""
-    given = {name: value for name, value in training.items() if name not in OWN}
+    given = {name: _at_home(value) for name, value in training.items() if name not in OWN}
     values = {**DEFAULTS, **given, **RESERVED, **forced, "output_dir": str(output_dir)}
     values.setdefault("dataloader_pin_memory", torch.cuda.is_available())
     values.setdefault("use_cpu", not torch.accelerator.is_available())  # bf16 on a CPU has to be asked for like this
@@ -100,6 +101,11 @@ def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced
         return _Arguments(**values)
     except (ValueError, TypeError, ImportError) as error:
         raise fail("training arguments", str(error).split("\n")[0], fix="see transformers.TrainingArguments") from error
+
+
+def _at_home(value: Any) -> Any:
+    """Some arguments name files, such as `deepspeed`."""
+    return str(at_home(value)) if isinstance(value, str) and value.startswith("~") else value
 
 
 CPUINFO = Path("/proc/cpuinfo")

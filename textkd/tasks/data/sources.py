@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import datasets
 
 from textkd.errors import fail
+from textkd.models.files import at_home
 from textkd.tasks.data.formats import Dialect, Table, dialect_of, read_table
 
 
@@ -76,7 +78,7 @@ def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset
         TextkdError: it needs a script of its own, which is never run. All other errors are those of `datasets`.
     """
     try:
-        return datasets.load_dataset(dataset, config, split=split)
+        return datasets.load_dataset(os.path.expanduser(dataset), config, split=split)
     except RuntimeError as error:
         if "script" not in str(error):
             raise
@@ -99,7 +101,7 @@ def resolve(path: str | Path) -> Path:
     """The place of a path on disk. A package is found without importing it (its code need not run)."""
     shown = str(path)
     if not shown.startswith("package:"):
-        return Path(path).expanduser()
+        return at_home(path)
     package, _, inner = shown.removeprefix("package:").partition("/")
     spec = find_spec(package) if package.isidentifier() else None
     folders = list(spec.submodule_search_locations or []) if spec else []

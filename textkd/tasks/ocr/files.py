@@ -13,6 +13,7 @@ import pyarrow.parquet
 from PIL import Image
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.models.files import at_home
 from textkd.tasks.data.formats import Table, read_table
 from textkd.tasks.data.sources import FileSource, file_source
 from textkd.tasks.ocr.images import check_image, open_image
@@ -132,7 +133,7 @@ class FolderLines(FileLines):
     `unlabelled`."""
 
     def __init__(self, path: str | Path, image: str | None = None, unlabelled: bool = False, **options: Any) -> None:
-        folder = Path(path)
+        folder = at_home(path)
         metadata = next((folder / name for name in METADATA if (folder / name).is_file()), None)
         if metadata is None:
             self._list_images(folder, unlabelled)

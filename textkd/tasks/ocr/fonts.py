@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import ImageFont
 
 from textkd.errors import Collector, fail, problem
+from textkd.models.files import at_home
 
 DEBIAN = tuple(Path("/usr/share/fonts/truetype") / name for name in ("dejavu", "liberation", "liberation2"))
 FAMILIES = ("DejaVuSans", "DejaVuSerif", "STIXGeneral", "Liberation")
@@ -107,7 +108,7 @@ def _some(wanted: str) -> list[Face]:
         if not faces:
             raise fail(f"fonts of {wanted}", "they are not installed", fix="apt install fonts-dejavu fonts-liberation")
         return faces
-    path = Path(wanted).expanduser()
+    path = at_home(wanted)
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not found:

@@ -4,6 +4,7 @@ wrote."""
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +40,7 @@ class HubLines(LineTable):
         where: Mapping[str, Any] | None = None,
         unlabelled: bool = False,
     ) -> None:
-        self.dataset, self.config, self.split = dataset, config, split
+        self.dataset, self.config, self.split = os.path.expanduser(dataset), config, split
         self.source = "/".join(part for part in (dataset, config, split) if part)
         self._image, self._text, self._where, self._unlabelled = image, text, dict(where or {}), unlabelled
         self._known: Any = None  # the rows, or why there are none

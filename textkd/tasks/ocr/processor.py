@@ -23,6 +23,7 @@ from PIL import Image
 from transformers import DonutImageProcessorPil, TrOCRProcessor, XLMRobertaTokenizer
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.models.files import at_home
 from textkd.models.no_code import from_pretrained
 
 KINDS = ("char", "unigram")
@@ -124,7 +125,7 @@ def load_processor(path: str | Path) -> Any:
 
     Raises `TextkdError` for a folder without image processor or tokenizer, a damaged file and an unknown id.
     """
-    asked, folder = f"the processor of {path}", Path(path).expanduser()
+    asked, folder = f"the processor of {path}", at_home(path)
     if folder.is_dir():
         _check_folder(folder, asked)
     elif folder.is_file():

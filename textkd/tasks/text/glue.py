@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail
+from textkd.models.files import at_home
 from textkd.tasks.data.holdout import limit_of
 from textkd.tasks.data.sources import HubSource, Source, file_source
 from textkd.tasks.text.rows import Layout
@@ -106,7 +107,7 @@ def glue(
         headerless=row.headerless,
     )
     with collector.collecting():
-        sources = _hub(subset, row) if path is None else _local(row, spec, Path(path).expanduser())
+        sources = _hub(subset, row) if path is None else _local(row, spec, at_home(path))
     collector.raise_any()
     return TextTask(spec, sources)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from textkd.errors import Collector, Problem, TextkdError, problem
+from textkd.models.files import at_home
 
 PRECISIONS = ("float32", "bf16", "int8")
 LOGITS = {"top_k": int, "mass": float, "samples": int}
@@ -34,6 +35,8 @@ class CacheOptions:
     def __post_init__(self) -> None:
         if found := self.problems():
             raise TextkdError(*found)
+        if self.folder is not None:
+            object.__setattr__(self, "folder", str(at_home(self.folder)))
 
     @classmethod
     def of(cls, block: bool | Mapping[str, Any] | None) -> CacheOptions | None:

@@ -19,6 +19,7 @@ from typing import Any
 import jiwer
 
 from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.models.files import at_home
 from textkd.teachers.generation.beam import teacher_reader
 from textkd.teachers.generation.readings import Lines, Reader, ReadingStore, fingerprint_of
 
@@ -104,7 +105,7 @@ def pseudo_labels(
         raise fail(f"shard_size {shard_size}", "not a number from 1", fix="shard_size=1 or more")
     if not len(table):
         raise fail("pseudo labels", "a table without lines", fix="give at least one line")
-    store = ReadingStore(reader, table, Path(folder), fingerprint or fingerprint_of(reader), shard_size)
+    store = ReadingStore(reader, table, at_home(folder), fingerprint or fingerprint_of(reader), shard_size)
     rows = store.complete()
     references = list(table.texts) if table.texts is not None else [None] * len(table)
     return PseudoLabels([text for text, _ in rows], [sure for _, sure in rows], references, store.folder)

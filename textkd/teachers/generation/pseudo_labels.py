@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from textkd.errors import Collector, Problem, fail, problem
+from textkd.models.files import at_home
 from textkd.models.processes import locked, processes
 from textkd.tasks import OcrTask, Task
 from textkd.tasks.ocr.linetable import Joined, LineTable
@@ -131,7 +132,7 @@ class Targets:
     """The lines that the teacher reads and what the student trains on, for one task. keep: see `Pseudo`."""
 
     def __init__(self, pseudo: Pseudo, task: OcrTask, keep: Path) -> None:
-        self.pseudo, self.task, self.keep = pseudo, task, pseudo.keep or keep
+        self.pseudo, self.task, self.keep = pseudo, task, at_home(pseudo.keep or keep)
 
     def fingerprint(self, teacher: Any) -> str:
         """What the targets are made of, as far as it is there before anything ran."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from textkd.errors import TextkdError, fail
+from textkd.models.files import at_home
 from textkd.teachers.generation.onnxfile import weights
 
 log = logging.getLogger("textkd")
@@ -56,7 +57,7 @@ class Recogniser:
         for name, number in (("batch_size", batch_size), ("threads", threads)):
             if number is not None and number < 1:
                 raise fail(f"{name} {number} of a recogniser", "not a number from 1", fix=f"{name}=1 or more")
-        self.path, self.batch_size = Path(path), batch_size
+        self.path, self.batch_size = at_home(path), batch_size
         self._session = _session(self.path, threads or torch.get_num_threads())
         self._input = _check_input(self._session, self.path)
         self._characters = _characters(self._session, self.path)
