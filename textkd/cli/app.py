@@ -62,7 +62,9 @@ def _options(
     pass
 
 
-RecipeFile = Annotated[Path, typer.Argument(metavar="FILE", help="The recipe, a YAML file.", show_default=False)]
+RecipeFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A YAML file, or a name of `textkd ls recipes`.", show_default=False)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[a.b=c ...]", help="Overrides of the recipe, as training.seed=1 or matches.0.weight=0.5."),

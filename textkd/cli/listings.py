@@ -3,14 +3,13 @@ names of recipes need not wait for torch."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from textkd.config import recipe_file
+from textkd.config import recipe_file, shipped
 from textkd.errors import TextkdError, fail
 
 
@@ -46,12 +45,11 @@ def _losses(_: str | None) -> list[dict[str, str]]:
 
 
 def _recipes(_: str | None) -> list[dict[str, str]]:
-    """Every recipe in recipes/ here and in the checkout, with its `about` or the first line of its header."""
-    folders = dict.fromkeys([Path("recipes").resolve(), Path(__file__).resolve().parents[2] / "recipes"])
-    files = [file for folder in folders for file in sorted(folder.rglob("*.yaml"))]
-    if not files:
-        raise fail("ls recipes", "no recipes/ folder here or beside the package", fix="run it in a checkout of textkd")
-    return [{"recipe": os.path.relpath(file), "about": _about(file)} for file in files]
+    """Every recipe that comes with textkd by its name, every other one in recipes/ here by its path; with its `about`
+    or the first line of its header."""
+    found = {name: file.resolve() for name, file in shipped.recipes().items()}
+    here = [file for file in sorted(Path("recipes").rglob("*.yaml")) if file.resolve() not in found.values()]
+    return [{"recipe": name, "about": _about(file)} for name, file in [*found.items(), *((str(f), f) for f in here)]]
 
 
 def _presets(_: str | None) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from textkd.config import shipped
 from textkd.errors import Collector, fail
 from textkd.models.files import at_home
 
@@ -46,7 +47,7 @@ def load(file: str | Path, overrides: Sequence[str] = (), first: First | None = 
     """The values of a YAML file under ``a.b=c`` overrides. first: changes the values and returns the overrides that it
     leaves. Raises `TextkdError`: no such file, not UTF-8, not YAML, not keys and values, a key twice, and every
     override that cannot be."""
-    path, asked = at_home(file), f"recipe {file}"
+    path, asked = shipped.found(at_home(file)), f"recipe {file}"
     if not path.is_file():
         raise _missing(path)
     found = Collector()
@@ -138,6 +139,6 @@ def _index(items: list[Any], name: str, asked: str) -> int:
 
 def _missing(path: Path) -> Exception:
     folder = path.parent
-    near = [str(p) for p in folder.glob("*.y*ml")] if folder.is_dir() else []
+    near = [*(str(p) for p in folder.glob("*.y*ml") if folder.is_dir()), *shipped.recipes()]
     found = "a folder" if path.is_dir() else "no such file" if folder.is_dir() else f"no such folder {folder}"
     return fail(f"recipe {path}", found, near=(str(path), near), fix="textkd ls recipes")
