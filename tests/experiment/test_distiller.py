@@ -13,8 +13,8 @@ from transformers import AutoModelForSequenceClassification, BertForSequenceClas
 from textkd import Distiller, Match, report, tasks
 from textkd.config import build
 from textkd.deploy.export import student_folder
-from textkd.experiment.finished import RECORD
 from textkd.experiment.finetune import without_teacher
+from textkd.experiment.finished import RECORD
 
 
 def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:

@@ -49,10 +49,8 @@ class Finetune:
 
     @property
     def stages(self) -> list[Stage]:
-        return [
-            replace(stage, training={**self.training, **stage.training}, frozen=[*self.frozen, *stage.frozen])
-            for stage in self.given or (Stage(LABELS_ONLY),)
-        ]
+        """What it goes through; `training` comes on top of the arguments that are textkd's own."""
+        return [replace(one, frozen=[*self.frozen, *one.frozen]) for one in self.given or (Stage(LABELS_ONLY),)]
 
     def seed(self, seed: int) -> int:
         return int(self.training.get("seed", seed))

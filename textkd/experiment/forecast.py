@@ -36,8 +36,9 @@ def _steps(data: Data, given: Mapping[str, Any]) -> int:
         return int(arguments.max_steps)
     size = arguments.per_device_train_batch_size * processes().num_processes
     batches = len(data.train) // size if arguments.dataloader_drop_last else math.ceil(len(data.train) / size)
-    each = max(math.ceil(batches / int(arguments.gradient_accumulation_steps)), 1)
-    return math.ceil(each * float(arguments.num_train_epochs))
+    each = max(math.ceil(batches / arguments.gradient_accumulation_steps), 1)
+    total: int = math.ceil(each * arguments.num_train_epochs)
+    return total
 
 
 def seconds(setup: Setup, node: Node) -> float:

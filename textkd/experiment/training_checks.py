@@ -48,8 +48,7 @@ def trainings(look: Look) -> list[Bound]:
 
 def _stage_problems(look: Look, training: Training, stage: Stage) -> None:
     with look.found.collecting("training"):
-        own = {k: v for k, v in stage.training.items() if k not in training.base.values or training.has_stages}
-        look.found.add(*argument_problems(own, look.metrics, owned=("seed", "output_dir")))
+        look.found.add(*argument_problems(stage.training, look.metrics, owned=("seed", "output_dir")))
     models = [look.loaded[name] for name in training.trains if name in look.loaded]
     if len(models) == len(training.trains):
         module = join(dict(zip(training.trains, models, strict=True)))
@@ -95,7 +94,9 @@ def _with_stand_in(look: Look, training: Training, stage: Stage, read: dict[str,
     model = next(iter(read.values()))
     twins = {name: loading.clone(model) for name in training.trains}
     try:
-        return dry_run.check(twins, read, stage.matches, made_up_batch(model, _per_token(look)), kind or "single_label_classification")
+        return dry_run.check(
+            twins, read, stage.matches, made_up_batch(model, _per_token(look)), kind or "single_label_classification"
+        )
     except TextkdError as error:
         told = [p for p in error.problems if not p.where.endswith("student")]
         if told:
