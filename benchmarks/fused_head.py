@@ -30,7 +30,6 @@ from transformers import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderD
 from turns import CLOCKS, Limit, parser, tell
 
 from textkd import Match
-from textkd.models.forward import inputs_of
 from textkd.training.wiring import wire
 
 LIMITS = {"both memory": Limit(most=0.5), "logits memory": Limit(most=0.5), "labels memory": Limit(most=0.6)}
@@ -79,12 +78,7 @@ class Form:
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-4)
 
     def step(self) -> float:
-        wiring, batch = self.wiring, self.batch
-        taught = {} if wiring.teacher is None else wiring.teacher.taps(batch)
-        with wiring.capture.active(wiring.objective.inside(taught, batch)):
-            taps = self.student(**inputs_of(self.student, batch))["taps"]
-        total, _ = wiring.objective(taps, taught, batch)
-        del taught, taps  # as at the end of the trainer's compute_loss
+        total = self.wiring.loss(self.student, self.batch).total
         total.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -45,7 +45,7 @@ from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
 from textkd.training.arguments import has_bf16, make_arguments
 from textkd.training.cache_filling import autocast
 from textkd.training.trainer import DistilTrainer
-from textkd.training.wiring import wire
+from textkd.training.wiring import Reading, wire
 
 TEMPERATURE = 8.0
 LIMITS = {
@@ -215,16 +215,15 @@ def textkd(
             "save_strategy": "no", "learning_rate": 1e-4, "report_to": "none", "use_cpu": True,
         }, folder)  # fmt: skip
         batch = rows.batches()[0]
-        wiring = wire(
-            student, teacher, matches, batch, autocast=autocast(arguments, LiveOptions()), rows=len(rows), cache=options
-        )
+        reading = {"teacher": Reading(autocast(arguments, LiveOptions()), options)}
+        wiring = wire(student, teacher, matches, batch, rows=len(rows), reading=reading)
         try:
-            if isinstance(wiring.teacher, CachedTeacher):
-                for part in rows.batches():
-                    wiring.teacher.fill(part)
+            for one in wiring.frozen.teachers.values():
+                for part in rows.batches() if isinstance(one, CachedTeacher) else ():
+                    one.fill(part)
             DistilTrainer(
-                student, arguments, train_dataset=rows, data_collator=collate, objective=wiring.objective,
-                capture=wiring.capture, teacher=wiring.teacher, callbacks=[AtStart(turn)],
+                student, arguments, train_dataset=rows, data_collator=collate, wiring=wiring,
+                callbacks=[AtStart(turn)],
             ).train()  # fmt: skip
         finally:
             wiring.close()

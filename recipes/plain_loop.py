@@ -25,8 +25,7 @@ student = shrink(teacher, layers="uniform", n_layers=teacher.config.num_hidden_l
 student.to(accelerator.device).train()
 
 task = tasks.glue("sst2").with_file(train_file)
-accepts = forward_inputs(student)
-rows = task.encode(tokenizer, "eval", accepts | forward_inputs(teacher), max_length=128)
+rows = task.encode(tokenizer, "eval", forward_inputs(student) | forward_inputs(teacher), max_length=128)
 loader = DataLoader(rows, batch_size=32, shuffle=True, collate_fn=task.collator(tokenizer))
 matches = [
     Match("labels", weight=0.1),
@@ -38,9 +37,7 @@ wired = wire(student, teacher, matches, next(iter(loader)))
 optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4)  # after wire: projections are the student's parameters
 model, optimizer, loader = accelerator.prepare(student, optimizer, loader)
 for step, batch in enumerate(loader):
-    with wired.capture.active():  # the wrapped model itself: DDP sees every parameter
-        taps = model(**{k: v for k, v in batch.items() if k in accepts and k != "labels"})["taps"]
-    loss, parts = wired.objective(taps, wired.teacher.taps(batch), batch, progress=step / len(loader))
+    loss, parts, _ = wired.loss(model, batch, step / len(loader))  # the wrapped model: DDP sees every parameter
     accelerator.backward(loss)
     accelerator.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()

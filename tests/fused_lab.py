@@ -11,7 +11,6 @@ from ocr_lab import data, make_reader
 from torch import Tensor, nn
 
 from textkd import Match
-from textkd.models.forward import inputs_of
 from textkd.training.wiring import Wiring
 
 SMALL = {
@@ -47,12 +46,9 @@ def both(fused: bool) -> list[Match]:
 
 
 def step(wiring: Wiring, student: Any, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], dict[str, Any]]:
-    """One step as the trainer does it: (loss, gradients, what the student returned)."""
-    assert wiring.teacher is not None
+    """One step as the trainer does it: (loss, gradients, the student's outputs)."""
     student.zero_grad()
-    taught = wiring.teacher.taps(batch)
-    with wiring.capture.active(wiring.objective.inside(taught, batch)):
-        out = student(**inputs_of(student, batch))
-    total, _ = wiring.objective(out["taps"], taught, batch)
+    total, _, outputs = wiring.loss(student, batch)
     total.backward()
-    return total.detach(), {n: p.grad.clone() for n, p in student.named_parameters() if p.grad is not None}, out
+    gradients = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+    return total.detach(), gradients, dict(outputs)

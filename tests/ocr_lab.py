@@ -19,6 +19,7 @@ from textkd import Match, tasks
 from textkd.models.students import new_ocr_model
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.processor import line_processor
+from textkd.teachers.frozen import FrozenModel
 from textkd.training.stages import Data, Stage, Trained, run_stages
 
 gc.freeze()  # accelerate collects garbage after every training; looking at all that was imported takes half a second
@@ -102,8 +103,9 @@ def train(
 ) -> Trained:  # fmt: skip
     """Trains `student` in this process."""
     arguments = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
+    models, read = {"student": student}, {} if teacher is None else {"teacher": FrozenModel(teacher)}
     stage = Stage(matches, frozen=frozen)
-    return run_stages(work, student, teacher, [stage], lines, {**arguments, **training}, 1, "student", share)
+    return run_stages(work, models, read, [stage], lines, {**arguments, **training}, 1, "student", share)
 
 
 def read_history(done: Trained) -> dict[tuple[int, str], float]:

@@ -1,4 +1,4 @@
-"""A bare loop over capture, teacher and objective trains as the Trainer does."""
+"""A bare loop over `Wiring.loss` trains as the Trainer does."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def test_the_trainer_is_a_plain_loop(tiny: Tiny) -> None:
     found, step = {}, 0
     for _ in range(2):
         for batch in loader:
-            with wired.capture.active():
-                taps = student(**{k: v for k, v in batch.items() if k in accepts and k != "labels"})["taps"]
-            loss, parts = wired.objective(taps, wired.teacher.taps(batch), batch, progress=step / 16)
+            loss, parts, _ = wired.loss(student, batch, progress=step / 16)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimizer.step()

@@ -14,7 +14,6 @@ import textkd
 from textkd import Distiller, Match, Stage, TextkdError, wire
 from textkd.cli.app import main
 from textkd.config import build, presets, recipe_file
-from textkd.models.forward import inputs_of
 from textkd.objective.match_checks import check_words
 
 NAMES = [row["preset"] for row in presets.rows()]
@@ -48,10 +47,7 @@ def two_steps(made: Distiller, stage: Stage, student: Any) -> list[float]:
     optimizer, totals = torch.optim.SGD(student.parameters(), lr=1e-4), []
     for progress in (0.5, 0.75):
         optimizer.zero_grad()
-        with wired.capture.active(labels=batch["labels"]):
-            taps = student(**inputs_of(student, batch))["taps"]
-        answers = {} if wired.teacher is None else wired.teacher.taps(batch)
-        total, _ = wired.objective(taps, answers, batch, progress=progress)
+        total, _, _ = wired.loss(student, batch, progress)
         total.backward()
         assert all(p.grad.isfinite().all() for p in student.parameters() if p.grad is not None)
         assert any(p.grad.abs().max() > 0 for p in student.parameters() if p.grad is not None)

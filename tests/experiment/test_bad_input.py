@@ -245,10 +245,9 @@ def test_a_mask_that_masks_everything() -> None:
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.zeros(2, dtype=torch.long)}
     wired = wire(student, teacher, [Match("hidden")], batch)
     batch["attention_mask"] = torch.zeros_like(ids)
-    with wired.capture.active():
-        out = student(input_ids=ids)
+    taps = wired.learners.forward(student, {"input_ids": ids}).taps
     with pytest.raises(TextkdError, match="mask"):
-        wired.objective(out["taps"], wired.teacher.taps({"input_ids": ids}), batch)
+        wired.objective({**taps, **wired.frozen.taps({"input_ids": ids})}, batch)
 
 
 def test_a_real_process_ends_with_2_and_no_traceback() -> None:

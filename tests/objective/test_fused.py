@@ -21,7 +21,9 @@ from textkd.losses.logits import fused as fused_losses
 from textkd.models.forward import inputs_of
 from textkd.models.taps import Capture
 from textkd.teachers import CacheOptions
+from textkd.teachers.frozen import FrozenModel
 from textkd.training.stages import Stage, run_stages
+from textkd.training.wiring import Reading as HowRead
 from textkd.training.wiring import wire
 
 
@@ -33,8 +35,8 @@ def test_value_and_gradient_are_those_of_whole_logits(name: str) -> None:
         results.append(step(wiring, student, batch))
         wiring.close()
     (plain, expected, whole), (ours, gradients, out) = results
-    logits = whole["outputs"]["logits"]
-    assert out["outputs"]["logits"].shape == (logits.shape[0], 0, logits.shape[2])
+    logits = whole["logits"]
+    assert out["logits"].shape == (logits.shape[0], 0, logits.shape[2])
     assert plain > 0.01
     torch.testing.assert_close(ours, plain, rtol=1e-5, atol=0)
     assert gradients.keys() == expected.keys()
@@ -78,18 +80,18 @@ def test_the_loss_is_computed_inside_the_forward_and_in_autocasts_type() -> None
     student, teacher, batch = made("bert", 1), made("bert"), BATCH
     found = {}
     for fused in (False, True):
-        wiring = wire(student, teacher, both(fused), batch, autocast=torch.bfloat16)
-        assert wiring.teacher is not None
-        taught = wiring.teacher.taps(batch)
+        reading = {"teacher": HowRead(torch.bfloat16)}
+        wiring = wire(student, teacher, both(fused), batch, reading=reading)
+        taught = wiring.frozen.taps(batch)
         forward = student.forward
         student.forward = torch.autocast("cpu", torch.bfloat16)(forward)  # as Accelerate has it: hooks stay outside
-        with wiring.capture.active(wiring.objective.inside(taught, batch)):
-            taps = student(**inputs_of(student, batch))["taps"]
+        made_of = wiring.learners.forward(student, batch, wiring.objective.inside(taught, batch))
         student.forward = forward
+        taps = {**made_of.taps, **taught}
         if fused:
-            assert taps["head_input"].dtype == taught["head_input"].dtype == torch.bfloat16
-            assert taps["the loss of logits/kl"].requires_grad
-        _, found[fused] = wiring.objective(taps, taught, batch)
+            assert taps["student/head_input"].dtype == taps["teacher/head_input"].dtype == torch.bfloat16
+            assert made_of.losses["logits/kl"].requires_grad
+        _, found[fused] = wiring.objective(taps, batch, computed=made_of.losses)
         wiring.close()
     for name, value in found[False].items():
         torch.testing.assert_close(found[True][name], value, rtol=1e-5, atol=1e-6)
@@ -148,7 +150,8 @@ def trained(work: Path, fused: bool, cache: CacheOptions | None = None, **traini
         "num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 0.01, "logging_steps": 1,
         "optim": "sgd", **training,
     }  # fmt: skip
-    done = run_stages(work, student, make_reader(), [Stage(both(fused))], data(), arguments, 1, "student", cache=cache)
+    models, read = {"student": student}, {"teacher": FrozenModel(make_reader(), cache)}
+    done = run_stages(work, models, read, [Stage(both(fused))], data(), arguments, 1, "student")
     return {key: value for key, value in read_history(done).items() if "eval" not in key[1]}, student.state_dict()
 
 
@@ -172,7 +175,7 @@ def test_labels_alone_keep_no_logits_either_beside_a_loss_of_the_encoder(tmp_pat
     for name, matches in (("ours", ours), ("plain", plain)):
         student = make_reader(seed=3)
         arguments = {"max_steps": 2, "optim": "sgd", "per_device_train_batch_size": 8, "logging_steps": 1}
-        done = run_stages(tmp_path / name, student, None, [Stage(matches)], data(), arguments, 1, name)
+        done = run_stages(tmp_path / name, {"student": student}, {}, [Stage(matches)], data(), arguments, 1, name)
         ends.append({key: value for key, value in read_history(done).items() if "eval" not in key[1]})
     assert (1, "encoder.hidden:4/ctc") in ends[0]
     assert differences(*ends) < 1e-5

@@ -36,10 +36,7 @@ def test_the_student_learns_the_teachers_gradients(match: Match) -> None:
     wired = wire(student.train(), teacher, [match], BATCH)
     optimizer, values = torch.optim.Adam(student.parameters(), lr=3e-3), []
     for _ in range(15):
-        theirs = wired.teacher.taps(BATCH)
-        with wired.capture.active(labels=BATCH["labels"]):
-            taps = student(**{k: v for k, v in BATCH.items() if k != "labels"})["taps"]
-        loss, _ = wired.objective(taps, theirs, BATCH)
+        loss, _, _ = wired.loss(student, BATCH)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -16,7 +16,7 @@ from textkd.objective.bind import bind
 from textkd.objective.layer_maps import layer_map
 from textkd.objective.match_checks import check_words
 from textkd.objective.pair import Pair
-from textkd.training.wiring import check
+from textkd.training.dry_run import check
 
 CLASSES = "single_label_classification"
 
@@ -65,7 +65,7 @@ def test_bad_layer_maps(spec: Any, student: int, words: str) -> None:
 def models() -> tuple[Any, Any]:
     """A student of 2 and a teacher of 4 blocks."""
     teacher = make_teacher()
-    return anatomy(shrink(teacher, layers=[2, 4])), anatomy(teacher)
+    return {"student": anatomy(shrink(teacher, layers=[2, 4]))}, {"teacher": anatomy(teacher)}
 
 
 def names(models: tuple[Any, Any], *matches: Match, problem_type: str = CLASSES) -> list[str]:
@@ -165,9 +165,9 @@ def test_every_problem_of_every_match_at_once(models: tuple[Any, Any]) -> None:
 
 
 def test_without_a_teacher_only_labels_can_be_matched(models: tuple[Any, Any]) -> None:
-    assert [p.name for p in bind([Match("labels")], models[0], None, CLASSES)] == ["labels/cross_entropy"]
+    assert [p.name for p in bind([Match("labels")], models[0], {}, CLASSES)] == ["labels/cross_entropy"]
     with pytest.raises(TextkdError, match="there is no teacher"):
-        bind([Match("logits")], models[0], None, CLASSES)
+        bind([Match("logits")], models[0], {}, CLASSES)
 
 
 def bound(student_width: int, *matches: Match) -> list[Pair]:
@@ -213,5 +213,6 @@ def test_a_function_of_ones_own_distils_from_python(tiny: Tiny) -> None:
     assert "hidden:2<-4/half_distance" in history[1]
     assert set(result.metrics) == {"teacher", "student"}
     assert distiller().run().metrics == result.metrics  # the folder is known again as this run's
+    both = {"student": anatomy(teacher)}, {"teacher": anatomy(teacher)}
     with pytest.raises(TextkdError, match="no such option"):
-        bind([Match("hidden", loss=half_distance, options={"scal": 1})], *map(anatomy, (teacher, teacher)), CLASSES)
+        bind([Match("hidden", loss=half_distance, options={"scal": 1})], *both, CLASSES)

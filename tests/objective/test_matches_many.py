@@ -83,7 +83,8 @@ def models() -> tuple[Any, Any]:
 
 
 def names(models: tuple[Any, Any], match: Match) -> list[str]:
-    return [pair.name for pair in bind([match], anatomy(models[0]), anatomy(models[1]), CLASSES)]
+    trained, frozen = {"student": anatomy(models[0])}, {"teacher": anatomy(models[1])}
+    return [pair.name for pair in bind([match], trained, frozen, CLASSES)]
 
 
 QKV = ["query", "key", "value"]
@@ -126,11 +127,11 @@ def test_wrong_lists_are_refused(models: tuple[Any, Any], match: Match, said: st
 
 
 def run(student: Any, wired: Any, inside: bool, progress: float = 0.5) -> dict[str, Tensor]:
-    theirs = wired.teacher.taps(BATCH)
-    wanted = {"input_ids": BATCH["input_ids"], "attention_mask": BATCH["attention_mask"]}
-    with wired.capture.active(wired.objective.inside(theirs, BATCH, progress) if inside else None):
-        taps = student(**wanted)["taps"]
-    total, parts = wired.objective(taps, theirs, BATCH, progress)
+    theirs = wired.frozen.taps(BATCH)
+    finish = wired.objective.inside(theirs, BATCH, progress) if inside else None
+    forward = wired.learners.forward(student, BATCH, finish)
+    assert bool(forward.losses) == bool(finish)
+    total, parts = wired.objective({**forward.taps, **theirs}, BATCH, progress, computed=forward.losses)
     student.zero_grad()
     total.backward()
     return parts
@@ -168,8 +169,9 @@ def test_further_tensors_of_the_step_reach_the_loss(models: tuple[Any, Any]) -> 
     wired.close()
     fresh = wire(student, teacher, [Match("logits", loss="informed")], BATCH)
     batch = {k: v for k, v in BATCH.items() if k != "example_id"}
+    taps = {"student/logits": torch.zeros(4, 2, requires_grad=True), "teacher/logits": torch.zeros(4, 2)}
     with pytest.raises(TextkdError, match="the batch has no example_id"):
-        fresh.objective({"logits": torch.zeros(4, 2, requires_grad=True)}, {"logits": torch.zeros(4, 2)}, batch)
+        fresh.objective(taps, batch)
     fresh.close()
 
 
@@ -195,7 +197,7 @@ def test_a_batch_that_is_too_small_for_a_loss_is_refused(models: tuple[Any, Any]
     few = {name: value[:2] for name, value in BATCH.items()}
     tap = torch.zeros(2, 6, 16, requires_grad=True)
     with pytest.raises(TextkdError, match=r"a batch of 2, where it compares 3 samples"):
-        wired.objective({"hidden:1": tap}, {"hidden:1": tap.detach()}, few)
+        wired.objective({"student/hidden:1": tap, "teacher/hidden:1": tap.detach()}, few)
     wired.close()
 
 

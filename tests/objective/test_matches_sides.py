@@ -13,7 +13,8 @@ from textkd import Match, TextkdError
 from textkd.models.taps import anatomy
 from textkd.objective.bind import bind
 from textkd.objective.objective import Objective
-from textkd.training.wiring import Wiring, check, wire
+from textkd.training.dry_run import check
+from textkd.training.wiring import Wiring, wire
 
 TASK = "sequence_to_sequence"
 LABELS = torch.tensor([[5, 6, 7, 8, 2], [9, 8, 2, -100, -100], [4, 2, -100, -100, -100], [3, 5, 7, 2, -100]])
@@ -54,16 +55,14 @@ def batch(extra: int = 0) -> dict[str, Tensor]:
 
 
 def losses(wiring: Wiring, student: nn.Module, given: dict[str, Tensor], expected: Tensor | None = None) -> Any:
-    assert wiring.teacher is not None
-    inputs = {name: value for name, value in given.items() if name != "labels"}
-    taps = wiring.capture.run(student, **inputs)["taps"]
-    return wiring.objective(taps, wiring.teacher.taps(given), given, expected=expected)
+    total, parts, _ = wiring.loss(student, given, expected=expected)
+    return total, parts
 
 
 @pytest.fixture(scope="module")
 def models() -> tuple[Any, Any]:
     """A student of 2 + 2 and a teacher of 6 + 4 blocks."""
-    return anatomy(make(2, 2)), anatomy(make(6, 4))
+    return {"student": anatomy(make(2, 2))}, {"teacher": anatomy(make(6, 4))}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_what_cannot_be_bound(models: tuple[Any, Any], match: Match, words: str)
 
 
 def test_a_teacher_of_images_alone_is_matched_explicitly(models: tuple[Any, Any]) -> None:
-    encoder = anatomy(models[1].model.encoder)
+    encoder = {"teacher": anatomy(models[1]["teacher"].model.encoder)}
     with pytest.raises(TextkdError, match="no sides"):
         bind([Match("encoder.hidden")], models[0], encoder, TASK)
     pairs = bind([Match(student="encoder.hidden", teacher="hidden")], models[0], encoder, TASK)
@@ -177,9 +176,7 @@ def test_each_loss_is_the_mean_over_what_counts() -> None:
     student, teacher, given = make(2, 2), make(6, 4, seed=1), batch()
     wiring = wire(student, teacher, MATCHES, given, TASK)
     _, parts = losses(wiring, student, given)
-    inputs = {name: value for name, value in given.items() if name != "labels"}
-    assert wiring.teacher is not None
-    mine, theirs = wiring.capture.run(student, **inputs)["taps"], wiring.teacher.taps(given)
+    mine, theirs = wiring.learners.forward(student, given).taps, wiring.frozen.taps(given)
     lengths = (LABELS != -100).sum(1).tolist()
     places = [(b, t) for b, n in enumerate(lengths) for t in range(n)]
 
@@ -187,7 +184,7 @@ def test_each_loss_is_the_mean_over_what_counts() -> None:
         return float(torch.stack([value.detach().square().mean() for value in values]).mean())
 
     def difference(name: str, block: int) -> Tensor:
-        return mine[name] - theirs[f"{name.partition(':')[0]}:{block}"]
+        return mine[f"student/{name}"] - theirs[f"teacher/{name.partition(':')[0]}:{block}"]
 
     d = difference("decoder.hidden:2", 4)
     assert float(parts["decoder.hidden:2<-4/mse"]) == pytest.approx(mean([d[b, t] for b, t in places]), rel=1e-4)

@@ -19,7 +19,8 @@ BATCH = {"input_ids": torch.ones(2, 4, dtype=torch.long), "attention_mask": torc
 
 
 def objective(*matches: Match) -> Objective:
-    return Objective(bind(matches, anatomy(make_teacher(2)), anatomy(make_teacher(4)), "single_label_classification"))
+    trained, frozen = {"student": anatomy(make_teacher(2))}, {"teacher": anatomy(make_teacher(4))}
+    return Objective(bind(matches, trained, frozen, "single_label_classification"))
 
 
 def taps(seed: int, gradient: bool) -> dict[str, torch.Tensor]:
@@ -34,6 +35,12 @@ def taps(seed: int, gradient: bool) -> dict[str, torch.Tensor]:
     return {name: torch.randn(shape).requires_grad_(gradient) for name, shape in shapes.items()}
 
 
+def both(student: dict[str, torch.Tensor], teacher: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The taps of both models by their whole names."""
+    sides = {"student": student, "teacher": teacher}
+    return {f"{model}/{name}": tap for model, side in sides.items() for name, tap in side.items()}
+
+
 def test_names_and_addresses() -> None:
     one = objective(Match("labels"), Match("logits"), Match("hidden", layers="uniform"))
     assert [pair.name for pair in one.pairs] == [
@@ -42,10 +49,10 @@ def test_names_and_addresses() -> None:
         "hidden:1<-2/mse",
         "hidden:2<-4/mse",
     ]
-    assert one.student_addresses == ["logits", "hidden:1", "hidden:2"]
-    assert one.teacher_addresses == ["logits", "hidden:2", "hidden:4"]
-    assert one.uses_head
-    assert not objective(Match("hidden", layers="uniform")).uses_head
+    assert one.reads("student") == ["logits", "hidden:1", "hidden:2"]
+    assert one.reads("teacher") == ["logits", "hidden:2", "hidden:4"]
+    assert one.uses_head("student")
+    assert not objective(Match("hidden", layers="uniform")).uses_head("student")
 
 
 def test_total_is_the_weighted_sum_of_the_parts() -> None:
@@ -53,7 +60,7 @@ def test_total_is_the_weighted_sum_of_the_parts() -> None:
         Match("labels", weight=0.25), Match("logits", temperature=2, weight=3), Match("hidden", layers="uniform")
     )
     student, teacher = taps(0, True), taps(1, False)
-    total, parts = one(student, teacher, BATCH)
+    total, parts = one(both(student, teacher), BATCH)
     assert not any(value.requires_grad for value in parts.values())
     weights = {"labels/cross_entropy": 0.25, "logits/kl": 3.0}
     expected = sum(weights.get(name, 1.0) * float(value) for name, value in parts.items())
@@ -72,7 +79,7 @@ def test_total_is_the_weighted_sum_of_the_parts() -> None:
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0)])
 def test_a_schedule_multiplies_the_weight(progress: float, factor: float) -> None:
     one = objective(Match("logits", weight=2, schedule={"kind": "linear"}))
-    total, parts = one(taps(0, True), taps(1, False), BATCH, progress)
+    total, parts = one(both(taps(0, True), taps(1, False)), BATCH, progress)
     assert total.item() == pytest.approx(2 * factor * float(parts["logits/kl"]))
 
 
@@ -81,7 +88,7 @@ def test_a_temperature_can_be_a_schedule() -> None:
     student, teacher = taps(0, True), taps(1, False)
     for progress, temperature in ((0.0, 4.0), (0.5, 3.0), (1.0, 2.0)):
         fixed = objective(Match("logits", temperature=temperature))
-        a, b = (one(student, teacher, BATCH, progress)[0] for one in (moving, fixed))
+        a, b = (one(both(student, teacher), BATCH, progress)[0] for one in (moving, fixed))
         assert a.item() == pytest.approx(b.item())
 
 
@@ -93,11 +100,11 @@ def test_shares_make_a_cut_batch_whole() -> None:
     one = objective(Match("labels"), Match("hidden", layers={1: 2}), Match("attention", layers={1: 1}))
     student, teacher = taps(0, True), taps(1, False)
     teacher["attention:1"] = taps(2, False)["attention:1"]
-    whole, whole_parts = one(student, teacher, BATCH)
+    whole, whole_parts = one(both(student, teacher), BATCH)
     rows = [row_of(BATCH, i) for i in range(2)]
     expected = torch.stack([one.items(row) for row in rows]).mean(0)
     assert expected.tolist() == [1.0, 2.5, 6.5]
-    cut = [one(row_of(student, i), row_of(teacher, i), rows[i], 0.0, expected) for i in range(2)]
+    cut = [one(row_of(both(student, teacher), i), rows[i], 0.0, expected) for i in range(2)]
     assert (sum(total.detach() for total, _ in cut)) / 2 == pytest.approx(whole.item())
     for name, value in whole_parts.items():
         assert float(sum(parts[name] for _, parts in cut)) / 2 == pytest.approx(float(value))
@@ -107,13 +114,13 @@ def refused(change: Any) -> str:
     student, teacher, batch = taps(0, True), taps(1, False), dict(BATCH)
     change(student, teacher, batch)
     with pytest.raises(TextkdError) as caught:
-        objective(Match("logits"), Match("hidden", layers={1: 2}))(student, teacher, batch)
+        objective(Match("logits"), Match("hidden", layers={1: 2}))(both(student, teacher), batch)
     return str(caught.value)
 
 
 def test_the_first_call_refuses_what_would_teach_nothing() -> None:
-    assert "hidden:1" in refused(lambda s, t, b: s.pop("hidden:1"))
-    assert "hidden:2" in refused(lambda s, t, b: t.pop("hidden:2"))
+    assert "tap student/hidden:1" in refused(lambda s, t, b: s.pop("hidden:1"))
+    assert "tap teacher/hidden:2" in refused(lambda s, t, b: t.pop("hidden:2"))
     assert "no gradient" in refused(lambda s, t, b: s.update({"hidden:1": s["hidden:1"].detach()}))
     assert "masks everything" in refused(lambda s, t, b: b.update(attention_mask=torch.zeros(2, 4)))
     message = refused(lambda s, t, b: (s.clear(), t.clear()))

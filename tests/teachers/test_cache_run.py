@@ -22,6 +22,7 @@ from textkd.config import build as recipes
 from textkd.errors import TextkdError
 from textkd.teachers import CacheOptions, LiveTeacher
 from textkd.teachers.cache.shards import open_shard
+from textkd.teachers.frozen import FrozenModel
 from textkd.training import cache_filling
 from textkd.training.stages import run_stages
 
@@ -135,7 +136,8 @@ def lines_losses(cache: CacheOptions | None, share: bool, work: Path) -> dict[tu
                Match("decoder.hidden", loss="mse", layers="last")]  # fmt: skip
     training = {"max_steps": 4, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1}
     data = ocr_lab.data()
-    done = run_stages(work, student, teacher, [Stage(matches)], data, training, 1, "student", share, cache)
+    models, read = {"student": student}, {"teacher": FrozenModel(teacher, cache)}
+    done = run_stages(work, models, read, [Stage(matches)], data, training, 1, "student", share)
     return {key: value for key, value in ocr_lab.read_history(done).items() if not key[1].startswith("eval")}
 
 

@@ -25,7 +25,7 @@ from transformers import (
 from textkd import Match, TextkdError
 from textkd.models.taps import Address, mask_for
 from textkd.teachers import CacheOptions, LiveTeacher, length_buckets
-from textkd.training.wiring import wire
+from textkd.training.wiring import Reading, wire
 
 LENGTHS = [16, 3, 9, 4, 16, 2, 1, 8, 15, 5, 6, 7]
 SMALL = {
@@ -155,7 +155,7 @@ def test_a_batch_stays_whole_for_processes_that_run_together_and_for_losses_that
         match = Match("scores", layers={1: 2, 2: 4}, loss="cross_entropy", options=options)
         wired = wire(student, teacher, [match], batch)
         shapes = rows_run(teacher)
-        wired.teacher.taps(batch)
+        wired.frozen.taps(batch)
         assert len(shapes) == runs
         wired.close()
     assert not LiveTeacher(teacher, ["hidden:1"], stop_early=False, in_pieces=False)._in_pieces
@@ -163,9 +163,8 @@ def test_a_batch_stays_whole_for_processes_that_run_together_and_for_losses_that
 
 def test_a_cache_refuses_losses_that_read_padding(tmp_path: Path) -> None:
     match = Match("scores", layers={1: 2, 2: 4}, loss="cross_entropy", options={"keys": "all"})
+    reading = {"teacher": Reading(cache=CacheOptions(folder=str(tmp_path)))}
     with pytest.raises(TextkdError, match="a cache does not keep them") as caught:
-        wire(
-            make_teacher(layers=2), make_teacher(), [match], batch_of(LENGTHS), cache=CacheOptions(folder=str(tmp_path))
-        )
+        wire(make_teacher(layers=2), make_teacher(), [match], batch_of(LENGTHS), reading=reading)
     assert len(caught.value.problems) == 1
     assert not list(tmp_path.iterdir())

@@ -144,7 +144,8 @@ def test_nobody_trains_wraps_or_saves_the_teacher(tiny: Tiny, monkeypatch: pytes
 
     def look(self: Any, model: nn.Module, trial: Any) -> None:
         original(self, model, trial)
-        theirs = {id(p) for p in self.teacher.model.parameters()}
+        theirs = {id(p) for p in self.wiring.frozen.teachers["teacher"].model.parameters()}
+        assert theirs
         groups = self.optimizer.param_groups
         seen["trained"] = {id(p) for group in groups for p in group["params"]} & theirs
         seen["wrapped"] = {id(p) for p in (*model.parameters(), *self.model_wrapped.parameters())} & theirs

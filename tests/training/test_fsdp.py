@@ -21,6 +21,7 @@ from tiny_lab import Tiny, make_teacher, make_tokenizer, write_tsv
 from textkd import Distiller, Match, TextkdError, from_recipe, shrink, tasks
 from textkd.models.taps import Capture
 from textkd.teachers import LiveOptions
+from textkd.teachers.frozen import FrozenModel
 from textkd.training import fsdp, stages
 
 SHARDS = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
@@ -43,21 +44,25 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def text_training(folder: Path, matches: list[Match], width: int = 16, live: Any = None, **training: Any) -> Any:
-    """(work folder, student, teacher, stages, data, arguments, seed, label), live."""
+def text_training(
+    folder: Path, matches: list[Match], width: int = 16, live: LiveOptions | None = None, **training: Any
+) -> Any:
+    """(work folder, models that learn, models that are read, stages, data, arguments, seed, label)."""
     teacher = make_teacher(**STILL)
     student = shrink(teacher, layers=[2, 4]) if width == 16 else make_teacher(2, width, **STILL)
     write_tsv(folder / "data" / "train.tsv", uneven(32, 3))
     write_tsv(folder / "data" / "dev.tsv", uneven(12, 4))
     task = tasks.glue("sst2", path=str(folder / "data"))
     data = Distiller(teacher, student, task=task, matches=matches, tokenizer=make_tokenizer()).data
-    return (folder / "work", student, teacher, [stages.Stage(matches)], data, training, 1, "student"), live
+    models, read = {"student": student}, {"teacher": FrozenModel(teacher, live=live or LiveOptions())}
+    return folder / "work", models, read, [stages.Stage(matches)], data, training, 1, "student"
 
 
 def lines_training(folder: Path, **training: Any) -> Any:
     teacher = ocr_lab.make_reader("deit", 5)  # its readings end at different tokens, so on different processes too
     lines, matches = ocr_lab.data({**LINES, "n": 16}), [stages.Stage(LINES_MATCHES)]
-    return (folder / "work", small(teacher), teacher, matches, lines, training, 1, "student"), None
+    models, read = {"student": small(teacher)}, {"teacher": FrozenModel(teacher)}
+    return folder / "work", models, read, matches, lines, training, 1, "student"
 
 
 def process(rank: int, world: int, port: int, folder: Path, case: str, shards: bool) -> None:
@@ -72,9 +77,9 @@ def process(rank: int, world: int, port: int, folder: Path, case: str, shards: b
                  "per_device_eval_batch_size": 6}  # fmt: skip
     if case == "lines":
         rows = {"per_device_eval_batch_size": 1, "learning_rate": 1e-6}
-        given, live = lines_training(folder, **{**arguments, **rows})
+        given = lines_training(folder, **{**arguments, **rows})
     else:
-        given, live = text_training(folder / str(rank), **{**arguments, **CASES[case]})
+        given = text_training(folder / str(rank), **{**arguments, **CASES[case]})
     given = (folder / "work", *given[1:])
     kinds: list[set[str]] = []
     send, cut = fsdp.send_buffers, fsdp.in_shards
@@ -89,9 +94,9 @@ def process(rank: int, world: int, port: int, folder: Path, case: str, shards: b
         return twin
 
     fsdp.send_buffers, fsdp.in_shards = seen, cut_and_seen
-    done = stages.run_stages(*given, live=live)
+    done = stages.run_stages(*given)
     if rank == 0:
-        end = {"history": read_history(done), "weights": given[1].state_dict(), "kinds": kinds}
+        end = {"history": read_history(done), "weights": given[1]["student"].state_dict(), "kinds": kinds}
         torch.save(end, folder / "end.pt")
 
 

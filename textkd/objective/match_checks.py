@@ -120,10 +120,15 @@ def _projection_problems(kind: str | None, family: str) -> list[Problem]:
 def tap_problems(match: Match, loss: Loss, ends: Ends) -> list[Problem]:
     """A tap named twice, for a loss that compares what lies between its taps."""
     words = ("tap", "tap") if match.tap else ("student", "teacher")
-    return _engine_problems(match, loss, zip(words, ends, strict=True))
+    return _engine_problems(match, loss, zip(words, map(_as_written, ends), strict=True))
 
 
-def _engine_problems(match: Match, loss: Loss, sides: Iterable[tuple[str, Sequence[Tap]]] = ()) -> list[Problem]:
+def _as_written(taps: Sequence[Tap]) -> Sequence[object]:
+    """The taps of one side; where all are of one model, as the match writes them, without the model."""
+    return taps if len({tap.model for tap in taps}) > 1 else [tap.address for tap in taps]
+
+
+def _engine_problems(match: Match, loss: Loss, sides: Iterable[tuple[str, Sequence[object]]] = ()) -> list[Problem]:
     """What the loss promises and this match does not give."""
     return losses.engine_problems(loss, match.options, target_gradient=match.target_gradient, sides=sides)
 

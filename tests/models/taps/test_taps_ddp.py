@@ -52,8 +52,9 @@ def _loss(capture, model, batch):
     with capture.active(lambda taps: {"own": taps["wide"] * capture.model.scale}):
         out = model(**batch)
     assert type(out) is dict
-    capture.check_gradients(out["taps"])
-    return out["outputs"]["loss"] + sum(tap.square().mean() for tap in out["taps"].values())
+    capture.check_gradients({**out["taps"], **out["losses"]})
+    compared = (*out["taps"].values(), *out["losses"].values())
+    return out["outputs"]["loss"] + sum(tap.square().mean() for tap in compared)
 
 
 def _half(batch, rank):
