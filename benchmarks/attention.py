@@ -5,7 +5,8 @@
 
 Forward and backward of transformers' attention function "sdpa" on the same queries, keys and values; the two take turns
 in one process. textkd's trainer takes the plain one for sequences of up to `training.cpu_attention.SHORT` tokens,
-so there the fused one must be the slower: the ratio `fused/plain` at least 1.
+so there the fused one must be the slower: the ratio `fused/plain` at least 1. A CPU that only emulates bf16 trains in
+float32: there is nothing to measure there, unless --quick asks whether it runs.
 
 Prints one line of JSON.
 """
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Callable
 
 import torch
+from machine import has_native_bf16, tell_cpu
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
@@ -47,6 +49,10 @@ def loop(
 def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmark; the exit code."""
     given = parser(__doc__, repeats=7).parse_args(arguments)
+    tell_cpu()
+    if not given.quick and not has_native_bf16():
+        print("without any side: all are in bf16, which this CPU only emulates", file=sys.stderr)
+        return tell("attention", {}, {}, given.quick)
     rows, heads, tokens = (2, [(2, 8)], [8]) if given.quick else (ROWS, HEADS, TOKENS)
     found, limits, all_times = {}, {}, {}
     for count, width in heads:

@@ -6,8 +6,8 @@
 Sides that take turns: `whole`, the teacher's plain forward; `hidden:k`, a live teacher that is asked for the hidden
 states of block k of 12; `logits`, one that is asked for logits; `attention:6`, one that is asked for logits and the
 attention maps of block 6; `hidden:12` beside `whole` shows that pooler and head are not run. Their rows are all of the
-full length. `unlike`: logits and hidden states of three blocks, of rows of half to all of the length, which run in
-pieces of like length; `padded`: the same in one piece.
+full length. `attentions`: logits and the maps of every second block. `unlike`: logits and hidden states of three
+blocks, of rows of half to all of the length, which run in pieces of like length; `padded`: the same in one piece.
 
 Prints one line of JSON. The ratio `hidden:k/share` is the time of hidden:k over k/12 of the whole forward.
 """
@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable
 
 import torch
+from machine import tell_cpu
 from step import QUICK, Rows, Sizes
 from torch import nn
 from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
@@ -47,6 +48,7 @@ def taps(model: nn.Module, batch: dict[str, torch.Tensor], addresses: list[str],
 def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmark; the exit code."""
     given = parser(__doc__, repeats=15).parse_args(arguments)
+    tell_cpu()
     sizes = QUICK if given.quick else Sizes()
     torch.manual_seed(0)
     model, unlike = sizes.model(sizes.teacher), Rows(sizes).batches()[0]
@@ -54,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     blocks, middle = range(sizes.teacher // 4, sizes.teacher + 1, sizes.teacher // 4), sizes.teacher // 2
     asked = {f"hidden:{k}": [f"hidden:{k}"] for k in blocks}
     asked |= {"logits": ["logits"], f"attention:{middle}": ["logits", f"attention:{middle}"]}
+    asked["attentions"] = ["logits", *(f"attention:{k}" for k in range(2, sizes.teacher + 1, 2))]
     plain = copy.deepcopy(model)
     sides: dict[str, Callable[[Turn], None]] = {"whole": lambda turn: whole(plain, batch, turn)}
     for name, addresses in asked.items():
@@ -67,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     found["logits/whole"] = ratio(times, "logits", "whole")
     found["attention/logits"] = ratio(times, f"attention:{middle}", "logits")
     limits["attention/logits"] = Limit(most=1.05)
+    found["attentions/logits"] = ratio(times, "attentions", "logits")
+    limits["attentions/logits"] = Limit(most=1.03)
     found["unlike/padded"] = ratio(times, "unlike", "padded")
     limits["unlike/padded"] = Limit(most=0.95)
     return tell("early_exit", found, limits, given.quick, ms=milliseconds(times), threads=torch.get_num_threads())

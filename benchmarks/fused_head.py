@@ -24,6 +24,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("KINETO_LOG_LEVEL", "9")
 
 import torch
+from machine import tell_cpu
 from memory import peak_bytes
 from torch import Tensor
 from transformers import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
@@ -96,6 +97,7 @@ class Form:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmark; the exit code."""
     given = parser(__doc__, 5).parse_args(arguments)
+    tell_cpu()
     sizes, ratios = QUICK if given.quick else Sizes(), dict[str, float]()
     if given.threads:
         torch.set_num_threads(given.threads)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from machine import tell_cpu
 from memory import peak_bytes
 from torch import Tensor, nn
 
@@ -193,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--repeats", type=int, default=7)
     given = parser.parse_args(arguments)
+    tell_cpu()
     entries = [losses.get(name, family) for family in losses.FAMILIES for name in losses.names(family)]
     unknown = set(given.names) - {name for e in entries for name in (e.name, f"{e.family}/{e.name}")}
     if unknown:

@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 import torch
 from cache import CachedTeacher, CacheOptions, build, estimate
+from machine import tell_cpu
 from step import Sizes, collate, textkd
 from turns import CLOCKS, Limit, OverError, Turn, milliseconds, parser, ratio, take_turns, tell
 
@@ -125,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.memory_of:
         print(one_epoch(given.memory_of, given.folder))
         return 0
+    tell_cpu()
     counts = (64, 128, 256) if given.quick else ROWS
     with tempfile.TemporaryDirectory() as name:
         folder, filled = Path(name), dict[str, float]()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from machine import busy, cpu
 
 Turn = Callable[[], None]
 # all threads of the process together: what a step costs where other programs take the cores away
@@ -89,12 +90,13 @@ def take_turns(
     started, names, times = [Side(name, run) for name, run in sides.items()], list(sides), {name: [] for name in sides}
     for side in started:
         side.begin()
-    for number in range(warmup + repeats):
-        at = number % len(started)
-        for side in started[at:] + started[:at]:
-            took = side.seconds(clock)
-            if number >= warmup:
-                times[side.name].append(took)
+    with busy(given.busy):
+        for number in range(warmup + repeats):
+            at = number % len(started)
+            for side in started[at:] + started[:at]:
+                took = side.seconds(clock)
+                if number >= warmup:
+                    times[side.name].append(took)
     for side in started:
         side.end()
     return {name: times[name] for name in names}
@@ -127,6 +129,7 @@ def tell(name: str, ratios: Mapping[str, float], limits: Mapping[str, Limit], qu
         "limits": {key: [limit.least, limit.most] for key, limit in limits.items()},
         "ok": ok,
         "quick": quick,
+        "cpu": cpu(),
         **more,
     }
     print(json.dumps(said), flush=True)
@@ -140,6 +143,7 @@ def parser(doc: str | None, repeats: int) -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="tiny shapes: says whether it runs, not how fast")
     made.add_argument("--repeats", type=int, default=repeats, help="rounds, in which every side takes a turn")
     made.add_argument("--threads", type=int, default=0, help="of torch (default: all cores)")
+    made.add_argument("--busy", type=int, default=0, help="run beside so many other busy processes")
     made.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a busy machine, with one thread")
     return made
 

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from machine import tell_cpu
 from memory import peak_bytes
 from torch import Tensor
 from torch.nn import functional as F
@@ -135,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes: says whether it runs, not how good it is")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args(arguments)
+    tell_cpu()
     sizes, ratios = QUICK if given.quick else Sizes(), dict[str, float]()
     print(f"{'loss':24} {'s':>7} {'plain s':>8} {'ratio':>6} {'MiB':>8} {'plain MiB':>10} {'ratio':>6}")
     for make, names in ((on_logits, NAMES), (on_heads, FUSED)):

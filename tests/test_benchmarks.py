@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-GIVEN = argparse.Namespace(threads=0, repeats=3, clock="wall")
+GIVEN = argparse.Namespace(threads=0, repeats=3, clock="wall", busy=0)
 
 
 @pytest.fixture
@@ -59,12 +60,53 @@ def test_limits(program: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert not json.loads(capsys.readouterr().out)["ok"]
 
 
+def test_sides_in_bf16_are_left_out_where_it_is_emulated(
+    program: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    step, machine = program("step"), program("machine")
+    for native in (True, False):
+        monkeypatch.setattr(machine, "has_bf16", lambda native=native: native)
+        monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+        machine.cpu.cache_clear()
+        names = set(step.sides(step.QUICK, tmp_path, []))
+        assert ({"live_bf16", "cached_bf16"} <= names) is native
+        assert ("without the sides in bf16" in capsys.readouterr().err) is not native
+    assert program("attention").main([]) == 0  # and ends at once
+    assert json.loads(capsys.readouterr().out)["ratios"] == {}
+    monkeypatch.setattr(machine, "has_bf16", lambda: True)
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    machine.cpu.cache_clear()
+    assert not machine.has_native_bf16()
+    machine.cpu.cache_clear()
+
+
+def test_the_cpu_is_told(program: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+    machine, file = program("machine"), tmp_path / "cpuinfo"
+    file.write_text("processor : 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu avx2 sse\n\nprocessor : 1\n")
+    monkeypatch.setattr(machine, "CPUINFO", file)
+    machine.cpu.cache_clear()
+    machine.tell_cpu()
+    assert "Some CPU @ 2 GHz" in (told := capsys.readouterr().err)
+    assert "flags avx2," in told
+    machine.cpu.cache_clear()
+
+
+def test_busy_processes_run_inside_and_end(program: Any) -> None:
+    me = psutil.Process()
+    before = set(me.children())
+    with program("machine").busy(2):
+        assert len(set(me.children()) - before) == 2
+    assert set(me.children()) == before
+
+
 @pytest.mark.parametrize(
     ("name", "ratios"),
     [
         ("step", {"live/bare", "live/floor"}),
-        ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "logits/whole", "unlike/padded"}),
+        ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "attentions/logits", "logits/whole"}),
         ("cache", {"build/pass", "plain/cached"}),
+        ("small", {"live/bare", "plain/cached"}),
+        ("startup", {"help wall", "ls cpu", "wrong cpu", "check wall"}),
         ("attention", {"fused/plain 2x8, 8 tokens"}),
         ("bf16", {"float32/bf16 8 x 16 x 16"}),
         ("fused_head", {"both memory", "logits memory", "labels memory", "both time"}),

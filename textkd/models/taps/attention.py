@@ -101,7 +101,8 @@ def tapped_attention(
     scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3))
     for ticket in tickets:
         ticket.record("scores", scores)
-    probabilities = softmax(scores, attention_mask)
+    kept = any("scores" in ticket.wants for ticket in tickets)
+    probabilities = softmax(scores, attention_mask, overwrite=not kept)
     for ticket in tickets:
         ticket.record("attention", probabilities)
     dropped = nn.functional.dropout(probabilities, p=dropout, training=module.training)
@@ -109,17 +110,18 @@ def tapped_attention(
     return output, None if native == "sdpa" else probabilities.to(query.dtype)
 
 
-def softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Probabilities in float32 over the keys that `mask` (bool, or added to the scores) leaves."""
+def softmax(scores: Tensor, mask: Tensor | None, overwrite: bool = False) -> Tensor:
+    """Probabilities in float32 over the keys that `mask` (bool, or added to the scores) leaves. overwrite: nobody reads
+    the scores afterwards."""
     scores = scores.float()
     if mask is None:
         return scores.softmax(dim=-1)
-    lowest = torch.finfo(scores.dtype).min
-    if mask.dtype == torch.bool:
-        # a finite fill and a second one after the softmax: no NaN where a row has no key, forward or backward
-        probabilities = scores.masked_fill(~mask, lowest).softmax(dim=-1)
-        return probabilities.masked_fill(~mask, 0.0) if _may_have_no_key(mask) else probabilities
-    return (scores + mask.float().clamp(min=lowest)).softmax(dim=-1)
+    lowest, is_bool = torch.finfo(scores.dtype).min, mask.dtype == torch.bool
+    # added and not filled in: heads share it, the gradient needs no pass, and lowest + score is lowest, without a NaN
+    # where a row has no key
+    added = torch.where(mask, 0.0, lowest) if is_bool else mask.float().clamp(min=lowest)
+    probabilities = (scores.add_(added) if overwrite else scores + added).softmax(dim=-1)
+    return probabilities.masked_fill(~mask, 0.0) if is_bool and _may_have_no_key(mask) else probabilities
 
 
 def _may_have_no_key(mask: Tensor) -> bool:

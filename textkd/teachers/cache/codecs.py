@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from textkd.errors import fail
@@ -32,7 +34,8 @@ class Codec(Protocol):
         ...
 
     def decode(self, parts: Parts, out: Tensor) -> None:
-        """Writes the sample into `out`, which has its shape; any strides."""
+        """Writes the sample into `out`, a float32 tensor of its shape on the CPU; any strides. By numpy, on one thread:
+        torch shares such small copies between threads, and each waits for a second core, which may be busy."""
         ...
 
 
@@ -61,9 +64,16 @@ class Dense:
         return {"data": data.reshape(-1), "scale": scale.reshape(-1)}
 
     def decode(self, parts: Parts, out: Tensor) -> None:
-        out.copy_(parts["data"].view(out.shape))
+        data, into = parts["data"], out.numpy()
+        if data.dtype == torch.bfloat16:  # its bits are the upper half of a float32's
+            bits: NDArray[Any] = data.view(torch.uint16).numpy().reshape(into.shape)
+            np.left_shift(bits, 16, out=into.view(np.uint32), dtype=np.uint32)
+            return
+        numbers: NDArray[Any] = data.numpy().reshape(into.shape)
         if "scale" in parts:
-            out.mul_(parts["scale"].view(*out.shape[:-1], 1))
+            np.multiply(numbers, parts["scale"].numpy().reshape(*into.shape[:-1], 1), out=into)
+        else:
+            np.copyto(into, numbers)
 
 
 def codec_for(address: Address, options: CacheOptions, exact: Sequence[str] = ()) -> Codec:

@@ -76,12 +76,13 @@ class Layout:
         return sample
 
     def put(self, sample: Tensor, positions: Tensor, part: Tensor) -> None:
-        """The inverse of `whole` for positions that are no slice."""
+        """The inverse of `whole` for positions that are no slice; on the CPU."""
         axes = [axis for axis, size in enumerate(self.dims) if size == -1]
+        into, at = sample.numpy(), positions.numpy()
         if len(axes) == 1:
-            sample.index_copy_(axes[0], positions, part)
+            into[(slice(None),) * axes[0] + (at,)] = part.numpy()
         else:
-            sample[:, positions[:, None], positions] = part
+            into[:, at[:, None], at] = part.numpy()
 
 
 def runs(valid: NDArray[np.bool_]) -> list[slice | Tensor]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from textkd.errors import fail
@@ -47,9 +49,8 @@ class Likeliest:
         }  # fmt: skip
 
     def decode(self, parts: Mapping[str, Tensor], out: Tensor) -> None:
-        positions = parts["tail"].numel()
-        flat = out.view(positions, -1)
-        flat.copy_(parts["tail"][:, None].expand_as(flat))
+        flat = out.view(parts["tail"].numel(), -1).numpy()
+        flat[:] = parts["tail"].numpy()[:, None]
         _spread(flat, parts, parts["values"])
 
 
@@ -80,8 +81,8 @@ class Drawn:
         }  # fmt: skip
 
     def decode(self, parts: Mapping[str, Tensor], out: Tensor) -> None:
-        flat = out.view(parts["counts"].numel(), -1)
-        flat.fill_(NEVER)
+        flat = out.view(parts["counts"].numel(), -1).numpy()
+        flat.fill(NEVER)
         _spread(flat, parts, (parts["times"].float() / self.count).log() * self.temperature)
 
 
@@ -92,12 +93,10 @@ def _logits(sample: Tensor, classes: int) -> Tensor:
     return sample.reshape(-1, classes).float()
 
 
-def _spread(flat: Tensor, parts: Mapping[str, Tensor], values: Tensor) -> None:
-    ids, positions = parts["ids"].long(), len(flat)
-    if "counts" not in parts:
-        flat.scatter_(1, ids.view(positions, -1), values.view(positions, -1).to(flat.dtype))
-        return
-    flat[torch.arange(positions).repeat_interleave(parts["counts"].long()), ids] = values.to(flat.dtype)
+def _spread(flat: NDArray[np.float32], parts: Mapping[str, Tensor], values: Tensor) -> None:
+    ids, positions = parts["ids"].numpy(), len(flat)
+    counts = parts["counts"].numpy() if "counts" in parts else len(ids) // positions
+    flat[np.arange(positions).repeat(counts), ids] = values.numpy()
 
 
 def _small(ids: Tensor, classes: int) -> Tensor:

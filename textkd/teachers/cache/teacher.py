@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from textkd.models.taps import anatomy, mask_for
 from textkd.models.taps.address import GRADIENT_KINDS
 from textkd.teachers.cache.codecs import codec_for
 from textkd.teachers.cache.keys import Keys, identity, row_keys
+from textkd.teachers.cache.later import Later
 from textkd.teachers.cache.layout import Layout, runs
 from textkd.teachers.cache.options import CacheOptions
 from textkd.teachers.cache.shards import Block, DamagedError, Entry
@@ -55,18 +57,26 @@ class CachedTeacher:
         self._make_live = live or (lambda names: LiveTeacher(model, names, autocast))
         self._lives: dict[tuple[str, ...], Teacher] = {}
         self._accepted = forward_inputs(model)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="textkd cache")
 
-    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> dict[str, Tensor]:
-        """The asked taps of `batch` by address, float32, on the device of the batch; as `LiveTeacher.taps`."""
+    def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
+        """The asked taps of `batch` by address, float32, on the device of the batch; as `LiveTeacher.taps`.
+
+        What is missing is computed at once; a thread then puts the taps together while the student's forward runs,
+        until the first of them is read."""
         device = next(iter(batch.values())).device
-        batch = {name: column.cpu() for name, column in batch.items()}  # once: hashes and masks are made there
-        keys = self._keys(batch)
-        while True:
-            places = self._complete(batch, keys)
+        on_cpu = {name: column.cpu() for name, column in batch.items()}  # once: hashes and masks are made there
+        places = self._complete(on_cpu, self._keys(on_cpu))
+        reading = self._reader.submit(self._read, on_cpu, places, device.type == "cuda")
+
+        def wait() -> Mapping[str, Tensor]:
             try:
-                return {name: self._read(name, batch, places[name], device) for name in self.addresses}
+                return {name: tap.to(device, non_blocking=True) for name, tap in reading.result().items()}
             except DamagedError as error:
                 self.store.drop(error)
+                return dict(self.taps(batch, example_id))
+
+        return Later(self.addresses, wait)
 
     def fill(self, batch: Mapping[str, Tensor]) -> dict[str, list[Place]]:
         """Computes and keeps what is missing of `batch`; where each row of each tap is."""
@@ -162,13 +172,20 @@ class CachedTeacher:
                  for sample, seed in zip(samples, seeds, strict=True)]  # fmt: skip
         return Entry.of(layout, parts)
 
-    def _read(self, name: str, batch: Mapping[str, Tensor], places: Sequence[Place], device: torch.device) -> Tensor:
+    def _read(
+        self, batch: Mapping[str, Tensor], places: Mapping[str, Sequence[Place]], pinned: bool
+    ) -> dict[str, Tensor]:
+        """The taps of `batch` from where their rows are. Runs in a thread of its own, so it does all on one core."""
+        return {name: self._read_tap(name, batch, places[name], pinned) for name in self.addresses}
+
+    def _read_tap(self, name: str, batch: Mapping[str, Tensor], places: Sequence[Place], pinned: bool) -> Tensor:
         """[B, ...] with the stored rows, 0 where nothing counts."""
         address, entry, decode = self.addresses[name], self._names[name], self._codecs[name].decode
         layout = places[0][0].entries[entry].layout
         valid = layout.valid(address, batch, len(places))
         length = 0 if valid is None else valid.shape[1]
-        out = torch.zeros(len(places), *layout.sized(length), pin_memory=device.type == "cuda")
+        out = torch.empty(len(places), *layout.sized(length), pin_memory=pinned)
+        out.numpy().fill(0)
         wheres = [slice(None)] * len(places) if valid is None else runs(valid)
         for sample, at, (block, i) in zip(out.unbind(0), wheres, places, strict=True):
             parts = block.read(entry, i)
@@ -181,7 +198,7 @@ class CachedTeacher:
                 part = torch.empty(layout.sized(len(at)))
                 decode(parts, part)
                 layout.put(sample, at, part)
-        return out.to(device, non_blocking=True)
+        return out
 
 
 def _lacking(found: Mapping[str, Sequence[Place | None]]) -> list[str]:
