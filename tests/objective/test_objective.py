@@ -19,7 +19,7 @@ BATCH = {"input_ids": torch.ones(2, 4, dtype=torch.long), "attention_mask": torc
 
 
 def objective(*matches: Match) -> Objective:
-    return Objective(bind(matches, anatomy(make_teacher(2)), anatomy(make_teacher(4)), "single_label_classification"))
+    return Objective(bind(matches, anatomy(make_teacher(2)), anatomy(make_teacher(4)), "cross_entropy"))
 
 
 def taps(seed: int, gradient: bool) -> dict[str, torch.Tensor]:
