@@ -92,7 +92,7 @@ def data(train: dict[str, Any] = TRAIN, augment: float = 0.0) -> Data:
     judge = partial(task.output.judge_ids, collator, rows=encoded["eval"])
     return Data(
         **encoded, collator=collator, compute_metrics=judge,
-        problem_type=task.output.problem_type, main_metric="cer", greater_is_better=False, processing_class=reads,
+        label_loss=task.output.label_loss, main_metric="cer", greater_is_better=False, processing_class=reads,
         generate=task.output.generate(collator, encoded["eval"]),
     )  # fmt: skip
 

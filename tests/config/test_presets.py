@@ -154,7 +154,7 @@ def test_in_python() -> None:
     assert stages[1].matches[0].loss == "soft_cross_entropy"
     for name in NAMES:
         for stage in presets.preset(name).get("stages") or [Stage(presets.preset(name)["matches"])]:
-            check_words(stage.matches, "single_label_classification")
+            check_words(stage.matches, "cross_entropy")
     with pytest.raises(TextkdError, match="nearest: weight"):
         textkd.preset("hinton", "matches.0.wight=1")
     with pytest.raises(TextkdError, match="no such preset"):

@@ -14,7 +14,7 @@ from textkd.errors import TextkdError
 from textkd.losses import Loss, engine_problems
 from textkd.objective.match_checks import check_words
 
-CLASSES = "single_label_classification"
+CLASSES = "cross_entropy"
 
 
 def told(name: str, family: str = "logits", options: Any = None, **given: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from textkd.objective.match_checks import check_words
 from textkd.objective.pair import Pair
 from textkd.training.dry_run import check
 
-CLASSES = "single_label_classification"
+CLASSES = "cross_entropy"
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def models() -> tuple[Any, Any]:
     return {"student": anatomy(shrink(teacher, layers=[2, 4]))}, {"teacher": anatomy(teacher)}
 
 
-def names(models: tuple[Any, Any], *matches: Match, problem_type: str = CLASSES) -> list[str]:
-    return [pair.name for pair in bind(matches, *models, problem_type)]
+def names(models: tuple[Any, Any], *matches: Match, label_loss: str = CLASSES) -> list[str]:
+    return [pair.name for pair in bind(matches, *models, label_loss)]
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,10 @@ def test_names_say_what_learns_from_what(models: tuple[Any, Any], match: Match, 
     assert names(models, match) == pairs
 
 
-@pytest.mark.parametrize(
-    ("problem_type", "loss"),
-    [(CLASSES, "cross_entropy"), ("regression", "mse"), ("multi_label_classification", "bce")],
-)
-def test_labels_take_the_loss_of_the_task(models: tuple[Any, Any], problem_type: str, loss: str) -> None:
-    assert names(models, Match("labels"), problem_type=problem_type) == [f"labels/{loss}"]
-    assert names(models, Match("labels", loss=loss), problem_type=problem_type) == [f"labels/{loss}"]
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse", "bce"])
+def test_labels_take_the_loss_of_the_task(models: tuple[Any, Any], loss: str) -> None:
+    assert names(models, Match("labels"), label_loss=loss) == [f"labels/{loss}"]
+    assert names(models, Match("labels", loss=loss), label_loss=loss) == [f"labels/{loss}"]
 
 
 def test_pairs_carry_weight_schedule_temperature_and_blocks(models: tuple[Any, Any]) -> None:
@@ -134,7 +131,7 @@ def test_pairs_carry_weight_schedule_temperature_and_blocks(models: tuple[Any, A
         ([Match(student="hidden", teacher="hidden:4", layers={1: 2})], "hidden names no block"),
         ([Match(student="hidden:1", teacher="hidden")], "hidden names no block"),
         ([Match(student="hidden", teacher="pooled", layers={1: 2})], "hidden names no block"),
-        ([Match("labels", loss="mse")], "a task of single_label_classification"),
+        ([Match("labels", loss="mse")], "the labels of this task are ids"),
         ([Match("hidden", temperature=2)], "has no temperature"),
         ([Match("logits", temperature=2, options={"temperature": 2})], "options.temperature"),
         ([Match("attention", projection="linear")], "no width"),

@@ -19,7 +19,7 @@ from textkd.objective import projections
 from textkd.objective.bind import bind
 from textkd.training.wiring import wire
 
-CLASSES = "single_label_classification"
+CLASSES = "cross_entropy"
 IDS = torch.arange(4 * 6).view(4, 6) % 16 + 5
 BATCH = {
     "input_ids": IDS,

@@ -20,7 +20,7 @@ BATCH = {"input_ids": torch.ones(2, 4, dtype=torch.long), "attention_mask": torc
 
 def objective(*matches: Match) -> Objective:
     trained, frozen = {"student": anatomy(make_teacher(2))}, {"teacher": anatomy(make_teacher(4))}
-    return Objective(bind(matches, trained, frozen, "single_label_classification"))
+    return Objective(bind(matches, trained, frozen, "cross_entropy"))
 
 
 def taps(seed: int, gradient: bool) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ BEST = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy
 
 
 def chosen(given: Any, main: str, rises: bool, folder: Path) -> tuple[str | None, bool | None]:
-    data = Data([], [], lambda rows: {}, lambda *_: {}, "regression", main, rises)
+    data = Data([], [], lambda rows: {}, lambda *_: {}, "mse", main, rises)
     run = _Run(folder, 1, {"student": torch.nn.Linear(1, 1)}, {}, Stage(()), data, given, 1)
     made = make_arguments(run._training(), folder)
     return made.metric_for_best_model, made.greater_is_better

@@ -65,7 +65,7 @@ class Rows:
         with a transcription: what a teacher and the control train on."""
         task, bare = self.experiment.task, self.targets is not None and not self.targets.own
         encoded: dict[str, Any] = {
-            split: [] if bare and split == "train" else task.encode(self.tokenizer, split, *self.room)
+            split: [] if bare and split == "train" else task.encoded(self.tokenizer, split, *self.room)
             for split in ("train", *task.eval_splits)
         }
         collator = task.collator(self.tokenizer, next(iter(self.models.running.values())))
@@ -73,7 +73,7 @@ class Rows:
         main = {split: encoded.pop(split) for split in ("train", "eval")}
         extra = {split.removeprefix("eval_"): rows for split, rows in encoded.items()}
         return Data(
-            **main, extra=extra, collator=collator, **evaluation._asdict(), problem_type=task.output.problem_type,
+            **main, extra=extra, collator=collator, **evaluation._asdict(), label_loss=task.output.label_loss,
             main_metric=task.output.main_metric, greater_is_better=task.output.greater_is_better,
             processing_class=self.tokenizer,
         )  # fmt: skip

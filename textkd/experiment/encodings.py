@@ -36,7 +36,7 @@ def with_own_words(data: Data, task: Task, tokenizer: Any, models: Mapping[str, 
     for name, words in own.items():
         model = models[name]
         length = min(task.default_length, positions(model))
-        rows = task.encode(words, "train", forward_inputs(model), length)
+        rows = task.encoded(words, "train", forward_inputs(model), length)
         for column in [column for column in rows.column_names if column not in SKIPPED]:
             train = train.add_column(f"{name}/{column}", rows[column])
         collators[name] = task.collator(words)

@@ -65,7 +65,7 @@ def _timed(setup: Setup, training: Training, stage: Stage, data: Data) -> float:
     for model in read.values():
         model.to(arguments.device)
     reading = {name: Reading(autocast(arguments, specs[name].live)) for name in read}
-    wiring = wire(trained, read, stage.matches, batches[0], data.problem_type, rows=len(data.train), reading=reading)
+    wiring = wire(trained, read, stage.matches, batches[0], data.label_loss, rows=len(data.train), reading=reading)
     took = list[float]()
     try:
         for batch in batches:

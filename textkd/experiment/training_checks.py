@@ -23,7 +23,7 @@ from textkd.training.freezing import frozen_problems
 from textkd.training.learners import join
 from textkd.training.stages import Stage
 
-SOME_TYPE = "single_label_classification"  # of a task that cannot be read
+SOME_LOSS = "cross_entropy"  # of a task that cannot be read
 
 
 def trainings(look: Look) -> list[Bound]:
@@ -56,29 +56,29 @@ def _stage_problems(look: Look, training: Training, stage: Stage) -> None:
 
 
 def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
-    problem_type = None if look.task is None else look.task.output.problem_type
+    label_loss = None if look.task is None else look.task.output.label_loss
     specs = {name: look.experiment.models[name] for name in training.reads}
     for spec in specs.values():
         look.found.add(*cache_problems(stage.matches, spec.cache))
     read = {name: look.loaded[name] for name in specs if name in look.loaded}
     boxes = [name for name, spec in specs.items() if spec.is_black_box]
     if len(read) + len(boxes) < len(specs):
-        check_words(stage.matches, problem_type)
+        check_words(stage.matches, label_loss)
         return []
     if boxes:
-        check_words(stage.matches, problem_type)
+        check_words(stage.matches, label_loss)
         look.found.add(*(p for i, match in enumerate(stage.matches) if (p := _unreadable(i, match))))
     trained = {name: look.loaded[name] for name in training.trains if name in look.loaded}
     if len(trained) < len(training.trains):
-        return _with_stand_in(look, training, stage, read, problem_type)
+        return _with_stand_in(look, training, stage, read, label_loss)
     batch = _batch(look, training)
     if (boxes or not read) and (not batch or look.task is None):
-        check_words(stage.matches, problem_type)
+        check_words(stage.matches, label_loss)
         return []
     frozen_parts = stage.frozen if look.rows else ()
     arguments = training.arguments(stage)
     compiled = any(arguments.get(name) for name in dry_run.COMPILES)
-    pairs = dry_run.check(trained, read, stage.matches, batch, problem_type or SOME_TYPE,
+    pairs = dry_run.check(trained, read, stage.matches, batch, label_loss or SOME_LOSS,
                           training.share_encoder, look.rows, frozen_parts, compiled)  # fmt: skip
     look.found.add(*dry_run.row_problems(pairs, arguments, look.rows))
     for name, spec in specs.items():
@@ -94,9 +94,7 @@ def _with_stand_in(look: Look, training: Training, stage: Stage, read: dict[str,
     model = next(iter(read.values()))
     twins = {name: loading.clone(model) for name in training.trains}
     try:
-        return dry_run.check(
-            twins, read, stage.matches, made_up_batch(model, _per_token(look)), kind or "single_label_classification"
-        )
+        return dry_run.check(twins, read, stage.matches, made_up_batch(model, _per_token(look)), kind or SOME_LOSS)
     except TextkdError as error:
         told = [p for p in error.problems if not p.where.endswith("student")]
         if told:

@@ -15,7 +15,7 @@ from textkd.objective.tap_pairs import Ends, Models, owned_ends, taps_of, writte
 
 
 def bind(
-    matches: Sequence[Match], trained: Mapping[str, Anatomy], frozen: Mapping[str, Anatomy], problem_type: str
+    matches: Sequence[Match], trained: Mapping[str, Anatomy], frozen: Mapping[str, Anatomy], label_loss: str
 ) -> list[Pair]:
     """The pairs of all matches over these models.
 
@@ -23,7 +23,7 @@ def bind(
         matches: what is compared.
         trained: the models that learn, by name.
         frozen: the models that are only read, by name; without any, only losses that need no teacher work.
-        problem_type: transformers' word, for the loss of `labels`.
+        label_loss: the loss of `labels` where a match names none; its targets are the task's.
 
     Raises:
         TextkdError: every problem of every match at once.
@@ -31,7 +31,7 @@ def bind(
     found, pairs, models = Collector(), list[Pair](), Models(trained, frozen)
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
-            pairs.extend(_bind_one(match, models, problem_type))
+            pairs.extend(_bind_one(match, models, label_loss))
     names = [pair.name for pair in pairs]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         what = "two matches compare the same taps with the same loss"
@@ -42,12 +42,12 @@ def bind(
     return pairs
 
 
-def _bind_one(match: Match, models: Models, problem_type: str) -> list[Pair]:
+def _bind_one(match: Match, models: Models, label_loss: str) -> list[Pair]:
     written = written_ends(match)
     found, how = Collector(), None
     family = written[0][0].address.family
     with found.collecting():
-        how = comparison(match, family, problem_type)
+        how = comparison(match, family, label_loss)
     needs_target = how.loss.needs_teacher if how is not None else family != "labels"
     if not needs_target:
         found.add(*_alone_problems(match, written[0]))

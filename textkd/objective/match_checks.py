@@ -19,8 +19,6 @@ from textkd.objective.schedules import Schedule
 from textkd.objective.tap_pairs import Ends, written_ends
 
 DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
-LABEL_LOSS = {"single_label_classification": "cross_entropy", "regression": "mse", "multi_label_classification": "bce"}
-TARGETS = {"single_label_classification": "ids", "regression": "numbers", "multi_label_classification": "flags"}
 NO_PROJECTION = (None, "auto", "none")
 
 
@@ -30,11 +28,11 @@ class Comparison(NamedTuple):
     temperature: Schedule | None
 
 
-def comparison(match: Match, family: str, problem_type: str | None) -> Comparison:
+def comparison(match: Match, family: str, label_loss: str | None) -> Comparison:
     """Loss, schedule and temperature of a match whose taps are of `family`; every problem of them at once."""
     found, loss, schedule, temperature = Collector(), None, None, None
     with found.collecting("loss"):
-        loss = _loss(match.loss, family, problem_type)
+        loss = _loss(match.loss, family, label_loss)
     if loss is not None:
         found.add(*_option_problems(match, loss), *_engine_problems(match, loss))
     with found.collecting("schedule"):
@@ -50,16 +48,14 @@ def comparison(match: Match, family: str, problem_type: str | None) -> Compariso
     return Comparison(loss, schedule, temperature)
 
 
-def _loss(asked: str | Callable[..., Any] | None, family: str, problem_type: str | None) -> Loss:
+def _loss(asked: str | Callable[..., Any] | None, family: str, label_loss: str | None) -> Loss:
     if asked is not None and not isinstance(asked, str):
         return losses.as_loss(asked, family)
-    due = LABEL_LOSS.get(problem_type or "")
-    default = DEFAULT_LOSS.get(family, due or LABEL_LOSS["single_label_classification"])
-    loss = losses.get(asked or default, family)
-    targets = TARGETS.get(problem_type or "", loss.targets)
+    loss = losses.get(asked or DEFAULT_LOSS.get(family, label_loss or "cross_entropy"), family)
+    targets = losses.get(label_loss, "labels").targets if label_loss else loss.targets
     if (family == "labels" or "labels" in loss.needs) and loss.targets != targets:
-        what, fix = f"it takes {loss.targets}, and a task of {problem_type} has {targets}", "another loss"
-        fix = f"loss: {due}, or leave it out" if family == "labels" else fix
+        what, fix = f"it takes {loss.targets}, and the labels of this task are {targets}", "another loss"
+        fix = f"loss: {label_loss}, or leave it out" if family == "labels" else fix
         raise fail(f'loss "{loss.name}" on {family}', what, fix=fix)
     return loss
 
@@ -143,15 +139,15 @@ def needs_teacher(match: Match) -> bool:
         return True  # what is wrong with it is told elsewhere
 
 
-def check_words(matches: Sequence[Match], problem_type: str | None) -> None:
+def check_words(matches: Sequence[Match], label_loss: str | None) -> None:
     """`bind` as far as it goes without models: misspelt taps, losses, options, layer maps, schedules, projections, bad
-    numbers. problem_type None: not known, so the loss of `labels` is not looked at. Raises `TextkdError`."""
+    numbers. label_loss: see `bind`; None: not known, so the loss of `labels` is not looked at. Raises `TextkdError`."""
     found = Collector()
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
             sources, _ = written_ends(match)
             with found.collecting():
-                how = comparison(match, sources[0].address.family, problem_type)
+                how = comparison(match, sources[0].address.family, label_loss)
                 found.add(*tap_problems(match, how.loss, written_ends(match)))
             if match.layers is not None:
                 read_layers(match.layers)

@@ -83,7 +83,7 @@ def fill_stages(
             one.model.to(one.live.place(arguments.device))
         reading = {name: Reading(autocast(arguments, one.live), one.cache) for name, one in frozen_models.items()}
         read = {name: one.model for name, one in frozen_models.items()}
-        wiring = wire(models, read, stage.matches, data.sample(), data.problem_type, share_encoder=share_encoder,
+        wiring = wire(models, read, stage.matches, data.sample(), data.label_loss, share_encoder=share_encoder,
                       rows=len(data.train), reading=reading)  # fmt: skip
         try:
             title = stage.name or f"stage {number}"

@@ -27,7 +27,7 @@ def check(
     frozen: Models | None,
     matches: Sequence[Match],
     batch: Mapping[str, Tensor],
-    problem_type: str,
+    label_loss: str,
     share_encoder: bool = False,
     rows: int = 0,
     frozen_names: Sequence[str] = (),
@@ -49,7 +49,7 @@ def check(
     """
     models = list(by_name(trained, "student").values())
     before = [set(projections.names(model)) for model in models]
-    wiring = wire(trained, frozen, matches, batch, problem_type, share_encoder=share_encoder, rows=rows)
+    wiring = wire(trained, frozen, matches, batch, label_loss, share_encoder=share_encoder, rows=rows)
     try:
         for capture in wiring.learners.captures.values():
             if compiled:

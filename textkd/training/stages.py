@@ -63,7 +63,7 @@ class Data:
     eval: Any
     collator: Callable[[list[Any]], dict[str, Tensor]]
     compute_metrics: Callable[[Any, Any], dict[str, float]]
-    problem_type: str
+    label_loss: str
     main_metric: str
     greater_is_better: bool = True
     processing_class: Any = None
@@ -211,7 +211,7 @@ class _Run:
             if not reading[name].sharded:
                 one.model.to(one.live.place(arguments.device))
         read = {name: one.model for name, one in self.frozen_models.items()}
-        return wire(self.models, read, self.stage.matches, self.data.sample(), self.data.problem_type,
+        return wire(self.models, read, self.stage.matches, self.data.sample(), self.data.label_loss,
                     share_encoder=self.share_encoder, rows=len(self.data.train), reading=reading)  # fmt: skip
 
     def _trainer(self, wiring: Wiring, arguments: Any, average: Average | None, callbacks: list[Any]) -> DistilTrainer:

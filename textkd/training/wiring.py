@@ -106,7 +106,7 @@ def wire(
     frozen: Models | None,
     matches: Sequence[Match],
     batch: Mapping[str, Tensor],
-    problem_type: str = "single_label_classification",
+    label_loss: str = "cross_entropy",
     *,
     share_encoder: bool = False,
     rows: int = 0,
@@ -120,7 +120,7 @@ def wire(
         frozen: the models that are only read, by name; one alone is called "teacher".
         matches: what is compared.
         batch: two or more real rows.
-        problem_type: transformers' word, for the loss of `labels`.
+        label_loss: the loss of `labels` where a match names none; its targets are the task's.
         share_encoder: the student's encoder is the teacher's and frozen, so it runs once for both.
         rows: of the training data, for losses that remember each row.
         reading: how each frozen model is read.
@@ -129,7 +129,7 @@ def wire(
         TextkdError: every problem of every match at once.
     """
     learners, others = by_name(trained, "student"), by_name(frozen, "teacher")
-    pairs = bind(matches, _anatomies(learners), _anatomies(others), problem_type)
+    pairs = bind(matches, _anatomies(learners), _anatomies(others), label_loss)
     asked = {name for pair in pairs for name in pair.models}
     others = {name: model for name, model in others.items() if name in asked}  # nobody asks the rest
     if share_encoder:

@@ -56,10 +56,11 @@ def test_examples_show_the_entities_that_each_model_found() -> None:
     shown = Dataset.from_dict({"words": words})
     rows = Dataset.from_dict({"labels": [[-100, 0, 1, 2], [3], [0]], "places": [[0, 2, 3], [0], [0]]})
     teacher, student = logits([0, 1, 2], [3], [0]), logits([0, 1, 0], [1], [0], sure=1.0)
-    found = OUTPUT.examples(shown, rows, {"teacher": teacher, "student": student}).disagreements
-    assert found["counts"] == {"both_right": 1, "only_teacher": 2, "only_student": 0, "both_wrong": 0}
-    assert [(e["text_a"], e["label"], e["teacher"], e["student"]) for e in found["examples"]] == [
-        ("the ​ Empire State", ["x: Empire State"], ["x: Empire State"], ["x: Empire"]),
-        ("Bob", ["y: Bob"], ["y: Bob"], ["x: Bob"]),
+    said = {"teacher": teacher, "student": student}
+    found = OUTPUT.examples(shown, rows, said, ("teacher", "student")).disagreements
+    assert found["counts"] == {"both_right": 1, "only_reference": 2, "only_student": 0, "both_wrong": 0}
+    assert [(e["text_a"], e["label"], e["said"]) for e in found["examples"]] == [
+        ("the ​ Empire State", ["x: Empire State"], {"teacher": ["x: Empire State"], "student": ["x: Empire"]}),
+        ("Bob", ["y: Bob"], {"teacher": ["y: Bob"], "student": ["x: Bob"]}),
     ]
-    assert found["examples"][0]["teacher_p"] == pytest.approx(np.exp(4) / (np.exp(4) + 4))
+    assert found["examples"][0]["sure"]["teacher"] == pytest.approx(np.exp(4) / (np.exp(4) + 4))
