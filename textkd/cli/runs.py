@@ -102,14 +102,13 @@ def _cached(told: dict[str, Any]) -> str:
 
 
 def _summary(summary: dict[str, Any]) -> list[str]:
-    metric = summary["main_metric"]
-    lines = []
-    for role in ("teacher", "student", "control"):
-        if role in summary:
-            one = summary[role]
-            spread = "" if one["spread"][metric] is None else f" ± {one['spread'][metric]:.4f}"
-            size = "unknown" if one["parameters"] is None else f"{one['parameters'] / 1e6:.1f}M"
-            cost = f"{size} parameters, {one['latency_ms']:.1f} ms"
-            quality = f"{metric} {one['metrics'][metric]:.4f}{spread}"
-            lines.append(f"{role:8} {quality}   {cost}, {one['samples_per_s']:.0f} samples/s")
+    """A line for each model of the report."""
+    metric, lines = summary["main_metric"], []
+    width = max(map(len, summary["models"]))
+    for name, one in summary["models"].items():
+        spread = "" if one["spread"][metric] is None else f" ± {one['spread'][metric]:.4f}"
+        size = "unknown" if one["parameters"] is None else f"{one['parameters'] / 1e6:.1f}M"
+        cost = f"{size} parameters, {one['latency_ms']:.1f} ms"
+        quality = f"{metric} {one['metrics'][metric]:.4f}{spread}"
+        lines.append(f"{name:{width}} {quality}   {cost}, {one['samples_per_s']:.0f} samples/s")
     return lines

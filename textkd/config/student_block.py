@@ -50,7 +50,7 @@ def _of_folder(spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Ma
         head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
         return students.build(spec, loading.load_model(folder, auto_class, **head), auto_class)
 
-    return Source(make, (), lambda: loading.fingerprint(folder), kind=f"made of {folder}")
+    return Source(make, (), lambda: loading.fingerprint(folder), kind=f"made of {folder}", folder=folder)
 
 
 def from_problems(block: Mapping[str, Any]) -> list[Any]:

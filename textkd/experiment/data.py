@@ -44,8 +44,13 @@ class Rows:
         """The tokenizer, or processor, of all models. Raises `TextkdError` where there is none."""
         if self.given_tokenizer is not None:
             return self.given_tokenizer
-        path = next((str(one.name_or_path or "") for one in self.models.running.values()), "")
+        path = next((place for name in self.models.running if (place := self.folder_of(name))), "")
         return self.experiment.task.processing(path) if self.experiment.tasks else loading.load_tokenizer(path)
+
+    def folder_of(self, name: str) -> str:
+        """Where a model's tokenizer is; "" where nobody says so."""
+        model = self.models.start(name)
+        return str(getattr(model, "name_or_path", "") or "") or self.experiment.models[name].source.folder
 
     @cached_property
     def fingerprint(self) -> str:

@@ -34,9 +34,9 @@ def plan(setup: Setup, runner: Runner) -> list[str]:
         lines.append(f"pseudo labels: {who} reads {len(table)} lines of {table.source}, kept in {setup.targets.keep}")
     rest = [training for training in experiment.trainings if training.kept is None]
     names = [name for training in rest for name in training.trains]
-    what = " and ".join(names)
-    if experiment.report.control in names:
-        what = f"{' and '.join(names)} (the same without a teacher)"
+    control = experiment.report.control
+    students = ", ".join(name for name in names if name != control)
+    what = f"{students} and {control} (the same without a teacher)" if control in names else students
     count = len(rest[0].stages)
     stages = f"{count} stages" if count > 1 else "1 stage"
     lines.append(f"{what}: {_blocks(setup, rest[0].trains[0])}, {stages}; report in {setup.folder.path}")

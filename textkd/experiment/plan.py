@@ -30,6 +30,7 @@ class Source:
         content: f() -> a text that changes with the files that it is made from; "" where there are none.
         sketch: f() -> what stands for it where the task's data cannot be read; None where nothing can.
         kind: what makes it, in a few words, for `textkd plan`.
+        folder: where its tokenizer is, if the model itself does not say so.
         is_given: `make` gives an object that somebody made: it is known by its weights.
     """
 
@@ -38,6 +39,7 @@ class Source:
     content: Callable[[], str] = lambda: ""
     sketch: Callable[[], Any] | None = None
     kind: str = "as given"
+    folder: str = ""
     is_given: bool = False
 
 
@@ -208,13 +210,20 @@ class Experiment:
         return list(dict.fromkeys([*before, *([training.steps_of] if training.steps_of else [])]))
 
     def order(self) -> list[Training]:
-        """The trainings, each after those that it needs. Raises `TextkdError` for a circle."""
+        """The trainings, each after those that it needs, else as they stand. Raises `TextkdError` for a circle."""
         sorter: TopologicalSorter[str] = TopologicalSorter({one.name: self.needs(one) for one in self.trainings})
         try:
-            names = list(sorter.static_order())
+            sorter.prepare()
         except CycleError as error:
             raise TextkdError(_circle(error.args[1])) from error
-        return [self.training(name) for name in names]
+        names, found, ready = [one.name for one in self.trainings], list[str](), set[str]()
+        while sorter.is_active():
+            ready |= set(sorter.get_ready())
+            first = min(ready, key=names.index)
+            ready.remove(first)
+            found.append(first)
+            sorter.done(first)
+        return [self.training(name) for name in found]
 
     def nodes(self) -> list[Node]:
         """All nodes in an order in which they can run: seed by seed."""

@@ -44,6 +44,7 @@ class Runner:
         self.models, self.rows = setup.models, setup.rows
         self.index = NodeIndex(setup.folder.path.parent)
         self._given: dict[str, Finished] = {}
+        self._made = list[Node]()  # by this process
 
     # -- where a node is ---------------------------------------------------------------------------------------------
 
@@ -125,11 +126,12 @@ class Runner:
         if found is not None:
             if processes().is_main_process:
                 shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
-            if node.training.kept is not None:
+            if node.training.kept is not None and node not in self._made:
                 log.info("%s: %s is there already, from an earlier run", node.name, next(iter(homes.values())))
             return {name: one.complete(self.rows.data, self.experiment.task) for name, one in found.items()}
         if not self._take(node, homes):
             self._train(node, homes, work)
+        self._made.append(node)
         done = self._read(homes)
         assert done is not None
         return done
