@@ -44,7 +44,9 @@ class Rows:
         """The tokenizer, or processor, of all models. Raises `TextkdError` where there is none."""
         if self.given_tokenizer is not None:
             return self.given_tokenizer
-        path = next((str(one.name_or_path or "") for one in self.models.running.values()), "")
+        names = (name for name, spec in self.experiment.models.items() if not spec.is_black_box)
+        first = next(names, None)  # alone: what is wrong with the others is told as theirs
+        path = "" if first is None else str(self.models.start(first).name_or_path or "")
         return self.experiment.task.processing(path) if self.experiment.tasks else loading.load_tokenizer(path)
 
     @cached_property
