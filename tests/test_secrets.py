@@ -12,11 +12,13 @@ import pytest
 import torch
 import yaml
 from command_line import textkd
-from tiny_lab import Tiny
+from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import TrainingArguments
 
-from textkd import Distiller, Match, from_recipe
+from textkd import Distiller, Match, from_recipe, tasks
 from textkd.errors import HIDDEN, fail, hidden, is_secret, scrub, without_secrets
+from textkd.experiment import fingerprint
+from textkd.experiment.distiller import Run
 from textkd.training import arguments, trainer
 
 SECRET, OTHER = "hf_SECRETVALUE1234", "hf_OTHERVALUE5678"
@@ -69,22 +71,24 @@ def test_another_token_is_no_other_run(tiny: Tiny) -> None:
         recipe["teacher"]["finetune"]["hub_token"] = token or SECRET
         distiller = from_recipe(tiny.write(recipe))
         distiller.check()
-        made.append((distiller.fingerprint.replace("  hub_token: null\n", ""), distiller.inputs))
+        words = fingerprint.fingerprint(distiller.setup).replace("  hub_token: null\n", "")
+        made.append((words, fingerprint.inputs(distiller.setup)))
     assert made[0] == made[1] == made[2]
 
 
 def test_python_runs_too(tiny: Tiny) -> None:
     def of(token: str) -> Distiller:
-        built = from_recipe(tiny.write(tiny.recipe))
+        task = tasks.glue("sst2", tiny.folder / "data")
         training = {"num_train_epochs": 1, "hub_token": token, "output_dir": str(tiny.folder / "other")}
-        return Distiller(built.given_teacher, built.given_student, built.task, [Match("logits")], training,
+        words = make_tokenizer()
+        return Distiller(make_teacher(), make_teacher(2), task, [Match("logits")], training, tokenizer=words,
                          control={"hub_token": token})  # fmt: skip
 
     one, two = of(SECRET), of(OTHER)
-    assert one.fingerprint == two.fingerprint
-    assert one.inputs == two.inputs
-    assert SECRET not in one.fingerprint + one.describe("control")
-    assert HIDDEN in one.describe("control")
+    told = [fingerprint.fingerprint(made.setup) for made in (one, two)]
+    assert told[0] == told[1]
+    assert fingerprint.inputs(one.setup) == fingerprint.inputs(two.setup)
+    assert SECRET not in told[0]
 
 
 @pytest.mark.parametrize(
@@ -119,9 +123,9 @@ def test_a_broken_recipe_does_not_say_it(
 def test_log_lines_do_not_say_it(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = Distiller.check
+    check = Run.check
     told = f"uses {{'hub_token': '{SECRET}'}}"
-    monkeypatch.setattr(Distiller, "check", lambda self: (logging.getLogger("textkd").info(told), check(self))[1])
+    monkeypatch.setattr(Run, "check", lambda self: (logging.getLogger("textkd").info(told), check(self))[1])
     code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)))
     assert code == 0
     assert HIDDEN in said

@@ -76,7 +76,7 @@ def between_final_and_its_rename() -> None:
 def after_the_first_stage() -> None:
     from textkd.training import stages
 
-    kill_at(stages, "_load", 1)
+    kill_at(stages._Run, "_load", 1)
 
 
 def after_the_last_step() -> None:

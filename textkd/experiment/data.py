@@ -44,7 +44,9 @@ class Rows:
         """The tokenizer, or processor, of all models. Raises `TextkdError` where there is none."""
         if self.given_tokenizer is not None:
             return self.given_tokenizer
-        path = next((place for name in self.models.running if (place := self.folder_of(name))), "")
+        names = (name for name, spec in self.experiment.models.items() if not spec.is_black_box)
+        first = next(names, None)  # alone: what is wrong with the others is told as theirs
+        path = "" if first is None else self.folder_of(first)
         return self.experiment.task.processing(path) if self.experiment.tasks else loading.load_tokenizer(path)
 
     def folder_of(self, name: str) -> str:
