@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from textkd.errors import TextkdError
-from textkd.taps import Address
+from textkd.models.taps import Address
 from textkd.teachers.cache import CacheOptions
 from textkd.teachers.cache.codecs import Dense, codec_for
 
