@@ -5,7 +5,7 @@
 
 Forward and backward of a linear layer, as it is and under autocast; the two take turns in one process. `bf16: auto`
 takes bf16 where `textkd.training.arguments.has_bf16` says so, by what the machine is: there the ratio
-`float32/bf16` must be at least 1; elsewhere, where it is emulated, at most 1, and only the smallest shape is measured.
+`float32/bf16` must be at least 1, elsewhere, where it is emulated, at most 1, and only the smallest shape is run.
 
 Prints one line of JSON.
 """
