@@ -51,7 +51,8 @@ def pieces_tokenizer(**settings: Any) -> PreTrainedTokenizerFast:
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """Bytes as RoBERTa's BPE has them: a word's first piece holds the space before it."""
-    inner = Tokenizer(models.BPE({b: i for i, b in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
+    vocab = {piece: i for i, piece in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġc"])}
+    inner = Tokenizer(models.BPE(vocab, [("Ġ", "c")]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.post_processor = processors.ByteLevel(trim_offsets=False)
     return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="!")

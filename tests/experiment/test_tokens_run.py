@@ -142,6 +142,25 @@ def test_what_may_be_wrong(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_eval_of_a_model_that_does_not_fit(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = AutoModelForTokenClassification.from_pretrained(done / "run" / "seed-1" / "student")
+    student.config.id2label = {i: f"LABEL_{i}" for i in range(5)}
+    student.save_pretrained(tmp_path / "nameless")
+    tokenizer = AutoTokenizer.from_pretrained(done / "run" / "seed-1" / "student")
+    tokenizer.save_pretrained(tmp_path / "nameless")
+    wrong = {
+        ("nameless", "tokens"): "its labels are LABEL_0",
+        ("nameless", "tokens", "--num-beams", "2"): "--task ocr",
+        ("nameless", "tokens", "--label", "x"): "--task text",
+    }
+    for (name, task, *more), due in wrong.items():
+        words = "eval", tmp_path / name, "--task", task, "--file", done / "dev.conll", *more
+        code, said = textkd(capsys, monkeypatch, *map(str, words))
+        assert (code, due in said) == (2, True), said
+
+
 def test_positions_that_do_not_count_teach_nothing(done: Path) -> None:
     """A student's logits move with the teacher's at labelled positions alone."""
     task = tasks.tokens(done / "train.conll", done / "dev.conll")

@@ -22,15 +22,12 @@ from textkd.experiment.shorthand import Common, Link, Teacher, chain, classic, c
 from textkd.models import students
 from textkd.models.files import at_home
 from textkd.tasks import Task
+from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, targets_of
 from textkd.training.stages import Stage
 from textkd.training.trainer import UPDATES
 
 log = logging.getLogger("textkd")
-NEW_STUDENT = (
-    "the student starts from random weights: a black box has no blocks to copy, so all that it knows of images and "
-    "texts comes from the lines of this run"
-)
 
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
@@ -133,7 +130,7 @@ class _Builder:
     def _warnings(self) -> list[str]:
         boxes = self._first.recogniser is not None
         found = [students.random_init_warning(block) for block in self._student_blocks().values()]
-        return list(dict.fromkeys(NEW_STUDENT if boxes else warning for warning in found if warning))
+        return list(dict.fromkeys(words.NEW_STUDENT if boxes else warning for warning in found if warning))
 
     # -- teachers ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from textkd.errors import hidden
 from textkd.experiment.plan import Training
-from textkd.models.processes import processes
+from textkd.teachers.generation import words
 
 About = Callable[[Any], str]
 
@@ -20,7 +20,7 @@ def teacher(is_trained_here: bool, change: str | None = None) -> About:
 
     def say(model: Any) -> str:
         if not isinstance(model, nn.Module):
-            return _black_box(model) + (f", its texts in {change} case" if change else "")
+            return words.black_box(model, change)
         # the last part alone: a report that travels need not tell where files lie
         known = PurePath(str(getattr(model, "name_or_path", "") or "")).name
         if not known:
@@ -38,10 +38,7 @@ def student(training: Training) -> About:
         if targets is None:
             several = len(training.reads) > 1
             return f"distilled from {' and '.join(training.reads)}" if several else "distilled from the teacher"
-        if targets.pseudo.lines is None:
-            return "trained on texts that the teacher read in the train lines" + _also(training)
-        own = f"the {len(targets.own):,} transcribed train lines and on " if targets.own else ""
-        return f"trained on {own}texts that the teacher read in {targets.source}" + _also(training)
+        return words.student(targets) + _also(training)
 
     return say
 
@@ -54,8 +51,7 @@ def control(training: Training, own: Mapping[str, Any]) -> About:
         if training.targets is None:
             who = "the same student" if len(training.trains) == 1 else f"the same model as {training.trains[0]}"
             return f"{who}, start, data order and steps, without a teacher{more}"
-        count = f"{len(training.targets.own):,} transcribed train lines"
-        return f"the same student and start, without a teacher: on the {count} alone, for as many optimizer steps{more}"
+        return words.control(training.targets) + more
 
     return say
 
@@ -70,18 +66,6 @@ def peer(names: Sequence[str]) -> About:
     return lambda model: (
         f"learnt together with {len(names) - 1} other{'s' if len(names) > 2 else ''}, each from all others"
     )
-
-
-def black_box_name(model: Any) -> str:
-    """What a black box is called."""
-    file = getattr(getattr(model, "path", None), "name", "")
-    return f"{type(model).__name__} {file}".strip()
-
-
-def _black_box(model: Any) -> str:
-    timed = "" if hasattr(model, "prepared") else "; its times hold the preparation of images"
-    where = "" if processes().device.type == "cpu" else ", on the CPU"
-    return f"a black box that only reads ({black_box_name(model)}{where}){timed}"
 
 
 def _also(training: Training) -> str:

@@ -11,6 +11,7 @@ from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
 from textkd.experiment.setup import Setup
 from textkd.teachers.cache import AUGMENTED
+from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import target_problems
 from textkd.training.arguments import argument_problems, seed_problems, step_problems
 from textkd.training.fsdp import launch_problems
@@ -78,8 +79,7 @@ def _pseudo(look: Look) -> None:
     reader = any(spec.is_black_box for spec in look.experiment.models.values())
     if look.setup.pseudo is None:
         if reader:
-            what, fix = "the teacher is a black box that only reads", "add pseudo: {}, with lines: if you like"
-            look.found.add(problem("pseudo labels", what, fix=fix, where="pseudo"))
+            look.found.add(words.missing())
     elif look.task is not None:
         tuned = any(training.where.endswith("finetune") for training in look.experiment.trainings)
         control = bool(look.experiment.report.control)

@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from textkd import report
-from textkd.experiment.about import black_box_name
 from textkd.experiment.benchmark import speed
 from textkd.experiment.examples import examples
 from textkd.experiment.finished import Finished
@@ -23,6 +22,7 @@ from textkd.models.taps import anatomy
 from textkd.objective.pair import Pair
 from textkd.tasks import Task
 from textkd.tasks.metrics.directions import falls
+from textkd.teachers.generation import words
 from textkd.training.stages import Data
 
 KEPT = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")  # of a record, for the report
@@ -157,7 +157,7 @@ def _row(experiment: Experiment, name: str, model: Any, runs: list[Finished], ru
         count: int | None = report.parameters(model)
         shape = f"{type(model).__name__} {anatomy(model).size}"
     else:  # it says of itself what can be known
-        count, shape = getattr(model, "parameters", None), black_box_name(model)
+        count, shape = getattr(model, "parameters", None), words.name(model)
     return {
         "description": experiment.models[name].about(model),
         "architecture": shape,

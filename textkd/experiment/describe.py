@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from textkd.experiment import forecast
-from textkd.experiment.about import black_box_name
 from textkd.experiment.plan import Node
 from textkd.experiment.run import DONE, Runner
 from textkd.experiment.setup import Setup
 from textkd.models.taps import anatomy
+from textkd.teachers.generation import words
 
 
 def plan(setup: Setup, runner: Runner) -> list[str]:
@@ -29,9 +29,8 @@ def plan(setup: Setup, runner: Runner) -> list[str]:
     if setup.targets is not None:
         first = setup.teachers[0]
         is_box = experiment.models[first].is_black_box
-        who = f"a {black_box_name(setup.models.start(first))}" if is_box else f"the {first}"
-        table = setup.targets.table
-        lines.append(f"pseudo labels: {who} reads {len(table)} lines of {table.source}, kept in {setup.targets.keep}")
+        who = f"a {words.name(setup.models.start(first))}" if is_box else f"the {first}"
+        lines.append(words.plan(setup.targets, who))
     rest = [training for training in experiment.trainings if training.kept is None]
     names = [name for training in rest for name in training.trains]
     control = experiment.report.control

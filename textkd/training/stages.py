@@ -264,7 +264,7 @@ class _Run:
             rises = data.greater_is_better if metric == data.main_metric else not falls(metric)
             told = given.get("greater_is_better")
             given |= {"metric_for_best_model": metric, "greater_is_better": rises if told is None else told}
-        # lines are images of one size: equally long texts in a batch save nothing, and recognisers hardly learn from it
+        # where texts are written, batches of equally long ones save nothing, and models hardly learn from them
         order = {} if data.generate is None else {"train_sampling_strategy": "random"}
         return {**order, **given}
 

@@ -32,8 +32,8 @@ def test_the_first_piece_of_a_word_has_its_label() -> None:
 def test_pieces_that_hold_the_space_before_their_word() -> None:
     rows = encode_words(byte_tokenizer(), [["Ab", "c", "de"]], [[1, 2, 3]], 16)
     x = IGNORED
-    assert byte_tokenizer().convert_ids_to_tokens(rows["input_ids"][0]) == ["A", "b", "Ġ", "c", "Ġ", "d", "e"]
-    assert rows["labels"][:] == [[1, x, x, 2, x, 3, x]]
+    assert byte_tokenizer().convert_ids_to_tokens(rows["input_ids"][0]) == ["A", "b", "Ġc", "Ġ", "d", "e"]
+    assert rows["labels"][:] == [[1, x, 2, x, 3, x]]
     assert rows["places"][:] == [[0, 1, 2]]
 
 

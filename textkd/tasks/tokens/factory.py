@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import Collector, problem
+from textkd.errors import Collector, fail, problem
 from textkd.tasks.data.holdout import holdout_of, limit_of
 from textkd.tasks.tokens.bio import OUTSIDE, tags_of, type_of
 from textkd.tasks.tokens.files import TagFiles, tag_files
@@ -81,4 +81,7 @@ def tokens_of_model(
 ) -> TokensTask:
     """One tagged file, with the tags of `model`. word, tag: its columns, by number (CoNLL) or name."""
     names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
+    if OUTSIDE not in names:
+        fix = "set id2label in the model's config.json to the tags that its outputs mean"
+        raise fail(f"tags O, B-TYPE and I-TYPE of the model {folder}", f"its labels are {', '.join(names)}", fix=fix)
     return tokens(eval=file, word=word, tag=tag, labels=names)
