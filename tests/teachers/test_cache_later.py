@@ -10,10 +10,10 @@ from typing import Any
 import cache_lab
 import pytest
 import torch
+from textkd.taps import Address
 from torch import Tensor
 
 from textkd.errors import TextkdError
-from textkd.taps import Address
 from textkd.teachers.cache import CacheOptions
 from textkd.teachers.cache.codecs import Dense, codec_for
 
