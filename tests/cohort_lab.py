@@ -55,7 +55,7 @@ TRAIN, EVAL = rows(40, 1), rows(24, 2)
 
 
 def data() -> Data:
-    return Data(TRAIN, EVAL, collate, accuracy, "single_label_classification", "accuracy")
+    return Data(TRAIN, EVAL, collate, accuracy, "cross_entropy", "accuracy")
 
 
 def batches(size: int = BATCH) -> list[dict[str, Tensor]]:
