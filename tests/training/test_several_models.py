@@ -178,8 +178,8 @@ def test_each_model_is_saved_by_its_own_means(tmp_path: Path, monkeypatch: pytes
     saved: dict[str, set[str]] = {}
     original = several.save
 
-    def look(models: Any, folder: Path, is_main_process: bool) -> None:
-        original(models, folder, is_main_process)
+    def look(models: Any, folder: Path) -> None:
+        original(models, folder)
         saved[folder.name] = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if path.is_file()}
 
     monkeypatch.setattr(several, "save", look)

@@ -38,11 +38,11 @@ def refuse(models: Mapping[str, nn.Module], turns: Sequence[Objective], accumula
     found.raise_any()
 
 
-def save(models: Mapping[str, nn.Module], folder: Path, is_main_process: bool) -> None:
-    """Writes every model by its own `save_pretrained` into a folder of its name."""
+def save(models: Mapping[str, nn.Module], folder: Path) -> None:
+    """Writes every model by its own `save_pretrained` into a folder of its name. One process calls it."""
     for name, model in models.items():
         own: Any = model
-        own.save_pretrained(folder / name, is_main_process=is_main_process, save_original_format=False)
+        own.save_pretrained(folder / name, save_original_format=False)
 
 
 def load(models: Mapping[str, nn.Module], folder: Path) -> None:

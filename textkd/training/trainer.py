@@ -249,8 +249,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if self.is_several:  # a raw state dict of all would not keep what they share, and no model could be loaded
-            folder = Path(output_dir or self.args.output_dir)
-            several.save(self.models, folder, self.args.should_save)
+            if self.args.should_save:
+                several.save(self.models, Path(output_dir or self.args.output_dir))
             return
         # in the hub's older names, save_pretrained's default, Trainer would load a ViT encoder's checkpoint not at all
         self.model.save_pretrained = partial(self.model.save_pretrained, save_original_format=False)
