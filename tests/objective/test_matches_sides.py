@@ -16,7 +16,7 @@ from textkd.objective.objective import Objective
 from textkd.training.dry_run import check
 from textkd.training.wiring import Wiring, wire
 
-TASK = "sequence_to_sequence"
+TASK = "cross_entropy"
 LABELS = torch.tensor([[5, 6, 7, 8, 2], [9, 8, 2, -100, -100], [4, 2, -100, -100, -100], [3, 5, 7, 2, -100]])
 # one of everything that a mask can be: positions, pairs, pairs with the encoder, rows of pairs, nothing
 MATCHES = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from textkd import losses
 from textkd.errors import Collector, Problem, problem
 from textkd.losses import Loss
 from textkd.models.taps import Anatomy, Tap
@@ -29,6 +30,8 @@ def bind(
         TextkdError: every problem of every match at once.
     """
     found, pairs, models = Collector(), list[Pair](), Models(trained, frozen)
+    found.add(*models.problems())
+    found.raise_any()
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
             pairs.extend(_bind_one(match, models, label_loss))
@@ -39,7 +42,20 @@ def bind(
     if not matches:
         found.add(problem("no match", "nothing to learn from", fix="add at least {tap: labels} or {tap: logits}"))
     found.raise_any()
+    found.add(*_idle_problems(pairs, models))
+    found.raise_any()
     return pairs
+
+
+def _idle_problems(pairs: Sequence[Pair], models: Models) -> list[Problem]:
+    """Models that are to learn, and that no match teaches."""
+    taught = {pair.source.model for pair in pairs}
+    taught |= {name for pair in pairs if pair.target_gradient for name in pair.models}
+    return [
+        problem(f"{name} as a model that learns", "no match teaches it", fix=f"a match with student: {name}/logits")
+        for name in models.trained
+        if name not in taught
+    ]
 
 
 def _bind_one(match: Match, models: Models, label_loss: str) -> list[Pair]:
@@ -57,7 +73,8 @@ def _bind_one(match: Match, models: Models, label_loss: str) -> list[Pair]:
     with found.collecting():
         ends = owned_ends(match, written, models, needs_target)
     if match.combine is not None and how is not None:
-        found.add(*combine_problems(match.combine, match.weights, len(match.teachers), how.loss, family))
+        targets = losses.get(label_loss, "labels").targets
+        found.add(*combine_problems(match.combine, match.weights, len(match.teachers), how.loss, family, targets))
     elif match.weights is not None:
         fix = "combine: mean_probabilities, or leave weights out"
         found.add(problem(f"weights: {list(match.weights)}", "nothing is combined", fix=fix, where="weights"))
@@ -83,10 +100,13 @@ def _pair(match: Match, how: Comparison, sources: tuple[Tap, ...], targets: tupl
 
 def _alone_problems(match: Match, sources: Sequence[Tap]) -> list[Problem]:
     """A loss without a teacher reads one tap."""
-    if sources[0].address.family != "labels" and (match.teacher or match.teachers):
-        key, given = ("teacher", match.teacher) if match.teacher else ("from", ", ".join(match.teachers))
-        what = f"{match.loss} needs no teacher"
-        return [problem(f"{key}: {given}", what, fix=f"tap: {sources[0].address}", where=key)]
+    of_labels, tap = sources[0].address.family == "labels", sources[0].address
+    what = "labels are those of the data, and no model's" if of_labels else f"{match.loss} needs no teacher"
+    if match.teachers:
+        fix = f"{{tap: {tap}}} without from"
+        return [problem(f"from: {', '.join(match.teachers)}", what, fix=fix, where="from")]
+    if match.teacher and not of_labels:
+        return [problem(f"teacher: {match.teacher}", what, fix=f"tap: {tap}", where="teacher")]
     return []
 
 
@@ -95,30 +115,28 @@ def _gradient_problems(match: Match, targets: Sequence[Tap], models: Models) -> 
     if not match.target_gradient:
         return []
     where, fix = "target_gradient", "leave target_gradient out"
-    if not targets:
-        return [problem("target_gradient: true", "this loss has no target", fix=fix, where=where)]
     frozen = [tap.model for tap in targets if tap.model not in models.trained]
     what = f"{', '.join(frozen)} is frozen here: a gradient would change nothing"
     return [problem("target_gradient: true", what, fix=fix, where=where)] if frozen else []
 
 
 def _name(sources: Sequence[Tap], targets: Sequence[Tap], loss: Loss, models: Models) -> str:
-    """Models are named where there are others that could be meant."""
+    """``what learns<-what it learns from/loss``: ``hidden:1<-2/mse``, ``logits/kl``; models are named where another
+    could be meant: ``logits<-big/kl``, ``peer_1/hidden:1<-peer_2/hidden:2/mse``."""
     own = f"{sources[0].model}/" if len(models.trained) > 1 else ""
-    others = list(dict.fromkeys(tap.model for tap in targets))
-    shown = bool(targets) and len(models.names) > 2
-    whose = f"{'+'.join(others)}/" if shown else ""
     if not targets:
         return f"{own}{_joined(sources)}/{loss.name}"
-    mine, theirs = ([tap.address for tap in side] for side in (sources, targets))
-    if len(others) > 1:
-        theirs = list(dict.fromkeys(theirs))
-    if mine == theirs and mine[0].block is None:
-        return f"{own}{_joined(sources)}{f'<-{whose[:-1]}' if shown else ''}/{loss.name}"
+    others = list(dict.fromkeys(tap.model for tap in targets))
+    shown = len(models.trained) > 1 or len(models.frozen) > 1 or others == [sources[0].model]
     plain = [list(dict.fromkeys(tap.at(None).address for tap in side)) for side in (sources, targets)]
-    numbered = plain[0] == plain[1] and all(address.block is not None for address in theirs)
-    blocks = "+".join(dict.fromkeys(str(address.block) for address in theirs))
-    return f"{own}{_joined(sources)}<-{whose}{blocks if numbered else _joined(targets)}/{loss.name}"
+    blocks = dict.fromkeys(str(tap.address.block) for tap in targets if tap.address.block is not None)
+    if plain[0] == plain[1] and not blocks:  # the same tap of both
+        target = "+".join(others) if shown else ""
+    elif shown:
+        target = f"{'+'.join(others)}/{_joined(targets)}"
+    else:
+        target = "+".join(blocks) if plain[0] == plain[1] else _joined(targets)
+    return f"{own}{_joined(sources)}{f'<-{target}' if target else ''}/{loss.name}"
 
 
 def _joined(taps: Sequence[Tap]) -> str:

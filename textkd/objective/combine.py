@@ -67,8 +67,11 @@ def gate(logits: Tensor, labels: Tensor) -> Tensor:
     return (1 - flat.view(each.shape).softmax(0)) / (count - 1)
 
 
-def combine_problems(kind: str, weights: Sequence[float] | None, count: int, loss: Loss, family: str) -> list[Problem]:
-    """What is wrong with combining the taps of `count` teachers like this for `loss`."""
+def combine_problems(
+    kind: str, weights: Sequence[float] | None, count: int, loss: Loss, family: str, targets: str = "ids"
+) -> list[Problem]:
+    """What is wrong with combining the taps of `count` teachers like this for `loss`. targets: what the labels of the
+    task are, as `Loss.targets` says it."""
     asked, found = f"combine: {kind}", list[Problem]()
     if kind not in KINDS:
         near = (str(kind), KINDS)
@@ -82,7 +85,7 @@ def combine_problems(kind: str, weights: Sequence[float] | None, count: int, los
     elif kind != "mean_logits" and loss.reads == "logits":
         what = f'loss "{loss.name}" reads the logits themselves, and this gives probabilities'
         found.append(problem(asked, what, fix="combine: mean_logits, or a loss as kl", where="combine"))
-    if kind == "gate" and loss.targets != "ids":
+    if kind == "gate" and targets != "ids":
         what = "it compares the teachers with the true class, and the labels are no classes"
         found.append(problem(asked, what, fix="combine: mean_logits", where="combine"))
     if weights is not None:

@@ -90,6 +90,9 @@ def _fused_problems(match: Match, loss: Loss, family: str) -> list[Problem]:
         able = sorted({name for name in losses.names(family) if losses.get(name, family).chunkable})
         what = f'loss "{loss.name}" needs the logits whole'
         found.add(problem(asked, what, fix=f"{fix}, or one of {', '.join(able)}", where="fused"))
+    if match.combine is not None:
+        what = "several teachers become one target, for which their logits are made whole"
+        found.add(problem(f"{asked} with combine: {match.combine}", what, fix=fix, where="fused"))
     if match.options.get("chunk") == 0:
         found.add(problem(f"{asked} with options.chunk: 0", "that keeps the logits whole", fix="leave chunk out",
                           where="fused"))  # fmt: skip

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from textkd.errors import Collector, fail
 from textkd.losses import LinearLogits, check_shapes
-from textkd.models.taps import Address, mask_for, require_some
+from textkd.models.forward import own_columns
+from textkd.models.taps import Tap, mask_for, require_some
 from textkd.objective.pair import Pair
 
 Batch = Mapping[str, Tensor]
@@ -41,17 +42,24 @@ class Objective:
         """Whether any pair reads the logits of a model, or what they are made of."""
         return not {"logits", "head_input"}.isdisjoint(self.reads(model))
 
+    @property
+    def learning(self) -> frozenset[str]:
+        """The models that a gradient reaches."""
+        reached = {name for pair in self.pairs if pair.target_gradient for name in pair.models}
+        return frozenset(reached | {pair.source.model for pair in self.pairs})
+
     def by_source(self, models: Sequence[str]) -> list[Objective]:
         """An objective for each of these models: the pairs whose source is its own."""
         return [Objective([pair for pair in self.pairs if pair.source.model == model]) for model in models]
 
     def items(self, batch: Batch) -> Tensor:
         """[P] how many items (rows, valid positions, valid query-key pairs) each pair's mean runs over in `batch`."""
-        counts: dict[tuple[Address, str], Tensor] = {}
-        keys = [(pair.source.at(None).address, pair.loss.unit(pair.options)) for pair in self.pairs]
+        counts: dict[tuple[Tap, str], Tensor] = {}
+        keys = [(pair.source.at(None), pair.loss.unit(pair.options)) for pair in self.pairs]
         for pair, key in zip(self.pairs, keys, strict=True):
             if key not in counts:
-                counts[key] = _count(mask_for(pair.source.address, batch, None), key[1], batch)
+                own = own_columns(batch, pair.source.model)
+                counts[key] = _count(mask_for(pair.source.address, own, None), key[1], own)
         return torch.stack([counts[key] for key in keys])
 
     def inside(self, targets: Mapping[str, Tensor], batch: Batch, progress: float = 0.0) -> Finish | None:
@@ -130,7 +138,7 @@ class Objective:
         found.raise_any()
 
     def _value(self, pair: Pair, taps: Batch, batch: Batch, progress: float) -> Tensor:
-        sources = _sources(pair, taps)
+        sources, batch = _sources(pair, taps), own_columns(batch, pair.source.model)
         mask = _mask(pair, batch, sources[0])
         if len(sources[0]) < pair.loss.min_rows:
             what = f"a batch of {len(sources[0])}, where it compares {pair.loss.min_rows} samples or more"
@@ -160,10 +168,15 @@ class Objective:
                     what = "it carries no gradient, so this match teaches nothing"
                     fix = "do not freeze what the match should train"
                     raise fail(f"student tap {pair.source.address}", what, fix=fix)
-                mask = _mask(pair, batch, sources[0])
+                targets = _targets(pair, taps)
+                if pair.target_gradient and torch.is_grad_enabled() and not any(tap.requires_grad for tap in targets):
+                    what = "it carries no gradient, so target_gradient has no effect"
+                    fix = f"do not freeze what lies before it in {', '.join(pair.models)}, or leave target_gradient out"
+                    raise fail(f"target tap {pair.target}", what, fix=fix)
+                mask = _mask(pair, own_columns(batch, pair.source.model), sources[0])
                 if mask is not None:
                     require_some(mask, pair.name)
-                for one, other in zip(sources, _targets(pair, taps), strict=False):
+                for one, other in zip(sources, targets, strict=False):
                     found.add(*check_shapes(pair.loss, tuple(one.shape), tuple(other.shape), pair.options))
         found.raise_any()
         self._checked = True

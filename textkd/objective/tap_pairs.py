@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from textkd.errors import Collector, TextkdError, fail, nearest
+from torch import nn
+
+from textkd.errors import Collector, Problem, TextkdError, fail, nearest, problem
 from textkd.losses import Arity
 from textkd.models.taps import Anatomy, Tap
 from textkd.objective.layer_maps import ALL, layer_map
@@ -27,6 +30,18 @@ class Models:
     @property
     def names(self) -> list[str]:
         return [*self.trained, *self.frozen]
+
+    def problems(self) -> list[Problem]:
+        """Names that a tap could not tell apart, or that cannot be the name of a model."""
+        fix = "letters, digits, - and _, as big or peer_2"
+        found = [problem(f'a model called "{name}"', "no name of a model", fix=fix)
+                 for name in self.names if not re.fullmatch(r"[\w-]+", name)]  # fmt: skip
+        taken = [name for name in self.trained if len(self.trained) > 1 and hasattr(nn.ModuleDict(), name)]
+        found += [problem(f'a model called "{name}"', "a word that torch keeps for itself", fix="another name")
+                  for name in taken]  # fmt: skip
+        both = [name for name in self.trained if name in self.frozen]
+        what = "one that learns and one that is only read have this name"
+        return found + [problem(f'a model called "{name}"', what, fix="a name for each") for name in both]
 
 
 def written_ends(match: Match) -> Ends:
@@ -78,21 +93,17 @@ def owned_ends(match: Match, written: Ends, models: Models, needs_target: bool) 
         TextkdError: a model that is not there or does not learn, no teacher, several of which none is named.
     """
     sources, targets = written
-    names = [sources[0].model] if sources[0].model else list(models.trained)
-    found, ends = Collector(), list[Ends]()
-    side = "student" if match.student else "tap"
-    for name in names:
-        with found.collecting(side):
-            if name not in models.trained:
-                _refuse_model(name, models, learns=True)
-        if not needs_target:
-            ends.append((tuple(tap.of(name) for tap in sources), ()))
-            continue
+    source, found, owners = sources[0].model, Collector(), list[str]()
+    with found.collecting("student" if match.student else "tap"):
+        if source and source not in models.trained:
+            _refuse_model(source, models, learns=True)
+    if needs_target:
         with found.collecting():
-            owners = _owners(match, targets, models, name)
-            ends.append((tuple(tap.of(name) for tap in sources), tuple(t.of(o) for o in owners for t in targets)))
+            owners = _owners(match, targets, models, source)
     found.raise_any()
-    return ends
+    others = [name for name in models.trained if name not in owners]
+    names = [source] if source else others or list(models.trained)  # nobody learns from itself, if others can
+    return [(tuple(tap.of(name) for tap in sources), tuple(t.of(o) for o in owners for t in targets)) for name in names]
 
 
 def _owners(match: Match, targets: Sequence[Tap], models: Models, source: str) -> list[str]:
@@ -109,8 +120,9 @@ def _owners(match: Match, targets: Sequence[Tap], models: Models, source: str) -
     if not named and not models.frozen:
         fix = "only {tap: labels} and losses that need no teacher (`textkd ls losses`) work without one"
         others = [name for name in models.trained if name != source]
-        fix = f"from: {others[0]}" if others else fix
-        raise fail(f"a teacher's {targets[0].address}", "there is no teacher", fix=fix)
+        peers = len(models.trained) > 1
+        what = f"there is no teacher, and none of {', '.join(others)} is named" if peers else "there is no teacher"
+        raise fail(f"a teacher's {targets[0].address}", what, fix=f"from: {others[-1]}" if peers else fix)
     if not named:
         known = ", ".join(models.frozen)
         fix = f"from: {next(iter(models.frozen))}, or several with combine: mean_probabilities"
@@ -142,9 +154,18 @@ def taps_of(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends
         for tap in targets:
             with found.collecting("teacher" if match.teacher else "tap"):
                 theirs.append(Tap(models[tap.model].resolve(tap.address), tap.model))
+        with found.collecting("teacher" if match.teacher else "from"):
+            _refuse_itself(mine, theirs)
         resolved.append((tuple(mine), tuple(theirs)))
     found.raise_any()
     return resolved
+
+
+def _refuse_itself(sources: Sequence[Tap], targets: Sequence[Tap]) -> None:
+    """A tap beside itself is alike from the start: it would learn nothing, and say so nowhere."""
+    if len(sources) == 1 and list(sources) == list(targets):
+        one = sources[0]
+        raise fail(f"{one} <- {one}", "a tap that learns from itself", fix="another block, or another model")
 
 
 def _expand(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends]:

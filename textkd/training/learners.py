@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from textkd.models.forward import forward_inputs, own_columns
@@ -36,21 +37,37 @@ class Together(nn.ModuleDict):
     def __init__(self, models: Mapping[str, nn.Module]) -> None:
         super().__init__(dict(models))
         self._finish: Finish | None = None
+        self._learning = frozenset(models)
         self._accepts = {name: forward_inputs(model) for name, model in models.items()}
 
     @contextmanager
-    def finishing(self, finish: Finish | None) -> Iterator[None]:
-        """Inside, a forward ends with `finish`, so that DDP sees the weights that it uses."""
-        self._finish = finish
+    def finishing(self, finish: Finish | None, learning: frozenset[str]) -> Iterator[None]:
+        """Inside, a forward ends with `finish`, so that DDP sees the weights that it uses, and models that are not
+        `learning` run without gradient."""
+        self._finish, self._learning = finish, learning
         try:
             yield
         finally:
-            self._finish = None
+            self._finish, self._learning = None, frozenset(self)
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """As of a PreTrainedModel: every model computes its activations anew in the backward."""
+        self._enable("activation_checkpointing_enable", options)
+
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """The same, by the name that older versions of transformers call."""
+        self._enable("gradient_checkpointing_enable", options)
+
+    def _enable(self, name: str, options: Mapping[str, Any]) -> None:
+        for model in self.values():
+            getattr(model, name)(**options)
 
     def forward(self, **batch: Tensor) -> dict[str, Any]:
         """See the class."""
-        models = {name: model(**accepted(own_columns(batch, name), self._accepts[name]))
-                  for name, model in self.items()}  # fmt: skip
+        models = {}
+        for name, model in self.items():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and name in self._learning):
+                models[name] = model(**accepted(own_columns(batch, name), self._accepts[name]))
         losses = {} if self._finish is None else self._finish(_named(models))
         return {"models": models, "losses": losses}
 
@@ -64,7 +81,12 @@ class Learners:
         self._accepts = {name: forward_inputs(model) for name, model in models.items()}
 
     def forward(
-        self, wrapped: nn.Module, batch: Mapping[str, Tensor], finish: Finish | None = None, **more: Any
+        self,
+        wrapped: nn.Module,
+        batch: Mapping[str, Tensor],
+        finish: Finish | None = None,
+        learning: frozenset[str] | None = None,
+        **more: Any,
     ) -> Forward:
         """One forward with taps.
 
@@ -72,6 +94,7 @@ class Learners:
             wrapped: `module`, or what wraps it (DDP).
             batch: the columns; labels stay out of the forward, gradient taps are of them.
             finish: as `Objective.inside` gives it.
+            learning: the models that are run with gradient, as `Objective.learning` says it; None: all.
             more: further inputs of the forward.
         """
         labels = batch.get("labels")
@@ -79,7 +102,7 @@ class Learners:
             if isinstance(self.module, Together):
                 for capture in self.captures.values():
                     stack.enter_context(capture.active(labels=labels))
-                stack.enter_context(self.module.finishing(finish))
+                stack.enter_context(self.module.finishing(finish, learning or frozenset(self.models)))
                 inputs = {name: column for name, column in batch.items() if name != "labels"}
                 found = wrapped(**inputs, **more)
                 outputs = {name: one["outputs"] for name, one in found["models"].items()}

@@ -10,14 +10,39 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
+from textkd.errors import Collector, problem
+from textkd.objective.objective import Objective
 from textkd.training.checkpoints import refuse_lost
 
 
-def save(models: Mapping[str, nn.Module], folder: Path, is_main_process: bool) -> None:
-    """Writes every model by its own `save_pretrained` into a folder of its name."""
+def refuse(models: Mapping[str, nn.Module], turns: Sequence[Objective], accumulated: int, in_shards: bool) -> None:
+    """Raises `TextkdError` for what several models, or those that step in turn, cannot do.
+
+    Args:
+        models: those that learn.
+        turns: what each step of an optimizer is for.
+        accumulated: micro-batches of a step.
+        in_shards: FSDP is on.
+    """
+    found = Collector()
+    if len(models) > 1 and in_shards:
+        fix = "train with DDP (distributed_type: MULTI_GPU)"
+        found.add(problem("several models that learn, in shards", "this is for one model alone", fix=fix))
+    if len(turns) > 1 and accumulated > 1:
+        what = "a model would step in the middle of another one's batch"
+        fix = "gradient_accumulation_steps: 1, or update: together"
+        found.add(problem(f"update: in_turn with gradient_accumulation_steps: {accumulated}", what, fix=fix))
+    if len(turns) > 1 and any(pair.target_gradient for turn in turns for pair in turn.pairs):
+        what = "in a turn one model steps, so the gradient into its target would be lost"
+        found.add(problem("update: in_turn with target_gradient: true", what, fix="update: together"))
+    found.raise_any()
+
+
+def save(models: Mapping[str, nn.Module], folder: Path) -> None:
+    """Writes every model by its own `save_pretrained` into a folder of its name. One process calls it."""
     for name, model in models.items():
         own: Any = model
-        own.save_pretrained(folder / name, is_main_process=is_main_process, save_original_format=False)
+        own.save_pretrained(folder / name, save_original_format=False)
 
 
 def load(models: Mapping[str, nn.Module], folder: Path) -> None:

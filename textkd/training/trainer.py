@@ -66,6 +66,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = False
         self.wiring, self.objective, self.models = wiring, wiring.objective, wiring.learners.models
         self.turns = [self.objective] if update == TOGETHER else self.objective.by_source(list(self.models))
+        several.refuse(self.models, self.turns, self.args.gradient_accumulation_steps, self.is_fsdp_enabled)
         for capture in wiring.learners.captures.values():
             if self.args.torch_compile:
                 capture.for_compiled()
@@ -112,11 +113,12 @@ class DistilMixin(Trainer):  # type: ignore[misc]
                 self._expected = whole[[self.objective.pairs.index(pair) for pair in objective.pairs]]
             lost.append(super().training_step(model, inputs, num_items_in_batch))
             if number < len(self.turns) - 1:
-                self._clip_grad_norm(model)
+                if self.args.max_grad_norm > 0:
+                    self._clip_grad_norm(model)
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
         totals, parts = zip(*self._told, strict=True)
-        self._told, self._expected = [], whole
+        self._told, self._expected, self.wiring.objective = [], whole, self.objective
         self.record.add(torch.stack(totals).sum(), ChainMap(*parts), self.current_gradient_accumulation_steps)
         return torch.stack(lost).sum()
 
@@ -247,8 +249,8 @@ class DistilMixin(Trainer):  # type: ignore[misc]
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if self.is_several:  # a raw state dict of all would not keep what they share, and no model could be loaded
-            folder = Path(output_dir or self.args.output_dir)
-            several.save(self.models, folder, self.args.should_save)
+            if self.args.should_save:
+                several.save(self.models, Path(output_dir or self.args.output_dir))
             return
         # in the hub's older names, save_pretrained's default, Trainer would load a ViT encoder's checkpoint not at all
         self.model.save_pretrained = partial(self.model.save_pretrained, save_original_format=False)
@@ -273,9 +275,9 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         """Trainer's own; several models are clipped each by its own norm, as if each had an optimizer to itself."""
         if not self.is_several:
             return super()._clip_grad_norm(model)
-        norms = [self.accelerator.clip_grad_norm_(one.parameters(), self.args.max_grad_norm)
-                 for one in self.models.values()]  # fmt: skip
-        return torch.stack([norm for norm in norms if norm is not None]).norm()
+        self.accelerator.unscale_gradients()  # once: a second time, as Accelerate's own clipping would, is an error
+        norms = [nn.utils.clip_grad_norm_(one.parameters(), self.args.max_grad_norm) for one in self.models.values()]
+        return torch.stack(norms).norm()
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         refuse_lost(self.model, load_result, "a checkpoint")

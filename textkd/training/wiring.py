@@ -90,7 +90,7 @@ class Wiring:
         more = {"encoder_outputs": (targets[f"{self.shared}/{SHARED}"],)} if self.shared else {}
         finish = self.objective.inside(targets, batch, progress)
         with around or nullcontext():
-            forward = self.learners.forward(model, batch, finish, **more)
+            forward = self.learners.forward(model, batch, finish, self.objective.learning, **more)
         taps = ChainMap(dict(forward.taps), targets)  # type: ignore[arg-type]
         total, parts = self.objective(taps, batch, progress, expected, forward.losses)
         return StepLoss(total, parts, forward.outputs)
