@@ -14,10 +14,7 @@ from textkd.taps import Address
 from torch import Tensor
 
 from textkd.errors import TextkdError
-<<<<<<< HEAD
 from textkd.models.taps import Address
-=======
->>>>>>> taptests
 from textkd.teachers.cache import CacheOptions
 from textkd.teachers.cache.codecs import Dense, codec_for
 
