@@ -10,7 +10,6 @@ from typing import Any
 import cache_lab
 import pytest
 import torch
-from textkd.taps import Address
 from torch import Tensor
 
 from textkd.errors import TextkdError
