@@ -47,7 +47,7 @@ def taps(model: nn.Module, batch: dict[str, torch.Tensor], addresses: list[str],
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmark; the exit code."""
-    given = parser(__doc__, repeats=15).parse_args(arguments)
+    given = parser(__doc__, repeats=11).parse_args(arguments)
     tell_cpu()
     sizes = QUICK if given.quick else Sizes()
     torch.manual_seed(0)

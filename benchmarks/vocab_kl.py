@@ -1,6 +1,6 @@
 """Losses over a large vocabulary: in chunks of positions, beside the plain form that takes all of them at once.
 
-    python benchmarks/vocab_kl.py            # 1,024 positions of 64,044 classes; ten minutes on two cores
+    python benchmarks/vocab_kl.py            # 1,024 positions of 64,044 classes; minutes on two cores
     python benchmarks/vocab_kl.py --quick    # a few positions: says whether it runs, not how good it is
 
 Every case is one forward and backward. Times: both forms take turns in one process, and the ratio is that of the
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler has a line for every start and stop
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small sizes: says whether it runs, not how good it is")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args(arguments)
     tell_cpu()
     sizes, ratios = QUICK if given.quick else Sizes(), dict[str, float]()
