@@ -25,7 +25,7 @@ def told(models: dict[str, Any], compare: dict[str, str | None], **changes: Any)
     say = {name: "positive" if i % 2 else "negative" for i, name in enumerate(models)}
     examples = [
         {
-            "text_a": one["text_a"], "label": one["label"], "said": say,
+            "text_a": one["text_a"], "label": one["label"], "said": dict(say),
             "sure": {name: 0.6 + 0.05 * i for i, name in enumerate(models)},
         }
         for one in data["disagreements"]["examples"]

@@ -113,6 +113,23 @@ def test_one_model_alone_is_a_report():
     assert page.open == []
 
 
+def test_peers_without_a_control_are_measured_by_each_other():
+    data = cohort()
+    del data["models"]["control"]
+    data["compare"]["control"] = None
+    for example in data["disagreements"]["examples"]:
+        del example["said"]["control"], example["sure"]["control"]
+    page = Page(render(read(data))).text
+    assert "Where peer 2 and peer 1 disagree" in page
+    assert "Share of peer 2's" in page
+    assert "Whether distillation helped is unknown" in page
+    assert "trained without" not in page.replace("was not trained without it", "")
+    del data["models"]["peer_2"]
+    for example in data["disagreements"]["examples"]:
+        del example["said"]["peer_2"], example["sure"]["peer_2"]
+    assert "disagree" not in Page(render(read(data))).text
+
+
 def test_models_stand_in_their_own_order_under_their_own_names():
     found = read(teachers())
     names = ["Big", "Other", "Long named teacher", "Student", "Control"]

@@ -104,7 +104,6 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(models={f"m{i}": plain(100)["models"]["student"] for i in range(25)}), "models"),
         (broken(compare={"student": "pupil"}), "no pupil, which is compared as the student"),
         (broken(compare={"student": "student", "teacher": "big"}), "no big, which is compared as the teacher"),
-        (broken(compare={"student": "student"}), "without a teacher or a control"),
         (broken(models={name: plain(100)["models"][name] for name in ("teacher", "student")}), "no control"),
         (broken(disagreements={"examples": [{"text_a": "t", "label": "l", "said": {"pupil": "l"}}]}), "pupil"),
         (broken(layer_maps=[{**plain(100)["layer_maps"][0], "pairs": [[4, 2]]}]), "does not exist"),

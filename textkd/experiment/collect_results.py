@@ -163,8 +163,15 @@ def _row(experiment: Experiment, name: str, model: Any, runs: list[Finished], ru
         "architecture": shape,
         "path": None if folder is None else _shown(folder, run),
         "parameters": count,
+        "taught_by": _teachers(experiment, name),
         "runs": [{key: one.record[key] for key in KEPT} for one in runs],
     }
+
+
+def _teachers(experiment: Experiment, model: str) -> list[str]:
+    """The models that one learned from: those that its training reads, and those that learned in it beside it."""
+    training = experiment.trainer_of(model)
+    return [] if training is None else [name for name in (*training.reads, *training.trains) if name != model]
 
 
 def _shown(folder: Path, run: Path) -> str:

@@ -67,7 +67,7 @@ class Example(Strict):
 
 
 class Disagreements(Strict):
-    """Where the student and its reference (the teacher; without one, the control) differ.
+    """Where the student and its reference (`Results.reference`) differ.
 
     `counts` is None for regression, where nobody is right or wrong.
     """

@@ -88,8 +88,10 @@ class Results(Strict):
 
     @property
     def reference(self) -> str | None:
-        """The name of the model that the others are measured by: the teacher, without one the control."""
-        return self.compare.teacher if self.compare.teacher is not None else self.compare.control
+        """The name of the model that the others are measured by: the teacher, without one the control, without both
+        the first beside the student. None where the student stands alone."""
+        rest = [self.compare.teacher, self.compare.control, *self.models]
+        return next((name for name in rest if name is not None and name != self.compare.student), None)
 
     @property
     def others(self) -> list[str]:
@@ -127,8 +129,6 @@ class Results(Strict):
         for name, model in self.models.items():
             if self.main_metric not in model.runs[0].metrics:
                 raise ValueError(f"{name} has no {self.main_metric}, the main metric")
-        if self.disagreements is not None and self.reference is None:
-            raise ValueError("disagreements without a teacher or a control to compare with")
         return self
 
     @model_validator(mode="after")
