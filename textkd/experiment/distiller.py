@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +98,20 @@ class Run:
         """The encoded task."""
         return self.setup.rows.data
 
+    def start(self, model: str) -> Any:
+        """A model before any training, made from others before theirs: to look at, never to train."""
+        return self.setup.models.start(model)
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes this run this run; a folder of another one is refused."""
+        return fingerprint.fingerprint(self.setup)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """A hash of each thing that the run is made from: a folder of a run on others is refused, too."""
+        return fingerprint.inputs(self.setup)
+
     def check(self, known: Sequence[Problem] = ()) -> None:
         """Raises one `TextkdError` with every problem of data, models, matches and arguments. Writes nothing.
 
@@ -118,7 +131,7 @@ class Run:
         self.check()
         started = time.monotonic()
         with loading.quiet(), locked(self.folder.path):
-            self.folder.claim(fingerprint.fingerprint(self.setup), self.name, fingerprint.inputs(self.setup))
+            self.folder.claim(self.fingerprint, self.name, self.inputs)
             if not self.folder.is_finished:
                 finished = self.runner.run()
                 if processes().is_main_process:
@@ -213,11 +226,6 @@ class Distiller(Run):
         )
         doubled = bool(matches) and bool(stages)
         super().__init__(experiment, folder.path, tokenizer, max_length, pseudo, doubled)
-
-    @cached_property
-    def teacher(self) -> Any:
-        """The teacher before any training; a black box, where it only reads."""
-        return self.setup.models.start("teacher")
 
 
 def _cache(given: bool | Mapping[str, Any] | None, keep: Path) -> CacheOptions | None:
