@@ -103,7 +103,7 @@ def test_every_key_is_documented() -> None:
     undocumented = {
         f"{block.__name__}.{key}"
         for block in BLOCKS.values()
-        for key in block.model_fields
+        for key in (field.alias or name for name, field in block.model_fields.items())
         if not re.search(rf"\b{key}\b", block.__doc__ or "")
     }
     assert undocumented == set()
