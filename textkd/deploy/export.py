@@ -193,12 +193,12 @@ def _check_reload(model: Any, folder: Path) -> None:
     asked = f"the exported copy in {folder.name}"
     twin, info = load_with_report(folder, type(model), dtype="auto")
     batch = dummy_batch(model)
-    ours, theirs = (_tensors(m(**batch)) for m in (model, twin))
+    ours, again = (_tensors(m(**batch)) for m in (model, twin))
     if not all(value.isfinite().all() for value in ours.values()):
         raise fail(
             asked, "the model computes infinite values or NaN", fix="its training diverged: lower the learning rate"
         )
-    differ = [k for k in ours if k not in theirs or not torch.allclose(ours[k].float(), theirs[k].float(), atol=1e-5)]
+    differ = [k for k in ours if k not in again or not torch.allclose(ours[k].float(), again[k].float(), atol=1e-5)]
     if info["missing_keys"] or info["unexpected_keys"] or differ or not ours:
         found = f"reloaded outputs differ: {', '.join(differ) or 'other weights'}"
         raise fail(asked, found, fix="nothing was exported; report this with the model's config.json")

@@ -20,6 +20,7 @@ from textkd.models import loading
 from textkd.models.processes import processes
 from textkd.models.taps import anatomy
 from textkd.objective.pair import Pair
+from textkd.report.words import spoken
 from textkd.tasks import Task
 from textkd.tasks.metrics.directions import falls
 from textkd.teachers.generation import words
@@ -120,7 +121,7 @@ def _doubts(task: Task, rows: Mapping[str, list[Finished]]) -> list[str]:
     for name, runs in rows.items():
         for run in runs:
             seed = f", seed {run.record['seed']}" if len(runs) > 1 else ""
-            found += [f"{task.name} {doubt} (the {name}{seed})" for doubt in run.record.get("doubts", [])]
+            found += [f"{task.name} {doubt} ({spoken(name)}{seed})" for doubt in run.record.get("doubts", [])]
     return found
 
 
@@ -186,10 +187,12 @@ def _layer_maps(bound: Bound, models: Mapping[str, nn.Module]) -> list[dict[str,
         if pair.blocks and pair.target is not None and {pair.source.model, pair.target.model} <= set(models):
             ends = pair.source, pair.target
             tap = str(pair.source.at(None).address)
-            mine, theirs = (anatomy(models[end.model]).on(end.address).num_blocks for end in ends)
-            rows.setdefault((tap, pair.loss.name, mine, theirs, *(e.model for e in ends)), []).extend(pair.blocks)
+            own_blocks, other_blocks = (anatomy(models[end.model]).on(end.address).num_blocks for end in ends)
+            rows.setdefault((tap, pair.loss.name, own_blocks, other_blocks, *(e.model for e in ends)), []).extend(
+                pair.blocks
+            )
     return [
-        {"stage": bound.stage, "tap": tap, "loss": loss, "pairs": found, "source_blocks": mine,
-         "target_blocks": theirs, "source": source, "target": target}
-        for (tap, loss, mine, theirs, source, target), found in rows.items()
+        {"stage": bound.stage, "tap": tap, "loss": loss, "pairs": found, "source_blocks": own_blocks,
+         "target_blocks": other_blocks, "source": source, "target": target}
+        for (tap, loss, own_blocks, other_blocks, source, target), found in rows.items()
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from textkd.experiment.storage import NodeIndex
 from textkd.models.processes import locked, processes
 from textkd.objective.match_checks import needs_teacher
 from textkd.teachers.frozen import FrozenModel
+from textkd.training import several
 from textkd.training.cache_filling import fill_stages
 from textkd.training.stages import Stage, run_stages
 
@@ -169,7 +170,7 @@ class Runner:
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, "node": self.key(node), **told}
         if processes().is_main_process:
             for name, model in models.items():
-                self.rows.publish(homes[name], model, record)
+                self.rows.publish(homes[name], model, {**record, **_own(record, name, training)})
             shutil.rmtree(work, ignore_errors=True)
             self.index.add(record["node"], homes)
         processes().wait_for_everyone()
@@ -227,3 +228,12 @@ class Runner:
         """Whether every seed has teachers of its own."""
         trainings = [self.experiment.trainer_of(name) for name in training.reads]
         return any(one is not None and one.seed is None for one in trainings)
+
+
+def _own(record: Mapping[str, Any], model: str, training: Training) -> dict[str, Any]:
+    """What of the record of a training is one model's own, where several learn together."""
+    if len(training.trains) == 1:
+        return {}
+    told = f"{' and '.join(training.trains)} learned together: training time and memory are those of all of them"
+    rows = [several.own_row(row, model, training.trains) for row in record["history"]]
+    return {"history": rows, "notes": [*record["notes"], told]}

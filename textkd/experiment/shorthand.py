@@ -161,7 +161,8 @@ def cohort(
         models[name] = ModelSpec(name, source, about.peer(names), STUDENT)
     trainings.append(together)
     _add_control(common, replace(together, trains=names[:1]), models, trainings)
-    return _experiment(common, models, trainings, Compared((), names[0]))
+    shown = tuple(name for name in models if name not in (teachers or {}) or name in read)
+    return _experiment(common, models, trainings, Compared(shown, names[0]))
 
 
 def mutual(names: Sequence[str]) -> list[Match]:
@@ -224,7 +225,7 @@ def _experiment(
     control = CONTROL if CONTROL in models else ""
     return Experiment(
         common.name, {} if common.task is None else {"task": common.task}, models, tuple(trainings),
-        replace(compared, rows=tuple(models), control=control), common.seeds, recipe=common.recipe,
+        replace(compared, rows=compared.rows or tuple(models), control=control), common.seeds, recipe=common.recipe,
         warnings=common.warnings,
     )  # fmt: skip
 

@@ -92,9 +92,9 @@ def _with_state(
     options = dict(pair.options)
     if pair.temperature is not None:
         options["temperature"] = pair.temperature(0.0)
-    mine, theirs = (own, its) if pair.loss.arity else (own[0], (its or own)[0])
+    source, target = (own, its) if pair.loss.arity else (own[0], (its or own)[0])
     grid = grid_of(learner.config) if _sees_patches(pair.source.address, learner) else None
-    built = pair.loss.build(mine, theirs, options, rows, vocabulary=_vocabulary(learner), grid=grid)
+    built = pair.loss.build(source, target, options, rows, vocabulary=_vocabulary(learner), grid=grid)
     module = projections.attach(learner, f"{pair.name} (loss)", built)
     return replace(pair, loss=replace(pair.loss, fn=module, state=False), options={}, temperature=None, inside=True)
 
@@ -127,22 +127,22 @@ def _kind(pair: Pair, s: Tensor, t: Tensor, grids: tuple[Grid, Grid] | None) -> 
     return "linear" if s.shape[-1] != t.shape[-1] else None
 
 
-def _grids(mine: Address, its: Address, student: nn.Module, teacher: nn.Module) -> tuple[Grid, Grid] | None:
+def _grids(source: Address, target: Address, student: nn.Module, teacher: nn.Module) -> tuple[Grid, Grid] | None:
     """The patch grids of both taps, where both are patch maps of image encoders."""
-    if not (_is_patch_map(mine, student) and _is_patch_map(its, teacher)):
+    if not (_is_patch_map(source, student) and _is_patch_map(target, teacher)):
         return None
     return grid_of(student.config), grid_of(teacher.config)
 
 
-def _refuse_other_places(mine: Address, its: Address, student: nn.Module, teacher: nn.Module) -> None:
+def _refuse_other_places(source: Address, target: Address, student: nn.Module, teacher: nn.Module) -> None:
     """Maps over patches of two grids have other places in the same row and column, even where they have as many."""
-    if not (_maps_patches(mine, student) and _maps_patches(its, teacher)):
+    if not (_maps_patches(source, student) and _maps_patches(target, teacher)):
         return
     grids = grid_of(student.config), grid_of(teacher.config)
     if grids[0] != grids[1]:
         fix = "give both encoders one patch_size, or match encoder.hidden, which is pooled to the coarser grid"
         raise fail(
-            f"{mine} beside {its}", f"{grids[0]}; the teacher has {grids[1]}: other places of the image", fix=fix
+            f"{source} beside {target}", f"{grids[0]}; the teacher has {grids[1]}: other places of the image", fix=fix
         )
 
 

@@ -147,16 +147,16 @@ def taps_of(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends
     """The taps of every pair, with blocks that are there."""
     found, resolved = Collector(), list[Ends]()
     for sources, targets in _expand(match, ends, arity, models):
-        mine, theirs = list[Tap](), list[Tap]()
+        own, others = list[Tap](), list[Tap]()
         for tap in sources:
             with found.collecting("student" if match.student else "tap"):
-                mine.append(Tap(models[tap.model].resolve(tap.address), tap.model))
+                own.append(Tap(models[tap.model].resolve(tap.address), tap.model))
         for tap in targets:
             with found.collecting("teacher" if match.teacher else "tap"):
-                theirs.append(Tap(models[tap.model].resolve(tap.address), tap.model))
+                others.append(Tap(models[tap.model].resolve(tap.address), tap.model))
         with found.collecting("teacher" if match.teacher else "from"):
-            _refuse_itself(mine, theirs)
-        resolved.append((tuple(mine), tuple(theirs)))
+            _refuse_itself(own, others)
+        resolved.append((tuple(own), tuple(others)))
     found.raise_any()
     return resolved
 
@@ -189,8 +189,8 @@ def _expand(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends
     if arity == "layers":
         return columns
     if arity == "kinds":  # of every pair of blocks all kinds together
-        mine, theirs = (list(zip(*(column[side] for column in columns), strict=True)) for side in (0, 1))
-        return list(zip(mine, theirs, strict=True))
+        own, others = (list(zip(*(column[side] for column in columns), strict=True)) for side in (0, 1))
+        return list(zip(own, others, strict=True))
     return [((s,), (t,)) for column in columns for s, t in zip(*column, strict=True)]
 
 

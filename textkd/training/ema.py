@@ -41,8 +41,8 @@ class Average(TrainerCallback):  # type: ignore[misc]
         if not self.average:
             self.average = {name: p.detach().clone() for name, p in trained.items()}
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
-        mine = [fsdp.local(self._averaged(name, p)) for name, p in trained.items()]
-        torch._foreach_lerp_(mine, [fsdp.local(p) for p in trained.values()], share)
+        averages = [fsdp.local(self._averaged(name, p)) for name, p in trained.items()]
+        torch._foreach_lerp_(averages, [fsdp.local(p) for p in trained.values()], share)
         self.steps += 1
 
     @contextmanager

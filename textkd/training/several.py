@@ -70,3 +70,17 @@ def metrics_of_all(
         return {**means, **own}
 
     return judge_all
+
+
+def own_row(row: Mapping[str, Any], model: str, models: Sequence[str]) -> dict[str, Any]:
+    """A row of the history of several models with what is one model's own: its losses, and its metrics by their plain
+    names (see `metrics_of_all`)."""
+    own = dict(row)
+    others = tuple(f"{name}_" for name in models if name != model)
+    if row.get("parts"):
+        own["parts"] = {name: value for name, value in row["parts"].items() if name.startswith(f"{model}/")}
+    if row.get("eval"):
+        plain = {name: value for name, value in row["eval"].items() if not name.startswith((*others, f"{model}_"))}
+        named = {name.removeprefix(f"{model}_"): v for name, v in row["eval"].items() if name.startswith(f"{model}_")}
+        own["eval"] = {**plain, **named}
+    return own

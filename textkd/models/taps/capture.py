@@ -261,9 +261,13 @@ class _TopLeave:
         if recorder is None or not recorder.open:
             return None
         captured = isinstance(output, dict) and {"outputs", "taps"} <= set(output) <= {"outputs", "taps", "losses"}
-        mine = self.capture._end(output["outputs"] if captured else plain_outputs(output), recorder)
+        captured_here = self.capture._end(output["outputs"] if captured else plain_outputs(output), recorder)
         # a second active capture on the same model adds to what the first one returned
-        return {**output, **mine, "taps": {**output["taps"], **mine["taps"]}} if captured else mine
+        return (
+            {**output, **captured_here, "taps": {**output["taps"], **captured_here["taps"]}}
+            if captured
+            else captured_here
+        )
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
         return Silent, ()

@@ -23,9 +23,9 @@ def install(found: Anatomy, switch: Switch, addresses: Sequence[Address], bare: 
     bare: nobody wants the logits, so a head whose input is asked for makes none."""
     handles: list[RemovableHandle] = []
     for part in (found, *found.sides.values()):
-        mine = [address for address in addresses if address.side == part.side]
-        handles.extend(_hook(part, switch, address, bare) for address in mine if address.kind not in ATTENTION_KINDS)
-        handles.extend(_attention(part, switch, mine))
+        own = [address for address in addresses if address.side == part.side]
+        handles.extend(_hook(part, switch, address, bare) for address in own if address.kind not in ATTENTION_KINDS)
+        handles.extend(_attention(part, switch, own))
     return handles
 
 
