@@ -10,6 +10,7 @@ from pathlib import Path
 gc.disable()  # until all is imported: imports make much and throw nothing away
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs one process per core
+os.environ["TEXTKD_REUSE"] = "0"  # runs beside each other train their own models, unless a test is about that
 
 import pytest
 import torch

@@ -73,8 +73,8 @@ def test_lines_of_text(home: Path) -> None:
     distiller = from_recipe(Reading(home).write(recipe))
     distiller.check()
     assert distiller.folder.path == home / "lines"
-    assert distiller.targets is not None
-    assert distiller.targets.keep == home / "teachers"
+    assert distiller.setup.targets is not None
+    assert distiller.setup.targets.keep == home / "teachers"
     assert inside(home / "here") == set()
 
 
@@ -90,7 +90,8 @@ def test_texts_of_ones_own(home: Path) -> None:
 def test_python(home: Path, tiny: Tiny) -> None:
     task = tasks.glue("sst2", "~/data")
     made = from_recipe(tiny.write(tiny.recipe))
-    distiller = Distiller(made.teacher, made.given_student, task, [Match("logits")], {"output_dir": "~/run"})
+    teacher, student = made.start("teacher"), made.start("student")
+    distiller = Distiller(teacher, student, task, [Match("logits")], {"output_dir": "~/run"})
     assert distiller.folder.path == home / "run"
     assert CacheOptions(folder="~/taps").folder == str(home / "taps")
     assert make_arguments({"run_name": "~/x", "learning_rate": 0.5}, "out").run_name == str(home / "x")

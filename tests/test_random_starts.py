@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from graph_lab import begin
 from ocr_lab import Reading
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 
 from textkd import Distiller, Match, from_recipe, tasks
 from textkd.experiment.finetune import Finetune
+from textkd.experiment.models import Models
 
 
 def draw(seed: int) -> None:
@@ -73,17 +75,22 @@ def test_heads_go_by_the_seed_of_the_teacher(body: Tiny) -> None:
     one = from_recipe(body.write(recipe(body, "run", [1])))
     draw(1)
     two = from_recipe(body.write(recipe(body, "run", [1])))
-    assert torch.equal(head(one.build_teacher(5)), head(two.build_teacher(5)))
-    assert not torch.equal(head(one.build_teacher(5)), head(one.build_teacher(6)))
-    assert torch.equal(head(one.teacher), head(two.teacher))
+    assert torch.equal(*(head(begin(run, "teacher", 5)) for run in (one, two)))
+    assert not torch.equal(*(head(begin(one, "teacher", seed)) for seed in (5, 6)))
+    assert torch.equal(head(one.start("teacher")), head(two.start("teacher")))
 
 
 def test_a_seed_among_the_arguments_is_the_heads(body: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    start = Distiller.build_teacher
-    monkeypatch.setattr(Distiller, "build_teacher", lambda self, seed: seen.append(seed) or start(self, seed))
+    build = Models._build
+
+    def counted(self: Models, name: str, models: dict[str, Any], seed: int) -> Any:
+        seen.extend([seed] if name == "teacher" else [])
+        return build(self, name, models, seed)
+
+    monkeypatch.setattr(Models, "_build", counted)
     from_recipe(body.write(recipe(body, "run", [1, 2], seed=7))).run()
-    assert seen == [0, 7]  # for the check, and once for both seeds
+    assert seen == [1, 7]  # for the check, and once for both seeds
 
 
 def test_a_function_that_makes_a_teacher(tiny: Tiny) -> None:
@@ -106,8 +113,8 @@ def test_a_function_that_makes_a_teacher(tiny: Tiny) -> None:
         one = Distiller(make, lambda teacher, _: teacher, task, [Match("logits")], finetune=tuned)
         draw(1)
         two = Distiller(make, lambda teacher, _: teacher, task, [Match("logits")], finetune=tuned)
-        assert torch.equal(head(one.build_teacher(3)), head(two.build_teacher(3)))
-        assert torch.equal(head(one.build_teacher(3)), head(one.build_teacher(4))) is not differs
+        assert torch.equal(*(head(begin(run, "teacher", 3)) for run in (one, two)))
+        assert torch.equal(*(head(begin(one, "teacher", seed)) for seed in (3, 4))) is not differs
 
 
 STUDENTS: dict[str, Callable[[Tiny], dict[str, Any]]] = {
@@ -126,8 +133,8 @@ def test_students_and_checks(kind: str, body: Tiny) -> None:
         before = state()
         distiller = from_recipe(body.write(values))
         distiller.check()
-        teacher = distiller.build_teacher(1)
-        made.append([head(distiller.build_student(teacher, seed)) for seed in (1, 2)])
+        teacher = begin(distiller, "teacher", 1)
+        made.append([head(begin(distiller, "student", seed, teacher=teacher)) for seed in (1, 2)])
         assert state() == before
     assert torch.equal(made[0][0], made[1][0])
     assert torch.equal(made[0][0], made[0][1]) is (kind == "shrink")
@@ -139,6 +146,6 @@ def test_a_new_reader_of_lines(tmp_path: Path) -> None:
         draw(number)
         before = state()
         distiller = from_recipe(Reading(tmp_path).write(Reading(tmp_path).recipe))
-        made.append(distiller.teacher.decoder.output_projection.weight)
+        made.append(distiller.start("teacher").decoder.output_projection.weight)
         assert state() == before
     assert torch.equal(made[0], made[1])

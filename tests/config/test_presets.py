@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 from command_line import textkd as command
+from graph_lab import begin, stages
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 
 import textkd
-from textkd import Distiller, Match, Stage, TextkdError, wire
+from textkd import Match, Stage, TextkdError, wire
 from textkd.cli.app import main
 from textkd.config import build, presets, recipe_file
+from textkd.experiment.distiller import Run
 from textkd.objective.match_checks import check_words
 
 NAMES = [row["preset"] for row in presets.rows()]
@@ -31,19 +33,20 @@ def of(tiny: Tiny, preset: Any, **others: Any) -> Path:
     return tiny.write(values | {"preset": preset, "control": False} | others)
 
 
-def distiller(tiny: Tiny, name: str) -> Distiller:
+def distiller(tiny: Tiny, name: str, *overrides: str) -> Run:
     if name != "textbrewer_t3":
-        return build.from_recipe(of(tiny, name), CHANGES.get(name, []))
+        return build.from_recipe(of(tiny, name), [*CHANGES.get(name, []), *overrides])
     make_teacher(layers=12).save_pretrained(tiny.folder / "twelve")
     make_tokenizer().save_pretrained(tiny.folder / "twelve")
     student = {"shrink": {"layers": [4, 8, 12]}}
-    return build.from_recipe(of(tiny, name, teacher={"path": str(tiny.folder / "twelve")}, student=student))
+    file = of(tiny, name, teacher={"path": str(tiny.folder / "twelve")}, student=student)
+    return build.from_recipe(file, overrides)
 
 
-def two_steps(made: Distiller, stage: Stage, student: Any) -> list[float]:
+def two_steps(made: Run, stage: Stage, student: Any) -> list[float]:
     """The total loss of two steps of plain SGD."""
     batch = made.data.sample(8)
-    wired = wire(student, made.teacher, stage.matches, batch, rows=len(made.data.train))
+    wired = wire(student, made.start("teacher"), stage.matches, batch, rows=len(made.data.train))
     optimizer, totals = torch.optim.SGD(student.parameters(), lr=1e-4), []
     for progress in (0.5, 0.75):
         optimizer.zero_grad()
@@ -60,8 +63,8 @@ def two_steps(made: Distiller, stage: Stage, student: Any) -> list[float]:
 @pytest.mark.parametrize("name", NAMES)
 def test_teaches(tiny: Tiny, name: str) -> None:
     made = distiller(tiny, name)
-    student = made.build_student(made.teacher, 1).train()
-    for stage in made.stages:
+    student = begin(made, "student", 1).train()
+    for stage in stages(made):
         totals = two_steps(made, stage, student)
         assert all(0 < abs(total) < float("inf") for total in totals)
 
@@ -69,15 +72,14 @@ def test_teaches(tiny: Tiny, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_to_the_report(tiny: Tiny, name: str) -> None:
-    made = distiller(tiny, name)
-    made.training["max_steps"] = 2
+    made = distiller(tiny, name, "training.max_steps=2")
     assert made.run().report.is_file()
 
 
 def test_one_of_stages_runs_to_the_report(tiny: Tiny) -> None:
     made = build.from_recipe(of(tiny, "tinybert"), ["training.max_steps=2", "preset.stages.0.training={max_steps: 1}"])
     assert made.run().summary["student"]["metrics"]
-    assert "preset" not in recipe_file.parse(made.recipe)
+    assert "preset" not in recipe_file.parse(made.experiment.recipe)
 
 
 def test_the_names_of_the_field_are_there_with_their_sources() -> None:

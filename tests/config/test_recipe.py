@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from graph_lab import stages
 from places import ROOT
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import BertForSequenceClassification
@@ -112,9 +113,11 @@ def test_every_key_is_documented() -> None:
 def test_the_words_of_a_recipe_reach_the_distiller(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False, "seeds": [3, 4], "max_length": 16, "about": "what it does"}
     made = build.from_recipe(tiny.write(values), ["training.learning_rate=2e-3", "matches.0.weight=0.7"])
-    assert (made.control, made.seeds, made.given_max_length, made.name) == (False, [3, 4], 16, "tiny")
-    assert made.training["learning_rate"] == 2e-3
-    assert made.stages[0].matches[0].weight == 0.7
+    assert (made.experiment.report.control, made.seeds, made.setup.rows.max_length, made.name) == ("", (3, 4), 16, "tiny")
+    assert "control" not in made.experiment.models
+    (stage,) = stages(made)
+    assert made.experiment.training("student").arguments(stage)["learning_rate"] == 2e-3
+    assert stage.matches[0].weight == 0.7
     assert made.folder.path == tiny.folder / "run"
     assert max(made.data.train["length"]) <= 16
 
@@ -176,8 +179,10 @@ def test_good_arguments(training: dict[str, Any]) -> None:
 def test_recipes_of_the_project_have_good_keys_and_say_what_they_do(file: Path) -> None:
     made, _ = build.read(file)
     assert made.about
-    finetune = {} if made.teacher.finetune is None else made.teacher.finetune.training
-    training = [made.training, finetune, *(stage.training for stage in made.stages or ())]
+    teachers = [one for one in (made.teacher, *(made.teachers or {}).values()) if one is not None]
+    finetunes = [one.finetune.training for one in teachers if one.finetune is not None]
+    links = [link.training for link in made.chain or ()]
+    training = [made.training, *finetunes, *links, *(stage.training for stage in made.stages or ())]
     assert [p for block in training for p in argument_problems(block)] == []
 
 
@@ -189,7 +194,7 @@ def test_a_teacher_of_another_task_gets_a_new_head_if_it_is_fine_tuned(tiny: Tin
     make_tokenizer().save_pretrained(tiny.folder / "other")
     values = tiny.recipe
     values["teacher"] = {"path": str(tiny.folder / "other"), "finetune": {"num_train_epochs": 1}}
-    teacher = build.from_recipe(tiny.write(values)).teacher
+    teacher = build.from_recipe(tiny.write(values)).start("teacher")
     assert teacher.classifier.weight.shape == (2, 16)
     assert torch.equal(teacher.bert.pooler.dense.weight, other.bert.pooler.dense.weight)
     del values["teacher"]["finetune"]

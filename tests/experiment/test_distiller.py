@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from graph_lab import begin
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
 
@@ -40,7 +41,7 @@ def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:
 
 def test_student_and_control_start_from_the_same_weights(tiny: Tiny) -> None:
     one = build.from_recipe(tiny.write(tiny.recipe))
-    a, b = (one.build_student(one.teacher, 1).state_dict() for _ in range(2))
+    a, b = (begin(one, name, 1).state_dict() for name in ("student", "control"))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 

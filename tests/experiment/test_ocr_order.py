@@ -19,7 +19,7 @@ from textkd.training.stages import Data, Stage, _Run
 def strategy(writes: bool, **training: Any) -> str | None:
     generate = (lambda model, batch: torch.zeros(1, 1)) if writes else None
     data = Data(None, None, lambda rows: {}, lambda a, b: {}, "sequence_to_sequence", "cer", generate=generate)
-    run = _Run(Path("unused"), 1, nn.Linear(1, 1), None, Stage(()), data, training, 0)
+    run = _Run(Path("unused"), 1, {"student": nn.Linear(1, 1)}, {}, Stage(()), data, training, 0)
     return run._training().get("train_sampling_strategy")
 
 

@@ -138,16 +138,16 @@ def test_a_checkpoint_of_another_student_is_refused(tmp_path: Path) -> None:
 
 
 def kill_the_student() -> None:
-    from textkd.experiment.distiller import Distiller
+    from textkd.experiment.run import Runner
 
-    original = Distiller._train
+    original = Runner._train
 
-    def wrapped(self: Any, folder: Path, teacher: Any, stages: Any, seed: int, role: str) -> Any:
-        if role == "student":
+    def wrapped(self: Any, node: Any, *places: Any) -> Any:
+        if node.name == "student":
             kill_in_the_middle_of_an_epoch()
-        return original(self, folder, teacher, stages, seed, role)
+        return original(self, node, *places)
 
-    Distiller._train = wrapped
+    Runner._train = wrapped
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ import pytest
 from pseudo_lab import DECODER, ENCODER, EVAL, MORE, OWN, SIZE, TRAINING
 
 from textkd import Distiller, Match, Pseudo, TextkdError, new_ocr_model, tasks
-from textkd.cli import app
+from textkd.cli import runs
 from textkd.experiment import collect_results
+from textkd.experiment.plan import Compared, Experiment, Training
 from textkd.experiment.same_steps import same_steps
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.processor import line_processor
@@ -88,7 +89,7 @@ def test_the_teacher_stands_in_the_report_with_what_is_known_of_it(black_box: An
     assert teacher["latency_ms"] > 0
     assert teacher["samples_per_s"] > 0
     assert "black box" in teacher["description"]
-    assert "unknown parameters" in app._summary(black_box.result.summary)[0]
+    assert "unknown parameters" in runs._summary(black_box.result.summary)[0]
     page = black_box.result.report.read_text(encoding="utf-8")
     assert "DigitReader" in page
     assert black_box.results["gallery"][0]["said"]["teacher"] == black_box.results["gallery"][0]["reference"]
@@ -252,4 +253,6 @@ def test_notes_of_different_teachers_name_their_seeds() -> None:
     told = [["same", "5 lines"], ["same", "6 lines"]]
     records = [{"seed": seed, "targets": notes} for seed, notes in enumerate(told)]
     finished = [{"student": SimpleNamespace(record=record)} for record in records]
-    assert collect_results._told(finished) == ["same", "seed 0: 5 lines", "seed 1: 6 lines"]
+    trained = Training("student", ("student",), ())
+    experiment = Experiment("run", {}, {}, (trained,), Compared(("student",), "student"))
+    assert collect_results._told(experiment, finished) == ["same", "seed 0: 5 lines", "seed 1: 6 lines"]

@@ -11,12 +11,14 @@ import pytest
 import torch
 from drive import start_forked
 from filelock import FileLock
+from graph_lab import home
 from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 from transformers import BertForSequenceClassification, BertModel
 
 from textkd import Distiller, Match, tasks
 from textkd.config import build
 from textkd.errors import TextkdError
+from textkd.experiment.distiller import Run
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def own(tiny: Tiny) -> Tiny:
     return tiny
 
 
-def claimed(made: Distiller) -> Distiller:
+def claimed(made: Run) -> Run:
     made.check()
     made.folder.claim(made.fingerprint, made.name, made.inputs)
     return made
@@ -77,7 +79,7 @@ def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> Non
     torch.manual_seed(5)
     again = build.from_recipe(file)
     again.check()
-    assert torch.equal(first.teacher.classifier.weight, again.teacher.classifier.weight)
+    assert torch.equal(*(run.start("teacher").classifier.weight for run in (first, again)))
     other_base = make_teacher().bert
     with torch.no_grad():
         other_base.embeddings.word_embeddings.weight[5, 0] += 1
@@ -144,8 +146,7 @@ def test_two_processes_wait_together_for_a_teacher_that_another_run_trains(tiny:
     values = with_finetune(tiny) | {"control": False}
     made = build.from_recipe(tiny.write(values))
     made.check()
-    assert made.finetune is not None
-    kept = made.finetune.folder(1)
+    kept = home(made, "teacher", 1)
     kept.parent.mkdir(parents=True)
     with FileLock(kept.with_name(f".{kept.name}.lock")):
         wait = start_forked(tiny.write(values), tiny.folder)

@@ -63,15 +63,15 @@ def test_the_teacher_runs_once_for_each_row(tiny: Tiny, monkeypatch: pytest.Monk
         return taps(self, batch, example_id)
 
     recipe = with_cache(tiny, True, "run")
-    made = recipes.from_recipe(tiny.write(recipe))
-    made.check()
+    made, short = (recipes.from_recipe(tiny.write(recipe), words) for words in ([], ["training.max_steps=2"]))
+    for one in (made, short):
+        one.check()
     monkeypatch.setattr(LiveTeacher, "taps", count)
     told = made.fill_cache()
     assert told[0]["computed"] == told[0]["rows"] == 64
     assert sum(seen) - 4 == 64  # and 4 rows to try taps on
     seen.clear()
-    made.training["max_steps"] = 2
-    done = made.run()
+    done = short.run()
     assert sum(seen) == 4
     assert "0 of 64 rows computed" in done.report.read_text()
     other = with_cache(tiny, {"max_gb": 1}, "other")  # another student, and taps of other blocks
