@@ -17,7 +17,7 @@ ROOT = Path(textkd.__file__).parent
 ROOMS = ("errors", "models", "tasks", "losses", "teachers", "objective", "training", "deploy", "report", "experiment",
          "config", "cli")  # fmt: skip
 APART = {
-    "tasks": {"losses"}, "losses": {"models", "tasks"}, "teachers": {"losses"},
+    "tasks": {"losses"}, "losses": {"tasks"}, "teachers": {"losses"},
     "objective": {"tasks"},
     "deploy": {"tasks", "losses", "teachers", "objective", "training"},
     "report": {"tasks", "losses", "teachers", "objective", "training", "deploy"},

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from textkd.losses import Loss, names
 from textkd.losses.registry import FAMILIES, get
-from textkd.models.taps.masks import IGNORED
+from textkd.models.conventions import IGNORED
 from textkd.objective.projections import Grid
 
 B, T, WIDTH, HEADS, CLASSES, ROWS = 6, 5, 8, 4, 3, 20

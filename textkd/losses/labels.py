@@ -13,8 +13,7 @@ from textkd.losses.logits.fused import row_loss
 from textkd.losses.masking import aligned, expand, fill, masked_mean, widen
 from textkd.losses.options import Fraction
 from textkd.losses.registry import register
-
-IGNORED = -100
+from textkd.models.conventions import IGNORED
 
 
 @register(

@@ -11,8 +11,10 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Plan:
-    """Attribute paths of one architecture: `blocks`, `embeddings`, `pooler` from the base model, the rest from a block.
+    """Attribute paths of one architecture: `stack`, `embeddings`, `pooler` from the base model, the rest from a block.
 
+    stack: the list of modules that a student takes some of. unrolled: f(base model) -> the blocks as they run, where
+    these are not the modules of `stack`.
     ffn: the linear layer whose output goes into the activation. gated: that output is [activated half, gate half].
     embeddings "": no module makes them all; they are read as the input of block 1. notes: what `textkd ls taps` should
     say about a kind of tap here.
@@ -23,7 +25,7 @@ class Plan:
     of the probability that training skips a block.
     """
 
-    blocks: Callable[[nn.Module], list[nn.Module]]
+    stack: str
     attention: str
     ffn: str
     embeddings: str = "embeddings"
@@ -34,10 +36,11 @@ class Plan:
     projections: tuple[str, str, str] | None = None
     layerdrop: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
+    unrolled: Callable[[nn.Module], list[nn.Module]] | None = None
 
-
-def _listed(path: str) -> Callable[[nn.Module], list[nn.Module]]:
-    return lambda base: list(base.get_submodule(path).children())
+    def blocks(self, base: nn.Module) -> list[nn.Module]:
+        """The blocks of a base model in the order in which they run."""
+        return list(base.get_submodule(self.stack).children()) if self.unrolled is None else self.unrolled(base)
 
 
 def _albert_blocks(base: Any) -> list[nn.Module]:
@@ -46,17 +49,24 @@ def _albert_blocks(base: Any) -> list[nn.Module]:
     return [layer for i in range(count) for layer in groups[int(i / (count / len(groups)))].albert_layers]
 
 
-_BERT = Plan(_listed("encoder.layer"), attention="attention.self", ffn="intermediate.dense")
+_BERT = Plan("encoder.layer", attention="attention.self", ffn="intermediate.dense")
 _VIT_NOTES = {"hidden": "before the final norm", "pooled": "of the first token, after the final norm"}
-_VIT = Plan(_listed("layers"), attention="attention", ffn="mlp.fc1", notes=_VIT_NOTES)
+_VIT = Plan("layers", attention="attention", ffn="mlp.fc1", notes=_VIT_NOTES)
 PLANS: dict[str, Plan] = {
     "bert": _BERT,
     "roberta": _BERT,
+    "xlm-roberta": _BERT,
     "electra": _BERT,
-    "distilbert": Plan(_listed("transformer.layer"), attention="attention", ffn="ffn.lin1"),
-    "albert": Plan(_albert_blocks, attention="attention", ffn="ffn", pooler="pooler_activation"),
+    "distilbert": Plan("transformer.layer", attention="attention", ffn="ffn.lin1"),
+    "albert": Plan(
+        "encoder.albert_layer_groups",
+        attention="attention",
+        ffn="ffn",
+        pooler="pooler_activation",
+        unrolled=_albert_blocks,
+    ),
     "modernbert": Plan(
-        _listed("layers"),
+        "layers",
         attention="attn",
         ffn="mlp.Wi",
         gated=True,
@@ -70,7 +80,7 @@ PLANS: dict[str, Plan] = {
     "vit": _VIT,
     "deit": _VIT,
     "trocr": Plan(
-        _listed("decoder.layers"),
+        "decoder.layers",
         attention="self_attn",
         ffn="fc1",
         embeddings="",

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from textkd.errors import Problem, problem
 from textkd.losses import Loss
+from textkd.models.conventions import IGNORED
 
 KINDS = ("mean_probabilities", "mean_logits", "gate")
-IGNORED = -100  # transformers' label for positions that have none
 
 
 @dataclass(frozen=True)

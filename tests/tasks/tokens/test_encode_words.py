@@ -10,7 +10,7 @@ from transformers import BertTokenizer
 
 from textkd import tasks
 from textkd.errors import TextkdError
-from textkd.tasks.outputs.tokens import IGNORED
+from textkd.models.conventions import IGNORED
 from textkd.tasks.tokens.encode import TokenCollator, encode_words
 
 WORDS, LABELS = [["Ab", "c.", "​", "d"], ["e"]], [[1, 2, 0, 3], [1]]

@@ -13,8 +13,8 @@ from textkd.losses.modules import options_of
 from textkd.losses.options import Positive
 from textkd.losses.registry import register
 from textkd.losses.shapes import Shape
+from textkd.models.conventions import IGNORED
 
-IGNORED = -100
 FLOOR = 1e-6  # of the attention near a mark; a head that looks elsewhere costs 14, not infinity
 
 

@@ -15,9 +15,9 @@ from textkd.losses.modules import Linear, options_of, width_of
 from textkd.losses.options import Fraction, Range
 from textkd.losses.registry import register
 from textkd.losses.shapes import Shape
+from textkd.models.conventions import IGNORED
 
 log = logging.getLogger("textkd")
-IGNORED = -100
 
 
 @register(

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.losses.labels import IGNORED
 from textkd.losses.logits.softened import kl_rows, log_probabilities
 from textkd.losses.masking import expand, masked_mean
 from textkd.losses.options import NonNegative, Positive
 from textkd.losses.registry import register
+from textkd.models.conventions import IGNORED
 
 
 @register(

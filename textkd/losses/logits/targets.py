@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textkd.errors import fail
-from textkd.losses.labels import IGNORED
 from textkd.losses.logits.softened import Reduction, kl_rows, log_probabilities, reduce_rows, scaled, soften
 from textkd.losses.masking import aligned, expand, fill, masked_mean, widen
 from textkd.losses.options import NonNegative, Positive, Range
 from textkd.losses.registry import register
+from textkd.models.conventions import IGNORED
 
 Comparison = Literal["kl", "soft_cross_entropy", "mse"]
 

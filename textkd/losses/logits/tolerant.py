@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from textkd.losses.labels import IGNORED
 from textkd.losses.masking import expand, fill, masked_mean, widen
 from textkd.losses.options import Range
 from textkd.losses.registry import register
+from textkd.models.conventions import IGNORED
 
 
 @register(

@@ -11,20 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
+from textkd.models.architectures import PLANS
 
-# Where the blocks are, inside the base model. Other models: the one ModuleList as long as the config's depth.
-BLOCKS = {
-    "bert": "encoder.layer",
-    "roberta": "encoder.layer",
-    "xlm-roberta": "encoder.layer",
-    "electra": "encoder.layer",
-    "distilbert": "transformer.layer",
-    "albert": "encoder.albert_layer_groups",
-    "modernbert": "layers",
-    "vit": "layers",
-    "deit": "layers",
-    "trocr": "decoder.layers",
-}
 # Config fields with one entry per block.
 PER_BLOCK_FIELDS = ("layer_types", "mlp_layer_types")
 
@@ -35,23 +23,24 @@ def is_two_sided(model: PreTrainedModel) -> bool:
 
 
 def block_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The dotted path and the `ModuleList` of a model's blocks; `TextkdError` when there is not exactly one."""
+    """The dotted path and the `ModuleList` of a model's blocks: of an architecture that textkd does not know, the one
+    list as long as the config's depth. `TextkdError` when there is not exactly one."""
     asked = f"the blocks of {type(model).__name__}"
     depth = getattr(model.config, "num_hidden_layers", None)
     if depth is None:
         raise fail(asked, "its config has no num_hidden_layers", fix="use an encoder such as BERT, ModernBERT or ViT")
     base = model.base_model
     names = {id(module): name for name, module in model.named_modules()}
-    known = BLOCKS.get(model.config.model_type)
+    plan = PLANS.get(model.config.model_type)
     lists = [
         m
         for n, m in base.named_modules()
-        if isinstance(m, nn.ModuleList) and (n == known if known else len(m) == depth)
+        if isinstance(m, nn.ModuleList) and (n == plan.stack if plan else len(m) == depth)
     ]
     if len(lists) != 1:
         where = ", ".join(names[id(m)] for m in lists) or "none"
         raise fail(
-            asked, f"{len(lists)} lists of {depth} modules ({where})", fix=f"known architectures: {', '.join(BLOCKS)}"
+            asked, f"{len(lists)} lists of {depth} modules ({where})", fix=f"known architectures: {', '.join(PLANS)}"
         )
     return names[id(lists[0])], lists[0]
 

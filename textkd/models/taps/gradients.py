@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from textkd.errors import fail
+from textkd.models.conventions import IGNORED
 from textkd.models.taps.address import Address
 from textkd.models.taps.recorder import InputHook, OutputHook, Recorder
 
-IGNORED = -100
 Of = Literal["gradient", "loss_gradient"]
 
 

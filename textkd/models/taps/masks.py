@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from textkd.errors import fail
+from textkd.models.conventions import IGNORED
 from textkd.models.taps.address import CROSS_KINDS, HEAD_KINDS, Address
-
-IGNORED = -100  # transformers' label for positions that have none
 
 
 def mask_for(address: Address, batch: Mapping[str, Tensor], tap: Tensor | None = None) -> Tensor | None:

@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from textkd.errors import fail
+from textkd.models.conventions import IGNORED
 from textkd.tasks.ocr.linetable import LineTable
 from textkd.tasks.ocr.marks import ink_of, token_marks
 from textkd.tasks.ocr.processor import pixels
 
 Augment = Callable[[Image.Image, tuple[int, ...]], Image.Image]
-IGNORED = -100
 
 
 class Lines:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from transformers import AutoModelForTokenClassification
 
+from textkd.models.conventions import IGNORED
 from textkd.models.forward import evaluating, inputs_of
 from textkd.tasks import metrics
 from textkd.tasks.metrics.entities.entities import spans
 from textkd.tasks.output import EXAMPLES, Examples, agreement
 from textkd.tasks.outputs.named import Named
 
-IGNORED = -100
 Array = np.ndarray[Any, Any]
 
 

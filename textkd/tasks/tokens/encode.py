@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import DataCollatorForTokenClassification
 
 from textkd.errors import fail
-from textkd.tasks.outputs.tokens import IGNORED
+from textkd.models.conventions import IGNORED
 from textkd.tasks.text.encode import Collator, check_length
 
 

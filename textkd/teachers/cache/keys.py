@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-IGNORED = -100
+from textkd.models.conventions import IGNORED
+
 VERSION = 1  # of what is stored and how: a cache of another version is not read
 Keys = NDArray[np.uint64]
 """[rows, 2]: 128 bits a row."""
