@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from textkd import Match, TextkdError
 from textkd.models.taps import anatomy
 from textkd.objective.bind import bind
+from textkd.objective.combine import gate
 from textkd.objective.objective import Objective
 
 TEACHERS = ("big", "other", "third")
@@ -120,6 +121,15 @@ def test_the_gate_is_that_of_ca_mkd(case: str, teachers: int) -> None:
     assert between.min() > 0
     found = ours(case, teachers, combine="gate", temperature=2.0)
     expect(case, value, found, offset=-4 * between.mean().item())
+
+
+def test_the_weights_of_a_gate_sum_up_to_1() -> None:
+    """Also where a position has no label: there all teachers count alike."""
+    for teachers in (2, 3):
+        weights = gate(TOKENS[1][:teachers], TOKEN_LABELS)
+        assert weights.shape == (teachers, 3, 6)
+        assert_close(weights.sum(0), torch.ones(3, 6))
+        assert_close(weights[:, TOKEN_LABELS < 0], torch.full_like(weights[:, TOKEN_LABELS < 0], 1 / teachers))
 
 
 def test_a_surer_teacher_counts_more() -> None:
