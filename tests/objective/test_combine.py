@@ -14,8 +14,10 @@ from torch.testing import assert_close
 from textkd import Match, TextkdError
 from textkd.models.taps import anatomy
 from textkd.objective.bind import bind
+from textkd.objective.cache_limits import kept_problems
 from textkd.objective.combine import gate
 from textkd.objective.objective import Objective
+from textkd.teachers import CacheOptions
 
 TEACHERS = ("big", "other", "third")
 CLASSES = "cross_entropy"
@@ -179,6 +181,24 @@ def test_what_cannot_be_combined_is_told(words: dict[str, Any], teachers: int, s
         objective(teachers, **words)
     assert said in str(raised.value)
     assert len(raised.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept", "said"),
+    [
+        ("mean_probabilities", {"top_k": 2}, ""),
+        ("mean_probabilities", {"samples": 4}, ""),
+        ("mean_logits", {"top_k": 2}, ""),
+        ("mean_logits", {"samples": 4}, "not linear in the teacher's probabilities"),
+        ("gate", {"top_k": 2}, "reads the teacher's logits as they are"),
+        ("gate", {"samples": 4}, "reads the teacher's logits as they are"),
+        ("gate", "dense", ""),
+    ],
+)
+def test_a_cache_that_keeps_less_is_told_from_what_combines(kind: str, kept: Any, said: str) -> None:
+    found = kept_problems(objective(combine=kind).pairs, CacheOptions(logits=kept))
+    assert [problem.where for problem in found] == ["teacher.cache.logits"] * bool(said)
+    assert all(said in problem.found for problem in found)
 
 
 def test_hidden_taps_are_not_combined() -> None:
