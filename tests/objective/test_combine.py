@@ -14,7 +14,10 @@ from torch.testing import assert_close
 from textkd import Match, TextkdError
 from textkd.models.taps import anatomy
 from textkd.objective.bind import bind
+from textkd.objective.cache_limits import kept_problems
+from textkd.objective.combine import gate
 from textkd.objective.objective import Objective
+from textkd.teachers import CacheOptions
 
 TEACHERS = ("big", "other", "third")
 CLASSES = "cross_entropy"
@@ -122,6 +125,15 @@ def test_the_gate_is_that_of_ca_mkd(case: str, teachers: int) -> None:
     expect(case, value, found, offset=-4 * between.mean().item())
 
 
+def test_the_weights_of_a_gate_sum_up_to_1() -> None:
+    """Also where a position has no label: there all teachers count alike."""
+    for teachers in (2, 3):
+        weights = gate(TOKENS[1][:teachers], TOKEN_LABELS)
+        assert weights.shape == (teachers, 3, 6)
+        assert_close(weights.sum(0), torch.ones(3, 6))
+        assert_close(weights[:, TOKEN_LABELS < 0], torch.full_like(weights[:, TOKEN_LABELS < 0], 1 / teachers))
+
+
 def test_a_surer_teacher_counts_more() -> None:
     sure, unsure = torch.tensor([[9.0, 0, 0, 0]]), torch.tensor([[0.0, 5, 0, 0]])
     one = objective(2, combine="gate").pairs[0].combine
@@ -169,6 +181,24 @@ def test_what_cannot_be_combined_is_told(words: dict[str, Any], teachers: int, s
         objective(teachers, **words)
     assert said in str(raised.value)
     assert len(raised.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept", "said"),
+    [
+        ("mean_probabilities", {"top_k": 2}, ""),
+        ("mean_probabilities", {"samples": 4}, ""),
+        ("mean_logits", {"top_k": 2}, ""),
+        ("mean_logits", {"samples": 4}, "not linear in the teacher's probabilities"),
+        ("gate", {"top_k": 2}, "reads the teacher's logits as they are"),
+        ("gate", {"samples": 4}, "reads the teacher's logits as they are"),
+        ("gate", "dense", ""),
+    ],
+)
+def test_a_cache_that_keeps_less_is_told_from_what_combines(kind: str, kept: Any, said: str) -> None:
+    found = kept_problems(objective(combine=kind).pairs, CacheOptions(logits=kept))
+    assert [problem.where for problem in found] == ["teacher.cache.logits"] * bool(said)
+    assert all(said in problem.found for problem in found)
 
 
 def test_hidden_taps_are_not_combined() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import cohort_lab
 import pytest
 import torch
+from accelerate import Accelerator
 from cohort_lab import CLIP, EPSILON, RATE, batches, mutual, net, parts, state
 from drive import differences
 from references import mutual_learning, several_teachers
@@ -41,6 +42,25 @@ def test_mutual_learning_is_the_plain_loop(update: str, count: int, tmp_path: Pa
         assert step["loss"] == pytest.approx(sum(values), abs=1e-5)
     for name in ours:
         assert differences(state(ours[name]), state(plain[name])) < 1e-5, name
+
+
+@pytest.mark.parametrize("update", ["together", "in_turn"])
+def test_who_does_not_learn_in_a_turn_runs_without_gradient(update: str, tmp_path: Path) -> None:
+    models, seen = peers(), list[tuple[str, bool]]()
+    for name, model in models.items():
+        model.register_forward_pre_hook(lambda *_, name=name: seen.append((name, torch.is_grad_enabled())))
+    cohort_lab.train(tmp_path, models, mutual(PAIR), update=update, max_steps=1)
+    first = [("peer_1", True), ("peer_2", update == "together")]
+    second = [("peer_1", False), ("peer_2", True)] if update == "in_turn" else []
+    assert seen[-len(first + second) :] == first + second
+
+
+def test_each_gradient_is_unscaled_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's scaler of float16 refuses a second time before the optimizer steps."""
+    calls: list[int] = []
+    monkeypatch.setattr(Accelerator, "unscale_gradients", lambda self, optimizer=None: calls.append(1))
+    cohort_lab.train(tmp_path, peers(3), mutual(["peer_1", "peer_2", "peer_3"]))
+    assert len(calls) == 5
 
 
 def test_both_orders_of_update_are_two_trainings(tmp_path: Path) -> None:

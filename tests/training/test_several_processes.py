@@ -18,12 +18,13 @@ from textkd import Match
 PAIR = ("peer_1", "peer_2")
 CASES: dict[str, dict[str, Any]] = {
     "together": {"update": "together"},
-    "in_turn": {"update": "in_turn"},
+    "in_turn": {"update": "in_turn", "optim": "adamw_torch", "learning_rate": 1e-3},  # its momentum would tell
     "averaged": {"update": "together", "average": 0.9, "gradient_accumulation_steps": 2},
 }
-# a projection between peers of two widths, and one to a teacher; taps that no head reads
+# a projection between peers of two widths, and one to a teacher; maps of attention; a loss with weights of its own
 MATCHES = [*mutual(PAIR), Match("hidden:1", from_="peer_2"), Match("hidden", from_="teacher", weight=0.5),
-           Match(student="peer_2/attention:1", teacher="peer_1/attention:1")]  # fmt: skip
+           Match(student="peer_2/attention:1", teacher="peer_1/attention:1"),
+           Match("hidden:2", from_="peer_1", loss="vid")]  # fmt: skip
 
 
 def process(rank: int, world: int, port: str, folder: Path, case: str) -> None:
@@ -33,12 +34,11 @@ def process(rank: int, world: int, port: str, folder: Path, case: str) -> None:
         os.environ.update({name: str(value) for name, value in names.items()})
     torch.set_num_threads(1)
     models = {"peer_1": net(1), "peer_2": net(2, hidden=24)}
-    given = dict(CASES[case])
+    given = {"optim": "sgd", "learning_rate": 0.05, **CASES[case]}
     size = cohort_lab.BATCH // world // given.get("gradient_accumulation_steps", 1)
     done = cohort_lab.train(
         folder / "work", models, MATCHES, {"teacher": net(7, layers=4)}, **given, per_device_train_batch_size=size,
-        per_device_eval_batch_size=12 // world, eval_strategy="epoch", optim="sgd", learning_rate=0.05,
-        save_strategy="steps", save_steps=2,
+        per_device_eval_batch_size=12 // world, eval_strategy="epoch", save_strategy="steps", save_steps=2,
     )  # fmt: skip
     if rank == 0:
         measured = [row["eval"] for row in done.history if "eval" in row]
@@ -77,4 +77,5 @@ EXPECTED = [
     "peer_2/logits<-peer_1/kl", "peer_1/hidden:1<-peer_2/hidden:1/mse", "peer_1/hidden:1<-teacher/hidden:2/mse",
     "peer_1/hidden:2<-teacher/hidden:4/mse", "peer_2/hidden:1<-teacher/hidden:2/mse",
     "peer_2/hidden:2<-teacher/hidden:4/mse", "peer_2/attention:1<-peer_1/attention:1/mse",
+    "peer_2/hidden:2<-peer_1/hidden:2/vid",
 ]  # fmt: skip

@@ -53,15 +53,23 @@ def _sparse_problems(pairs: Sequence[Pair], cache: CacheOptions) -> list[Problem
         "softmax": "it is not linear in the teacher's probabilities, of which drawn classes are an estimate",
     }
     fix = f"teacher.cache.logits: dense, or one of {', '.join(known)}"
-    found = [problem(f"{pair.name} {how}", what[pair.loss.reads], fix=fix, where="teacher.cache.logits")
-             for pair in readers if pair.loss.reads not in able]  # fmt: skip
-    other = [pair for pair in readers if pair.loss.reads in able and not _at(pair, cache.temperature)]
+    found = [problem(f"{pair.name} {how}", what[_reads(pair)], fix=fix, where="teacher.cache.logits")
+             for pair in readers if _reads(pair) not in able]  # fmt: skip
+    other = [pair for pair in readers if _reads(pair) in able and not _at(pair, cache.temperature)]
     if other and (drawn or len(other) == len(readers)):
         what_else = f"teacher.cache.temperature: {cache.temperature:g}, at which alone the kept part is exact"
         fix = "give the cache and the match one temperature, or teacher.cache.logits: dense"
         found += [problem(f"{pair.name} {how}", f"another temperature than {what_else}", fix=fix,
                           where="teacher.cache.temperature") for pair in other]  # fmt: skip
     return found
+
+
+def _reads(pair: Pair) -> str:
+    """What a pair takes of a teacher's logits, in the words of `Loss.reads`: its loss, or what combines them before."""
+    kind = "" if pair.combine is None else pair.combine.kind
+    if kind == "gate":
+        return "logits"  # the cross-entropy of a teacher, at temperature 1
+    return "softmax" if kind == "mean_logits" and pair.loss.reads == "shares" else pair.loss.reads
 
 
 def _at(pair: Pair, temperature: float) -> bool:
