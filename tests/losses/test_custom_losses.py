@@ -54,7 +54,7 @@ def test_the_page_runs(names: dict[str, Any]) -> None:
     assert {f"{one}/mse", f"{two}/mse", "attention:2<-3/mse", "attention:2<-4/mse", "hidden:0<-0/huber"} <= parts
     assert {f"{one}/pseudo_huber", f"{two}/pseudo_huber", "hidden:2<-4/scaled_mse"} <= parts
     assert not [key for key in weights(names["result"].student) if "scale" in key], "it was exported"
-    assert names["distiller"].bound[0].pairs[0].loss.name == "pseudo_huber"
+    assert names["distiller"].bound[0].pairs[1].loss.name == "pseudo_huber"
     assert set(NEW) < set(losses.names("hidden"))
     with pytest.raises(TextkdError, match="its options: delta"):
         losses_of(names, Match("hidden:0", loss=names["huber"], options={"detla": 0.5}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ from textkd.errors import Collector, TextkdError, hidden, problem
 from textkd.experiment.distiller import Run
 from textkd.experiment.finetune import LABELS_ONLY
 from textkd.experiment.plan import Experiment, Source
-from textkd.experiment.shorthand import Common, Link, Teacher, chain, classic, cohort
+from textkd.experiment.shorthand import (
+    Common,
+    Link,
+    Teacher,
+    chain,
+    classic,
+    cohort,
+    cohort_problems,
+    link_problems,
+)
 from textkd.models import students
 from textkd.models.files import at_home
 from textkd.tasks import Task
@@ -95,10 +105,15 @@ class _Builder:
 
     def _experiment(self, targets: Targets | None) -> Experiment:
         recipe, common, teachers = self.recipe, self._common(), self._teachers()
-        if recipe.cohort is not None:
-            return cohort(common, self._cohort(recipe.cohort, teachers), recipe.cohort.update, teachers)
+        if recipe.cohort is not None and recipe.chain is None:  # of both, which is told, a chain says what it is made of
+            places = {name: f"cohort.students.{name}" for name in recipe.cohort.students or {}}
+            made = self._cohort(recipe.cohort, teachers)
+            return cohort(common, made, recipe.cohort.update, teachers, places)
         if recipe.chain is not None:
             links = [self._link(number, link, teachers) for number, link in enumerate(recipe.chain)]
+            if links and (wrong := link_problems([link.name for link in links], list(teachers))):
+                self.found.add(*wrong)  # the rest is looked at under names that stand for them
+                links = [replace(link, name=f"link_{number}") for number, link in enumerate(links)]
             return chain(common, teachers, links, keep_of(self._first, self.output), targets)
         block = recipe.student or {}
         student = self._student(block, next(iter(teachers)), teachers)
@@ -212,14 +227,20 @@ class _Builder:
             self.found.add(problem(f"update: {block.update}", "no such update", near=(block.update, UPDATES), fix=fix,
                                    where="cohort.update"))  # fmt: skip
         first = next(iter(teachers), "")
-        for where, one in self._student_blocks().items():
-            if not first and "path" not in one and FROM not in one:
-                fix = "from: FOLDER_OR_HUB_ID, or a teacher that the blocks are taken of"
-                self.found.add(problem("a student of a cohort", "nothing to make it of", fix=fix, where=where))
+        lost = [where for where, one in self._student_blocks().items()
+                if not first and "path" not in one and FROM not in one]  # fmt: skip
+        if lost:
+            fix = "from: FOLDER_OR_HUB_ID, or a teacher that the blocks are taken of"
+            what = "nothing to make it of"
+            raise TextkdError(*(problem("a student of a cohort", what, fix=fix, where=where) for where in lost))
+        if block.students and block.size is not None:
+            what = "both are given"
+            self.found.add(problem("cohort.size and cohort.students", what, fix="keep one", where="cohort.size"))
         if block.students:
             return {name: self._student(one, first, teachers) for name, one in block.students.items()}
         size = 2 if block.size is None else block.size
-        return {f"peer_{i}": self._student(self.recipe.student or {}, first, teachers) for i in range(1, size + 1)}
+        self.found.add(*cohort_problems(size))
+        return {f"peer_{i}": self._student(self.recipe.student or {}, first, teachers) for i in range(1, max(size, 2) + 1)}
 
     def _reported(self, *rooms: str) -> bool:
         return any(p.where in rooms for p in self.found.problems)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from textkd.config.task_block import labels_of_task
 from textkd.config.teacher_block import tokenizer_of
-from textkd.errors import problem
+from textkd.errors import TextkdError, nearest, problem
 from textkd.experiment.plan import Source
 from textkd.models import loading, students
 from textkd.tasks import Task
@@ -38,19 +39,32 @@ def student_of(
         needed = (made_from,) if made_from and spec.get("share_encoder") else ()
         return Source(own, needed, lambda: loading.fingerprint(spec["path"]), kind=f"loaded from {spec['path']}")
     if asked and asked not in teachers:
-        return _of_folder(spec, asked, auto_class, labels)
+        return _of_folder(spec, asked, auto_class, labels, teachers)
     name = asked or made_from
     return Source(lambda models, seed: students.build(spec, models[name], auto_class), (name,), kind=f"made of {name}")
 
 
-def _of_folder(spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Mapping[str, Any]) -> Source:
+def _of_folder(
+    spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Mapping[str, Any], teachers: Collection[str]
+) -> Source:
     """A student made of a pretrained model that teaches nothing, with a head for the task."""
 
     def make(models: Mapping[str, Any], seed: int) -> Any:
         head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
-        return students.build(spec, loading.load_model(folder, auto_class, **head), auto_class)
+        return students.build(spec, _loaded(folder, auto_class, head, teachers), auto_class)
 
     return Source(make, (), lambda: loading.fingerprint(folder), kind=f"made of {folder}", folder=folder)
+
+
+def _loaded(folder: str, auto_class: Any, head: Mapping[str, Any], teachers: Collection[str]) -> Any:
+    """The model of a folder or hub id. Where there is none, the name may have been meant for a teacher's."""
+    try:
+        return loading.load_model(folder, auto_class, **head)
+    except TextkdError as error:
+        named = f"; the teachers are {', '.join(teachers)}" if teachers else ""
+        found = [replace(p, found=f"{p.found}{named}", nearest=(*p.nearest, *nearest(folder, teachers)), where=FROM)
+                 for p in error.problems]  # fmt: skip
+        raise TextkdError(*found) from error
 
 
 def from_problems(block: Mapping[str, Any]) -> list[Any]:

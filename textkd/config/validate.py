@@ -87,7 +87,7 @@ def _who_problems(recipe: Recipe) -> list[Problem]:
         (("teacher", "teachers"), (recipe.teacher, recipe.teachers), recipe.cohort is None),
         (("student", "chain"), (recipe.student, recipe.chain), recipe.cohort is None or not recipe.cohort.students),
     ):
-        given = [word for word, block in zip(words, whos, strict=True) if block is not None]
+        given = [word for word, block in zip(words, whos, strict=True) if block is not None and block != {}]
         if len(given) > 1:
             found.append(problem(" and ".join(given), "both are given", fix="keep one", where=given[-1]))
         if not given and needed:

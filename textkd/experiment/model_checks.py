@@ -46,6 +46,8 @@ def _read_tokenizer(look: Look, readable: bool, model: Any) -> None:
     what is wrong with it is told there."""
     if look.tokenizer is None and not look.bad("task.processor"):
         told = not readable and not getattr(model, "name_or_path", "")
+        first = next(name for name, spec in look.experiment.models.items() if not spec.is_black_box)
+        told = told or first not in look.loaded  # it is the first model's, and what is wrong with that is told as its
         with suppress(TextkdError) if told else nullcontext():
             look.tokenizer = look.setup.rows.tokenizer
 
@@ -62,7 +64,7 @@ def students(look: Look) -> None:
         if spec.teaches or id(spec.source) in seen:  # a control begins as its student does
             continue
         seen.add(id(spec.source))
-        if look.bad_any(spec.where.partition("[")[0], spec.where) or not _can_be_made(look, spec):
+        if look.bad(spec.where) or not _can_be_made(look, spec):
             continue
         with look.found.collecting(spec.where):
             _student(look, name, look.models.start(name))

@@ -275,6 +275,9 @@ class Experiment:
                 what = "it would change while it is read"
                 fix = f"leave {name} out of what is read: taps of models that learn can be named, too"
                 found.append(problem(f"{training.name} reads {name}, which it trains", what, fix=fix))
+        names = [training.name for training in self.trainings]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            found.append(problem(f"the training {name}", "another training has this name", fix="another name"))
         owners: dict[str, list[str]] = {}
         for training in self.trainings:
             for name in training.trains:

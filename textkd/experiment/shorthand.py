@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from textkd.errors import Collector, problem
+from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment import about
 from textkd.experiment.finetune import Finetune, without_teacher
+from textkd.experiment.names import name_problems
 from textkd.experiment.plan import Arguments, Compared, Experiment, ModelSpec, Source, Training
 from textkd.objective.match import Match
 from textkd.tasks import Task
@@ -18,7 +20,8 @@ from textkd.teachers.generation.pseudo_labels import Targets
 from textkd.training.stages import Stage
 from textkd.training.trainer import TOGETHER
 
-TEACHER, STUDENT, CONTROL = "teacher", "student", "control"
+TEACHER, STUDENT, CONTROL, COHORT = "teacher", "student", "control", "cohort"
+TAKEN = {CONTROL: "the report calls the student without a teacher so"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,11 @@ def classic(
         student: where the student and its control come from.
         targets: what a teacher writes in place of the task's own labels.
         share_encoder: the student's encoder is the teacher's, and frozen.
+
+    Raises:
+        TextkdError: a teacher named as the student or the control.
     """
+    _refuse(_teacher_problems(teachers, {STUDENT: "the report calls the student so"}))
     models, trainings = _teachers(teachers, None if targets is None else targets.pseudo.change)
     first = next(iter(teachers))
     taught = Training(
@@ -106,7 +113,7 @@ def chain(
     Raises:
         TextkdError: no link, a name twice, a link named as a teacher.
     """
-    _refuse_bad_links(links, list(teachers))
+    _refuse([*_teacher_problems(teachers, {}), *link_problems([link.name for link in links], list(teachers))])
     models, trainings = _teachers(teachers)
     before = next(iter(teachers))
     first = before
@@ -131,6 +138,7 @@ def cohort(
     students: Mapping[str, Source],
     update: str = TOGETHER,
     teachers: Mapping[str, Teacher] | None = None,
+    places: Mapping[str, str] = MappingProxyType({}),
 ) -> Experiment:
     """Deep mutual learning: students that learn from the labels and from each other (Zhang et al. 2018,
     arXiv:1706.00384). Where the recipe has no matches, each learns the labels, and the mean of
@@ -140,25 +148,26 @@ def cohort(
         students: at least two, by name.
         update: "together" or "in_turn".
         teachers: models that students are made from, or further teachers.
+        places: of students with a block of their own in the recipe, by name, for messages.
 
     Raises:
-        TextkdError: a cohort of one.
+        TextkdError: a cohort of one, a name that another model has.
     """
-    if len(students) < 2:
-        found = Collector()
-        fix = "cohort: {size: 2}, or a teacher in place of a cohort"
-        found.add(problem(f"a cohort of {len(students)}", "nobody to learn from", fix=fix, where="cohort"))
-        found.raise_any()
-    models, trainings = _teachers(teachers or {})
+    teachers = teachers or {}
+    taken = {**TAKEN, **dict.fromkeys(teachers, "that is the name of a teacher")}
+    named = [(name, f"cohort.students.{name}") for name in students]
+    wrong = _teacher_problems(teachers, {COHORT: "the training of the cohort is called so"})
+    _refuse([*cohort_problems(len(students)), *wrong, *name_problems("a student", named, taken)])
+    models, trainings = _teachers(teachers)
     names = tuple(students)
     stages = common.stages or (Stage(mutual(names)),)
-    named = [name for stage in stages for match in stage.matches for name in _named(match)]
-    read = tuple(name for name in models if name in named)
+    asked = [name for stage in stages for match in stage.matches for name in _named(match)]
+    read = tuple(name for name in models if name in asked)
     together = Training(
-        "cohort", names, stages, read, Arguments(common.training), update=update, has_stages=common.has_stages
+        COHORT, names, stages, read, Arguments(common.training), update=update, has_stages=common.has_stages
     )
     for name, source in students.items():
-        models[name] = ModelSpec(name, source, about.peer(names), STUDENT)
+        models[name] = ModelSpec(name, source, about.peer(names), places.get(name, STUDENT))
     trainings.append(together)
     _add_control(common, replace(together, trains=names[:1]), models, trainings)
     shown = tuple(name for name in models if name not in (teachers or {}) or name in read)
@@ -230,19 +239,25 @@ def _experiment(
     )  # fmt: skip
 
 
-def _refuse_bad_links(links: Sequence[Link], teachers: Sequence[str]) -> None:
-    found = Collector()
-    if not links:
-        found.add(problem("a chain", "no link", fix="chain: [{name: student, student: {...}}]", where="chain"))
-    names = [link.name for link in links]
-    for number, name in enumerate(names):
-        place = f"chain[{number}].name"
-        if name in teachers:
-            what = "the chain would end where it began: that is the name of its teacher"
-            found.add(problem(f"a link named {name}", what, fix="another name", where=place))
-        elif name in names[:number]:
-            found.add(problem(f"a link named {name}", "another link has this name", fix="another name", where=place))
-        elif name == CONTROL:
-            what = "the report calls the student without a teacher so"
-            found.add(problem(f"a link named {name}", what, fix="another name", where=place))
-    found.raise_any()
+def link_problems(names: Sequence[str], teachers: Sequence[str]) -> list[Problem]:
+    """What is wrong with the names of a chain's links."""
+    if not names:
+        return [problem("a chain", "no link", fix="chain: [{name: student, student: {...}}]", where="chain")]
+    back = "the chain would end where it began: that is the name of its teacher"
+    named = [(name, f"chain[{number}].name") for number, name in enumerate(names)]
+    return name_problems("a link", named, {**TAKEN, **dict.fromkeys(teachers, back)})
+
+
+def cohort_problems(size: int) -> list[Problem]:
+    """What is wrong with the size of a cohort."""
+    fix = "cohort: {size: 2}, or a teacher in place of a cohort"
+    return [] if size > 1 else [problem(f"a cohort of {size}", "nobody to learn from", fix=fix, where="cohort")]
+
+
+def _teacher_problems(teachers: Mapping[str, Teacher], taken: Mapping[str, str]) -> list[Problem]:
+    return name_problems("a teacher", [(name, one.where) for name, one in teachers.items()], {**TAKEN, **taken})
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise TextkdError(*problems)
