@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from grids import same_grid
-from referee import NOT_OURS, Case, original
+from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
 
 mse = losses.get("mse", "hidden")
-NOT_OURS["overhaul", "ofd_margin_from_bn"] = "reads a batch norm, which transformers do not have"
 
 
 def tokens(x: Tensor) -> Tensor:

@@ -8,13 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from referee import OTHER_GRADIENT, Case, original
+from referee import Case, original
 from torch import Tensor
 
 from textkd import losses
-
-for _name in ("ListMLELoss", "ListNetLoss", "ListMSELoss"):
-    OTHER_GRADIENT["darkrank", _name] = "written by hand without the query's side: query_gradient off, METHODS 4.9"
 
 
 def _options(case: Case) -> dict[str, Any]:
