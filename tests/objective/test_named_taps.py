@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_lab import make_teacher
+from tiny_lab import Tiny, make_teacher
 
 from textkd import Match, TextkdError, wire
+from textkd.config import build
 from textkd.models.taps import anatomy
 from textkd.objective.bind import bind
+from textkd.objective.combine import Combination
 from textkd.objective.objective import Objective
 
 CLASSES = "cross_entropy"
@@ -194,3 +196,28 @@ def test_columns_of_its_own_are_what_a_model_reads_and_is_masked_by() -> None:
     assert parts["logits/kl"].item() == pytest.approx((p * (p / q).log()).sum(-1).mean().item(), rel=1e-4)
     difference = (own.hidden_states[2] - own.hidden_states[1])[mask.bool()]
     assert parts["hidden:2<-student/hidden:1/mse"].item() == pytest.approx(difference.square().mean().item(), rel=1e-4)
+
+
+def test_a_recipe_writes_the_same(tiny: Tiny) -> None:
+    values = tiny.recipe
+    teacher = values.pop("teacher")
+    values["teachers"] = {"big": teacher, "other": teacher}
+    values["matches"] = [
+        {"tap": "labels"},
+        {"tap": "logits", "from": ["big", "other"], "combine": "mean_probabilities", "weights": [3, 1]},
+        {"tap": "hidden", "from": "big", "layers": {1: 2}},
+        {"student": "hidden:2", "teacher": "other/hidden:4"},
+    ]
+    made = build.from_recipe(tiny.write(values))
+    made.check()
+    pairs = made.bound[0].pairs
+    assert [pair.name for pair in pairs] == [
+        "labels/cross_entropy", "logits<-big+other/kl", "hidden:1<-big/hidden:2/mse", "hidden:2<-other/hidden:4/mse",
+    ]  # fmt: skip
+    assert pairs[1].combine == Combination("mean_probabilities", (0.75, 0.25))
+    values["matches"][2]["from"] = "bigg"
+    with pytest.raises(TextkdError, match=r"matches\[2\].from: asked: the model bigg"):
+        build.from_recipe(tiny.write(values)).check()
+    del values["matches"][2]["from"]
+    with pytest.raises(TextkdError, match=r"matches\[2\].from: asked: a teacher's hidden"):
+        build.from_recipe(tiny.write(values)).check()
