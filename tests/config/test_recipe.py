@@ -113,7 +113,12 @@ def test_every_key_is_documented() -> None:
 def test_the_words_of_a_recipe_reach_the_distiller(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False, "seeds": [3, 4], "max_length": 16, "about": "what it does"}
     made = build.from_recipe(tiny.write(values), ["training.learning_rate=2e-3", "matches.0.weight=0.7"])
-    assert (made.experiment.report.control, made.seeds, made.setup.rows.max_length, made.name) == ("", (3, 4), 16, "tiny")
+    assert (made.experiment.report.control, made.seeds, made.setup.rows.max_length, made.name) == (
+        "",
+        (3, 4),
+        16,
+        "tiny",
+    )
     assert "control" not in made.experiment.models
     (stage,) = stages(made)
     assert made.experiment.training("student").arguments(stage)["learning_rate"] == 2e-3

@@ -36,7 +36,10 @@ def peers(tiny: Tiny, cohort: dict[str, Any], *without: str, **words: Any) -> di
 
 def unfit(tiny: Tiny) -> dict[str, Any]:
     """Three labels in one teacher, another order in the other."""
-    places = {"big": save_teacher(tiny.folder / "big", 1, **MNLI), "other": save_teacher(tiny.folder / "other", 2, **NAMED)}
+    places = {
+        "big": save_teacher(tiny.folder / "big", 1, **MNLI),
+        "other": save_teacher(tiny.folder / "other", 2, **NAMED),
+    }
     return several(tiny, teachers={name: {"path": str(place)} for name, place in places.items()})
 
 
@@ -140,7 +143,7 @@ def test_a_bad_graph(
     code, said = textkd(capsys, monkeypatch, "run", str(file))
     assert code == 2, said
     count = f"{len(due)} problems" if len(due) > 1 else ""
-    assert said.startswith(count), said
+    assert count in said, said
     assert said.count("asked: ") == len(due), said
     for place, words in due.items():
         assert f"{place}: asked: " in said, said

@@ -105,7 +105,7 @@ def test_textkd_plan_names_all_teachers(
     assert said.count("big, seed 3 loaded") == 1
 
 
-# -- a teacher with words of its own -------------------------------------------------------------------------------------
+# -- a teacher with words of its own ---------------------------------------------------------------------------------
 
 
 def test_logits_of_a_teacher_with_other_words_are_those_of_its_own_rows(tiny: Tiny) -> None:
@@ -117,7 +117,7 @@ def test_logits_of_a_teacher_with_other_words_are_those_of_its_own_rows(tiny: Ti
     student = begin(made, "student", 1).eval()
     teachers = {name: made.start(name) for name in ("big", "other")}
     wiring = wire({"student": student}, teachers, stages(made)[0].matches, batch, data.label_loss, rows=64)
-    total, parts, _ = wiring.loss(wiring.learners.module, batch, 0.5)
+    _, parts, _ = wiring.loss(wiring.learners.module, batch, 0.5)
 
     texts, labels = zip(*sentences(64, 0)[:8], strict=True)
     logits = []
@@ -149,7 +149,9 @@ def test_such_a_teacher_ends_in_a_report_with_the_figures_of_its_own_rows(tiny: 
 
 @pytest.mark.parametrize("tap", ["hidden", "attention", "embeddings"])
 def test_what_stands_at_each_token_cannot_be_compared_then(tap: str, tiny: Tiny) -> None:
-    match = {"tap": "hidden:0", "from": "other"} if tap == "embeddings" else {"tap": tap, "from": "other", "layers": "last"}
+    match = (
+        {"tap": "hidden:0", "from": "other"} if tap == "embeddings" else {"tap": tap, "from": "other", "layers": "last"}
+    )
     with pytest.raises(TextkdError) as caught:
         build.from_recipe(tiny.write(recipe(tiny, other_tokenizer(), matches=[LABELS, match]))).check()
     (found,) = caught.value.problems

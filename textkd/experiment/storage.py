@@ -95,7 +95,11 @@ class NodeIndex:
             records = [json.loads((home / RECORD).read_text()) for home in homes.values()]
         except (OSError, ValueError, AttributeError):
             return {}
-        return homes if all(record.get("node") == key for record in records) and all(map(_is_whole, homes.values())) else {}
+        return (
+            homes
+            if all(record.get("node") == key for record in records) and all(map(_is_whole, homes.values()))
+            else {}
+        )
 
     def take(self, key: str, homes: Mapping[str, Path]) -> bool:
         """Copies the models of a node to `homes`, where another run has them. Weights share their room on the disk."""
