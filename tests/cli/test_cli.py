@@ -162,24 +162,24 @@ def test_help_and_version(textkd: Textkd) -> None:
 
 
 def test_ctrl_c_ends_with_130(tiny: Tiny, textkd: Textkd, monkeypatch: pytest.MonkeyPatch) -> None:
-    from textkd import Distiller
+    from textkd.experiment.distiller import Run
 
-    def stopped(_: Distiller) -> None:
+    def stopped(_: Run) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Distiller, "run", stopped)
+    monkeypatch.setattr(Run, "run", stopped)
     code, _, err = textkd("run", tiny.write(tiny.recipe))
     assert code == 130
     assert "the same command goes on" in err
 
 
 def test_a_defect_of_ours_keeps_its_traceback(tiny: Tiny, textkd: Textkd, monkeypatch: pytest.MonkeyPatch) -> None:
-    from textkd import Distiller
+    from textkd.experiment.distiller import Run
 
-    def broken(_: Distiller) -> None:
+    def broken(_: Run) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Distiller, "run", broken)
+    monkeypatch.setattr(Run, "run", broken)
     monkeypatch.setattr(sys, "argv", ["textkd", "run", str(tiny.write(tiny.recipe))])
     with pytest.raises(ZeroDivisionError):
         app.main()

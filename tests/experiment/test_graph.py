@@ -63,7 +63,9 @@ def test_a_training_needs_what_it_reads_what_it_is_made_from_and_whose_steps_it_
 
 def test_nodes_are_trainings_seed_by_seed_and_one_of_a_seed_of_its_own_is_there_once() -> None:
     made = graph(
-        [model("teacher"), model("student")], [training("teacher", seed=7), training("student", "teacher")], seeds=(1, 2)
+        [model("teacher"), model("student")],
+        [training("teacher", seed=7), training("student", "teacher")],
+        seeds=(1, 2),
     )
     assert [(node.name, node.seed) for node in made.nodes()] == [("teacher", 7), ("student", 1), ("student", 2)]
 
@@ -89,7 +91,9 @@ def test_models_made_from_each_other_are_a_circle() -> None:
 
 def test_a_name_that_nobody_makes_is_told_with_the_nearest() -> None:
     cases = {
-        "the training student reads techer": graph([model("student"), model("teacher")], [training("student", "techer")]),
+        "the training student reads techer": graph(
+            [model("student"), model("teacher")], [training("student", "techer")]
+        ),
         "the training x trains studnt": graph([model("student"), model("teacher")], [training("x", trains=["studnt"])]),
         "student is made from techer": graph([model("student", "techer"), model("teacher")], [training("student")]),
         "the report shows studnet": graph([model("student"), model("teacher")], [training("student")], ["studnet"]),
@@ -157,7 +161,11 @@ def test_a_chain_that_cannot_be(names: list[str], place: str, said: str) -> None
 def test_a_chain_teaches_link_by_link() -> None:
     made = chain(COMMON, TEACHERS, links("four", "two"), Path("kept"))
     assert made.problems() == []
-    assert [(one.name, one.reads) for one in made.order()] == [("four", ("teacher",)), ("two", ("four",)), ("control", ())]
+    assert [(one.name, one.reads) for one in made.order()] == [
+        ("four", ("teacher",)),
+        ("two", ("four",)),
+        ("control", ()),
+    ]
     assert made.needs(made.training("control")) == ["four"]  # made of the same blocks as its student
     assert made.report == Compared(("teacher", "four", "two", "control"), "two", "teacher", "control")
     assert [one.kept for one in made.trainings] == [Path("kept"), None, None]

@@ -105,7 +105,9 @@ class _Builder:
 
     def _experiment(self, targets: Targets | None) -> Experiment:
         recipe, common, teachers = self.recipe, self._common(), self._teachers()
-        if recipe.cohort is not None and recipe.chain is None:  # of both, which is told, a chain says what it is made of
+        if (
+            recipe.cohort is not None and recipe.chain is None
+        ):  # of both, which is told, a chain says what it is made of
             places = {name: f"cohort.students.{name}" for name in recipe.cohort.students or {}}
             made = self._cohort(recipe.cohort, teachers)
             return cohort(common, made, recipe.cohort.update, teachers, places)
@@ -240,7 +242,9 @@ class _Builder:
             return {name: self._student(one, first, teachers) for name, one in block.students.items()}
         size = 2 if block.size is None else block.size
         self.found.add(*cohort_problems(size))
-        return {f"peer_{i}": self._student(self.recipe.student or {}, first, teachers) for i in range(1, max(size, 2) + 1)}
+        return {
+            f"peer_{i}": self._student(self.recipe.student or {}, first, teachers) for i in range(1, max(size, 2) + 1)
+        }
 
     def _reported(self, *rooms: str) -> bool:
         return any(p.where in rooms for p in self.found.problems)

@@ -13,6 +13,7 @@ from torch import nn
 
 from textkd import report
 from textkd.experiment.benchmark import speed
+from textkd.experiment.data import Rows
 from textkd.experiment.examples import examples
 from textkd.experiment.finished import Finished
 from textkd.experiment.plan import Experiment
@@ -24,7 +25,6 @@ from textkd.report.words import spoken
 from textkd.tasks import Task
 from textkd.tasks.metrics.directions import falls
 from textkd.teachers.generation import words
-from textkd.training.stages import Data
 
 KEPT = ("seed", "metrics", "train_s", "peak_mb", "steps", "history")  # of a record, for the report
 
@@ -39,7 +39,7 @@ class Bound:
 
 def collect_results(
     experiment: Experiment,
-    data: Data,
+    data: Rows,
     folder: Path,
     finished: Sequence[Mapping[str, Finished]],
     seconds: float,
@@ -48,7 +48,7 @@ def collect_results(
     """Measures the first seed's models side by side, writes model cards and results.json: then the run is finished.
 
     Args:
-        data: what the models were judged on.
+        data: what the models were judged on, as each reads it.
         folder: of the run.
         finished: of every seed, the models of the report's rows by name.
         seconds: that this process worked.
@@ -60,12 +60,13 @@ def collect_results(
     readers = {name: one for name, one in loaded.items() if not isinstance(one, nn.Module)}
     sizes = {name: _disk_mb(one, loaded[name]) for name, one in first.items()}  # before they become float32
     models = {name: one.float().eval().to(processes().device) for name, one in loaded.items() if name not in readers}
-    speeds, measure = speed(task, models, data, readers)
+    speeds, measure = speed(task, models, data.data, readers, data.own)
     others = [
         name for name in (compared.teacher, compared.control, *compared.rows) if name and name != compared.student
     ]
     between = (others[0] if others else compared.student, compared.student)
-    shown = examples(task, data, models, between, {name: first[name].record["said"] for name in readers})
+    known = {name: first[name].record["said"] for name in readers}
+    shown = examples(task, data.data, models, between, known, data.own)
     runs = {name: _unique([seed[name] for seed in finished]) for name in first}
     here = {str(one.folder): one.record["train_s"] or 0.0 for name, every in runs.items() for one in every
             if _is_of_this_run(experiment, name)}  # fmt: skip

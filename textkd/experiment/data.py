@@ -11,11 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from textkd.experiment.encodings import with_own_words
+from textkd.experiment.encodings import in_own_words, own_tokenizers, with_own_words
 from textkd.experiment.finished import Finished
 from textkd.experiment.models import Models
 from textkd.experiment.plan import Experiment, ModelSpec, Training
 from textkd.models import loading
+from textkd.models.forward import positions
 from textkd.teachers.generation.pseudo_labels import Targets
 from textkd.training.stages import Data
 
@@ -85,6 +86,24 @@ class Rows:
             processing_class=self.tokenizer,
         )  # fmt: skip
 
+    @cached_property
+    def own_words(self) -> dict[str, Any]:
+        """The tokenizers of teachers that have a vocabulary of their own, by name."""
+        specs, running = self.experiment.models, self.models.running
+        return own_tokenizers(self.tokenizer, {name: model for name, model in running.items() if specs[name].teaches})
+
+    @cached_property
+    def own(self) -> dict[str, Data]:
+        """The data as teachers read it that have a vocabulary of their own, by name."""
+        task, most = self.experiment.task, self.max_length or self.experiment.task.default_length
+        models = {name: self.models.start(name) for name in self.own_words}
+        return {name: in_own_words(self.data, task, self.own_words[name], model, min(most, positions(model)))
+                for name, model in models.items()}  # fmt: skip
+
+    def seen_by(self, name: str) -> Data:
+        """The data as a model reads it."""
+        return self.own.get(name, self.data)
+
     def of(self, training: Training, writer: Any = None) -> tuple[Data, dict[str, Any]]:
         """What a training learns from, and what the report tells of it.
 
@@ -94,19 +113,19 @@ class Rows:
         if training.targets is not None:
             rows, told = training.targets.rows(writer, self.tokenizer, *self.room)
             return replace(self.data, train=rows), {"targets": told}
-        readers = {name: self.models.start(name) for name in training.reads
-                   if not self.experiment.models[name].is_black_box}  # fmt: skip
-        return with_own_words(self.data, self.experiment.task, self.tokenizer, readers), {}
+        own = {name: self.own[name] for name in training.reads if name in self.own}
+        return with_own_words(self.seen_by(training.trains[0]), own), {}
 
-    def publish(self, folder: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
+    def publish(self, name: str, folder: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
         """Writes a trained model as a plain folder, judged as it loads."""
-        Finished.publish(folder, model, dict(record), self.tokenizer, self.data, self.experiment.task)
+        words = self.own_words.get(name, self.tokenizer)
+        Finished.publish(folder, model, dict(record), words, self.seen_by(name), self.experiment.task)
 
     def judge_given(self, model: Any, spec: ModelSpec) -> Finished:
         """A model that nobody trains here, judged on the task."""
         task = self.experiment.task
         if not spec.is_black_box:
-            return Finished.given(model, self.data, task)
+            return Finished.given(model, self.seen_by(spec.name), task)
         targets = self.targets
         assert targets is not None
         return Finished.reading(model, targets.evaluated(model), self.data, task)

@@ -136,7 +136,9 @@ class Run:
                 finished = self.runner.run()
                 if processes().is_main_process:
                     seconds = time.monotonic() - started
-                    collect_results(self.experiment, self.data, self.folder.path, finished, seconds, self.bound or [])
+                    collect_results(
+                        self.experiment, self.setup.rows, self.folder.path, finished, seconds, self.bound or []
+                    )
                 processes().wait_for_everyone()
             return self.result()
 

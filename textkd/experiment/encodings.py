@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from textkd.models import loading
-from textkd.models.forward import forward_inputs, positions
+from textkd.models.forward import forward_inputs
 from textkd.tasks import Task
 from textkd.training.stages import Data
 
@@ -26,20 +26,35 @@ def own_tokenizers(tokenizer: Any, models: Mapping[str, Any]) -> dict[str, Any]:
     return {name: own for name, own in found.items() if own is not None and own.get_vocab() != common}
 
 
-def with_own_words(data: Data, task: Task, tokenizer: Any, models: Mapping[str, Any]) -> Data:
+def in_own_words(data: Data, task: Task, words: Any, model: Any, length: int) -> Data:
+    """`data` as a model reads it that has a vocabulary of its own.
+
+    Args:
+        words: its tokenizer.
+        length: tokens per row.
+    """
+    inputs = forward_inputs(model)
+    train, judged = (task.encoded(words, split, inputs, length) for split in ("train", "eval"))
+    extra = {name: task.encoded(words, f"eval_{name}", inputs, length) for name in data.extra}
+    collator = task.collator(words, model)
+    evaluation = task.output.evaluation(collator, judged)._asdict()
+    return replace(data, train=train, eval=judged, extra=extra, collator=collator, processing_class=words, **evaluation)
+
+
+def with_own_words(data: Data, own: Mapping[str, Data]) -> Data:
     """`data` with columns of their own for models of another vocabulary, as ``big/input_ids``; the same data where
-    there are no such models."""
-    own = own_tokenizers(tokenizer, models)
+    there are no such models.
+
+    Args:
+        own: the data as these models read it, by name.
+    """
     if not own:
         return data
-    train, collators = data.train, dict[str, Any]()
-    for name, words in own.items():
-        model = models[name]
-        length = min(task.default_length, positions(model))
-        rows = task.encoded(words, "train", forward_inputs(model), length)
-        for column in [column for column in rows.column_names if column not in SKIPPED]:
-            train = train.add_column(f"{name}/{column}", rows[column])
-        collators[name] = task.collator(words)
+    train = data.train
+    for name, one in own.items():
+        for column in [column for column in one.train.column_names if column not in SKIPPED]:
+            train = train.add_column(f"{name}/{column}", one.train[column])
+    collators = {name: one.collator for name, one in own.items()}
     return replace(data, train=train, collator=Collators(data.collator, collators))
 
 

@@ -70,6 +70,9 @@ def key(setup: Setup, node: Node) -> str:
         [source(setup, experiment.models[name]) for name in training.trains], _reading(setup, training),
         "" if training.targets is None else training.targets.fingerprint(_writer(setup, training)),
     ]  # fmt: skip
+    own = [setup.rows.own_words[name] for name in (*training.trains, *training.reads) if name in setup.rows.own_words]
+    if own:
+        parts.append([(sorted(words.get_vocab().items()), repr(words)) for words in own])
     return hashlib.sha256(_stable(parts).encode()).hexdigest()[:32]
 
 

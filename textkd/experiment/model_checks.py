@@ -67,7 +67,9 @@ def students(look: Look) -> None:
         if look.bad(spec.where) or not _can_be_made(look, spec):
             continue
         with look.found.collecting(spec.where):
-            _student(look, name, look.models.start(name))
+            readable = look.task is not None and not look.bad("task")
+            made = look.models.start(name) if readable else look.models.made_of(name, look.loaded)
+            _student(look, name, made)
     lengths = list(look.loaded.values())
     look.found.add(*_length_problems(look.setup.rows.max_length, lengths))
 
@@ -86,28 +88,29 @@ def _student(look: Look, name: str, student: Any) -> None:
     others = () if training is None else training.reads
     own = getattr(look.tokenizer, "tokenizer", look.tokenizer)  # a processor has one inside
     for other in others:
-        if other in look.loaded:
+        if other in look.loaded and not look.bad(look.experiment.models[other].where):
             wrong = loading.check_pair(look.loaded[other], student, own, loading.own_tokenizer(student))
             own_words = own_tokenizers(look.tokenizer, {other: look.loaded[other]})
-            look.found.add(*(p for p in wrong if not _is_fine(look, p, student, bool(own_words))))
+            look.found.add(*(p for p in wrong if not _is_fine(look, p, look.loaded[other], student, bool(own_words))))
     if look.boxes or not look.setup.teachers:  # no teacher has brought one
         look.tokenizer = look.setup.rows.tokenizer
     known = look.task is not None and look.tokenizer is not None
-    known = known and not look.bad_any("task", "teacher", "student")
+    places = [look.experiment.models[other].where for other in look.setup.teachers]
+    known = known and not look.bad_any("task", "student", *places)
     unfit = look.task.output.fits(student, look.tokenizer) if known and look.task is not None else []
     look.found.add(*unfit)
     if not unfit:
         look.loaded[name] = student
 
 
-def _is_fine(look: Look, wrong: Problem, student: Any, own_words: bool) -> bool:
-    """A student with the task's names was made for the task; that the teacher's fit the task was looked at already,
-    and names of another language or case are no error there. A teacher with words of its own reads its own rows."""
+def _is_fine(look: Look, wrong: Problem, teacher: Any, student: Any, own_words: bool) -> bool:
+    """A model with the task's names was made for the task; that the other's fit the task is looked at apart, and names
+    of another language or case are no error there. A teacher with words of its own reads its own rows."""
     if own_words and "token" in wrong.asked:  # but what stands at each token can only be compared at the same tokens
         return look.task is None or not look.task.output.per_token
     names = _class_names(look.task)
-    is_tasks = names is not None and names == [str(name) for name in student.config.id2label.values()]
-    return is_tasks and wrong.found.startswith("other names")
+    theirs = [[str(name) for name in model.config.id2label.values()] for model in (student, teacher)]
+    return names in theirs and wrong.found.startswith("other names")
 
 
 def _class_names(task: Task | None) -> list[str] | None:

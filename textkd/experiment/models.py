@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -29,6 +30,10 @@ class Models:
         if key not in self._starts:
             self._starts[key] = self._build(name, {one: self.start(one) for one in self._reads(name)}, self.seed)
         return self._starts[key]
+
+    def made_of(self, name: str, others: Mapping[str, Any]) -> Any:
+        """A model before any training, made from stand-ins for those that it is made from."""
+        return self._build(name, {one: others[one] for one in self._reads(name)}, self.seed)
 
     def sketch(self, name: str) -> Any:
         """What stands for a model where the task's data cannot be read; None where nothing can."""

@@ -129,7 +129,7 @@ class Runner:
                 shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
             if node.training.kept is not None and node not in self._made:
                 log.info("%s: %s is there already, from an earlier run", node.name, next(iter(homes.values())))
-            return {name: one.complete(self.rows.data, self.experiment.task) for name, one in found.items()}
+            return {name: one.complete(self.rows.seen_by(name), self.experiment.task) for name, one in found.items()}
         if not self._take(node, homes):
             self._train(node, homes, work)
         self._made.append(node)
@@ -170,7 +170,7 @@ class Runner:
         record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, "node": self.key(node), **told}
         if processes().is_main_process:
             for name, model in models.items():
-                self.rows.publish(homes[name], model, {**record, **_own(record, name, training)})
+                self.rows.publish(name, homes[name], model, {**record, **_own(record, name, training)})
             shutil.rmtree(work, ignore_errors=True)
             self.index.add(record["node"], homes)
         processes().wait_for_everyone()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from safetensors import SafetensorError, safe_open
+
 from textkd.errors import fail
 from textkd.experiment.finished import RECORD
 from textkd.models.files import at_home, saving, write_json
@@ -71,8 +73,8 @@ REUSE = "TEXTKD_REUSE"  # 0: every node is trained anew
 class NodeIndex:
     """Where finished nodes are, of all runs beside each other: ``.nodes/<key>.json`` in the folder of the runs.
 
-    Nothing is kept twice for it: an entry names the folders of a run. A folder that is gone, or that another node has
-    taken, is no entry.
+    Nothing is kept twice for it: an entry names the folders of a run. A folder that is gone or damaged, or that another
+    node has taken, is no entry.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,7 +95,11 @@ class NodeIndex:
             records = [json.loads((home / RECORD).read_text()) for home in homes.values()]
         except (OSError, ValueError, AttributeError):
             return {}
-        return homes if all(record.get("node") == key for record in records) else {}
+        return (
+            homes
+            if all(record.get("node") == key for record in records) and all(map(_is_whole, homes.values()))
+            else {}
+        )
 
     def take(self, key: str, homes: Mapping[str, Path]) -> bool:
         """Copies the models of a node to `homes`, where another run has them. Weights share their room on the disk."""
@@ -110,6 +116,18 @@ class NodeIndex:
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+def _is_whole(home: Path) -> bool:
+    """Whether a model's weights are there and as long as they say."""
+    files = list(home.glob("*.safetensors"))
+    try:
+        for file in files:
+            with safe_open(file, "pt"):
+                pass
+    except (OSError, SafetensorError):
+        return False
+    return bool(files) and (home / "config.json").is_file()
 
 
 def _linked(source: str, target: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment.collect_results import Bound
+from textkd.experiment.encodings import own_tokenizers
 from textkd.experiment.look import Look
 from textkd.experiment.made_up import made_up_batch
 from textkd.experiment.plan import Training
@@ -17,12 +19,14 @@ from textkd.objective.cache_limits import cache_problems, kept_problems
 from textkd.objective.match import Match
 from textkd.objective.match_checks import check_words, needs_teacher
 from textkd.objective.pair import Pair
+from textkd.objective.tap_pairs import written_ends
 from textkd.training import dry_run
 from textkd.training.arguments import argument_problems
 from textkd.training.freezing import frozen_problems
 from textkd.training.learners import join
 from textkd.training.stages import Stage
 
+OF_ROWS = ("logits", "pooled")  # kinds of taps that have no tokens
 SOME_LOSS = "cross_entropy"  # of a task that cannot be read
 
 
@@ -60,7 +64,10 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     specs = {name: look.experiment.models[name] for name in training.reads}
     for spec in specs.values():
         look.found.add(*cache_problems(stage.matches, spec.cache))
-    read = {name: look.loaded[name] for name in specs if name in look.loaded}
+    # one teacher's labels are those of a student made of it, but several would be told once more as classes that differ
+    unfit = [name for name, spec in specs.items() if len(specs) > 1 and look.bad(spec.where)]
+    read = {name: look.loaded[name] for name in specs if name in look.loaded and name not in unfit}
+    look.found.add(*_word_problems(look, read, stage.matches))
     boxes = [name for name, spec in specs.items() if spec.is_black_box]
     if len(read) + len(boxes) < len(specs):
         check_words(stage.matches, label_loss)
@@ -84,6 +91,22 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     for name, spec in specs.items():
         look.found.add(*kept_problems([pair for pair in pairs if name in pair.models], spec.cache))
     return pairs
+
+
+def _word_problems(look: Look, read: dict[str, Any], matches: Sequence[Match]) -> list[Problem]:
+    """What a teacher with a vocabulary of its own says of its tokens, which are not the student's."""
+    foreign, found = set(own_tokenizers(look.tokenizer, read)), list[Problem]()
+    for number, match in enumerate(matches if foreign else ()):
+        for tap in written_ends(match)[1] if needs_teacher(match) else ():
+            whose = [name for name in ([tap.model] if tap.model else match.teachers or read) if name in foreign]
+            if whose and tap.address.kind not in OF_ROWS:
+                what = "it has a vocabulary of its own: its tokens are not those of the student"
+                fix = (
+                    f"compare what it says of whole rows ({' or '.join(OF_ROWS)}), or take a teacher of the same words"
+                )
+                asked = f"{tap.address} of the teacher {whose[0]}"
+                found.append(problem(asked, what, fix=fix, where=f"[{number}]"))
+    return found
 
 
 def _with_stand_in(look: Look, training: Training, stage: Stage, read: dict[str, Any], kind: str | None) -> list[Pair]:

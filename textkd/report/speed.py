@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from textkd.errors import fail
+from textkd.models.forward import own_columns
 
 KINDS = ("latency", "throughput")
 _LEAST_ROUNDS = 3
@@ -46,7 +47,7 @@ def measure_speed(
     rounds = []
     with eval_mode(models), torch.no_grad():
         for kind in KINDS:
-            calls = {name: _call(name, model, batches[kind]) for name, model in models.items()}
+            calls = {name: _call(name, model, own_columns(batches[kind], name)) for name, model in models.items()}
             seconds, done = median_seconds(calls, repeats, warmup, budget_s / 2)
             rounds.append(done)
             size = len(next(iter(batches[kind].values())))

@@ -1,0 +1,189 @@
+"""Nodes that are done run nothing, runs beside each other share them, and asking changes nothing."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command_line import inside
+from graph_lab import count_trainings, figures, short
+from safetensors.torch import load_file
+from tiny_lab import Tiny
+
+from textkd.config import build
+from textkd.experiment import describe
+from textkd.experiment.run import Runner
+from textkd.models import loading, students
+
+
+@pytest.fixture
+def reuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTKD_REUSE", "1")
+
+
+def begin(tiny: Tiny, name: str = "run", *overrides: str) -> Any:
+    return build.from_recipe(tiny.write(short(tiny)), [f"training.output_dir={tiny.folder / name}", *overrides])
+
+
+def weights(tiny: Tiny, name: str, model: str) -> dict[str, torch.Tensor]:
+    return load_file(tiny.folder / name / "seed-1" / model / "model.safetensors")
+
+
+def test_nodes_that_are_done_run_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(tiny).run()
+    before = figures(tiny.folder / "run")
+    (tiny.folder / "run" / "results.json").unlink()
+    trained = count_trainings(monkeypatch)
+    again = begin(tiny)
+    assert {again.runner.state(node) for node in again.runner.nodes} == {"done"}
+    again.run()
+    assert trained == []
+    assert figures(tiny.folder / "run") == before
+
+
+def test_a_run_beside_it_takes_the_models(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
+    begin(tiny).run()
+    trained = count_trainings(monkeypatch)
+    other = begin(tiny, "other")
+    assert {other.runner.state(node) for node in other.runner.nodes} == {"another run has it"}
+    other.run()
+    assert trained == []
+    assert figures(tiny.folder / "other") == figures(tiny.folder / "run")
+    for name in ("student", "control"):
+        one, two = (tiny.folder / run / "seed-1" / name for run in ("run", "other"))
+        assert inside(one) == inside(two)
+        assert (one / "model.safetensors").samefile(two / "model.safetensors")  # no room is taken twice
+        assert not (one / "textkd.json").samefile(two / "textkd.json")
+    shutil.rmtree(tiny.folder / "run")
+    assert weights(tiny, "other", "student")
+
+
+def test_nobody_takes_a_model_where_that_is_not_wanted(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(tiny).run()
+    trained = count_trainings(monkeypatch)
+    begin(tiny, "other").run()
+    assert trained == ["student", "control"]
+
+
+CHANGES: dict[str, tuple[str, list[str]]] = {
+    "seed": ("seeds=[2]", ["student", "control"]),
+    "learning rate": ("training.learning_rate=5e-4", ["student", "control"]),
+    "steps": ("training.max_steps=1", ["student", "control"]),
+    "match": ("matches.1.temperature=3", ["student"]),  # the control has no such match
+    "control": ("control={learning_rate: 5e-4}", ["control"]),
+    "name": ("training.run_name=other", []),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_another_word_changes_is_trained_anew(
+    what: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None
+) -> None:
+    word, due = CHANGES[what]
+    begin(tiny).run()
+    trained = count_trainings(monkeypatch)
+    begin(tiny, "other", word).run()
+    assert trained == due
+
+
+def cut(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[: len(content) // 2])
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "deleted": shutil.rmtree,
+    "no record": lambda folder: (folder / "textkd.json").unlink(),
+    "half a record": lambda folder: (folder / "textkd.json").write_text('{"node": '),
+    "half the weights": cut,
+    "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "another node's": lambda folder: (folder / "textkd.json").write_text('{"node": "0"}'),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_model_is_nobodys(what: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
+    begin(tiny).run()
+    DAMAGES[what](tiny.folder / "run" / "seed-1" / "student")
+    trained = count_trainings(monkeypatch)
+    other = begin(tiny, "other")
+    assert [other.runner.state(node) for node in other.runner.nodes] == ["to do", "another run has it"]
+    other.run()
+    assert trained == ["student"]
+
+
+def test_a_deleted_model_of_a_run_is_trained_anew(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(tiny).run()
+    before = weights(tiny, "run", "student")
+    (tiny.folder / "run" / "results.json").unlink()
+    shutil.rmtree(tiny.folder / "run" / "seed-1" / "student")
+    trained = count_trainings(monkeypatch)
+    begin(tiny).run()
+    assert trained == ["student"]
+    again = weights(tiny, "run", "student")
+    assert all(torch.equal(again[name], value) for name, value in before.items())
+
+
+def test_a_run_that_was_stopped_between_nodes_goes_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Runner._train
+
+    def stopped(self: Runner, node: Any, *places: Any) -> None:
+        if node.name == "control":
+            raise KeyboardInterrupt
+        original(self, node, *places)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_train", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            begin(tiny).run()
+    student = tiny.folder / "run" / "seed-1" / "student" / "model.safetensors"
+    made = student.stat().st_mtime_ns
+    trained = count_trainings(monkeypatch)
+    begin(tiny).run()
+    assert trained == ["control"]
+    assert student.stat().st_mtime_ns == made
+    begin(tiny, "unbroken").run()
+    for name in ("student", "control"):
+        one, two = (weights(tiny, run, name) for run in ("run", "unbroken"))
+        assert all(torch.equal(one[key], two[key]) for key in two)
+
+
+# -- asking ----------------------------------------------------------------------------------------------------------
+
+
+def state() -> tuple[Any, ...]:
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+
+def test_asking_builds_each_model_once_and_leaves_random_numbers_alone(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def count(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, **kwargs: (built.append(name), original(*args, **kwargs))[1])
+
+    count(loading, "load_model_info")
+    count(students, "build")
+    values = short(tiny, student={"config": {"num_hidden_layers": 1, "hidden_size": 8}})  # one with random weights
+    file = tiny.write(values)
+    before, here = state(), inside(tiny.folder)
+    made = build.from_recipe(file)
+    asked: list[Callable[[], Any]] = [
+        made.check, made.plan, lambda: made.fingerprint, lambda: made.inputs,
+        lambda: describe.table(made.setup, made.runner, timed=False),
+    ]  # fmt: skip
+    for ask in asked:
+        ask()
+        assert state() == before
+    assert sorted(built) == ["build", "load_model_info"]
+    assert inside(tiny.folder) == here
