@@ -78,10 +78,13 @@ def key(setup: Setup, node: Node) -> str:
 
 def source(setup: Setup, spec: ModelSpec) -> str:
     """A text that changes with what a model is made from."""
-    model = setup.models.start(spec.name)
-    if spec.source.is_given or spec.teaches:
-        return weights_and_config(model, None)
-    return f"{spec.source.content()} {_config(model)}"
+    place = id(spec.source)
+    if place not in setup.hashes:
+        model = setup.models.start(spec.name)
+        by_weights = spec.source.is_given or spec.teaches
+        made = weights_and_config(model, None) if by_weights else f"{spec.source.content()} {_config(model)}"
+        setup.hashes[place] = made
+    return setup.hashes[place]
 
 
 def _ended(setup: Setup, name: str, seed: int) -> str:

@@ -47,3 +47,8 @@ class Setup:
     def teachers(self) -> list[str]:
         """The names of the models that teach."""
         return [name for name, spec in self.experiment.models.items() if spec.teaches]
+
+    @cached_property
+    def hashes(self) -> dict[int, str]:
+        """Texts that change with what models are made from, by their sources: weights are read once."""
+        return {}

@@ -71,17 +71,19 @@ REUSE = "TEXTKD_REUSE"  # 0: every node is trained anew
 
 
 class NodeIndex:
-    """Where finished nodes are, of all runs beside each other: ``.nodes/<key>.json`` in the folder of the runs.
+    """Where finished nodes are, of all runs beside each other: ``.textkd-nodes/<key>.json`` in the folder of the runs.
 
     Nothing is kept twice for it: an entry names the folders of a run. A folder that is gone or damaged, or that another
     node has taken, is no entry.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / ".nodes"
+        self.folder = folder / ".textkd-nodes"
 
     def add(self, key: str, homes: Mapping[str, Path]) -> None:
         """Says that the models of a node are in `homes`, by name."""
+        if os.environ.get(REUSE) == "0":
+            return
         there = {name: os.path.relpath(home, self.folder) for name, home in homes.items()}
         write_json(self._file(key), there)
 
