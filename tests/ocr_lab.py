@@ -16,7 +16,7 @@ import transformers as hf
 from tiny_lab import Tiny
 
 from textkd import Match, tasks
-from textkd.models.students import new_ocr_model
+from textkd.models.students import new_ocr_model, shrink
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.processor import line_processor
 from textkd.teachers.frozen import FrozenModel
@@ -142,3 +142,22 @@ class Reading(Tiny):
             "matches": [dict(match) for match in MATCHES],
             "seeds": [1],
         }  # fmt: skip
+
+
+# every kind of mask: none, positions, pairs of positions, positions by patches
+EVERYTHING = [
+    Match("labels", weight=0.3),
+    Match("logits", loss="kl", temperature=2.0, weight=0.7),
+    Match("encoder.hidden", layers="uniform", weight=0.1),
+    Match("encoder.attention", layers={1: 2}),
+    Match("decoder.hidden", layers={1: 2}, weight=0.1),
+    Match("decoder.attention", layers="last", loss="kl"),
+    Match("decoder.cross_attention", layers={1: 2}, loss="kl"),
+    Match("decoder.cross_scores", layers={1: 1}, weight=0.01),
+    Match("decoder.value", layers={1: 2}, weight=0.1),
+]
+LINES = {"split": "train", "n": 21, "seed": 3, "digits": [1, 6], "height": 16}
+
+
+def small(teacher: Any) -> Any:
+    return shrink(teacher, encoder_layers=2, decoder_layers=1)

@@ -11,29 +11,12 @@ import pytest
 import torch
 from drive import _server as server
 from drive import differences
-from ocr_lab import data, make_reader, read_history, train
+from ocr_lab import EVERYTHING, LINES, data, make_reader, read_history, small, train
 
 from textkd import Match, TextkdError
 from textkd.models.students import build, shrink
 
-# every kind of mask: none, positions, pairs of positions, positions by patches
-EVERYTHING = [
-    Match("labels", weight=0.3),
-    Match("logits", loss="kl", temperature=2.0, weight=0.7),
-    Match("encoder.hidden", layers="uniform", weight=0.1),
-    Match("encoder.attention", layers={1: 2}),
-    Match("decoder.hidden", layers={1: 2}, weight=0.1),
-    Match("decoder.attention", layers="last", loss="kl"),
-    Match("decoder.cross_attention", layers={1: 2}, loss="kl"),
-    Match("decoder.cross_scores", layers={1: 1}, weight=0.01),
-    Match("decoder.value", layers={1: 2}, weight=0.1),
-]
 SGD = {"optim": "sgd", "learning_rate": 0.05, "train_sampling_strategy": "random"}
-LINES = {"split": "train", "n": 21, "seed": 3, "digits": [1, 6], "height": 16}
-
-
-def small(teacher: Any) -> Any:
-    return shrink(teacher, encoder_layers=2, decoder_layers=1)
 
 
 @pytest.mark.parametrize("order", [pytest.param("random", marks=pytest.mark.slow), "group_by_length"])

@@ -12,10 +12,9 @@ import pytest
 import torch
 from drive import _server as server
 from drive import differences
-from ocr_lab import read_history
+from ocr_lab import EVERYTHING as LINES_MATCHES
+from ocr_lab import LINES, read_history, small
 from test_invariants import uneven
-from test_ocr_equality import EVERYTHING as LINES_MATCHES
-from test_ocr_equality import LINES, small
 from tiny_lab import Tiny, make_teacher, make_tokenizer, write_tsv
 
 from textkd import Distiller, Match, TextkdError, from_recipe, shrink, tasks

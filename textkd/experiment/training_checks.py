@@ -20,7 +20,7 @@ from textkd.objective.match import Match
 from textkd.objective.match_checks import check_words, needs_teacher
 from textkd.objective.pair import Pair
 from textkd.objective.tap_pairs import written_ends
-from textkd.training import dry_run, fsdp
+from textkd.training import dry_run, fsdp, several
 from textkd.training.arguments import argument_problems
 from textkd.training.freezing import frozen_problems
 from textkd.training.learners import join
@@ -65,21 +65,11 @@ def _several_problems(training: Training, stage: Stage) -> list[Problem]:
     """What several models that learn together cannot do."""
     if len(training.trains) == 1:
         return []
-    arguments, found = training.arguments(stage), list[Problem]()
-    if training.update == IN_TURN and arguments.get("gradient_accumulation_steps", 1) != 1:
-        what = "each step is made on one batch, after the step of the model before"
-        fix = "gradient_accumulation_steps: 1, or update: together"
-        found.append(problem("in_turn over accumulated batches", what, fix=fix, where="cohort.update"))
-    if training.update == IN_TURN and any(match.target_gradient for match in stage.matches):
-        what, fix = "only one model steps in each turn", "update: together, or no target_gradient"
-        found.append(problem("target_gradient in_turn", what, fix=fix, where="cohort.update"))
-    if fsdp.asked(arguments.get("fsdp")):
-        fix = "DDP (distributed_type: MULTI_GPU), or one student"
-        found.append(problem("several models in shards (FSDP)", "shards are of one model", fix=fix, where="cohort"))
-    if any(arguments.get(name) for name in dry_run.COMPILES):
-        what = "a compiled module is one model"
-        found.append(problem("torch_compile of several models", what, fix="torch_compile: false", where="training"))
-    return found
+    arguments = training.arguments(stage)
+    accumulated, compiled = arguments.get("gradient_accumulation_steps", 1), arguments.get("torch_compile", False)
+    gradient = any(match.target_gradient for match in stage.matches)
+    in_shards = fsdp.asked(arguments.get("fsdp"))
+    return several.problems(training.update == IN_TURN, accumulated, in_shards, gradient, compiled)
 
 
 def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:

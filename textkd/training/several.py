@@ -10,32 +10,37 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from textkd.errors import Collector, problem
-from textkd.objective.objective import Objective
+from textkd.errors import Problem, problem
 from textkd.training.checkpoints import refuse_lost
 
 
-def refuse(models: Mapping[str, nn.Module], turns: Sequence[Objective], accumulated: int, in_shards: bool) -> None:
-    """Raises `TextkdError` for what several models, or those that step in turn, cannot do.
+def problems(
+    in_turn: bool, accumulated: int, in_shards: bool, target_gradient: bool, compiled: bool = False
+) -> list[Problem]:
+    """What several models cannot do together.
 
     Args:
-        models: those that learn.
-        turns: what each step of an optimizer is for.
+        in_turn: each has a step of its own.
         accumulated: micro-batches of a step.
         in_shards: FSDP is on.
+        target_gradient: a gradient flows into a target.
+        compiled: torch_compile is on.
     """
-    found = Collector()
-    if len(models) > 1 and in_shards:
+    found = []
+    if in_shards:
         fix = "train with DDP (distributed_type: MULTI_GPU)"
-        found.add(problem("several models that learn, in shards", "this is for one model alone", fix=fix))
-    if len(turns) > 1 and accumulated > 1:
+        found.append(problem("several models that learn, in shards", "this is for one model alone", fix=fix))
+    if compiled:
+        what = "a compiled module is one model"
+        found.append(problem("torch_compile of several models", what, fix="torch_compile: false"))
+    if in_turn and accumulated > 1:
         what = "a model would step in the middle of another one's batch"
         fix = "gradient_accumulation_steps: 1, or update: together"
-        found.add(problem(f"update: in_turn with gradient_accumulation_steps: {accumulated}", what, fix=fix))
-    if len(turns) > 1 and any(pair.target_gradient for turn in turns for pair in turn.pairs):
+        found.append(problem(f"update: in_turn with gradient_accumulation_steps: {accumulated}", what, fix=fix))
+    if in_turn and target_gradient:
         what = "in a turn one model steps, so the gradient into its target would be lost"
-        found.add(problem("update: in_turn with target_gradient: true", what, fix="update: together"))
-    found.raise_any()
+        found.append(problem("update: in_turn with target_gradient: true", what, fix="update: together"))
+    return found
 
 
 def save(models: Mapping[str, nn.Module], folder: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import Trainer
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from textkd.errors import fail
+from textkd.errors import TextkdError, fail
 from textkd.models.files import saving
 from textkd.training import fsdp, several
 from textkd.training.callbacks import Boundaries, Epochs
@@ -66,7 +66,12 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = False
         self.wiring, self.objective, self.models = wiring, wiring.objective, wiring.learners.models
         self.turns = [self.objective] if update == TOGETHER else self.objective.by_source(list(self.models))
-        several.refuse(self.models, self.turns, self.args.gradient_accumulation_steps, self.is_fsdp_enabled)
+        if self.is_several:
+            gradient = any(pair.target_gradient for pair in self.objective.pairs)
+            accumulated, compiled = self.args.gradient_accumulation_steps, self.args.torch_compile
+            wrong = several.problems(len(self.turns) > 1, accumulated, self.is_fsdp_enabled, gradient, compiled)
+            if wrong:
+                raise TextkdError(*wrong)
         for capture in wiring.learners.captures.values():
             if self.args.torch_compile:
                 capture.for_compiled()
