@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ LINKS = [
 
 
 def recipe(tiny: Tiny, **words: Any) -> dict[str, Any]:
-    return short(tiny, "student", chain=LINKS, **words)
+    return short(tiny, "student", **{"chain": LINKS} | words)
 
 
 def test_a_chain_ends_in_a_report_of_all_links(tiny: Tiny) -> None:
@@ -37,8 +38,8 @@ def test_a_chain_ends_in_a_report_of_all_links(tiny: Tiny) -> None:
     assert set(maps) == {("assistant", "teacher"), ("student", "assistant")}
     assert [list(pair) for pair in maps["student", "assistant"]][-1] == [2, 3]
     assert set(result.metrics) == set(found["models"])
-    for name in found["models"]:
-        assert result.summary["models"][name]["metrics"]["accuracy"] == result.metrics[name]["accuracy"]
+    for name, row in found["models"].items():
+        assert row["runs"][0]["metrics"]["accuracy"] == result.metrics[name]["accuracy"]
 
 
 def test_an_assistant_is_kept_and_made_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +102,6 @@ def test_textkd_plan_says_how_long_it_will_take(
     before = inside(tiny.folder)
     code, said = textkd(capsys, monkeypatch, "plan", file)
     assert code == 0, said
-    assert said.count(" to do 2 0 s") == 3, said
+    assert len(re.findall(r" to do 2 \d+ s ", said)) == 3, said
     assert "likely: the steps alone" in said
     assert inside(tiny.folder) == before

@@ -31,6 +31,7 @@ def test_a_cohort_ends_in_a_report_of_all_peers(tiny: Tiny, update: str) -> None
     assert found["compare"] == {"student": "peer_1", "teacher": None, "control": "control"}
     taught = {name: row["taught_by"] for name, row in found["models"].items()}
     assert taught == {"peer_1": ["peer_2"], "peer_2": ["peer_1"], "control": []}
+    assert set(result.metrics) == set(found["models"])
     assert result.student == tiny.folder / "run" / "seed-1" / "peer_1"
     weights = {name: load_file(tiny.folder / "run" / "seed-1" / name / "model.safetensors") for name in found["models"]}
     assert weights["peer_1"].keys() == weights["peer_2"].keys() == weights["control"].keys()

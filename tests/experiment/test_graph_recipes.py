@@ -15,14 +15,20 @@ SHRINK = {"shrink": {"layers": [2, 4]}}
 MEAN = {"tap": "logits", "from": ["big", "other"], "combine": "mean_probabilities"}
 
 
+def here(tiny: Tiny) -> dict[str, Any]:
+    return {"path": str(tiny.folder / "teacher")}
+
+
 def link(name: str, *layers: int) -> dict[str, Any]:
     return {"name": name, "student": {"shrink": {"layers": list(layers)}}}
 
 
 def several(tiny: Tiny, *matches: dict[str, Any], **words: Any) -> dict[str, Any]:
     """A recipe of two teachers."""
-    path = {"path": str(tiny.folder / "teacher")}
-    teachers = {"teachers": {"big": path, "other": path}, "matches": list(matches) or [{"tap": "labels"}, MEAN]}
+    teachers = {
+        "teachers": {"big": here(tiny), "other": here(tiny)},
+        "matches": list(matches) or [{"tap": "labels"}, MEAN],
+    }
     return short(tiny, "teacher", "matches", **{**teachers, **words})
 
 
@@ -60,25 +66,25 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
         lambda tiny: several(tiny, {"tap": "logits", "from": "bigg"}), {"matches[0].from": "nearest: big"},
     ),
     "no way to combine": (
-        lambda tiny: several(tiny, {"tap": "logits", "from": ["big", "other"]}), {"matches[0].combine": "combine: mean_pr"},
+        lambda tiny: several(tiny, {"tap": "logits", "from": ["big", "other"]}), {"matches[0].combine": "combine: me"},
     ),
     "an unknown way": (
         lambda tiny: several(tiny, MEAN | {"combine": "mean"}), {"matches[0].combine": "nearest: mean_"},
     ),
     "labels that do not fit": (
         unfit,
-        {"teachers.big": "a head of 3 outputs; the task has 2", "teachers.other": "in the order ['positive', 'negative']"},
+        {"teachers.big": "a head of 3 outputs", "teachers.other": "in the order ['positive', 'negative']"},
     ),
     "one teacher is not there": (
-        lambda tiny: several(tiny, teachers={"big": {"path": "nowhere"}, "other": {"path": str(tiny.folder / "teacher")}}),
+        lambda tiny: several(tiny, teachers={"big": {"path": "nowhere"}, "other": here(tiny)}),
         {"teachers.big": "no folder nowhere"},
     ),
     "no teachers": (lambda tiny: several(tiny, teachers={}), {"teacher": "not given"}),
     "teacher and teachers": (
-        lambda tiny: several(tiny, teacher={"path": str(tiny.folder / "teacher")}), {"teachers": "both are given"},
+        lambda tiny: several(tiny, teacher=here(tiny)), {"teachers": "both are given"},
     ),
     "a teacher named student": (
-        lambda tiny: several(tiny, teachers={"student": {"path": str(tiny.folder / "teacher")}}),
+        lambda tiny: several(tiny, teachers={"student": here(tiny)}),
         {"teachers.student": "the report calls the student so"},
     ),
     "student from nobody": (
@@ -91,7 +97,7 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     "two links of one name": (
         lambda tiny: chained(tiny, link("a", 1, 3), link("a", 1)), {"chain[1].name": "another link has this name"},
     ),
-    "a link called control": (lambda tiny: chained(tiny, link("control", 1)), {"chain[0].name": "without a teacher so"}),
+    "a link called control": (lambda tiny: chained(tiny, link("control", 1)), {"chain[0].name": "without a teacher"}),
     "a link of no blocks": (
         lambda tiny: chained(tiny, link("a", 1, 3), link("b", 4)), {"chain[1].student": "has 2 blocks, not 4"},
     ),

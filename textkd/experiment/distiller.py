@@ -156,7 +156,7 @@ class Run:
         page = report.build(self.folder.path)
         summary = json.loads((self.folder.path / "report.json").read_text())
         rows, student = self.experiment.report.rows, self.experiment.report.student
-        metrics = {name: summary[name]["metrics"] for name in rows if name in summary}
+        metrics = {name: summary["models"][name]["metrics"] for name in rows}
         return Result(metrics, page, self.folder.model(student, self.seeds[0]), summary)
 
 
