@@ -71,6 +71,9 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     "an unknown way": (
         lambda tiny: several(tiny, MEAN | {"combine": "mean"}), {"matches[0].combine": "nearest: mean_"},
     ),
+    "a teacher twice": (
+        lambda tiny: several(tiny, MEAN | {"from": ["big", "big"]}), {"matches[0].combine": "1 teacher to combine"},
+    ),
     "labels that do not fit": (
         unfit,
         {"teachers.big": "a head of 3 outputs", "teachers.other": "in the order ['positive', 'negative']"},

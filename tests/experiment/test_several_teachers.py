@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from command_line import inside, textkd
-from graph_lab import begin, other_tokenizer, results, save_teacher, short, stages
+from graph_lab import begin, home, other_tokenizer, results, save_teacher, short, stages
 from references.several_teachers import soft_loss
 from tiny_lab import Tiny, sentences
-from transformers import BertForSequenceClassification
+from transformers import AutoTokenizer, BertForSequenceClassification
 
 from textkd import TextkdError
 from textkd.config import build
@@ -136,14 +137,19 @@ def test_logits_of_a_teacher_with_other_words_are_those_of_its_own_rows(tiny: Ti
     wiring.close()
 
 
+def measured(folder: Path, words: Any) -> float:
+    """The accuracy of a teacher on the evaluation rows, by hand."""
+    texts, labels = zip(*sentences(32, 1), strict=True)
+    model = BertForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        answers = model(**words(list(texts), return_tensors="pt", padding=True)).logits.argmax(-1)
+    return (answers == torch.tensor(labels)).float().mean().item()
+
+
 def test_such_a_teacher_ends_in_a_report_with_the_figures_of_its_own_rows(tiny: Tiny) -> None:
     build.from_recipe(tiny.write(recipe(tiny, other_tokenizer(), matches=[LABELS, MEAN]))).run()
     found = results(tiny.folder / "run")["models"]
-    texts, labels = zip(*sentences(32, 1), strict=True)
-    model = BertForSequenceClassification.from_pretrained(tiny.folder / "other").eval()
-    with torch.no_grad():
-        answers = model(**other_tokenizer()(list(texts), return_tensors="pt", padding=True)).logits.argmax(-1)
-    expected = (answers == torch.tensor(labels)).float().mean().item()
+    expected = measured(tiny.folder / "other", other_tokenizer())
     assert found["other"]["runs"][0]["metrics"]["accuracy"] == pytest.approx(expected)
 
 
@@ -158,3 +164,29 @@ def test_what_stands_at_each_token_cannot_be_compared_then(tap: str, tiny: Tiny)
     assert found.where.startswith("matches[1]")
     assert "other" in str(found)
     assert any(word in str(found) for word in ("vocabulary", "tokenizer", "words of its own"))
+
+
+def test_such_a_teacher_is_fine_tuned_on_its_own_rows(tiny: Tiny) -> None:
+    values = recipe(tiny, other_tokenizer(), matches=[LABELS, MEAN], control=False)
+    values["teachers"]["other"]["finetune"] = {
+        "max_steps": 40,
+        "per_device_train_batch_size": 16,
+        "learning_rate": 5e-3,
+    }
+    made = build.from_recipe(tiny.write(values))
+    made.run()
+    kept = home(made, "other", 1)
+    words = AutoTokenizer.from_pretrained(kept)
+    assert words.get_vocab() == other_tokenizer().get_vocab()
+    accuracy = results(tiny.folder / "run")["models"]["other"]["runs"][0]["metrics"]["accuracy"]
+    assert accuracy == pytest.approx(measured(kept, words))
+    assert accuracy > 0.7  # it has learnt from words that it knows
+
+
+def test_a_student_of_its_blocks_is_refused(tiny: Tiny) -> None:
+    """The rows of a student are those of the first teacher's words."""
+    values = recipe(
+        tiny, other_tokenizer(), matches=[LABELS, MEAN], student={"shrink": {"layers": [3]}, "from": "other"}
+    )
+    with pytest.raises(TextkdError, match="vocab"):
+        build.from_recipe(tiny.write(values)).check()

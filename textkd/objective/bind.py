@@ -74,7 +74,7 @@ def _bind_one(match: Match, models: Models, label_loss: str) -> list[Pair]:
         ends = owned_ends(match, written, models, needs_target)
     if match.combine is not None and how is not None:
         targets = losses.get(label_loss, "labels").targets
-        found.add(*combine_problems(match.combine, match.weights, len(match.teachers), how.loss, family, targets))
+        found.add(*combine_problems(match.combine, match.weights, len(set(match.teachers)), how.loss, family, targets))
     elif match.weights is not None:
         fix = "combine: mean_probabilities, or leave weights out"
         found.add(problem(f"weights: {list(match.weights)}", "nothing is combined", fix=fix, where="weights"))
