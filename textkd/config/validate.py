@@ -92,6 +92,9 @@ def _who_problems(recipe: Recipe) -> list[Problem]:
             found.append(problem(" and ".join(given), "both are given", fix="keep one", where=given[-1]))
         if not given and needed:
             found.append(problem(words[0], "not given", fix=f"add {words[0]}: {EXPECTED[words[0]]}", where=words[0]))
+    if recipe.chain is not None and len(recipe.teachers or {}) > 1:
+        what = "a link learns from the one before, the first from one teacher"
+        found.append(problem("chain with several teachers", what, fix="keep one teacher", where="teachers"))
     if recipe.cohort is not None and recipe.chain is not None:
         found.append(problem("cohort and chain", "both are given", fix="keep one", where="cohort"))
     blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}

@@ -27,7 +27,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         if kinds == ["shrink", "config"]:
             fix += ", or one side of an encoder-decoder each: {shrink: {decoder_layers: 2}, config: {encoder: {...}}}"
         wrong.add(problem("a student", found, fix=fix))
-    allowed = [*KINDS, "share_encoder", *(PATH_OPTIONS if "path" in spec else ())]
+    allowed = [*KINDS, "from", "share_encoder", *(PATH_OPTIONS if "path" in spec else ())]
     for key in (str(key) for key in spec if key not in allowed):
         fix = f"keys: {', '.join(allowed)}"
         wrong.add(problem(f"student key {key}", "no such key", near=(key, allowed), fix=fix, where=key))
