@@ -103,12 +103,47 @@ def test_only_one_file_knows_the_trainer_itself() -> None:
     assert knowing == ["trainer.py"]
 
 
-def test_help_imports_nothing_slow() -> None:
-    code = (
-        "import sys, textkd.cli.app; print(sorted({'torch', 'transformers', 'datasets', 'numpy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+WRONG = "task: {name: text}\nteacher: {path: x}\nstudent: {shrink: {layers: [1]}}\nmatches: [{tap: logits}]\n"
+AT_ONCE = {
+    "help": (["--help"], 0, "Usage"),
+    "help of a command": (["run", "--help"], 0, "FILE"),
+    "version": (["--version"], 0, "textkd"),
+    "losses": (["ls", "losses"], 0, "Hinton"),
+    "presets": (["ls", "presets"], 0, "tinybert"),
+    "a preset": (["ls", "presets", "hinton"], 0, "matches"),
+    "recipes": (["ls", "recipes"], 0, "quickstart"),
+    "no such list": (["ls", "lossses"], 2, "nearest: losses"),
+    "no such recipe": (["check", "nowhere.yaml"], 2, "no such file"),
+    "a wrong key": (["run", "bad.yaml", "controll=true"], 2, "nearest: control"),
+    "a wrong key of a match": (["check", "bad.yaml", "matches.0.wieght=1"], 2, "nearest: weight"),
+    "a wrong type": (["check", "bad.yaml", "max_length=long"], 2, "a whole number"),
+    "a wrong preset": (["plan", "bad.yaml", "preset=hinton"], 2, "both are given"),
+    "a wrong override": (["cache", "bad.yaml", "matches.7.weight=1"], 2, "no index"),
+}
+HEAVY = ("torch", "transformers", "datasets", "accelerate", "evaluate", "numpy", "pandas", "scipy", "matplotlib")
+
+
+def told(words: list[str], heavy: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own; the last line of stdout says which of `heavy` it has imported."""
+    program = f"""import sys
+from textkd.cli.app import main
+sys.argv = {words}
+try:
+    main()
+finally:
+    print("heavy:", *(name for name in {heavy} if name in sys.modules))
+"""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("words", "code", "said"), AT_ONCE.values(), ids=AT_ONCE)
+def test_nothing_heavy_stands_before_a_quick_answer(words: list[str], code: int, said: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(WRONG)
+    done = told(["textkd", *words], HEAVY, tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "heavy:"
 
 
 def test_every_public_name_is_there() -> None:

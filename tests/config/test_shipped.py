@@ -83,7 +83,7 @@ def has_new_setuptools() -> bool:
 def test_an_installed_wheel_knows_them(tmp_path: Path) -> None:
     """Built from a copy, installed beside nothing else of ours, run from an empty folder."""
     source, site, here = tmp_path / "source", tmp_path / "site", tmp_path / "here"
-    for name in ("textkd", "recipes"):
+    for name in ("textkd", "recipes", "docs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copyfile(ROOT / name, source / name)
@@ -94,6 +94,7 @@ def test_an_installed_wheel_knows_them(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {f"textkd/config/recipes/{name}.yaml" for name in shipped.recipes()} <= set(names)
+    assert [name for name in names if "config/docs" in name] == ["textkd/config/docs/losses.md"]
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"textkd"}
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True)
@@ -106,5 +107,6 @@ def test_an_installed_wheel_knows_them(tmp_path: Path) -> None:
         return done.stdout + done.stderr
 
     assert {line.split()[0] for line in said("ls", "recipes").splitlines()[1:]} == set(shipped.recipes())
+    assert "Hinton" in said("ls", "losses")
     assert "the recipe is good" in said("check", "ocr/quickstart")
     assert inside(here) == set()

@@ -157,7 +157,7 @@ def test_a_bad_recipe(
 def test_all_problems_at_once(tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny.recipe
     write_data(tiny, "sentence\tlabl\ngood\t1\n")
-    recipe |= {"controll": True, "seeds": [1, 1]}
+    recipe |= {"seeds": [1, 1]}
     recipe["task"] |= {"path": str(tiny.folder / "own"), "skip_damagd": True}
     recipe["training"] |= {"num_train_epochs": "many", "learning_rat": 1}
     recipe["teacher"]["finetune"] = {"num_train_epoch": 1}
@@ -169,11 +169,25 @@ def test_all_problems_at_once(tiny: Tiny, capsys: pytest.CaptureFixture[str], mo
     code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(recipe)))
     assert code == 2
     due = [
-        "controll", "seeds", "task.skip_damagd", "'label' in", "training.num_train_epochs", "training.learning_rat",
+        "seeds", "task.skip_damagd", "'label' in", "training.num_train_epochs", "training.learning_rat",
         "teacher.finetune.num_train_epoch", "not 9", "matches[1].loss", "matches[1].weight", "hidden:7", "other things",
     ]  # fmt: skip
     assert said.startswith(f"{len(due)} problems"), said
     assert [word for word in due if word not in said] == []
+
+
+def test_keys_and_types_are_told_alone_and_all_at_once(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe | {"controll": True, "max_length": "long"}
+    del recipe["student"]
+    recipe["matches"][1] |= {"weigth": 2, "loss": "kll"}  # no such loss: told in the second round
+    recipe["teacher"] |= {"path": "nowhere", "allow_pickle": "yes"}
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(recipe)))
+    due = ["controll", "max_length", "student", "matches[1].weigth", "teacher.allow_pickle"]
+    assert code == 2
+    assert said.startswith(f"{len(due)} problems"), said
+    assert [place for place in due if f" {place}: asked" not in said] == []
 
 
 def test_bad_words_are_told_beside_a_damaged_teacher_and_an_unknown_task(

@@ -1,5 +1,5 @@
-"""What `textkd ls` lists: losses, presets, recipes, the taps of a model. Each list imports what it lists, so that the
-names of recipes need not wait for torch."""
+"""What `textkd ls` lists: losses, presets, recipes, the taps of a model. All but taps are
+read from files that come with textkd, so that nobody waits for torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from textkd.cli import loss_page
 from textkd.config import recipe_file, shipped
 from textkd.errors import TextkdError, fail
 
@@ -39,9 +40,7 @@ def rows(what: str, name: str | None = None) -> list[dict[str, str]]:
 
 
 def _losses(_: str | None) -> list[dict[str, str]]:
-    from textkd import losses
-
-    return losses.rows()
+    return loss_page.rows()
 
 
 def _recipes(_: str | None) -> list[dict[str, str]]:

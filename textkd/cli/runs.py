@@ -62,10 +62,11 @@ def plan(
     Trains and writes nothing.
     """
     from textkd.config import build
-    from textkd.experiment import describe
 
     made = build.from_recipe(file, overrides or [])
     made.check()
+    from textkd.experiment import describe  # only now: torch comes with it
+
     rows = describe.table(made.setup, made.runner, timed)
     show(as_table([{name: value for name, value in row.items() if name != "folder"} for row in rows]))
     say([f"{row['node']}: {row['folder']}" for row in rows])

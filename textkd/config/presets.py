@@ -12,8 +12,6 @@ from typing import Any
 from textkd.config import recipe_file
 from textkd.config.validate import validate
 from textkd.errors import Collector, TextkdError, fail
-from textkd.objective.match import Match
-from textkd.training.stages import Stage
 
 FILE = Path(__file__).with_name("presets.yaml")
 PARTS = ("matches", "stages")
@@ -31,6 +29,9 @@ def preset(name: str, *overrides: str) -> dict[str, Any]:
     _, problems = validate({"task": {}, "teacher": {"path": "-"}, "student": {}, **values})
     if problems:
         raise TextkdError(*problems)
+    from textkd.objective.match import Match  # heavy: torch
+    from textkd.training.stages import Stage
+
     if "matches" in values:
         return {"matches": [Match(**match) for match in values["matches"]]}
     stages = [{**stage, "matches": [Match(**match) for match in stage["matches"]]} for stage in values["stages"]]

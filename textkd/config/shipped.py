@@ -1,4 +1,5 @@
-"""The recipes that come with textkd, by name: `quickstart`, `ocr/quickstart`, `glue/mrpc_minilm6_to_3`."""
+"""What comes with textkd beside its code: recipes by name (`quickstart`, `ocr/quickstart`, `glue/mrpc_minilm6_to_3`)
+and the page of losses."""
 
 from __future__ import annotations
 
@@ -7,10 +8,10 @@ from pathlib import Path
 SUFFIX = ".yaml"
 
 
-def folder() -> Path:
-    """Where they lie: a wheel carries them in this package, a checkout has them at its top."""
-    carried = Path(__file__).with_name("recipes")
-    return carried if carried.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+def folder(name: str = "recipes") -> Path:
+    """Where they lie: a wheel carries recipes and docs in this package, a checkout has them at its top."""
+    carried = Path(__file__).with_name(name)
+    return carried if carried.is_dir() else Path(__file__).resolve().parents[2] / name
 
 
 def recipes() -> dict[str, Path]:

@@ -62,14 +62,14 @@ _STAND_INS: dict[str, Any] = {
 
 
 def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
-    """(recipe, problems). The recipe of bad values leaves out what is bad, so that others can look at the rest; values
+    """(recipe, problems). The recipe of bad values leaves out what is bad, so that the rest can be looked at; values
     that a reported place needs and lacks are empty. None where even that cannot be."""
     values, problems = copy.deepcopy(dict(values)), dict[str, Problem]()
     for _ in range(4):  # dropping a value of a wrong type can make a required one absent
         try:
             recipe = Recipe.model_validate(values)
-            if not any(place.split(".")[0] in ("teacher", "teachers") for place in problems):
-                problems.update({p.where: p for p in _who_problems(recipe)})
+            told = {_first(place) for place in problems}  # what of them is left is not what was written
+            problems.update({p.where: p for p in _who_problems(recipe) if _first(p.where) not in told})
             return recipe, list(problems.values())
         except ValidationError as error:
             for one in _without_echoes(error):
@@ -78,6 +78,10 @@ def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
                 if not _mend(values, one):
                     return None, list(problems.values())
     return None, list(problems.values())
+
+
+def _first(place: str) -> str:
+    return place.partition(".")[0]
 
 
 def _who_problems(recipe: Recipe) -> list[Problem]:

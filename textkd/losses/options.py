@@ -53,9 +53,6 @@ class Option:
     def required(self) -> bool:
         return self.default is inspect.Parameter.empty
 
-    def __str__(self) -> str:
-        return f"{self.name} ({say(self.annotation)})" if self.required else f"{self.name}={self.default}"
-
 
 def read_options(name: str, fn: Callable[..., Any]) -> tuple[Option, ...]:
     """The options of `fn(student, teacher, mask=None, *, options)`. Raises TextkdError for another signature."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from textkd.losses.entry import Loss
 from textkd.losses.options import Option, say
@@ -35,7 +36,7 @@ def rows() -> list[dict[str, str]]:
         {
             "family": entry.family,
             "name": entry.name,
-            "options": ", ".join(str(option) for option in entry.options),
+            "options": ", ".join(map(_short, entry.options)),
             "takes": _takes(entry),
             "formula": entry.formula,
             "source": entry.source,
@@ -68,8 +69,16 @@ def _row(loss: Loss) -> list[str]:
     ]
 
 
+def _short(option: Option) -> str:
+    return f"{option.name} ({say(option.annotation)})" if option.required else f"{option.name}={_default(option)}"
+
+
+def _default(option: Option) -> Any:
+    return WORDS.get(str(option.default), option.default)
+
+
 def _option(option: Option) -> str:
-    default = "" if option.required else f" = {WORDS.get(str(option.default), option.default)}"
+    default = "" if option.required else f" = {_default(option)}"
     return f"`{option.name}{default}`: {say(option.annotation)}"
 
 

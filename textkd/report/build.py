@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from textkd.models.files import at_home, write_atomic
-from textkd.report.page import FILE, render
 from textkd.report.public import summary
 from textkd.report.results import load
 
@@ -18,6 +17,8 @@ def build(run_dir: str | Path) -> Path:
 
     Raises a TextkdError if results.json is absent (the run is not finished) or damaged; then nothing is written.
     """
+    from textkd.report.page import FILE, render  # matplotlib takes a second
+
     folder = at_home(run_dir)
     results = load(folder)
     page = render(results)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def environment(*, autoescape: bool) -> Environment:
     """Where `page.html.j2` and `card.md.j2` lie. autoescape: on for HTML, whose texts come from the data."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # no check of a recipe needs it
+
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=autoescape, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from sklearn.model_selection import train_test_split
-
 from textkd.errors import Collector, Problem, fail, problem
+from textkd.tasks.data.shuffled import two_parts
 
 RowsT = TypeVar("RowsT", bound="Rows")
 
@@ -31,30 +32,26 @@ def hold_out(rows: RowsT, fraction: float, seed: int, *, stratify: bool) -> tupl
     is drawn without it and a note says so. Raises `TextkdError` where a part would be empty.
     """
     count = len(rows.label)
-    if not 0 < round(count * fraction) < count:
+    if not 0 < round(count * fraction) <= math.ceil(count * fraction) < count:
         raise fail(
             f"eval: {{fraction: {fraction}}} of {count} rows", "one part would be empty", fix="give an eval file"
         )
-    train, held, note = _split(rows, stratify, seed, test_size=fraction)
+    train, held, note = _split(rows, math.ceil(count * fraction), seed, stratify)
     parts = rows.take(train), rows.take(held)
     if note:
-        parts[1].notes.append(f"eval: {note}")
+        parts[1].notes.append(f"eval: {note.format(fraction)}")
     return parts
 
 
-def _split(rows: Rows, stratify: bool, seed: int, **size: float) -> tuple[list[int], list[int], str]:
-    """Two parts of the rows' places, and a note where the shares of the classes could not be kept."""
-    options = {"random_state": seed, **size}
-    possible = stratify and min(Counter(rows.label).values()) > 1
-    places = range(len(rows.label))
-    try:
-        one, other = train_test_split(places, stratify=rows.label if possible else None, **options)
-    except ValueError:  # fewer rows in a part than classes
-        possible = False
-        one, other = train_test_split(places, **options)
-    (part,) = size.values()
-    missed = f"too few rows to keep the shares of the classes in {part} of {len(rows.label)} rows"
-    return one, other, missed if stratify and not possible else ""
+def _split(rows: Rows, held: int, seed: int, stratify: bool) -> tuple[list[int], list[int], str]:
+    """Two parts of the rows' places, the second of `held` rows, and a note where the shares of the classes could not be
+    kept."""
+    count = len(rows.label)
+    if stratify and min(Counter(rows.label).values()) > 1:
+        with suppress(ValueError):  # fewer rows in a part than classes
+            return *two_parts(count, held, seed, rows.label), ""
+    parts = two_parts(count, held, seed)
+    return *parts, f"too few rows to keep the shares of the classes in {{}} of {count} rows" if stratify else ""
 
 
 def draw(rows: RowsT, count: int, seed: int, *, stratify: bool) -> RowsT:
@@ -64,9 +61,9 @@ def draw(rows: RowsT, count: int, seed: int, *, stratify: bool) -> RowsT:
         found = rows.take(range(len(rows.label)))
         found.notes.append(f"train: limit: {count}, but there are only {len(rows.label)} rows")
         return found
-    places, _, note = _split(rows, stratify, seed, train_size=count)
+    places, _, note = _split(rows, len(rows.label) - count, seed, stratify)
     found = rows.take(sorted(places))
-    found.notes += [f"train: {note}"] if note else []
+    found.notes += [f"train: {note.format(count)}"] if note else []
     return found
 
 

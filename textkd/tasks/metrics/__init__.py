@@ -7,10 +7,12 @@ import tempfile
 import uuid
 from functools import cache
 from pathlib import Path
-
-import evaluate
+from typing import TYPE_CHECKING
 
 from textkd.errors import fail
+
+if TYPE_CHECKING:
+    import evaluate
 
 NAMES = ("glue", "text_classification", "entities", "cer", "wer")
 
@@ -24,6 +26,8 @@ def load(name: str, config_name: str = "default") -> evaluate.EvaluationModule:
     """
     if name not in NAMES:
         raise fail(f"metric {name!r}", f"the metrics are {', '.join(NAMES)}", near=(name, NAMES))
+    import evaluate  # with its modules it takes scikit-learn and scipy along, which no check of a recipe needs
+
     _writable_module_cache()
     try:
         return evaluate.load(
@@ -48,6 +52,8 @@ def _writable(folder: str | os.PathLike[str]) -> str:
 
 def _writable_module_cache() -> None:
     """`evaluate` imports a COPY of a module from its module cache; where that is read-only, the copy goes elsewhere."""
+    import evaluate
+
     folder = evaluate.config.HF_MODULES_CACHE
     if (usable := _writable(folder)) != str(folder):
         evaluate.config.HF_MODULES_CACHE = usable

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sentencepiece
 import transformers
 from PIL import Image
-from transformers import DonutImageProcessorPil, TrOCRProcessor, XLMRobertaTokenizer
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.models.files import at_home
@@ -55,11 +53,11 @@ def line_processor(
     collector = Collector()
     collector.add(*check_shape(height, width, kind, vocab_size, characters), *_check_lines(lines, kind, vocab_size))
     collector.raise_any()
-    images = DonutImageProcessorPil(
+    images = transformers.DonutImageProcessorPil(
         size={"height": height, "width": width}, do_align_long_axis=False, do_thumbnail=True, do_pad=True,
         image_mean=[0.5] * 3, image_std=[0.5] * 3,
     )  # fmt: skip
-    return TrOCRProcessor(images, XLMRobertaTokenizer(vocab=_train(lines, kind, vocab_size)))
+    return transformers.TrOCRProcessor(images, transformers.XLMRobertaTokenizer(vocab=_train(lines, kind, vocab_size)))
 
 
 def check_shape(height: int, width: int, kind: str, vocab_size: int | None, characters: str = "") -> list[Problem]:
@@ -99,6 +97,8 @@ def _least(lines: Sequence[str]) -> int:
 
 def _train(lines: Sequence[str], kind: str, vocab_size: int | None) -> list[tuple[str, float]]:
     """Pieces and their log-probabilities in the order of their ids."""
+    import sentencepiece
+
     least = _least(lines)
     size = least if kind == "char" else max(vocab_size or UNIGRAM_SIZE, least)
     model = io.BytesIO()
@@ -132,7 +132,7 @@ def load_processor(path: str | Path) -> Any:
         raise fail(asked, "a file", fix="give the folder that holds it")
     try:
         with Quiet():
-            return from_pretrained(TrOCRProcessor, str(folder if folder.is_dir() else path))
+            return from_pretrained(transformers.TrOCRProcessor, str(folder if folder.is_dir() else path))
     except TextkdError:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, TypeError and its own kinds

@@ -16,8 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jiwer
-
 from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.models.files import at_home
 from textkd.teachers.generation.beam import teacher_reader
@@ -41,6 +39,8 @@ class PseudoLabels:
     @cached_property
     def cer(self) -> list[float | None]:
         """Character error rate of every text against its transcription; None where there is none."""
+        import jiwer
+
         pairs = zip(self.references, self.texts, strict=True)
         return [None if not reference else float(jiwer.cer(reference, text)) for reference, text in pairs]
 
@@ -152,6 +152,8 @@ def _taking(references: Sequence[str | None], mix: float, seed: int) -> list[int
 
 
 def _corpus_cer(labels: PseudoLabels, places: Sequence[int]) -> float | None:
+    import jiwer
+
     pairs = [(reference, labels.texts[i]) for i in places if (reference := labels.references[i])]
     return float(jiwer.cer([one for one, _ in pairs], [other for _, other in pairs])) if pairs else None
 

@@ -1,0 +1,224 @@
+"""From a recipe whose keys and types are right to an experiment that can run. Every problem of its data, models,
+matches and arguments is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from textkd.config import recipe_file
+from textkd.config.match_block import match_of, stage_of
+from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
+from textkd.config.student_block import FROM, from_problems, student_of
+from textkd.config.task_block import auto_class_of, task_of
+from textkd.config.teacher_block import Parts, keep_of, teacher_of, without_place
+from textkd.errors import Collector, TextkdError, hidden, problem
+from textkd.experiment.distiller import Run
+from textkd.experiment.finetune import LABELS_ONLY
+from textkd.experiment.plan import Experiment, Source
+from textkd.experiment.shorthand import (
+    Common,
+    Link,
+    Teacher,
+    chain,
+    classic,
+    cohort,
+    cohort_problems,
+    link_problems,
+)
+from textkd.models import students
+from textkd.models.files import at_home
+from textkd.tasks import Task
+from textkd.teachers.generation import words
+from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, targets_of
+from textkd.training.stages import Stage
+from textkd.training.trainer import UPDATES
+
+
+class Builder:
+    """The parts of a recipe, and what is wrong with them.
+
+    Args:
+        recipe: its keys and types are right.
+        values: the same, as it was written.
+        name: of the experiment.
+    """
+
+    def __init__(self, recipe: Recipe, values: Mapping[str, Any], name: str) -> None:
+        self.recipe, self.values, self.name = recipe, values, name
+        self.found = Collector()
+        self.training = dict(recipe.training)
+        self.output = at_home(str(self.training.pop("output_dir", None) or f"runs/{name}"))
+        self.task: Task | None = None
+
+    def build(self) -> Run:
+        found = self.found
+        if not self._reported("task"):
+            with found.collecting("task"):
+                self.task = task_of(self.recipe.task, found)
+        self._check_students()
+        made = self._run()
+        if made is not None and found.problems:
+            known = list(found.problems)
+            with found.collecting():  # what is wrong with the rest
+                made.check(known)
+        found.raise_any()
+        assert made is not None
+        return made
+
+    def _run(self) -> Run | None:
+        """The run, as far as it can be made."""
+        with self.found.collecting():
+            pseudo = self._pseudo()
+            targets = targets_of(pseudo, self.task, keep_of(self._first, self.output))
+            doubled = bool(self.recipe.matches) and bool(self.recipe.stages)
+            experiment = self._experiment(targets)
+            return Run(experiment, self.output, None, self.recipe.max_length, pseudo, doubled)
+        return None
+
+    # -- the graph ---------------------------------------------------------------------------------------------------
+
+    def _experiment(self, targets: Targets | None) -> Experiment:
+        recipe, common, teachers = self.recipe, self._common(), self._teachers()
+        if recipe.cohort is not None:
+            places = {name: f"cohort.students.{name}" for name in recipe.cohort.students or {}}
+            made = self._cohort(recipe.cohort, teachers)
+            return cohort(common, made, recipe.cohort.update, teachers, places)
+        if recipe.chain is not None:
+            links = [self._link(number, link, teachers) for number, link in enumerate(recipe.chain)]
+            if links and (wrong := link_problems([link.name for link in links], list(teachers))):
+                self.found.add(*wrong)  # the rest is looked at under names that stand for them
+                links = [replace(link, name=f"link_{number}") for number, link in enumerate(links)]
+            return chain(common, teachers, links, keep_of(self._first, self.output), targets)
+        block = recipe.student or {}
+        student = self._student(block, next(iter(teachers)), teachers)
+        return classic(common, teachers, student, targets=targets, share_encoder=bool(block.get("share_encoder")))
+
+    def _common(self) -> Common:
+        recipe = self.recipe
+        matches = [match_of(block) for block in recipe.matches or ()]
+        stages = [stage_of(block) for block in recipe.stages or ()]
+        training = {name: value for name, value in self.training.items() if name != "seed"}
+        default = LABELS_ONLY if self._first.recogniser is not None else ()
+        made = stages or ([] if recipe.cohort is not None and not matches else [Stage(tuple(matches) or default)])
+        seeds = [self.training.get("seed", 42)] if recipe.seeds is None else recipe.seeds
+        return Common(
+            self.name, self.task, training, tuple(made), bool(stages), recipe.control, tuple(seeds), self._identity(),
+            tuple(self._warnings()),
+        )  # fmt: skip
+
+    def _identity(self) -> str:
+        """The recipe as text, without what is no other run: places, what it says of itself."""
+        told = {k: v for k, v in self.values.items() if k != "about"}
+        if "teachers" in told and isinstance(told["teachers"], Mapping):
+            told["teachers"] = {name: without_place(one) for name, one in told["teachers"].items()}
+        if "teacher" in told:
+            told["teacher"] = without_place(told["teacher"])
+        told["training"] = {k: v for k, v in {**self.recipe.training}.items() if k != "output_dir"}
+        return recipe_file.dump(hidden(told))
+
+    def _warnings(self) -> list[str]:
+        boxes = self._first.recogniser is not None
+        found = [students.random_init_warning(block) for block in self._student_blocks().values()]
+        return list(dict.fromkeys(words.NEW_STUDENT if boxes else warning for warning in found if warning))
+
+    # -- teachers ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _first(self) -> TeacherBlock:
+        """The first teacher, or an empty block where there is none."""
+        blocks = list((self.recipe.teachers or {}).values())
+        return self.recipe.teacher or (blocks[0] if blocks else TeacherBlock())
+
+    def _teachers(self) -> dict[str, Teacher]:
+        recipe = self.recipe
+        parts = Parts(self.task, self._auto_class, self.output, recipe.max_length, self.found)
+        tokens = any("path" in block for block in self._student_blocks().values())
+        if recipe.teachers:
+            return {name: teacher_of(block, parts, f"teachers.{name}", tokens)
+                    for name, block in recipe.teachers.items()}  # fmt: skip
+        if recipe.teacher is None and recipe.cohort is not None:
+            return {}
+        return {"teacher": teacher_of(self._first, parts, "teacher", tokens)}
+
+    @property
+    def _auto_class(self) -> Any:
+        return auto_class_of(self.recipe.task) if self.task is None else self.task.output.auto_class
+
+    def _pseudo(self) -> Pseudo | None:
+        block = self.recipe.pseudo
+        given = {} if block is None else {name: getattr(block, name) for name in type(block).model_fields}
+        return None if block is None else Pseudo(**given, keep=keep_of(self._first, self.output))
+
+    # -- students ----------------------------------------------------------------------------------------------------
+
+    def _student_blocks(self) -> dict[str, Mapping[str, Any]]:
+        """The blocks of all students, by their places in the recipe."""
+        recipe = self.recipe
+        found: dict[str, Mapping[str, Any]] = {} if recipe.student is None else {"student": recipe.student}
+        found |= {f"chain[{i}].student": link.student for i, link in enumerate(recipe.chain or ())}
+        named = {} if recipe.cohort is None else recipe.cohort.students or {}
+        return found | {f"cohort.students.{name}": block for name, block in named.items()}
+
+    def _check_students(self) -> None:
+        for where, block in self._student_blocks().items():
+            if not self._reported(where):
+                with self.found.collecting(where):
+                    self.found.add(*from_problems(block))
+                    students.check_spec({key: value for key, value in block.items() if key != FROM})
+                    self._check_new(block)
+
+    def _check_new(self, spec: Mapping[str, Any]) -> None:
+        """What only a student of a model can be."""
+        if self._first.recogniser is None:
+            return
+        fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
+        for key in ("shrink", "share_encoder"):
+            if spec.get(key):
+                asked, found = f"student {key}: {spec[key]!r}", "the teacher is a black box: it has no blocks to take"
+                self.found.add(problem(asked, found, fix=fix, where=key))
+        if spec.get("config"):
+            students.sketched(spec["config"])
+
+    def _student(self, block: Mapping[str, Any], made_from: str, teachers: Mapping[str, Teacher]) -> Source:
+        new = self._first.recogniser is not None
+        return student_of(block, self.task, self._auto_class, made_from, list(teachers), new)
+
+    def _link(self, number: int, link: LinkBlock, teachers: Mapping[str, Teacher]) -> Link:
+        stages = [stage_of(block) for block in link.stages or ()]
+        if link.matches is not None:
+            stages = [Stage(tuple(match_of(match) for match in link.matches))]
+        return Link(
+            link.name,
+            lambda before: self._student(link.student, before, teachers),
+            tuple(stages) or None,
+            link.training,
+        )
+
+    def _cohort(self, block: CohortBlock, teachers: Mapping[str, Teacher]) -> dict[str, Source]:
+        """The students of a cohort by name."""
+        if block.update not in UPDATES:
+            fix = f"one of {', '.join(UPDATES)}"
+            self.found.add(problem(f"update: {block.update}", "no such update", near=(block.update, UPDATES), fix=fix,
+                                   where="cohort.update"))  # fmt: skip
+        first = next(iter(teachers), "")
+        lost = [where for where, one in self._student_blocks().items()
+                if not first and "path" not in one and FROM not in one]  # fmt: skip
+        if lost:
+            fix = "from: FOLDER_OR_HUB_ID, or a teacher that the blocks are taken of"
+            what = "nothing to make it of"
+            raise TextkdError(*(problem("a student of a cohort", what, fix=fix, where=where) for where in lost))
+        if block.students and block.size is not None:
+            what = "both are given"
+            self.found.add(problem("cohort.size and cohort.students", what, fix="keep one", where="cohort.size"))
+        if block.students:
+            return {name: self._student(one, first, teachers) for name, one in block.students.items()}
+        size = 2 if block.size is None else block.size
+        self.found.add(*cohort_problems(size))
+        return {
+            f"peer_{i}": self._student(self.recipe.student or {}, first, teachers) for i in range(1, max(size, 2) + 1)
+        }
+
+    def _reported(self, *rooms: str) -> bool:
+        return any(p.where in rooms for p in self.found.problems)
