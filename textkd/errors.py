@@ -42,7 +42,16 @@ class Problem:
 
 
 class TextkdError(Exception):
-    """The user's input (recipe, files, models, data) cannot work. Carries every problem that was found."""
+    """The user's input (recipe, files, models, data) cannot work. Carries every problem that was found.
+
+    Example:
+        >>> error = TextkdError(problem("loss: mze", "no such loss", near=("mze", ["mse", "kl"]), fix="take mse"))
+        >>> print(error)
+        asked: loss: mze
+          found: no such loss
+          nearest: mse
+          fix: take mse
+    """
 
     exit_code = 2
 

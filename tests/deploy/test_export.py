@@ -15,6 +15,8 @@ from textkd.deploy.export import dummy_batch, export, student_folder
 from textkd.errors import TextkdError
 from textkd.models.loading import resolve_path
 
+pytestmark = pytest.mark.compat
+
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 

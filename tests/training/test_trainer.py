@@ -26,6 +26,8 @@ from textkd.training import arguments, cpu_attention
 from textkd.training.arguments import make_arguments
 from textkd.training.trainer import DistilTrainer
 
+pytestmark = pytest.mark.compat
+
 
 def quick(tiny: Tiny, **training: Any) -> dict[str, Any]:
     values = tiny.recipe

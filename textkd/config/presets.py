@@ -23,6 +23,12 @@ def preset(name: str, *overrides: str) -> dict[str, Any]:
 
     overrides: dotted, as on the command line: ``preset("hinton", "matches.1.temperature=8")``. `textkd ls presets`
     lists the names. Raises TextkdError for an unknown name and for overrides that cannot be.
+
+    Example:
+        >>> for match in preset("hinton", "matches.1.temperature=8")["matches"]:
+        ...     print(match.tap, match.loss, match.temperature)
+        labels None None
+        logits kl 8
     """
     values: dict[str, Any] = {"preset": {"name": name}}
     expand(values, [f"preset.{text}" for text in overrides])

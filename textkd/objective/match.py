@@ -40,6 +40,12 @@ class Match:
             (a model that is surer of the true class counts more, for each row apart).
         weights: of the models in `from_`; they are divided by their sum.
         target_gradient: the gradient flows into the target, too. Its model has to be one that is trained.
+
+    Example:
+        >>> Match("hidden", loss="mse", layers={1: 2, 2: 4}, weight=0.5).layers
+        {1: 2, 2: 4}
+        >>> Match("logits", from_=["big", "small"], combine="mean_probabilities").teachers
+        ('big', 'small')
     """
 
     tap: Taps = ""

@@ -36,6 +36,11 @@ class Schedule:
 
         positive: every value must be above 0 (a temperature); otherwise 0 is allowed too, negative numbers never.
         Raises TextkdError with every problem: unknown kind or field, wrong type, points out of order or of [0, 1].
+
+        Example:
+            >>> falling = Schedule.parse({"kind": "linear", "start": 4, "end": 1})
+            >>> [falling(progress) for progress in (0.0, 0.5, 1.0)]
+            [4.0, 2.5, 1.0]
         """
         collector = Collector()
         if _is_number(spec):

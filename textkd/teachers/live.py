@@ -68,6 +68,14 @@ class LiveTeacher:
     addresses: the taps to read. autocast: the dtype to compute in (None: the model's own); weights are cast to it once.
     stop_early: False runs it to its end. in_pieces: on a CPU, rows of unlike length run in pieces of like length (taps
     at padding are 0 then). The model's modes come back with `close`; its parameters are never touched.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> teacher = LiveTeacher(BertModel(BertConfig(num_hidden_layers=4, **sizes)), ["hidden:2"])
+        >>> teacher.taps({"input_ids": torch.ones(3, 5, dtype=torch.long)})["hidden:2"].shape
+        torch.Size([3, 5, 8])
+        >>> teacher.close()
     """
 
     def __init__(

@@ -46,6 +46,11 @@ from textkd.training.wiring import Reading, Wiring, wire
 class Stage:
     """One training of the models that learn. training: arguments that differ from the run's. frozen: dotted module
     names whose parameters stay as they are; of several models behind the model's name, as ``peer_1.bert.embeddings``.
+
+    Example:
+        >>> from textkd import Match
+        >>> first = Stage([Match("hidden")], {"num_train_epochs": 1}, frozen=["bert.embeddings"], name="blocks")
+        >>> second = Stage([Match("logits", temperature=2)])
     """
 
     matches: Sequence[Match]

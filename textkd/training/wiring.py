@@ -127,6 +127,17 @@ def wire(
 
     Raises:
         TextkdError: every problem of every match at once.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> from textkd import shrink
+        >>> teacher = BertModel(BertConfig(num_hidden_layers=4, **sizes))
+        >>> batch = {"input_ids": torch.ones(3, 5, dtype=torch.long)}
+        >>> student = shrink(teacher, layers=[2, 4])
+        >>> wiring = wire(student, teacher, [Match("hidden", loss="mse")], batch)
+        >>> sorted(wiring.loss(student, batch).parts)
+        ['hidden:1<-2/mse', 'hidden:2<-4/mse']
     """
     learners, others = by_name(trained, "student"), by_name(frozen, "teacher")
     pairs = bind(matches, _anatomies(learners), _anatomies(others), label_loss)

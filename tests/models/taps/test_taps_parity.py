@@ -7,6 +7,8 @@ from torch.testing import assert_close
 from textkd.models.taps import Capture, anatomy, list_taps, mask_for
 from textkd.models.taps.address import Address
 
+pytestmark = pytest.mark.compat
+
 
 def run(model, addresses, batch, **kwargs):
     capture = Capture(model, addresses, **kwargs)

@@ -48,6 +48,14 @@ def from_config(teacher: PreTrainedModel, **overrides: Any) -> PreTrainedModel:
 
     For a `VisionEncoderDecoderModel` the overrides are `encoder={...}` and `decoder={...}`: a side that is named starts
     random, the other is a copy of the teacher's. See `textkd.models.students.composing.compose`.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> teacher = BertModel(BertConfig(num_hidden_layers=6, **sizes))
+        >>> student = from_config(teacher, hidden_size=4, num_hidden_layers=2)
+        >>> student.config.hidden_size, student.config.intermediate_size
+        (4, 8)
     """
     if is_two_sided(teacher):
         return compose_from(teacher, overrides)

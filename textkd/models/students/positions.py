@@ -23,6 +23,13 @@ def fit_image_size(model: PreTrainedModel, size: tuple[int, int]) -> PreTrainedM
     distillation tokens, and all other weights, stay. The configs tell the new size, so that the saved copy loads as
     it is. At the model's own size the copy computes exactly the same. The model is not changed; mode, dtype and device
     are kept. Raises `TextkdError` for other architectures and for a size that is no multiple of the patch size.
+
+    Example:
+        >>> from transformers import ViTConfig, ViTModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 1}
+        >>> square = ViTModel(ViTConfig(image_size=32, patch_size=8, **sizes))
+        >>> fit_image_size(square, (16, 64)).embeddings.position_embeddings.shape  # 2 x 8 patches and CLS
+        torch.Size([1, 17, 8])
     """
     encoder = model.encoder if is_two_sided(model) else model.base_model
     if encoder.config.model_type not in TYPES["encoder"]:

@@ -42,6 +42,16 @@ def shrink(
     another block in its place has its norm folded into its query-key-value weights (see `_fit_modernbert`).
     Raises `TextkdError` for a layer out of range, none, one twice, for models without one stack of blocks, and for
     `layers` on a model of two sides or the other way round.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> teacher = BertModel(BertConfig(num_hidden_layers=6, **sizes))
+        >>> student = shrink(teacher, layers=[2, 4, 6])
+        >>> student.config.num_hidden_layers
+        3
+        >>> torch.equal(student.encoder.layer[0].output.dense.weight, teacher.encoder.layer[1].output.dense.weight)
+        True
     """
     if is_two_sided(teacher):
         _no_plain_layers(teacher, layers, n_layers)

@@ -37,6 +37,15 @@ class Capture:
 
     A copy or a pickle of the model has silent hooks in place of these. Raises `TextkdError` with every address that
     the model does not have, and on reentrant gradient checkpointing (its inner taps would lose their gradient).
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> model = BertModel(BertConfig(num_hidden_layers=2, **sizes))
+        >>> capture = Capture(model, ["hidden:1", "attention:2"])
+        >>> read = capture.run(model, input_ids=torch.ones(3, 5, dtype=torch.long))
+        >>> {name: list(tap.shape) for name, tap in read["taps"].items()}
+        {'hidden:1': [3, 5, 8], 'attention:2': [3, 2, 5, 5]}
     """
 
     def __init__(

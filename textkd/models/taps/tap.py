@@ -26,6 +26,11 @@ class Tap:
 
         Raises:
             TextkdError: no such kind of tap, no block number, or nothing before the slash.
+
+        Example:
+            >>> tap = Tap.parse("big/hidden:4")
+            >>> tap.model, str(tap.address)
+            ('big', 'hidden:4')
         """
         if isinstance(text, Tap):
             return text

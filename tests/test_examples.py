@@ -1,0 +1,50 @@
+"""The examples in docstrings and on the pages of docs/ give what they show."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+import textkd
+
+SOURCES = [file for file in sorted((ROOT / "textkd").rglob("*.py")) if re.search(r"^\s*>>> ", file.read_text(), re.M)]
+PAGES = [file for file in sorted(ROOT.glob("docs/**/*.md")) if ">>> " in file.read_text()]
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+# names of textkd.__all__ without an example that runs here, and why
+WITHOUT = {
+    "Distiller": "a whole run; README's is tried by test_readme",
+    "Result": "what a whole run gives",
+    "from_recipe": "a whole run",
+    "Wiring": "made by wire, whose example uses it",
+    "Recogniser": "needs a program that reads images",
+    "Pseudo": "settings of a whole run on images",
+    "new_ocr_model": "needs a tokenizer on disk",
+    "Schedule": "built by Schedule.parse, which has one",
+    "losses": "a package",
+    "tasks": "a package",
+}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_of_a_module(file: Path) -> None:
+    name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    failed, tried = doctest.testmod(import_module(name), optionflags=OPTIONS)
+    assert tried, f"{name} has examples where doctest does not see them"
+    assert not failed, "what failed is told above"
+
+
+def test_of_the_pages() -> None:
+    assert PAGES
+    for file in PAGES:
+        failed, _ = doctest.testfile(str(file), module_relative=False, optionflags=OPTIONS)
+        assert not failed, f"what failed in {file.name} is told above"
+
+
+def test_every_public_name_has_one() -> None:
+    without = {name for name in textkd.__all__ if ">>> " not in (getattr(textkd, name).__doc__ or "")}
+    assert without == set(WITHOUT)
