@@ -14,7 +14,7 @@ from textkd.models.taps import gradients
 from textkd.models.taps.address import GRADIENT_KINDS, Address
 from textkd.models.taps.checkpointing import refuse_bad_checkpointing
 from textkd.models.taps.hooks import install
-from textkd.models.taps.recorder import Recorder, Silent, StopForwardError, Switch, first_tensor
+from textkd.models.taps.recorder import Recorder, Silent, StopForwardError, Switch, plain_outputs
 from textkd.models.taps.shards import gather_for_backward
 from textkd.models.taps.sides import anatomy
 
@@ -280,14 +280,6 @@ class _TopLeave:
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
         return Silent, ()
-
-
-def plain_outputs(output: Any) -> dict[str, Tensor]:
-    """The tensors of a model's output by name; a lone tensor (or the first of a tuple) counts as logits."""
-    if isinstance(output, Mapping):
-        return {name: value for name, value in output.items() if isinstance(value, Tensor)}
-    tensor = first_tensor(output)
-    return {} if tensor is None else {"logits": tensor}
 
 
 def _why(address: Address, value: Tensor | None, recorded: bool, outputs: Mapping[str, Tensor]) -> str:

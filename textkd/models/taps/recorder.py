@@ -147,3 +147,11 @@ def first_tensor(value: Any) -> Tensor | None:
         return value
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
     return next((part for part in parts if isinstance(part, Tensor)), None)
+
+
+def plain_outputs(output: Any) -> dict[str, Tensor]:
+    """The tensors of a model's output by name; a lone tensor (or the first of a tuple) counts as logits."""
+    if isinstance(output, Mapping):
+        return {name: value for name, value in output.items() if isinstance(value, Tensor)}
+    tensor = first_tensor(output)
+    return {} if tensor is None else {"logits": tensor}
