@@ -21,7 +21,7 @@ def evaluate(
     """The metrics of `task_name` for the model in `model_dir` on `file`.
 
     task_name: "glue/sst2", or a kind of task that fits itself to the model and takes `options` (None: not given), as
-    the names of columns: "text", "tokens", "ocr" (`textkd eval --help` has them all).
+    the names of columns (`textkd eval --help` has them all).
     max_length: tokens per row; the task's default, or fewer where the model has fewer positions.
     Raises `TextkdError`: unknown task, bad file, damaged model or one without a trained head, another number or order
     of labels than the task's.

@@ -1,4 +1,4 @@
-"""Real examples for the report: where teacher and student differ, or what they read in images."""
+"""Real examples for the report: where teacher and student differ."""
 
 from __future__ import annotations
 

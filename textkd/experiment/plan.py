@@ -53,7 +53,7 @@ class ModelSpec:
         about: f(model) -> one line for the report.
         where: its place in the recipe, for messages.
         teaches: it is a teacher, so it has to fit the task before anything is trained.
-        is_black_box: it only reads images; nothing inside it can be compared.
+        is_black_box: it only gives its answers; nothing inside it can be compared.
         cache: how its taps are kept on disk while others learn from it; None: not at all.
         live: the precision and the device that it is read in and on.
     """
