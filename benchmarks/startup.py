@@ -83,7 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
             "torch": (TORCH, 0), "help": ([*TEXTKD, "--help"], 0), "ls": ([*TEXTKD, "ls", "losses"], 0),
             "wrong": ([*TEXTKD, "check", str(wrong)], 2), "check": ([*TEXTKD, "check", str(good)], 0),
         }  # fmt: skip
-        run(TORCH, folder, 0)  # the first one reads everything from disk
+        if not given.quick:
+            run(TORCH, folder, 0)  # the first one reads everything from disk
         for _ in range(1 if given.quick else given.repeats):
             for side, (command, code) in commands.items():
                 took = run(command, folder, code)

@@ -14,7 +14,9 @@ os.environ["TEXTKD_REUSE"] = "0"  # runs beside each other train their own model
 
 import pytest
 import torch
-from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
+from tiny_lab import DRAW, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
+
+from textkd.report import plots
 
 WHOLE_RUNS = ("experiment", "training", "config", "cli")  # folders of tests that train
 
@@ -35,6 +37,12 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Tiny:
     for name in ("teacher", "data"):
         (tmp_path / name).symlink_to(tiny_source / name)
     return Tiny(tmp_path)
+
+
+@pytest.fixture
+def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports with their pictures drawn, which tests that look at a report's words do without (tiny_lab)."""
+    monkeypatch.setattr(plots, "_data_address", DRAW)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,6 +19,7 @@ from textkd.experiment.finished import RECORD
 
 
 @pytest.mark.compat
+@pytest.mark.usefixtures("whole_pictures")
 def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:
     values = tiny.recipe
     values["seeds"] = [1, 2]

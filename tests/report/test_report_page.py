@@ -62,6 +62,7 @@ def with_student(values: list[float], control: list[float], teacher: float = 0.9
     return Results.model_validate(data)
 
 
+@pytest.mark.usefixtures("whole_pictures")
 def test_the_page_holds_every_part_in_order():
     page = Page(render(results()))
     assert page.open == []
@@ -76,6 +77,7 @@ def test_the_page_holds_every_part_in_order():
     assert places == sorted(places)
 
 
+@pytest.mark.usefixtures("whole_pictures")
 def test_the_page_needs_nothing_from_elsewhere():
     text = render(results())
     page = Page(text)
@@ -104,6 +106,7 @@ def test_texts_of_examples_are_shown_and_never_run():
     assert "<img src=x onerror=alert(1)>" in page.text
 
 
+@pytest.mark.usefixtures("whole_pictures")
 def test_the_same_results_give_the_same_bytes_whatever_the_plotting_settings(tmp_path):
     save(tmp_path, results())
     first = build(tmp_path).read_bytes()
@@ -142,6 +145,7 @@ def test_without_control_the_page_says_what_is_unknown():
     assert "Student \N{MINUS SIGN} control" not in page.text
 
 
+@pytest.mark.usefixtures("whole_pictures")
 def test_a_given_teacher_and_no_history_at_all():
     page = Page(render(with_student([0.88], [0.86])))
     assert page.images == []
@@ -150,6 +154,7 @@ def test_a_given_teacher_and_no_history_at_all():
     assert "(1 seed)" in page.text
 
 
+@pytest.mark.usefixtures("whole_pictures")
 def test_regression_shows_the_largest_differences_first():
     examples = [
         {"text_a": "small one", "text_b": "a", "label": 2.0, "said": {"teacher": 2.1, "student": 2.3}},
@@ -165,6 +170,7 @@ def test_regression_shows_the_largest_differences_first():
     assert "✗" not in page.text
 
 
+@pytest.mark.usefixtures("whole_pictures")
 def test_several_labels_are_joined_and_judged_as_a_set():
     example = {
         "text_a": "t",

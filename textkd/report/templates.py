@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+@cache  # it keeps the templates that it has compiled
 def environment(*, autoescape: bool) -> Environment:
     """Where `page.html.j2` and `card.md.j2` lie. autoescape: on for HTML, whose texts come from the data."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # no check of a recipe needs it
