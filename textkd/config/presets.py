@@ -32,7 +32,7 @@ def preset(name: str, *overrides: str) -> dict[str, Any]:
     """
     values: dict[str, Any] = {"preset": {"name": name}}
     expand(values, [f"preset.{text}" for text in overrides])
-    _, problems = validate({"task": {}, "teacher": {"path": "-"}, "student": {}, **values})
+    _, problems = validate({"task": {}, "teacher": {"path": "-"}, "student": {"shrink": {}}, **values})
     if problems:
         raise TextkdError(*problems)
     from textkd.objective.match import Match  # heavy: torch
