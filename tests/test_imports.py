@@ -118,7 +118,7 @@ AT_ONCE = {
     "a wrong key of a match": (["check", "bad.yaml", "matches.0.wieght=1"], 2, "nearest: weight"),
     "a wrong type": (["check", "bad.yaml", "max_length=long"], 2, "a whole number"),
     "a wrong preset": (["plan", "bad.yaml", "preset=hinton"], 2, "both are given"),
-    "a wrong override": (["cache", "bad.yaml", "matches.7.weight=1"], 2, "no index"),
+    "a wrong override": (["cache", "bad.yaml", "matches.7.weight=1"], 2, "not an index"),
 }
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "evaluate", "numpy", "pandas", "scipy", "matplotlib")
 

@@ -130,10 +130,10 @@ def test_changes(tiny: Tiny, block: Any, overrides: list[str]) -> None:
         ("hinton", {"stages": [{"matches": []}]}, [], "keep one"),
         ({"name": "hinton", "weight": 1}, {}, [], "as matches.0.weight"),
         ({"name": "tinybert", "matches.0.weight": 1}, {}, [], "stages.0.matches.0.weight"),
-        ({"name": "hinton", "matches.2.weight": 1}, {}, [], "no index of a list of 2"),
+        ({"name": "hinton", "matches.2.weight": 1}, {}, [], "not an index of a list of 2"),
         ({"name": "hinton", "matches.1.wieght": 1}, {}, [], "nearest: weight"),
         ("hinton", {}, ["preset.matches.1.weight"], "no `=`"),
-        ("hinton", {}, ["matches.7.weight=1"], "no index of a list of 2"),
+        ("hinton", {}, ["matches.7.weight=1"], "not an index of a list of 2"),
     ],
 )
 def test_what_cannot_be(tiny: Tiny, block: Any, others: dict[str, Any], overrides: list[str], said: str) -> None:

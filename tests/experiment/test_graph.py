@@ -148,7 +148,7 @@ def links(*names: str) -> list[Link]:
         ([], "chain", "no link"),
         (["a", "teacher"], "chain[1].name", "the chain would end where it began"),
         (["a", "b", "a"], "chain[2].name", "another link has this name"),
-        (["control"], "chain[0].name", "the report calls the student without a teacher so"),
+        (["control"], "chain[0].name", "the report keeps this name for the student that is trained without a teacher"),
         (["a/b"], "chain[0].name", "letters, digits"),
     ],
 )

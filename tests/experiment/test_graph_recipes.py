@@ -60,7 +60,7 @@ def wrong_everywhere(tiny: Tiny) -> dict[str, Any]:
 RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     "several teachers without from": (
         lambda tiny: several(tiny, {"tap": "logits"}, {"tap": "hidden"}),
-        {"matches[0].from": "there are several teachers: big, other", "matches[1].from": "from: big, or several with"},
+        {"matches[0].from": "there are several teachers: big, other", "matches[1].from": "add from: big to the match"},
     ),
     "from nobody": (
         lambda tiny: several(tiny, {"tap": "logits", "from": "bigg"}), {"matches[0].from": "nearest: big"},
@@ -72,7 +72,7 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
         lambda tiny: several(tiny, MEAN | {"combine": "mean"}), {"matches[0].combine": "nearest: mean_"},
     ),
     "a teacher twice": (
-        lambda tiny: several(tiny, MEAN | {"from": ["big", "big"]}), {"matches[0].combine": "1 teacher to combine"},
+        lambda tiny: several(tiny, MEAN | {"from": ["big", "big"]}), {"matches[0].combine": "the match has 1"},
     ),
     "labels that do not fit": (
         unfit,
@@ -88,7 +88,7 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     ),
     "a teacher named student": (
         lambda tiny: several(tiny, teachers={"student": here(tiny)}),
-        {"teachers.student": "the report calls the student so"},
+        {"teachers.student": "the report keeps this name for the student"},
     ),
     "student from nobody": (
         lambda tiny: several(tiny, student=SHRINK | {"from": "othr"}), {"student.from": "nearest: other"},
@@ -125,7 +125,7 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
         lambda tiny: peers(tiny, {"students": {"teacher": SHRINK, "b": SHRINK}}, "student"),
         {"cohort.students.teacher": "that is the name of a teacher"},
     ),
-    "peers of nothing": (lambda tiny: peers(tiny, {"size": 2}, "teacher"), {"student": "nothing to make it of"}),
+    "peers of nothing": (lambda tiny: peers(tiny, {"size": 2}, "teacher"), {"student": "no model to start from"}),
     "a peer of no blocks": (
         lambda tiny: peers(tiny, {"students": {"a": SHRINK, "b": {"shrink": {"layers": [5]}}}}, "student"),
         {"cohort.students.b": "has 4 blocks, not 5"},
@@ -136,7 +136,7 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     ),
     "everything": (
         wrong_everywhere,
-        {"chain[0].name": "without a teacher so", "chain[1].name": "ends where it began".replace("ends", "end"),
+        {"chain[0].name": "without a teacher", "chain[1].name": "end where it began",
          "chain[2].name": "end where it began", "seeds": "1 more than once", "training.learning_rat": "learning_rate",
          "chain[0].student": "has 4 blocks, not 9", "matches[1].loss": "nearest: kl", "task.pth": "nearest: path"},
     ),

@@ -168,7 +168,7 @@ def test_half_precision_is_widened() -> None:
         ({"combine": "mean_probabilities", "loss": "mse"}, 2, "reads the logits themselves"),
         ({"combine": "gate", "loss": "mse"}, 2, "combine: mean_logits, or a loss as kl"),
         ({"combine": "gate", "weights": [1, 2]}, 2, "the gate gives the weights itself"),
-        ({"combine": "mean_logits"}, 1, "1 teacher to combine"),
+        ({"combine": "mean_logits"}, 1, "the match has 1"),
         ({"combine": "mean_logits", "weights": [1, 2, 3]}, 2, "found: 2 teachers"),
         ({"combine": "mean_logits", "weights": [1, -2]}, 2, "not all are numbers above 0"),
         ({"combine": "mean_logits", "weights": [1, True]}, 2, "not all are numbers above 0"),

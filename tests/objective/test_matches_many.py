@@ -115,7 +115,7 @@ def test_lists_of_taps_become_pairs(models: tuple[Any, Any], match: Match, pairs
         (Match("hidden", loss="mse", layers="all"), "one pair of blocks at a time"),
         (Match("query", loss="gram_kinds", layers="all"), "one pair of blocks at a time"),
         (Match(["hidden", "attention"]), "different kinds"),
-        (Match(["hidden", "hidden:1"], loss="gram_layers"), "names no block"),
+        (Match(["hidden", "hidden:1"], loss="gram_layers"), "no block number"),
         (Match(student=["hidden:1"], teacher=["hidden:1", "hidden:2"], loss="mse"), "as many on both sides"),
         (Match(["hidden:1", "hidden:9"], loss="gram_layers"), "hidden:9"),
         (Match(["hidden:1", "hiden:2"], loss="gram_layers"), "nearest: hidden"),

@@ -109,15 +109,15 @@ def test_each_peer_has_an_objective_of_its_own() -> None:
     [
         (TEACHERS, Match("logits"),
          ["[0].from: asked: a teacher's logits", "there are several teachers: big, other",
-          "fix: from: big, or several with combine: mean_probabilities"]),
-        (TEACHERS, Match("logits", from_="bigg"), ["[0].from: asked: the model bigg", "nearest: big"]),
-        (TEACHERS, Match(student="hidden:1", teacher="othr/hidden:1"), ["[0].teacher: asked: the model othr",
+          "fix: add from: big to the match"]),
+        (TEACHERS, Match("logits", from_="bigg"), ["[0].from: asked: the model \"bigg\"", "nearest: big"]),
+        (TEACHERS, Match(student="hidden:1", teacher="othr/hidden:1"), ["[0].teacher: asked: the model \"othr\"",
                                                                          "nearest: other"]),
-        (TEACHERS, Match(student="studnt/hidden:1", teacher="big/hidden:1"), ["[0].student: asked: the model studnt",
+        (TEACHERS, Match(student="studnt/hidden:1", teacher="big/hidden:1"), ["[0].student: asked: the model \"studnt\"",
                                                                                "nearest: student"]),
         (TEACHERS, Match(student="big/hidden:1", teacher="student/hidden:1"),
          ["big as the one that learns", "it is only read", "fix: a tap of student"]),
-        (TEACHERS, Match("logits", from_=["big", "other"]), ["[0].combine", "nothing says how they become one"]),
+        (TEACHERS, Match("logits", from_=["big", "other"]), ["[0].combine", "combine is missing"]),
         (TEACHERS, Match("big/logits"), ["a tap of both sides cannot be of one model", "with from: MODEL"]),
         (TEACHERS, Match(student="logits", teacher="big/logits", from_="big"), ["both name a model"]),
         (TEACHERS, Match("labels", from_="big"), ["[0].from", "labels are those of the data"]),
@@ -216,7 +216,7 @@ def test_a_recipe_writes_the_same(tiny: Tiny) -> None:
     ]  # fmt: skip
     assert pairs[1].combine == Combination("mean_probabilities", (0.75, 0.25))
     values["matches"][2]["from"] = "bigg"
-    with pytest.raises(TextkdError, match=r"matches\[2\].from: asked: the model bigg"):
+    with pytest.raises(TextkdError, match=r"matches\[2\].from: asked: the model \"bigg\""):
         build.from_recipe(tiny.write(values)).check()
     del values["matches"][2]["from"]
     with pytest.raises(TextkdError, match=r"matches\[2\].from: asked: a teacher's hidden"):

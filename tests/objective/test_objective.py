@@ -122,7 +122,7 @@ def test_the_first_call_refuses_what_would_teach_nothing() -> None:
     assert "tap student/hidden:1" in refused(lambda s, t, b: s.pop("hidden:1"))
     assert "tap teacher/hidden:2" in refused(lambda s, t, b: t.pop("hidden:2"))
     assert "no gradient" in refused(lambda s, t, b: s.update({"hidden:1": s["hidden:1"].detach()}))
-    assert "masks everything" in refused(lambda s, t, b: b.update(attention_mask=torch.zeros(2, 4)))
+    assert "leaves out every token" in refused(lambda s, t, b: b.update(attention_mask=torch.zeros(2, 4)))
     message = refused(lambda s, t, b: (s.clear(), t.clear()))
     assert "logits" in message
     assert "hidden" in message

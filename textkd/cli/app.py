@@ -87,7 +87,7 @@ def _run_command() -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 0
     except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        fix = "choose a place that can be written, or mend its permissions"
+        fix = "choose a place that can be written, or correct its permissions"
         tell(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
         return 2
     except Exception as error:

@@ -206,8 +206,8 @@ class Builder:
         lost = [where for where, one in self._student_blocks().items()
                 if not first and "path" not in one and FROM not in one]  # fmt: skip
         if lost:
-            fix = "from: FOLDER_OR_HUB_ID, or a teacher that the blocks are taken of"
-            what = "nothing to make it of"
+            fix = "add from: FOLDER_OR_HUB_ID to it, or a teacher, of whose blocks it is made"
+            what = "it has no model to start from"
             raise TextkdError(*(problem("a student of a cohort", what, fix=fix, where=where) for where in lost))
         if block.students and block.size is not None:
             what = "both are given"

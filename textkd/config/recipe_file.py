@@ -60,10 +60,10 @@ def load(file: str | Path, overrides: Sequence[str] = (), first: First | None = 
         except OSError as error:
             raise fail(asked, f"cannot be read: {error.strerror}", fix="check its permissions") from error
         except (yaml.YAMLError, ValueError) as error:
-            raise fail(asked, f"not YAML: {' '.join(str(error).split())}", fix="mend that line") from error
+            raise fail(asked, f"not YAML: {' '.join(str(error).split())}", fix="correct that line") from error
         if not isinstance(values, dict):
-            what = "nothing" if values is None else f"a {type(values).__name__}"
-            raise fail(asked, f"{what}, not keys and values", fix="task: ..., teacher: ..., student: ..., matches: ...")
+            what = "the file is empty" if values is None else f"a {type(values).__name__}, not keys and values"
+            raise fail(asked, what, fix="task: ..., teacher: ..., student: ..., matches: ...")
     if not isinstance(values, dict):
         values = {}
     if first is not None:
@@ -100,7 +100,11 @@ def split(text: str) -> tuple[str, Any]:
     try:
         return path, parse(right)
     except (yaml.YAMLError, ValueError) as error:
-        raise fail(f"override {text!r}", "what follows `=` is not YAML", fix="quote it") from error
+        raise fail(
+            f"override {text!r}",
+            "what follows `=` is not YAML",
+            fix="close every bracket and quote; put a text in quotes",
+        ) from error
 
 
 def put(values: dict[str, Any], path: str, value: Any, asked: str) -> None:
@@ -110,8 +114,8 @@ def put(values: dict[str, Any], path: str, value: Any, asked: str) -> None:
     for i, name in enumerate(parents):
         at = _inside(at, name, asked)
         if not isinstance(at, dict | list):
-            found = f"{'.'.join(parents[: i + 1])} is {at!r}, not a block"
-            raise fail(asked, found, fix="name a key inside a block")
+            above = ".".join(parents[: i + 1])
+            raise fail(asked, f"{above} is {at!r} and has no keys", fix=f"{above}=VALUE")
     at[_index(at, last, asked) if isinstance(at, list) else _key(at, last)] = value
 
 
@@ -133,7 +137,7 @@ def _key(at: Mapping[Any, Any], name: str) -> Any:
 def _index(items: list[Any], name: str, asked: str) -> int:
     if not re.fullmatch(r"-?\d+", name) or not -len(items) <= int(name) < len(items):
         fix = f"0 to {len(items) - 1}" if items else "the list is empty"
-        raise fail(asked, f"{name} is no index of a list of {len(items)}", fix=fix)
+        raise fail(asked, f"{name} is not an index of a list of {len(items)}", fix=fix)
     return int(name)
 
 

@@ -175,4 +175,7 @@ def _problem(error: Any) -> Problem:
         return Problem(f"{where}", "not given", (), f"add {name}: {EXPECTED.get(name, '...')}", where)
     expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
     fix = f"give {expected}" if expected else ""
-    return Problem(f"{name}: {error['input']!r}", f"{error['msg'][:1].lower()}{error['msg'][1:]}", (), fix, where)
+    what = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    if error["type"] in ("int_type", "float_type") and expected.startswith("a number"):
+        what = "not a number"
+    return Problem(f"{name}: {error['input']!r}", what, (), fix, where)

@@ -21,7 +21,7 @@ from textkd.training.stages import Stage
 from textkd.training.trainer import TOGETHER
 
 TEACHER, STUDENT, CONTROL, COHORT = "teacher", "student", "control", "cohort"
-TAKEN = {CONTROL: "the report calls the student without a teacher so"}
+TAKEN = {CONTROL: "the report keeps this name for the student that is trained without a teacher"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def classic(
     Raises:
         TextkdError: a teacher named as the student or the control.
     """
-    _refuse(_teacher_problems(teachers, {STUDENT: "the report calls the student so"}))
+    _refuse(_teacher_problems(teachers, {STUDENT: "the report keeps this name for the student"}))
     models, trainings = _teachers(teachers, None if targets is None else targets.pseudo.change)
     first = next(iter(teachers))
     taught = Training(
@@ -242,8 +242,15 @@ def _experiment(
 def link_problems(names: Sequence[str], teachers: Sequence[str]) -> list[Problem]:
     """What is wrong with the names of a chain's links."""
     if not names:
-        return [problem("a chain", "no link", fix="chain: [{name: student, student: {...}}]", where="chain")]
-    back = "the chain would end where it began: that is the name of its teacher"
+        return [
+            problem(
+                "a chain",
+                "no link: a link is a student that learns from the model before it",
+                fix="chain: [{name: student, student: {...}}]",
+                where="chain",
+            )
+        ]
+    back = "the teacher of the chain has this name: the chain would end where it began"
     named = [(name, f"chain[{number}].name") for number, name in enumerate(names)]
     return name_problems("a link", named, {**TAKEN, **dict.fromkeys(teachers, back)})
 

@@ -49,8 +49,8 @@ def engine_problems(
     problems, to_target = [], loss.target_gradient(options)
     asked = f'loss "{loss.name}"' + (f" with {_written(options)}" if options else "")
     if to_target == "trains" and not target_gradient:
-        what = "it trains its target too, and this match stops the gradient before the target"
-        fix = "target_gradient: true in the match, where the target's model is trained too; or "
+        what = "it also trains the model that gives the target, and this match sends no gradient there"
+        fix = "where that model is trained in this run: target_gradient: true in the match; where it is not: "
         fix += f"options: {_written(loss.stops_with)}" if loss.stops_with else "a loss that trains the student only"
         problems.append(problem(asked, what, fix=fix, where="loss"))
     if to_target == "stops" and target_gradient:
@@ -59,8 +59,8 @@ def engine_problems(
         what = f"{asked} sends no gradient into its target"
         problems.append(problem("target_gradient: true", what, fix=fix, where="target_gradient"))
     if loss.needs_own_encoding and not own_encoding:
-        what = "it is for a student and a teacher of two tokenizers, and a run encodes its rows with one for both"
-        fix = "kl, for models of one vocabulary; in Python the loss itself takes the teacher as [logits, mask]"
+        what = "it is for a student and a teacher with different tokenizers, and a run uses one for both"
+        fix = "loss: kl (one vocabulary); for two, call the loss from Python with the teacher as [logits, mask]"
         problems.append(problem(asked, what, fix=fix, where="loss"))
     return problems + [p for side in sides if loss.distinct for p in _repeated(asked, *side)]
 

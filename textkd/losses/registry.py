@@ -133,7 +133,7 @@ def get(name: str, family: str) -> Loss:
         raise fail(
             asked,
             f"{name} is a loss of {' or '.join(elsewhere)}; the tap is {family}",
-            fix=f"use one of {', '.join(names(family))}, or tap {elsewhere[0]}",
+            fix=f"tap {' or '.join(elsewhere)}; or for {family} one of {', '.join(names(family))}",
         )
     fix = f"{family} has: {', '.join(names(family))}; `textkd ls losses` lists all"
     raise fail(asked, "no such loss", near=(name, names(family)), fix=fix)

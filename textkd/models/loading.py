@@ -287,6 +287,6 @@ def _told(asked: str, source: str) -> Iterator[None]:
             ) from error
         raise fail(
             asked,
-            f"no folder {source} here, and the hub did not give it ({said})",
+            f"no folder {source} here, and it could not be loaded from the hub ({said})",
             fix="check the spelling; without a network give a folder that holds the model",
         ) from error

@@ -40,7 +40,13 @@ def bind(
         what = "two matches compare the same taps with the same loss"
         found.add(problem(f'"{name}" twice', what, fix="remove one, or add up the weights"))
     if not matches:
-        found.add(problem("no match", "nothing to learn from", fix="add at least {tap: labels} or {tap: logits}"))
+        found.add(
+            problem(
+                "matches: []",
+                "there is no match, so nothing to learn from",
+                fix="add at least {tap: labels} or {tap: logits}",
+            )
+        )
     found.raise_any()
     found.add(*_idle_problems(pairs, models))
     found.raise_any()

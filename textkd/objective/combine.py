@@ -77,8 +77,8 @@ def combine_problems(
         near = (str(kind), KINDS)
         return [problem(asked, "no such way", near=near, fix=f"one of {', '.join(KINDS)}", where="combine")]
     if count < 2:
-        fix = "from: [one, other], or leave combine out"
-        found.append(problem(asked, f"{count} teacher to combine", fix=fix, where="combine"))
+        fix = "from: [TEACHER_1, TEACHER_2], or leave combine out"
+        found.append(problem(asked, f"it needs several teachers, the match has {count}", fix=fix, where="combine"))
     if family != "logits":
         fix = "a match for each teacher, as {tap: hidden, from: big}"
         found.append(problem(asked, f"taps of {family}; logits alone can be combined", fix=fix, where="combine"))

@@ -72,7 +72,10 @@ class Schedule:
         found = []
         if any(value < 0 or (positive and value == 0) for value in self.values):
             bound = "a number above 0" if positive else "0 or more"
-            found.append(problem(f"a {self.kind} schedule over {list(self.values)}", f"every value must be {bound}"))
+            plain = self.kind == "constant"
+            asked = f"the value {self.values[0]}" if plain else f"a {self.kind} schedule over {list(self.values)}"
+            what = f"it must be {bound}" if plain else f"every value must be {bound}"
+            found.append(problem(asked, what, fix="as 2.0" if positive else "as 0.5"))
         points = self._points()
         if any(not 0 <= point <= 1 for point in points.values()):
             found.append(problem(f"a {self.kind} schedule with {_say(points)}", "progress runs from 0 to 1"))

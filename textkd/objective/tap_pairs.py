@@ -125,11 +125,13 @@ def _owners(match: Match, targets: Sequence[Tap], models: Models, source: str) -
         raise fail(f"a teacher's {targets[0].address}", what, fix=f"from: {others[-1]}" if peers else fix)
     if not named:
         known = ", ".join(models.frozen)
-        fix = f"from: {next(iter(models.frozen))}, or several with combine: mean_probabilities"
-        raise fail(f"a teacher's {targets[0].address}", f"there are several teachers: {known}", fix=fix, where="from")
+        fix = f"add from: {next(iter(models.frozen))} to the match (logits also: from: [{known}] with combine)"
+        what = f"the match does not say of which teacher; there are several teachers: {known}"
+        raise fail(f"a teacher's {targets[0].address}", what, fix=fix, where="from")
     if len(named) > 1 and match.combine is None:
-        fix = "combine: mean_probabilities (or mean_logits, gate), or a match for each teacher"
-        raise fail(f"the taps of {' and '.join(named)}", "nothing says how they become one", fix=fix, where="combine")
+        fix = "add combine: mean_probabilities (or mean_logits, gate), or write a match for each teacher"
+        what = "the match has several teachers, and combine is missing"
+        raise fail(f"from: [{', '.join(named)}]", what, fix=fix, where="combine")
     return named
 
 
@@ -139,8 +141,8 @@ def _refuse_model(name: str, models: Models, learns: bool) -> None:
         raise fail(f"{name} as the one that learns", "it is not trained here: it is only read", fix=fix)
     known = list(models.trained) if learns else models.names
     near = (name, known)
-    raise fail(f"the model {name}", f"this training has {', '.join(models.names)}", near=near,
-               fix=f"one of {', '.join(nearest(*near) or known)}")  # fmt: skip
+    raise fail(f'the model "{name}"', f"this training has {', '.join(models.names)}", near=near,
+               fix=f"name {' or '.join(nearest(*near) or known)}")  # fmt: skip
 
 
 def taps_of(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends]:
@@ -220,8 +222,9 @@ def _half_open(sources: Sequence[Tap], targets: Sequence[Tap]) -> TextkdError:
     both = [("student", tap) for tap in sources] + [("teacher", tap) for tap in targets]
     side, other = next((side, tap.address) for side, tap in both if _is_open(tap))
     _, fixed = next((side, tap.address) for side, tap in both if not _is_open(tap))
-    fix = f'"{other}:2", or the same on both sides with layers'
-    return fail(f"{side} {other} beside {fixed}", f"{other} names no block", fix=fix, where=side)
+    fix = f'give it one, as "{other}:2"; or write "{other}" for student and teacher and choose the blocks with layers'
+    asked, what = f"{side}: {other} compared with {fixed}", f"{other} has no block number, {fixed} has one"
+    return fail(asked, what, fix=fix, where=side)
 
 
 def _refuse_layers(match: Match, tap: Tap) -> None:

@@ -100,7 +100,11 @@ def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced
     try:
         return _Arguments(**values)
     except (ValueError, TypeError, ImportError) as error:
-        raise fail("training arguments", str(error).split("\n")[0], fix="see transformers.TrainingArguments") from error
+        raise fail(
+            "the arguments of a training",
+            str(error).split("\n")[0],
+            fix="correct it in training; transformers.TrainingArguments explains every argument",
+        ) from error
 
 
 def _at_home(value: Any) -> Any:
@@ -175,7 +179,7 @@ def _rate_problems(name: str, value: Any) -> list[Problem]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is None or (is_number and 0 <= value < 1):
         return []
-    fix = {"dropout": "dropout: 0.0", "average": "average: 0.999"}[name]
+    fix = {"dropout": "dropout: 0.0", "average": "average: 0.999 (of the weights), or leave it out"}[name]
     return [problem(f"{name}: {value!r}", "not a number from 0 to below 1", fix=fix, where=name)]
 
 
@@ -212,7 +216,7 @@ def seed_problems(seeds: Sequence[Any]) -> list[Problem]:
     twice = sorted({s for s in seeds if s not in bad and list(seeds).count(s) > 1})
     problems = []
     if bad:
-        what = f"{', '.join(map(repr, bad))} is no whole number from 0 to {2**32 // 1000 - 1}"
+        what = f"{', '.join(map(repr, bad))} is not a whole number from 0 to {2**32 // 1000 - 1}"
         problems.append(problem(f"seeds: {list(seeds)}", what, fix="seeds: [1, 2, 3]", where="seeds"))
     if twice:
         what = f"{', '.join(map(str, twice))} more than once: the same run would count twice"
@@ -228,9 +232,14 @@ STEPS = (
 
 
 def step_problems(control: Mapping[str, Any]) -> list[Problem]:
-    fix = "leave it out; a learning rate of its own is fine"
+    fix = "leave it out; a learning_rate of its own is fine"
     return [
-        problem(f"{name}: {value}", "it changes the control's steps or data order", fix=fix, where=name)
+        problem(
+            f"{name}: {value}",
+            "the control has the same steps and the same order of data as the student",
+            fix=fix,
+            where=name,
+        )
         for name, value in control.items()
         if name in STEPS
     ]

@@ -12,6 +12,7 @@ _VIT = {**_WIDTH, "image_size": 8, "patch_size": 4, "num_labels": 3, "attention_
 CONFIGS = {
     "bert": lambda: hf.BertConfig(**_TEXT, **_WIDTH),
     "roberta": lambda: hf.RobertaConfig(**_TEXT, **_WIDTH),
+    "xlm-roberta": lambda: hf.XLMRobertaConfig(**_TEXT, **_WIDTH),
     "electra": lambda: hf.ElectraConfig(**_TEXT, **_WIDTH, embedding_size=12),
     "albert": lambda: hf.AlbertConfig(**_TEXT, **_WIDTH, embedding_size=12, attention_probs_dropout_prob=0.1),
     "distilbert": lambda: hf.DistilBertConfig(**_TEXT, dim=16, n_layers=3, n_heads=2, hidden_dim=24),

@@ -154,7 +154,7 @@ def test_a_mask_of_everything_is_an_error():
     assert is_empty(nothing)
     assert not is_empty(ATTENDED.bool())
     assert not is_empty(None)
-    with pytest.raises(TextkdError, match="masks everything"):
+    with pytest.raises(TextkdError, match="leaves out every token"):
         require_some(nothing, "hidden:1")
     assert require_some(None, "pooled") is None
     assert require_some(ATTENDED, "hidden:1") is ATTENDED

@@ -83,7 +83,9 @@ def test_queries_keys_values_are_the_projections_outputs(architecture, tiny, inp
     batch = inputs(model)
     attention = anatomy(model).part("query", 2)
     path = next(name for name, module in model.named_modules() if module is attention)
-    family = {"roberta": "bert", "electra": "bert", "albert": "bert", "deit": "vit"}.get(architecture, architecture)
+    family = {"roberta": "bert", "xlm-roberta": "bert", "electra": "bert", "albert": "bert", "deit": "vit"}.get(
+        architecture, architecture
+    )
     kinds = ("query", "key", "value")
     if family == "modernbert":
         taps = run(model, [f"{kind}:2" for kind in kinds] + [f"module:{path}.Wqkv"], batch)["taps"]

@@ -70,7 +70,7 @@ def test_a_stray_number_beside_whole_number_classes_is_no_id(names, cell, tmp_pa
     """As an id it would be another class than it says."""
     file = write(tmp_path, "x.json", json.dumps([{"text": "a", "label": name} for name in [*names, cell]]))
     task = tasks.text(file, file, labels=names)
-    with pytest.raises(TextkdError, match=f"'{cell}'; the classes are {', '.join(names)}$"):
+    with pytest.raises(TextkdError, match=f"'{cell}'; the classes are {', '.join(names)}\n"):
         task.load("train")
 
 

@@ -49,8 +49,8 @@ def require_some(mask: Tensor | None, name: str) -> Tensor | None:
     """`mask`, or a `TextkdError` if it leaves nothing to compare."""
     if is_empty(mask):
         raise fail(
-            f"the mask of {name}",
-            "it masks everything, so nothing would be compared",
+            f"the match {name}",
+            "its mask leaves out every token of this batch, so nothing would be compared",
             fix="check attention_mask and labels of this batch",
         )
     return mask

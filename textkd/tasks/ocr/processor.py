@@ -140,7 +140,7 @@ def load_processor(path: str | Path) -> Any:
         if folder.is_dir():
             raise fail(asked, f"it does not load: {said}", fix="check its JSON files and its tokenizer") from error
         fix = "check the spelling; without a network give a folder"
-        raise fail(asked, f"no such folder here, and the hub did not give it ({said})", fix=fix) from error
+        raise fail(asked, f"no such folder here, and it could not be loaded from the hub ({said})", fix=fix) from error
 
 
 def _check_folder(folder: Path, asked: str) -> None:

@@ -46,7 +46,7 @@ class Named(Output):
         own = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
         low_own, low_names = ([name.lower() for name in part] for part in (own, names))
         if low_own != low_names and sorted(low_own) == sorted(low_names):
-            fix = "set id2label in its config.json to what its outputs mean, or list the task's labels in its order"
+            fix = "correct id2label in its config.json where it is wrong; else take a model with the task's order"
             return [problem(asked, f"labels in the order {own}; the task has {names}", fix=fix)]
         return []
 

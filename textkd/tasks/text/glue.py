@@ -138,7 +138,7 @@ def _local(row: Subset, spec: TaskSpec, folder: Path) -> dict[str, Source]:
     if not folder.is_dir():
         siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise fail(
-            f"folder {folder} of {spec.name}", "no such folder", near=(folder.name, siblings), fix="correct path:"
+            f"folder {folder} of {spec.name}", "no such folder", near=(folder.name, siblings), fix="correct task.path"
         )
     inner = folder / row.folder
     if inner.is_dir() and not any((folder / name).is_file() for name in ("train.tsv", *row.eval_files)):

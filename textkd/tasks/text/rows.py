@@ -113,7 +113,7 @@ def clean(
             label = reader.read(labels[i])
         except BadLabelError as error:
             asked = f"{at}: a label in column {', '.join(map(repr, layout.label_columns))}"
-            bad["labels"].append(Problem(asked, error.found, error.near))
+            bad["labels"].append(Problem(asked, error.found, error.near, "correct the label in the file"))
             continue
         rows.add(label, *(column[i] for _, column in texts))
     if without_label:
@@ -123,7 +123,13 @@ def clean(
     for kind, problems in bad.items():
         rows.problems += capped(problems, shown, kind)
     if not rows.label and not rows.problems:
-        rows.problems.append(problem(f"rows in {shown}", "the data set has no rows (a header alone is no data)"))
+        rows.problems.append(
+            problem(
+                f"rows in {shown}",
+                "the data set has no rows (a header alone is no data)",
+                fix="add rows, or give another path",
+            )
+        )
     return rows
 
 
