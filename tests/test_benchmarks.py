@@ -106,7 +106,7 @@ def test_busy_processes_run_inside_and_end(program: Any) -> None:
         ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "attentions/logits", "logits/whole"}),
         ("cache", {"build/pass", "plain/cached"}),
         ("small", {"live/bare", "plain/cached"}),
-        ("startup", {"help wall", "ls cpu", "wrong cpu", "check wall"}),
+        ("startup", {"help seconds", "ls cpu", "wrong seconds", "check/torch+read cpu"}),
         ("attention", {"fused/plain 2x8, 8 tokens"}),
         ("bf16", {"float32/bf16 8 x 16 x 16"}),
         ("fused_head", {"both memory", "logits memory", "labels memory", "both time"}),

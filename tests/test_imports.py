@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from tiny_lab import Tiny
 
 import textkd
 
@@ -143,6 +144,18 @@ def test_nothing_heavy_stands_before_a_quick_answer(words: list[str], code: int,
     done = told(["textkd", *words], HEAVY, tmp_path)
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "heavy:"
+
+
+def test_a_check_imports_no_more_than_it_needs(tiny: Tiny) -> None:
+    task = {
+        "name": "text", "train": str(tiny.folder / "data" / "train.tsv"), "text": "sentence", "label": "label",
+        "labels": ["0", "1"], "eval": {"fraction": 0.25, "seed": 0},
+    }  # fmt: skip
+    slow = ("evaluate", "sklearn", "scipy.stats", "matplotlib", "jiwer", "onnxruntime")
+    done = told(["textkd", "check", str(tiny.write(tiny.recipe | {"task": task}))], slow, tiny.folder)
+    assert done.returncode == 0, done.stderr
+    assert "48 training and 16 evaluation examples" in done.stderr
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
 
 

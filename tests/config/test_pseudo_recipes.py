@@ -116,15 +116,18 @@ def problems(file: Path) -> dict[str, str]:
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    wrong = {"mix": 1.5, "max_cer": -1, "num_beams": 0, "change": "uper"}
+    told = problems(write(tmp_path, pseudo={**wrong, "min_confidense": 0.9}))
+    assert set(told) == {"pseudo.min_confidense"}  # a key: told alone, in the first round
+    assert "nearest: min_confidence" in told["pseudo.min_confidense"]
     file = write(
         tmp_path,
         teacher={"recogniser": str(tmp_path / "tiny.onx")},
         student={"shrink": {"encoder_layers": 1}},
         matches=[{"tap": "labels"}, {"tap": "encoder.hidden"}, {"tap": "logits"}],
-        pseudo={"min_confidense": 0.9, "mix": 1.5, "max_cer": -1, "num_beams": 0, "change": "uper"},
+        pseudo=wrong,
     )
     found = problems(file)
-    assert "nearest: min_confidence" in found.pop("pseudo.min_confidense")
     assert "nearest: upper" in found.pop("pseudo.change")
     assert "nearest: tiny.onnx" in found.pop("teacher.recogniser")
     assert "no blocks to take" in found.pop("student.shrink")

@@ -96,7 +96,7 @@ def test_required_blocks_are_named_when_absent() -> None:
     made, problems = validate({"teacher": {"finetune": {}}})
     assert {p.where for p in problems} == {"task", "student", "teacher.path"}
     assert made is not None
-    _, problems = validate({"task": {}, "student": {}, "teacher": "folder"})
+    _, problems = validate({"task": {}, "student": {"path": "-"}, "teacher": "folder"})
     assert [p.where for p in problems] == ["teacher"]
 
 

@@ -3,8 +3,10 @@ heavy, so that a typo is told at once; the second, `builder`, judges all else: d
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,20 @@ def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Run:
     recipe, values = read(file, overrides)
     if recipe.about:
         log.info(recipe.about)
-    from textkd.config.builder import Builder  # torch and all the rest
+    with _no_collection():
+        from textkd.config.builder import Builder  # torch and all the rest
 
     return Builder(recipe, values, Path(file).stem).build()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector: imports make much and throw nothing away, and it would look through all of it
+    again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from textkd.experiment.encodings import in_own_words, own_tokenizers, with_own_words
 from textkd.experiment.finished import Finished
@@ -19,6 +19,8 @@ from textkd.models import loading
 from textkd.models.forward import positions
 from textkd.teachers.generation.pseudo_labels import Targets
 from textkd.training.stages import Data
+
+FEW = 4  # rows of a sample
 
 
 class Rows:
@@ -76,6 +78,35 @@ class Rows:
             split: [] if bare and split == "train" else task.encoded(self.tokenizer, split, *self.room)
             for split in ("train", *task.eval_splits)
         }
+        return self._data(encoded)
+
+    @cached_property
+    def _few(self) -> dict[str, tuple[Any, int]]:
+        """The first rows of each split and how many it has; nothing where all are encoded already, or have to be."""
+        task = self.experiment.task
+        if "data" in self.__dict__ or self.targets is not None:
+            return {}
+        found = {split: task.few(self.tokenizer, split, *self.room, FEW) for split in ("train", *task.eval_splits)}
+        return {split: one for split, one in found.items() if one is not None}
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many rows there are to train on, and to evaluate on."""
+        if self._few:
+            return self._few["train"][1], self._few["eval"][1]
+        return len(self.data.train), len(self.data.eval)
+
+    def sample(self, training: Training) -> dict[str, Tensor]:
+        """A small real batch to try a training on. Nothing more is encoded than has to be."""
+        if self._few and not self.own_words:
+            return self._data({split: rows for split, (rows, _) in self._few.items()}).sample()
+        data = self.data if training.targets is not None else self.of(training)[0]
+        # where the teacher has yet to write all targets, no row of training is there
+        return (data if len(data.train) else replace(data, train=data.eval)).sample()
+
+    def _data(self, encoded: dict[str, Any]) -> Data:
+        """The task of these rows by split."""
+        task = self.experiment.task
         collator = task.collator(self.tokenizer, next(iter(self.models.running.values())))
         evaluation = task.output.evaluation(collator, encoded["eval"])
         main = {split: encoded.pop(split) for split in ("train", "eval")}

@@ -12,10 +12,10 @@ from textkd.teachers.generation import words
 
 def plan(setup: Setup, runner: Runner) -> list[str]:
     """What a run will do, a line each."""
-    experiment, data = setup.experiment, setup.rows.data
+    experiment, (train, held) = setup.experiment, setup.rows.sizes
     seeds = experiment.seeds
     shown = f"seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    examples = f"{len(data.train)} training and {len(data.eval)} evaluation examples"
+    examples = f"{train} training and {held} evaluation examples"
     lines = [f"{experiment.name}: {experiment.task.name}, {examples}, {shown}"]
     for training in experiment.trainings:
         nodes = [node for node in runner.nodes if node.name == training.name]

@@ -37,7 +37,7 @@ class Look:
     @property
     def rows(self) -> int:
         """Rows of the training data; 0 where they are not known, as something is wrong already."""
-        return 0 if self.found.problems or self.places or self.task is None else len(self.setup.rows.data.train)
+        return 0 if self.found.problems or self.places or self.task is None else self.setup.rows.sizes[0]
 
     @property
     def boxes(self) -> list[ModelSpec]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -141,10 +140,7 @@ def _with_stand_in(look: Look, training: Training, stage: Stage, read: dict[str,
 def _batch(look: Look, training: Training) -> dict[str, Tensor]:
     if not look.found.problems and not look.places and look.task is not None:
         with look.found.collecting():
-            rows = look.setup.rows
-            data = rows.data if training.targets is not None else rows.of(training)[0]
-            # where the teacher has yet to write all targets, no row of training is there
-            return (data if len(data.train) else replace(data, train=data.eval)).sample()
+            return look.setup.rows.sample(training)
     teachers = [look.loaded[name] for name in (*training.reads, *training.trains) if name in look.loaded]
     boxes = any(look.experiment.models[name].is_black_box for name in training.reads)
     return made_up_batch(teachers[0], _per_token(look)) if teachers and not boxes else {}

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import transformers
@@ -186,12 +187,19 @@ def _leave_out_unread_pooler(model: Any, info: dict[str, Any]) -> None:
         info["missing_keys"] = set(info["missing_keys"]) - unread
 
 
+_TOKENIZERS: WeakKeyDictionary[Any, tuple[str, Any]] = WeakKeyDictionary()  # of models that were asked for theirs
+
+
 def own_tokenizer(model: Any) -> Any:
     """The tokenizer beside a model's weights; None where there is none."""
     path = str(getattr(model, "name_or_path", "") or "")
-    with suppress(TextkdError):
-        return load_tokenizer(path) if path else None
-    return None
+    known = _TOKENIZERS.get(model)
+    if known is None or known[0] != path:
+        found = None
+        with suppress(TextkdError):
+            found = load_tokenizer(path) if path else None
+        _TOKENIZERS[model] = known = (path, found)
+    return known[1]
 
 
 def check_pair(

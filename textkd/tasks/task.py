@@ -76,6 +76,13 @@ class Task(ABC):
             raise fail(f"{', '.join(missing)} in the {asked}", found, fix=fix)
         return rows
 
+    def few(
+        self, processor: Any, split: str, model_inputs: Collection[str], max_length: int, count: int
+    ) -> tuple[Any, int] | None:
+        """(the first `count` rows of `encode`, how many rows it has), without encoding the others: for a look before
+        anything runs. None: it takes all to know these."""
+        return None
+
     @abstractmethod
     def collator(self, processor: Any, model: Any = None) -> Any:
         """What makes a batch of a list of encoded rows: tensors by name, among them `labels` and `example_id`. model:

@@ -128,9 +128,20 @@ class TextTask(TableTask):
 
         Pairs are cut longest first to `max_length` tokens; nothing is padded and nothing written to disk.
         """
+        return self._encode(self.load(split), processor, split, model_inputs, max_length)
+
+    def few(
+        self, processor: Any, split: str, model_inputs: Collection[str], max_length: int, count: int
+    ) -> tuple[Dataset, int]:
         rows = self.load(split)
-        fingerprint = f"{self.fingerprint()} {split}"
-        return encode(rows, processor, model_inputs, max_length, fingerprint, f"{self.name} {split}")
+        some = rows.select(range(min(count, len(rows))))
+        return self._encode(some, processor, f"{split} {count}", model_inputs, max_length), len(rows)
+
+    def _encode(
+        self, rows: Dataset, processor: Any, which: str, model_inputs: Collection[str], max_length: int
+    ) -> Dataset:
+        fingerprint, shown = f"{self.fingerprint()} {which}", f"{self.name} {which}"
+        return encode(rows, processor, model_inputs, max_length, fingerprint, shown)
 
     def collator(self, processor: Any, model: Any = None) -> Collator:
         """Pads a list of encoded rows to the longest of them; keeps labels and example_id, drops other columns."""
