@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import datasets
 
-from textkd.errors import fail
+from textkd.errors import Collector, fail, problem
 from textkd.models.files import at_home
 from textkd.tasks.data.formats import Dialect, Table, dialect_of, read_table
 
@@ -95,6 +96,15 @@ def file_source(path: str | Path, **dialect: Any) -> FileSource:
     """A file by path; `package:NAME/inner/path` lies inside the installed Python package NAME."""
     where = resolve(path)
     return FileSource(where, dialect_of(where, **dialect))
+
+
+def extra_splits(collector: Collector, given: Mapping[str, Any] | None) -> dict[str, tuple[str, Any]]:
+    """`extra_evals: {name: files}` -> {"eval_NAME": (name, files)}. Names that cannot be one of a split are problems."""
+    for name in given or {}:
+        if not str(name).isidentifier():
+            fix = "letters, digits and _, such as receipts"
+            collector.add(problem(f"the name {name!r}", "no name for a split", fix=fix, where="extra_evals"))
+    return {f"eval_{name}": (str(name), files) for name, files in (given or {}).items()}
 
 
 def resolve(path: str | Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from textkd.errors import Collector, problem
 from textkd.tasks.data.holdout import holdout_of
+from textkd.tasks.data.sources import extra_splits
 from textkd.tasks.ocr.generate import Generation
 from textkd.tasks.ocr.processor import check_shape
 from textkd.tasks.ocr.sources import Spec
@@ -103,10 +104,6 @@ def _sources(
         sources["train"] = train
     if eval is not None and holdout is None:
         sources["eval"] = eval
-    for name, spec in extra.items():
-        if not str(name).isidentifier():
-            fix = "letters, digits and _, such as receipts"
-            collector.add(problem(f"the name {name!r}", "no name for a split", fix=fix, where="extra_evals"))
-        sources[f"eval_{name}"] = spec
+    sources |= {split: spec for split, (_, spec) in extra_splits(collector, extra).items()}
     collector.raise_any()
     return sources, holdout

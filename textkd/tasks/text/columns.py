@@ -8,7 +8,7 @@ from typing import Any
 
 from textkd.errors import Collector, fail, problem
 from textkd.tasks.data.holdout import holdout_of, limit_of
-from textkd.tasks.data.sources import HubSource, Source, file_source
+from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source
 from textkd.tasks.text.rows import Layout
 from textkd.tasks.text.task import TaskSpec, TextTask
 
@@ -32,6 +32,7 @@ def text(
     dataset: str | None = None,
     config: str | None = None,
     splits: Mapping[str, str] | None = None,
+    extra_evals: Mapping[str, str | Path] | None = None,
     delimiter: str | None = None,
     quoted: bool | None = None,
     label_separator: str = ",",
@@ -44,7 +45,8 @@ def text(
     train, eval: files; the suffix says the format (csv, tsv, json, jsonl, parquet), `delimiter` and `quoted` overrule
     it (csv is quoted, tsv is not). `package:NAME/inner/path` is a file inside an installed Python package. eval may be
     {"fraction": 0.1, "seed": 0}: that part of the train rows, stratified by class. Instead of files: `dataset`, a hub
-    id, with `config` and `splits` ({"train": "train", "eval": "validation"}).
+    id, with `config` and `splits` ({"train": "train", "eval": "validation", "eval_test": "test"}).
+    extra_evals: {name: file}: finished models are measured on these too, as "eval_NAME".
     text, text_pair, label: names of columns; several 0/1 columns as `label` make a multi-label task.
     type: classification, regression or multi_label. labels: class names in the order of their ids; by default the
     sorted names of the train data. where: {column: value or list of values} keeps those rows only. limit: so
@@ -68,6 +70,9 @@ def text(
     files = {"train": train} if isinstance(eval, Mapping) else {"train": train, "eval": eval}
     for split, path in files.items():
         with collector.collecting(split):
+            _add_file(sources, split, path, dataset, options)
+    for split, (more, path) in extra_splits(collector, extra_evals).items():
+        with collector.collecting(f"extra_evals.{more}"):
             _add_file(sources, split, path, dataset, options)
     collector.raise_any()
     columns = label if isinstance(label, str) else tuple(label)
@@ -126,7 +131,10 @@ def _add_file(
     sources: dict[str, Source], split: str, path: str | Path | None, dataset: str | None, options: dict[str, Any]
 ) -> None:
     if path is not None and dataset:
-        raise fail(f"{split}: {path}", f"dataset: {dataset} is given too", fix="give files or a dataset, not both")
+        fix = "give files or a dataset, not both"
+        if split.startswith("eval_"):
+            fix = f"splits: {{train: ..., eval: ..., {split}: ...}} names more splits of a data set"
+        raise fail(f"{split}: {path}", f"dataset: {dataset} is given too", fix=fix)
     if path is not None:
         sources[split] = file_source(path, **options)
     elif not dataset:

@@ -8,6 +8,7 @@ from typing import Any
 
 from textkd.errors import Collector, fail, problem
 from textkd.tasks.data.holdout import holdout_of, limit_of
+from textkd.tasks.data.sources import extra_splits
 from textkd.tasks.tokens.bio import OUTSIDE, tags_of, type_of
 from textkd.tasks.tokens.files import TagFiles, tag_files
 from textkd.tasks.tokens.task import TokensTask
@@ -47,10 +48,11 @@ def tokens(
     with collector.collecting("limit"):
         part = limit_of(limit)
     given: dict[str, Any] = {"train": train, "eval": None if isinstance(eval, Mapping) else eval}
-    given |= {f"eval_{more}": files for more, files in (extra_evals or {}).items()}
+    extra = extra_splits(collector, extra_evals)
+    given |= {split: files for split, (_, files) in extra.items()}
     for split, files in given.items():
         if files is not None:
-            with collector.collecting(split.replace("eval_", "extra_evals.") if split != "eval" else split):
+            with collector.collecting(f"extra_evals.{extra[split][0]}" if split in extra else split):
                 sources[split] = tag_files(files, word, tag)
     if eval is None:
         fix = "give a file, or eval: {fraction: 0.1, seed: 0}"
