@@ -127,6 +127,10 @@ def _length_problems(max_length: int | None, models: Sequence[Any]) -> list[Prob
     most = min((positions(model) for model in models), default=math.inf)
     if type(max_length) is int and 4 <= max_length <= most:
         return []
-    what = f"the models have {most} positions" if most < math.inf else "a row holds special tokens and text"
+    what = (
+        f"the models have {most} positions"
+        if type(max_length) is int and max_length > most
+        else ("a row holds up to 3 special tokens and at least 1 of text")
+    )
     fix = f"4 to {most}" if most < math.inf else "give 128, say"
     return [problem(f"max_length: {max_length}", what, fix=f"max_length: {fix}", where="max_length")]

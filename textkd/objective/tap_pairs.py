@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -147,20 +147,28 @@ def _refuse_model(name: str, models: Models, learns: bool) -> None:
 
 def taps_of(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends]:
     """The taps of every pair, with blocks that are there."""
-    found, resolved = Collector(), list[Ends]()
+    found, wrong, pairs = Collector(), dict[Problem, list[str]](), list[Ends]()
     for sources, targets in _expand(match, ends, arity, models):
-        own, others = list[Tap](), list[Tap]()
-        for tap in sources:
-            with found.collecting("student" if match.student else "tap"):
-                own.append(Tap(models[tap.model].resolve(tap.address), tap.model))
-        for tap in targets:
-            with found.collecting("teacher" if match.teacher else "tap"):
-                others.append(Tap(models[tap.model].resolve(tap.address), tap.model))
+        own = _resolved(sources, "student" if match.student else "tap", models, wrong)
+        others = _resolved(targets, "teacher" if match.teacher else "tap", models, wrong)
         with found.collecting("teacher" if match.teacher else "from"):
             _refuse_itself(own, others)
-        resolved.append((tuple(own), tuple(others)))
+        pairs.append((own, others))
+    found.add(*(replace(p, asked=f"{p.asked} of {' and '.join(dict.fromkeys(of))}") for p, of in wrong.items()))
     found.raise_any()
-    return resolved
+    return pairs
+
+
+def _resolved(taps: Sequence[Tap], key: str, models: Models, wrong: dict[Problem, list[str]]) -> tuple[Tap, ...]:
+    """The taps with blocks counted from the front. wrong: takes each problem, and the models that have it."""
+    good = []
+    for tap in taps:
+        try:
+            good.append(Tap(models[tap.model].resolve(tap.address), tap.model))
+        except TextkdError as error:
+            for one in error.problems:
+                wrong.setdefault(replace(one, where=key), []).append(tap.model)
+    return tuple(good)
 
 
 def _refuse_itself(sources: Sequence[Tap], targets: Sequence[Tap]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -64,12 +64,22 @@ def check_arguments(
             problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,
                                     fix="a name of transformers.TrainingArguments"))  # fmt: skip
     problems += _metric_problem(training.get("metric_for_best_model"), metrics)
-    if not problems:
-        try:
-            make_arguments(training, "unused")
-        except TextkdError as error:
-            problems += error.problems
-    return problems
+    return problems or _refused(training)
+
+
+def _refused(training: Mapping[str, Any]) -> list[Problem]:
+    """What TrainingArguments refuses: each value that it refuses alone, or values that do not go together."""
+    try:
+        make_arguments(training, "unused")
+    except TextkdError as error:
+        alone = []
+        for name, value in training.items():
+            try:
+                make_arguments({name: value}, "unused")
+            except TextkdError as of_one:
+                alone += [replace(p, asked=f"{name}: {value!r}", where=name) for p in of_one.problems]
+        return alone or list(error.problems)
+    return []
 
 
 def _metric_problem(name: Any, metrics: Collection[str]) -> list[Problem]:

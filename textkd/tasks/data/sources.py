@@ -99,7 +99,7 @@ def file_source(path: str | Path, **dialect: Any) -> FileSource:
 
 
 def extra_splits(collector: Collector, given: Mapping[str, Any] | None) -> dict[str, tuple[str, Any]]:
-    """`extra_evals: {name: files}` -> {"eval_NAME": (name, files)}. Names that cannot be one of a split are problems."""
+    """`extra_evals: {name: files}` -> {"eval_NAME": (name, files)}; names that no split can have are problems."""
     for name in given or {}:
         if not str(name).isidentifier():
             fix = "letters, digits and _, such as receipts"
