@@ -131,6 +131,8 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("control steps", put("control", {"max_steps": 3}), ["control.max_steps", "same steps and the same order of data"]),
     ("dropout", put("training.dropout", 1.5), ["training.dropout", "from 0 to below 1"]),
     ("average", put("training.average", "yes"), ["training.average", "from 0 to below 1"]),
+    ("control frozen", put("control", {"frozen": ["bert.embedings"]}), ["control.frozen", "nearest: bert.embeddings"]),
+    ("control frozen text", put("control", {"frozen": "bert"}), ["control.frozen", "no list", "[bert]"]),
     ("control dropout", put("control", {"dropout": "none"}), ["control.dropout", "from 0 to below 1"]),
 ]  # fmt: skip
 if not torch.cuda.is_available():

@@ -143,8 +143,8 @@ class Recipe(_Block):
     TrainingArguments. matches: a list of `MatchBlock`, or stages: a list of `StageBlock`, or preset: a name of
     `textkd ls presets` that stands for these, or {name: hinton, matches.1.weight: 0.5}. control: also train the
     student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
-    steps. seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default: 128, or fewer where
-    a model has fewer positions). pseudo: `PseudoBlock`, for lines of text.
+    steps, and frozen, names of modules. seeds: one run each (default: training.seed, or 42). max_length: tokens per
+    row (default: 128, or fewer where a model has fewer positions). pseudo: `PseudoBlock`, for lines of text.
     """
 
     about: str = ""

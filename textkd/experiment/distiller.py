@@ -172,7 +172,8 @@ class Distiller(Run):
             ``output_dir`` is the run folder.
         stages: a list of `Stage` in place of `matches`.
         control: also train the same student, same init, data order and steps, without the teacher; a dict gives it
-            arguments of its own (labels alone may want another learning rate than distillation), but never other steps.
+            arguments of its own (labels alone may want another learning rate than distillation), but never other steps;
+            ``frozen`` among them names modules that it leaves as they are (what stages freeze is the student's alone).
         seeds: one run each; mean and spread are reported.
         tokenizer: of student and teacher; by default the teacher's folder has it.
         max_length: tokens per row; default 128, or fewer where a model has fewer positions.

@@ -209,18 +209,21 @@ def _finetuning(name: str, how: Finetune, where: str) -> Training:
 
 
 def _add_control(common: Common, taught: Training, models: dict[str, ModelSpec], trainings: list[Training]) -> None:
-    """The student of `taught` once more: the same start, stages and steps, but no teacher, and nothing is frozen."""
+    """The student of `taught` once more: the same start, stages and steps, but no teacher. What its stages freeze is
+    the student's affair; the control freezes what its own block says."""
     if common.control is False:
         return
-    own = common.control if isinstance(common.control, Mapping) else {}
+    own = dict(common.control) if isinstance(common.control, Mapping) else {}
+    said, frozen = about.control(taught, dict(own)), own.pop("frozen", ())
     fused = any(match.fused for stage in taught.stages for match in stage.matches)
-    stages = tuple(replace(stage, matches=without_teacher(stage.matches, fused), frozen=()) for stage in taught.stages)
+    bare = (replace(stage, matches=without_teacher(stage.matches, fused)) for stage in taught.stages)
+    stages = tuple(replace(stage, frozen=frozen) for stage in bare)
     control = replace(
         taught, name=CONTROL, trains=(CONTROL,), stages=stages, reads=(), own=_over(taught.own, own),
         targets=None, steps_of="" if taught.targets is None else taught.name, update=TOGETHER, kept=None,
     )  # fmt: skip
     twin = models[taught.trains[0]]
-    models[CONTROL] = replace(twin, name=CONTROL, about=about.control(taught, own))
+    models[CONTROL] = replace(twin, name=CONTROL, about=said)
     trainings.append(control)
 
 

@@ -37,6 +37,7 @@ def trainings(look: Look) -> list[Bound]:
     rest = [one for one in look.experiment.trainings if one not in teachers]
     for training in [*teachers, *rest]:
         if look.experiment.report.control in training.trains:
+            _control_problems(look, training)
             continue
         for i, stage in enumerate(training.stages):
             with look.found.collecting(training.place(i)):
@@ -48,6 +49,14 @@ def trainings(look: Look) -> list[Bound]:
                     pairs = _bind(look, training, stage)
                     bound += [Bound(i + 1, pairs)] if training.reads else []
     return bound
+
+
+def _control_problems(look: Look, training: Training) -> None:
+    """Of a control only what it freezes is its own; the rest is that of its student, in whose place it is tried."""
+    student = look.loaded.get(look.experiment.report.student)
+    if student is not None:
+        with look.found.collecting("control"):
+            look.found.add(*frozen_problems(student, training.stages[0].frozen))
 
 
 def _stage_problems(look: Look, training: Training, stage: Stage) -> None:
