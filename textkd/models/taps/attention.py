@@ -120,7 +120,10 @@ def softmax(scores: Tensor, mask: Tensor | None, overwrite: bool = False) -> Ten
     # added and not filled in: heads share it, the gradient needs no pass, and lowest + score is lowest, without a NaN
     # where a row has no key
     added = torch.where(mask, 0.0, lowest) if is_bool else mask.float().clamp(min=lowest)
-    probabilities = (scores.add_(added) if overwrite else scores + added).softmax(dim=-1)
+    if overwrite and not scores.requires_grad and scores.device.type == "cpu":  # no second tensor of this size
+        probabilities = torch.softmax(scores.add_(added), dim=-1, out=scores)
+    else:
+        probabilities = (scores.add_(added) if overwrite else scores + added).softmax(dim=-1)
     return probabilities.masked_fill(~mask, 0.0) if is_bool and _may_have_no_key(mask) else probabilities
 
 
