@@ -25,3 +25,15 @@ def test_a_check_encodes_a_few_rows_that_are_the_first_of_all(tiny: Tiny, monkey
     every = made.data.sample()
     assert few.keys() == every.keys()
     assert all(few[name].equal(every[name]) for name in few)
+
+
+def test_a_task_that_encodes_rows_in_its_own_way_is_looked_at_in_that_way(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(TextTask):
+        def encode(self, *args: Any, **more: Any) -> Any:
+            return super().encode(*args, **more).select(range(10))
+
+    made = from_recipe(tiny.write(tiny.recipe))
+    monkeypatch.setattr(made.experiment.task, "__class__", Own)
+    assert made.setup.rows.sizes == (10, 10)
