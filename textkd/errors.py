@@ -44,6 +44,12 @@ class Problem:
 class TextkdError(Exception):
     """The user's input (recipe, files, models, data) cannot work. Carries every problem that was found.
 
+    `str(error)` has one paragraph for each problem: what was asked, what was found, the nearest names, how to fix it.
+    The command line ends with `exit_code`, 2.
+
+    Args:
+        problems: one or more; `error.problems` gives them back as a tuple.
+
     Example:
         >>> error = TextkdError(problem("loss: mze", "no such loss", near=("mze", ["mse", "kl"]), fix="take mse"))
         >>> print(error)

@@ -37,7 +37,14 @@ from textkd.training.stages import Data, Stage
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends in. metrics: means over seeds by model. student: the first seed's student folder."""
+    """What a run ends in.
+
+    Args:
+        metrics: the task's metrics by the name of the model: means over the seeds.
+        report: the path of report.html.
+        student: the folder of the first seed's student.
+        summary: what report.json holds (`textkd.report.summary`).
+    """
 
     metrics: dict[str, dict[str, float]]
     report: Path
@@ -99,7 +106,11 @@ class Run:
         return self.setup.rows.data
 
     def start(self, model: str) -> Any:
-        """A model before any training, made from others before theirs: to look at, never to train."""
+        """A model before any training, made from others before theirs: to look at, never to train.
+
+        Args:
+            model: its name in the experiment.
+        """
         return self.setup.models.start(model)
 
     @property
@@ -113,21 +124,36 @@ class Run:
         return fingerprint.inputs(self.setup)
 
     def check(self, known: Sequence[Problem] = ()) -> None:
-        """Raises one `TextkdError` with every problem of data, models, matches and arguments. Writes nothing.
+        """Looks at data, models, matches and arguments. Writes nothing.
 
         Args:
             known: problems found before; what they concern is not looked at again.
+
+        Raises:
+            TextkdError: with every problem at once.
         """
         if self.bound is None:
             with random_from(0):
                 self.bound = checks.check(self.setup, known)
 
     def plan(self) -> list[str]:
-        """What `run` will do, a line each."""
+        """What `run` will do.
+
+        Returns:
+            Sentences, a line each.
+        """
         return describe.plan(self.setup, self.runner)
 
     def run(self) -> Result:
-        """Trains what is not trained yet, measures, writes the report. Resumes a killed run; a finished one is read."""
+        """Trains what is not trained yet, measures, writes the report. Resumes a killed run; a finished one is read.
+
+        Returns:
+            The metrics, and where the report and the student are.
+
+        Raises:
+            TextkdError: from `check`.
+            KeyboardInterrupt: after a signal, with the state saved.
+        """
         self.check()
         started = time.monotonic()
         with loading.quiet(), locked(self.folder.path):
@@ -143,8 +169,16 @@ class Run:
             return self.result()
 
     def fill_cache(self) -> list[dict[str, Any]]:
-        """Fills the teachers' caches over the training rows, without training a student; teachers that are fine-tuned
-        are made first. One dict per stage and teacher."""
+        """Fills the teachers' caches over the training rows, without training a student.
+
+        Teachers that are fine-tuned are made first.
+
+        Returns:
+            One dict per stage and teacher.
+
+        Raises:
+            TextkdError: from `check`, and where no teacher has a cache.
+        """
         self.check()
         if not any(spec.cache for spec in self.experiment.models.values()):
             raise fail("a teacher cache", "the teacher has none", fix="teacher.cache=true", where="teacher.cache")
@@ -152,7 +186,11 @@ class Run:
             return self.runner.fill_caches()
 
     def result(self) -> Result:
-        """The result of a finished run; its report is written anew."""
+        """The result of a finished run; its report is written anew.
+
+        Raises:
+            TextkdError: the run is not finished, or its results.json is damaged.
+        """
         page = report.build(self.folder.path)
         summary = json.loads((self.folder.path / "report.json").read_text())
         rows, student = self.experiment.report.rows, self.experiment.report.student

@@ -20,7 +20,21 @@ PRECISIONS = ("auto", "bf16", "float32")
 
 
 class Teacher(Protocol):
-    """What gives a teacher's taps: `LiveTeacher`, `textkd.teachers.CachedTeacher`."""
+    """What gives a teacher's taps: `LiveTeacher`, `CachedTeacher`, or a class with the same two methods.
+
+    `taps(batch, example_id)` gives the asked taps by address: `batch` holds the columns [B, ...], maybe more than the
+    teacher takes; `example_id` [B] are row numbers, for teachers that look their taps up. `close()` ends the teacher.
+
+    Example:
+        >>> class Zeros:
+        ...     def taps(self, batch, example_id=None):
+        ...         return {"hidden:2": torch.zeros(*batch["input_ids"].shape, 8)}
+        ...     def close(self):
+        ...         pass
+        >>> teacher: Teacher = Zeros()
+        >>> teacher.taps({"input_ids": torch.ones(3, 5)})["hidden:2"].shape
+        torch.Size([3, 5, 8])
+    """
 
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]: ...
     def close(self) -> None: ...
@@ -30,11 +44,20 @@ class Teacher(Protocol):
 class LiveOptions:
     """How a teacher is run beside the training.
 
-    precision: "auto" computes as the training does, in bf16 if that does and the hardware has it; "bf16" always;
-    "float32" never (docs/live-teacher.md has the error). device: as "cuda:1", a device of its own, which works while
-    the student's does; None: the student's. sharded: on several processes each keeps a share of the teacher on its
-    device and they gather it block by block, where else each has it whole. Raises `TextkdError` for other words, for
-    devices that are not there and for a sharded teacher with a device of its own.
+    Args:
+        precision: "auto" computes as the training does: in bf16 if that does and the hardware has it; "bf16" always;
+            "float32" never (docs/live-teacher.md has the error).
+        device: as "cuda:1", a device of its own, which works while the student's does; None: the student's.
+        sharded: on several processes each keeps a share of the teacher on its device, and they gather it block by
+            block. Off, each has it whole.
+
+    Raises:
+        TextkdError: another word for the precision; a device that is not there; a sharded teacher with a device of its
+            own.
+
+    Example:
+        >>> LiveOptions(precision="bf16").place(torch.device("cpu"))
+        device(type='cpu')
     """
 
     precision: str = "auto"
@@ -57,17 +80,29 @@ class LiveOptions:
         found.raise_any()
 
     def place(self, students: torch.device) -> torch.device:
-        """Where the teacher runs, beside a student there."""
+        """Where the teacher runs.
+
+        Args:
+            students: the device of the models that learn.
+        """
         return students if self.device is None else torch.device(self.device)
 
 
 class LiveTeacher:
-    """Runs `model` in eval mode under no_grad, only as far as the last tap that somebody asked for. Gradient taps run
-    the blocks above them with a graph, for one backward.
+    """Runs `model` in eval mode under no_grad, only as far as the last tap that somebody asked for.
 
-    addresses: the taps to read. autocast: the dtype to compute in (None: the model's own); weights are cast to it once.
-    stop_early: False runs it to its end. in_pieces: on a CPU, rows of unlike length run in pieces of like length (taps
-    at padding are 0 then). The model's modes come back with `close`; its parameters are never touched.
+    Gradient taps run the blocks above them with a graph, for one backward. The model's modes come back with `close`;
+    its parameters are never touched.
+
+    Args:
+        model: the teacher. It may be on another device than the batches.
+        addresses: the taps to read, as in `textkd.models.taps.Address.parse`.
+        autocast: the dtype to compute in; weights are cast to it once. None: the model's own.
+        stop_early: False runs the model to its end.
+        in_pieces: on a CPU, rows of unlike length run in pieces of like length (taps at padding are 0 then).
+
+    Raises:
+        TextkdError: with every address that the model does not have.
 
     Example:
         >>> from transformers import BertConfig, BertModel
@@ -96,8 +131,15 @@ class LiveTeacher:
         self._in_pieces = in_pieces and length_buckets.fits(self._capture.addresses)
 
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
-        """The asked taps of `batch` by address, without gradient, on the device of the batch. `batch` may hold more
-        columns than the teacher takes; `example_id` is for teachers that look their taps up."""
+        """The asked taps of `batch` by address, without gradient, on the device of the batch.
+
+        Args:
+            batch: the columns, [B, ...]. It may hold more than the teacher takes; ``labels`` are for gradient taps.
+            example_id: not looked at here; for teachers that look their taps up.
+
+        Raises:
+            TextkdError: a tap is missing or empty.
+        """
         device, home = next(self.model.parameters()).device, next(iter(batch.values())).device
         inputs = {k: v.to(device, non_blocking=True) for k, v in batch.items() if k in self._accepts}
         with torch.no_grad(), self._precision(device.type):

@@ -44,8 +44,14 @@ from textkd.training.wiring import Reading, Wiring, wire
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of the models that learn. training: arguments that differ from the run's. frozen: dotted module
-    names whose parameters stay as they are; of several models behind the model's name, as ``peer_1.bert.embeddings``.
+    """One training of the models that learn.
+
+    Args:
+        matches: what is compared.
+        training: arguments that differ from the run's.
+        frozen: dotted module names whose parameters stay as they are; of several models behind the model's name, as
+            ``peer_1.bert.embeddings``.
+        name: for the progress bar.
 
     Example:
         >>> from textkd import Match

@@ -55,13 +55,23 @@ class StepLoss(NamedTuple):
 
 @dataclass
 class Wiring:
-    """A training step: the taps of all models, and the objective that compares them.
+    """A training step: the taps of all models, and the objective that compares them. `wire` makes one.
 
     Args:
         objective: what is compared.
         learners: the models that learn.
         frozen: the models that are only read.
         shared: the name of the frozen model whose encoder stands in for the learner's own, "" without one.
+
+    Example:
+        >>> from textkd import Match
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> teacher, student = (BertModel(BertConfig(num_hidden_layers=2, **sizes)) for _ in range(2))
+        >>> batch = {"input_ids": torch.ones(3, 5, dtype=torch.long)}
+        >>> wiring = wire(student, teacher, [Match("hidden:2")], batch)
+        >>> wiring.loss(student, batch).total.backward()
+        >>> wiring.close()
     """
 
     objective: Objective
@@ -81,10 +91,17 @@ class Wiring:
 
         Args:
             model: the model that learns (`learners.module` of several), or what wraps it (DDP, Accelerate).
-            batch: the columns, with labels.
+            batch: the columns [B, ...], with labels where a match needs them.
             progress: the share of the training that is done, in [0, 1].
-            expected: mean `Objective.items` of the step's micro-batches; None where the batch stands alone.
+            expected: [P] mean `Objective.items` of the step's micro-batches; None where the batch stands alone.
             around: what the forward of the learners runs in.
+
+        Returns:
+            The scalar to differentiate, the loss of every pair, and the outputs of the models that learn.
+
+        Raises:
+            TextkdError: a tap is missing or empty. On the first call also: shapes do not fit, a mask leaves nothing to
+                compare, or a source carries no gradient.
         """
         targets = self.frozen.taps(batch, batch.get("example_id"))
         more = {"encoder_outputs": (targets[f"{self.shared}/{SHARED}"],)} if self.shared else {}
@@ -112,18 +129,23 @@ def wire(
     rows: int = 0,
     reading: Mapping[str, Reading] | None = None,
 ) -> Wiring:
-    """Binds `matches` to models, tries every tap on `batch` without training, adds the projections that differing
-    widths need to the models that learn, and wakes nothing else.
+    """Binds `matches` to models, so that a batch gives a loss.
+
+    It tries every tap on `batch` without training. Where widths differ it adds a projection to the model that learns.
+    It changes nothing else.
 
     Args:
         trained: the models that learn, by name; one alone is called "student".
-        frozen: the models that are only read, by name; one alone is called "teacher".
+        frozen: the models that are only read, by name; one alone is called "teacher"; None: there are none.
         matches: what is compared.
-        batch: two or more real rows.
+        batch: two or more real rows: the columns of the models, [B, ...].
         label_loss: the loss of `labels` where a match names none; its targets are the task's.
         share_encoder: the student's encoder is the teacher's and frozen, so it runs once for both.
         rows: of the training data, for losses that remember each row.
-        reading: how each frozen model is read.
+        reading: how each frozen model is read, by its name.
+
+    Returns:
+        The step: `loss` gives the loss of a batch, `close` takes the hooks off.
 
     Raises:
         TextkdError: every problem of every match at once.

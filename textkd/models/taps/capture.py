@@ -27,23 +27,23 @@ RETURNED = {"logits": "logits", "labels": "loss"}
 class Capture:
     """Reads `addresses` out of `model` in every forward inside `active()`; outside, the model is exactly as before.
 
-    model: the unwrapped model; run it, or any wrapper around it (DDP, Accelerate). addresses: what to read, as in
-    `Address.parse`. projections: name -> (source address, module): the module is applied to the source tap inside the
-    model's forward and its result appears among the taps under `name`; the module must already be a submodule of the
-    model, so that DDP, the optimizer and checkpoints know it. A source that is not among `addresses` is not returned.
-    Where ``head_input`` is asked for and nothing that the logits are needed for, the model makes no logits: it returns
-    logits [B,0,V], and ``labels`` must not be given to it.
-    stop_early: `run` stops the forward once the last tap is recorded (under no_grad; a teacher).
+    A copy or a pickle of the model has silent hooks. If ``head_input`` is read and nothing that needs logits, the model
+    makes none: it returns logits [B, 0, V], and ``labels`` must not be given to it.
 
-    A copy or a pickle of the model has silent hooks in place of these. Raises `TextkdError` with every address that
-    the model does not have, and on reentrant gradient checkpointing (its inner taps would lose their gradient).
-
+    Args:
+        model: the unwrapped model; run it, or any wrapper around it (DDP, Accelerate).
+        addresses: what to read, as in `Address.parse`.
+        projections: name -> (source address, module). The module is applied to the source tap inside the forward; its
+            result is the tap ``name``. It must be a submodule of the model already, so that DDP, the optimizer and
+            checkpoints know it. A source that is not among `addresses` is not returned.
+        stop_early: `run` stops the forward after the last tap (under no_grad; a teacher).
+    Raises:
+        TextkdError: with every address that the model lacks; reentrant gradient checkpointing (it loses gradients).
     Example:
         >>> from transformers import BertConfig, BertModel
         >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
         >>> model = BertModel(BertConfig(num_hidden_layers=2, **sizes))
-        >>> capture = Capture(model, ["hidden:1", "attention:2"])
-        >>> read = capture.run(model, input_ids=torch.ones(3, 5, dtype=torch.long))
+        >>> read = Capture(model, ["hidden:1", "attention:2"]).run(model, input_ids=torch.ones(3, 5, dtype=torch.long))
         >>> {name: list(tap.shape) for name, tap in read["taps"].items()}
         {'hidden:1': [3, 5, 8], 'attention:2': [3, 2, 5, 5]}
     """
@@ -81,11 +81,13 @@ class Capture:
     def active(self, finish: Finish | None = None, labels: Tensor | None = None) -> Iterator[None]:
         """Inside, a forward of the model returns ``{"outputs": {name: Tensor}, "taps": {str(address): Tensor}}``.
 
-        outputs: the tensors of the model's own output (loss, logits, ...). finish: takes the taps while the model's
-        forward is not over; what it gives stands under "losses". What uses weights of the model outside of its blocks
-        belongs there, so that DDP sees these weights used. labels: what gradient taps are of, where the forward itself
-        gets no ``labels``. Raises `TextkdError` for a tap that is missing or empty, and at the
-        end if the model never ran.
+        "outputs" are the tensors of the model's own output (loss, logits, ...).
+        Args:
+            finish: makes losses of the taps before the forward is over; they stand under "losses". What uses weights of
+                the model outside of its blocks belongs there, so that DDP sees these weights used.
+            labels: what gradient taps are of, where the forward itself gets no ``labels``.
+        Raises:
+            TextkdError: a tap is missing or empty; at the end, if the model never ran.
         """
         if not self._handles:
             raise fail("a forward with taps", "this capture was removed", fix="make a new Capture")

@@ -16,14 +16,26 @@ MOST_KEPT = 256  # classes of a position by mass, unless top_k says otherwise
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """precision: of all taps, "float32", "bf16" (relative error up to 2^-8, 0.4%) or "int8" (up to 1/254 of the largest
-    magnitude of each vector); None: bf16, and float32 for logits of up to 1,024 classes.
+    """How the taps of a teacher are kept on disk.
 
-    logits: "dense", or what is kept of each position's distribution: {"top_k": k} the k likeliest classes; {"mass": p}
-    as many as have the probability p together, at most top_k (256); {"samples": n} classes drawn n times from the
-    distribution, whose shares are an unbiased estimate of it. temperature: the one at which the kept part of logits is
-    exact: give that of the match. max_gb: the most that the cache of a teacher may take, in 10^9 bytes. folder: where
-    caches are (by default the place that the recipe keeps teachers in).
+    Args:
+        precision: of all taps: "float32", "bf16" (relative error up to 2^-8, 0.4%) or "int8" (up to 1/254 of the
+            largest magnitude of each vector). None: bf16, and float32 for logits of up to 1,024 classes.
+        logits: "dense", or what is kept of the distribution of each position: {"top_k": k} the k likeliest classes;
+            {"mass": p} as many as have the probability p together, at most top_k (256); {"samples": n} classes drawn n
+            times from the distribution, whose shares are an unbiased estimate of it.
+        temperature: the one at which the kept part of logits is exact: give that of the match.
+        max_gb: the most that the cache of a teacher may take, in 10^9 bytes; None: no limit.
+        folder: where caches are; None: the place that the recipe keeps teachers in.
+
+    Raises:
+        TextkdError: with every value that cannot be.
+
+    Example:
+        >>> CacheOptions(logits={"top_k": 8}, temperature=2.0).precision is None
+        True
+        >>> CacheOptions.of({"precision": "int8"}).precision
+        'int8'
     """
 
     precision: str | None = None
@@ -40,7 +52,17 @@ class CacheOptions:
 
     @classmethod
     def of(cls, block: bool | Mapping[str, Any] | None) -> CacheOptions | None:
-        """The options of ``cache: true | {...}``; None for false. Raises `TextkdError` with all that is wrong."""
+        """The options that a recipe's ``cache:`` asks for.
+
+        Args:
+            block: true, false, or a mapping of options.
+
+        Returns:
+            The options; None for false.
+
+        Raises:
+            TextkdError: with all that is wrong.
+        """
         if not isinstance(block, Mapping):
             return cls() if block else None
         known, found = [f.name for f in fields(cls)], Collector()

@@ -24,13 +24,36 @@ from textkd.teachers.live import LiveTeacher, Teacher
 
 
 class CachedTeacher:
-    """Taps of `model` by address, from shards in `folder`/<identity of the teacher>; rows that are not there are
-    computed by a live teacher and kept. What comes back is always what is kept, whether it was there or not.
+    """Taps of `model` from disk; rows that are not there are computed by a live teacher and kept.
 
-    options: how taps are kept. autocast: the dtype to compute in; it belongs to the identity. exact: addresses that are
-    kept in float32 whatever the options say. live: makes the teacher that computes given addresses. Rows are known by
-    their own inputs, without padding, so order, batches, epochs, processes and other students find what is there.
-    Positions that do not count are 0. Raises `TextkdError` for taps that are no row's own.
+    What comes back is always what is kept, whether it was there or not. Rows are known by their own inputs, without
+    padding: any order, batches, epochs, processes and other students find what is there. Positions that do not count
+    are 0.
+
+    Args:
+        model: the teacher.
+        addresses: the taps to read.
+        folder: of the cache; the shards lie in `folder`/<identity of the teacher>.
+        options: how taps are kept.
+        autocast: the dtype to compute in; it belongs to the identity.
+        exact: addresses that are kept in float32 whatever the options say.
+        live: makes the teacher that computes given addresses; None: a `LiveTeacher`.
+
+    Raises:
+        TextkdError: an address that the model does not have, or a tap that is no row's own (``labels``).
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> model = BertModel(BertConfig(num_hidden_layers=2, **sizes))
+        >>> batch = {"input_ids": torch.tensor([[1, 2, 3], [4, 5, 6]])}
+        >>> with TemporaryDirectory() as folder:
+        ...     teacher = CachedTeacher(model, ["hidden:2"], folder)
+        ...     shapes = [teacher.taps(batch)["hidden:2"].shape for epoch in range(2)]
+        ...     teacher.close()
+        >>> shapes, teacher.computed
+        ([torch.Size([2, 3, 8]), torch.Size([2, 3, 8])], 2)
     """
 
     def __init__(
@@ -63,7 +86,15 @@ class CachedTeacher:
         """The asked taps of `batch` by address, float32, on the device of the batch; as `LiveTeacher.taps`.
 
         What is missing is computed at once; a thread then puts the taps together while the student's forward runs,
-        until the first of them is read."""
+        until the first of them is read.
+
+        Args:
+            batch: the columns, [B, ...].
+            example_id: not looked at: rows are known by their inputs.
+
+        Raises:
+            TextkdError: rows differ in every epoch, or their shapes in one batch.
+        """
         device = next(iter(batch.values())).device
         on_cpu = {name: column.cpu() for name, column in batch.items()}  # once: hashes and masks are made there
         places = self._complete(on_cpu, self._keys(on_cpu))
@@ -79,7 +110,14 @@ class CachedTeacher:
         return Later(self.addresses, wait)
 
     def fill(self, batch: Mapping[str, Tensor]) -> dict[str, list[Place]]:
-        """Computes and keeps what is missing of `batch`; where each row of each tap is."""
+        """Computes and keeps what is missing of a batch.
+
+        Args:
+            batch: the columns, [B, ...], on the CPU.
+
+        Returns:
+            Where each row of each tap is.
+        """
         return self._complete(batch, self._keys(batch))
 
     def entry(self, name: str, place: Place) -> Entry:
@@ -87,7 +125,12 @@ class CachedTeacher:
         return place[0].entries[self._names[name]]
 
     def numbers(self, name: str, batch: Mapping[str, Tensor]) -> int:
-        """How many numbers a tap of `batch` has where its positions count; after `fill`."""
+        """How many numbers a tap has where the positions of a batch count; after `fill`.
+
+        Args:
+            name: the address of the tap.
+            batch: the one that was filled.
+        """
         place = self.store.find(self._names[name], self._keys(batch)[name])[0]
         assert place is not None
         layout = self.entry(name, place).layout

@@ -38,15 +38,29 @@ LEAST_CONFIDENCE = 1e-9
 
 @dataclass(frozen=True)
 class Pseudo:
-    """What a teacher reads becomes what the student learns to write (see `textkd.teachers.generation.labelling`).
+    """What a teacher reads becomes what the student learns to write (sequence-level distillation).
 
-    lines: the lines to read: a spec of `textkd.tasks.ocr.sources.lines` or a `LineTable`; their own transcriptions are
-    not looked at. The student then trains on the task's transcribed train lines and on these. Without it the teacher
-    reads the task's own train lines, and a share `mix` (0..1) of those with a transcription take its text, as do all
-    without one. num_beams: of a teacher that is a model. min_confidence (0..1): of a text that is taken; cut-off and
-    empty ones never are. max_cer: against the transcription, where there is one (not with `lines`). change: "lower" or
-    "upper" for all that the teacher reads (of a black box also what it is judged by). keep: the folder of what was
-    read, for this run and others; default: where fine-tuned teachers are kept.
+    See `textkd.teachers.generation.labelling`. Texts that were cut off and empty ones are never taken.
+
+    Args:
+        lines: the lines to read: a spec of `textkd.tasks.ocr.sources.lines` or a `LineTable`. Their own transcriptions
+            are not looked at. The student then trains on the task's transcribed train lines and on these. None: the
+            teacher reads the task's own train lines.
+        num_beams: of a teacher that is a model; 1 is greedy.
+        mix: without `lines`: the share (0 to 1) of the lines with a transcription that take the teacher's text. Lines
+            without one all do.
+        min_confidence: the least confidence (0 to 1) of a text that is taken.
+        max_cer: the most character errors, as a share, against the transcription, where there is one. Not with `lines`.
+        change: "lower" or "upper" for all that the teacher reads (of a black box also what it is judged by).
+        keep: the folder of what was read, for this run and others; None: where fine-tuned teachers are kept.
+
+    Example:
+        >>> Pseudo(mix=0.5, min_confidence=0.9).problems()
+        []
+        >>> print(Pseudo(mix=2).problems()[0])
+        mix: asked: mix: 2
+          found: out of range
+          fix: a number from 0 to 1
     """
 
     lines: Any = None

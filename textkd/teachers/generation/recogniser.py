@@ -46,11 +46,19 @@ NOTHING = Reading("", 0.0, 0.0)
 
 
 class Recogniser:
-    """Reads images of text lines with the ONNX model in the file `path`, on the CPU.
+    """Reads images of text lines with an ONNX model, on the CPU. It gives text and nothing else: a black box.
 
-    batch_size: lines of one padded width that run together. threads: of onnxruntime; None: as many as torch has.
-    Called with images it gives (text, confidence) pairs: a `reader` of `textkd.teachers.generation.labelling`.
-    Raises `TextkdError` where onnxruntime is missing, the file is missing or damaged, or holds another kind of model.
+    Called with images it gives (text, confidence) pairs: a `reader` of `textkd.teachers.generation.labelling`. As the
+    teacher of a `Distiller` it needs `Pseudo`. It takes ``pip install 'textkd[ppocr]'``.
+
+    Args:
+        path: a PP-OCR line recogniser (CTC), such as PP-OCRv6_rec_small, an .onnx file.
+        batch_size: lines of one padded width that run together.
+        threads: of onnxruntime; None: as many as torch has.
+
+    Raises:
+        TextkdError: onnxruntime is missing; the file is missing or damaged, or holds another kind of model; a number
+            below 1.
     """
 
     def __init__(self, path: str | Path, batch_size: int = 16, threads: int | None = None) -> None:
@@ -64,18 +72,41 @@ class Recogniser:
         self._check_output()
 
     def __call__(self, images: Sequence[Image.Image]) -> list[tuple[str, float]]:
-        """The text and the confidence (0..1) of every image."""
+        """The text and the confidence (0 to 1) of every image.
+
+        Args:
+            images: of one line each.
+        """
         return [(reading.text, reading.confidence) for reading in self.read(images)]
 
     def read(self, images: Sequence[Image.Image]) -> list[Reading]:
-        """The reading of every line image, in their order. A line keeps its aspect however wide it is; how lines fall
-        into batches does not change what is read. Of an image wider than 341 times its height, which is no line of
-        text, nothing is read (as a log line says): one stray scan ends no reading of thousands. Raises `TextkdError`
-        for an image of a mode that has no plain brightness (transparency, more than 8 bits)."""
+        """The reading of every line image, in their order.
+
+        A line keeps its aspect however wide it is; how lines fall into batches does not change what is read. Of an
+        image wider than 341 times its height, which is no line of text, nothing is read (as a log line says): one stray
+        scan ends no reading of thousands.
+
+        Args:
+            images: of one line each, of any height.
+
+        Returns:
+            Text, confidence and the confidence of the least sure character, for each image.
+
+        Raises:
+            TextkdError: an image of a mode that has no plain brightness (transparency, more than 8 bits), or without
+                pixels.
+        """
         return self._readings(self._pixels(images), len(images))
 
     def prepared(self, images: Sequence[Image.Image]) -> Callable[[], list[Reading]]:
-        """`read` in two parts, to be timed: the images are resized now, and read by every call of what comes back."""
+        """`read` in two parts, to be timed.
+
+        Args:
+            images: of one line each; they are resized now.
+
+        Returns:
+            A function whose every call reads the images.
+        """
         pixels = list(self._pixels(images))
         return lambda: self._readings(pixels, len(images))
 
