@@ -21,8 +21,6 @@ WITHOUT = {
     "Result": "what a whole run gives",
     "from_recipe": "a whole run",
     "Recogniser": "needs a program that reads images",
-    "new_ocr_model": "needs a tokenizer on disk",
-    "Schedule": "built by Schedule.parse, which has one",
     "losses": "a package",
     "tasks": "a package",
 }

@@ -22,7 +22,11 @@ log = logging.getLogger("textkd")
 
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[str, Any]]:
-    """The first round: (recipe, plain values) of a YAML file under ``a.b=c`` overrides.
+    """The first round: (recipe, plain values) of a YAML file.
+
+    Args:
+        file: a recipe.
+        overrides: changes of it, ``a.b=c``.
 
     Raises:
         TextkdError: with every bad key and every value of a wrong type.
@@ -37,9 +41,17 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
 def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Run:
     """What a recipe asks for, ready to `check` and `run`.
 
+    Args:
+        file: a recipe, a YAML file; its name, without suffix, names the run.
+        overrides: changes of it as on the command line: ``"training.seed=1"``.
+
+    Returns:
+        The run; nothing is trained or written yet.
+
     Raises:
-        TextkdError: as `read` does, at once. Where that finds nothing: with what is wrong with the task, the students
-            and the teachers as they are written, and with all that `Run.check` finds in the data and the models.
+        TextkdError: every bad key and every value of a wrong type, at once. Where there is none: what is wrong with the
+            task, the students and the teachers as they are written, and all that `Run.check` finds in the data and the
+            models.
     """
     recipe, values = read(file, overrides)
     if recipe.about:

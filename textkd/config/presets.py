@@ -21,8 +21,15 @@ EXAMPLE = "{name: hinton, matches.1.weight: 0.5}"
 def preset(name: str, *overrides: str) -> dict[str, Any]:
     """The matches or the stages of a named recipe, for `Distiller(teacher, student, task, **preset("pkd"))`.
 
-    overrides: dotted, as on the command line: ``preset("hinton", "matches.1.temperature=8")``. `textkd ls presets`
-    lists the names. Raises TextkdError for an unknown name and for overrides that cannot be.
+    Args:
+        name: of the preset; `textkd ls presets` lists them, with their sources.
+        overrides: dotted changes, as on the command line: ``"matches.1.temperature=8"``.
+
+    Returns:
+        {"matches": [...]} or {"stages": [...]}.
+
+    Raises:
+        TextkdError: an unknown name, or overrides that cannot be.
 
     Example:
         >>> for match in preset("hinton", "matches.1.temperature=8")["matches"]:

@@ -9,11 +9,21 @@ from torch import Tensor, nn
 
 
 def repair_positions(model: nn.Module) -> int:
-    """Makes the sinusoidal position embeddings of TrOCR decoders whole, in place; returns how many there were.
+    """Makes the sinusoidal position embeddings of TrOCR decoders whole, in place.
 
     transformers 5.23 keeps their table as a plain attribute: `from_pretrained` leaves it on the meta device (the first
     forward fails), `.to(...)` does not move it. It becomes a buffer that is not saved, computed anew by the module's
     own formula, with the dtype and device of the model's weights. Learned positions are left alone.
+
+    Args:
+        model: any model; most have no such table.
+
+    Returns:
+        How many there were.
+
+    Example:
+        >>> repair_positions(nn.Linear(2, 2))
+        0
     """
     repaired = 0
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))

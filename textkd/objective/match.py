@@ -66,7 +66,7 @@ class Match:
 
     @property
     def teachers(self) -> tuple[str, ...]:
-        """The models that `from_` names."""
+        """The models that `from_` names, in their order."""
         if isinstance(self.from_, str):
             return (self.from_,) if self.from_ else ()
         return tuple(self.from_)

@@ -26,16 +26,33 @@ from textkd.errors import Collector, Problem, problem
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number over training progress. Build one with `Schedule.parse`; `schedule(progress)` gives the number."""
+    """A number over training progress. Build one with `Schedule.parse`; `schedule(progress)` gives the number.
+
+    The kinds are constant, linear, cosine, ramp_up, ramp_down, step and stop_at (the module has their formulas).
+
+    Source:
+        ramp_up, ramp_down: Laine & Aila 2017, arXiv:1610.02242. stop_at: early-stopped distillation, arXiv:1910.01348.
+
+    Example:
+        >>> early = Schedule.parse({"kind": "stop_at", "at": 0.5})
+        >>> early(0.4), early(0.6)
+        (1.0, 0.0)
+    """
 
     kind: ClassVar[str] = ""
 
     @staticmethod
     def parse(spec: Any, *, positive: bool = False) -> Schedule:
-        """A schedule of a number (constant), a kind ("linear"), `{"kind": "linear", "start": 4, "end": 1}`, a schedule.
+        """The schedule that a recipe or a call writes.
 
-        positive: every value must be above 0 (a temperature); otherwise 0 is allowed too, negative numbers never.
-        Raises TextkdError with every problem: unknown kind or field, wrong type, points out of order or of [0, 1].
+        Args:
+            spec: a number (constant), a kind ("linear"), a mapping such as ``{"kind": "linear", "start": 4, "end":
+                1}``, or a schedule.
+            positive: every value must be above 0 (a temperature); otherwise 0 is allowed too, negative numbers never.
+
+        Raises:
+            TextkdError: with every problem: an unknown kind or field, a wrong type, points out of order or outside of
+                [0, 1].
 
         Example:
             >>> falling = Schedule.parse({"kind": "linear", "start": 4, "end": 1})
@@ -53,7 +70,11 @@ class Schedule:
         return schedule
 
     def __call__(self, progress: float) -> float:
-        """The number at `progress`; below 0 and above 1 it is what it is at 0 and at 1."""
+        """The number at `progress`; below 0 and above 1 it is what it is at 0 and at 1.
+
+        Args:
+            progress: the share of the training that is done, in [0, 1].
+        """
         raise TypeError("Schedule is abstract: use Schedule.parse")
 
     @property

@@ -47,19 +47,46 @@ __all__ = [
 
 
 def from_path(path_or_id: str | os.PathLike[str], auto_class: Any, **kwargs: Any) -> PreTrainedModel:
-    """A pretrained student from a folder, `package:NAME/FOLDER` or hub id. See `textkd.models.loading.load_model`."""
+    """A pretrained student. See `textkd.models.loading.load_model`.
+
+    Args:
+        path_or_id: a folder, `package:NAME/FOLDER` inside an installed Python package, or a hub id.
+        auto_class: what builds it, as `AutoModelForSequenceClassification`.
+        kwargs: those of `load_model` (allow_pickle, expect_sha256) and of `from_pretrained` (num_labels, ...).
+
+    Returns:
+        A model in eval mode, float32 unless `dtype=` says otherwise.
+
+    Raises:
+        TextkdError: the files are missing, damaged or refused, or hold another model.
+    """
     return load_model(path_or_id, auto_class, **kwargs)
 
 
 def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **labels: Any) -> PreTrainedModel:
     """The student of a recipe's block `student`.
 
-    spec: exactly one of {"shrink": {"layers": [2, 4, 6]}} (or {"layers": "uniform", "n_layers": 3}),
-    {"path": ..., "allow_pickle": ..., "sha256": ...} (the last two optional) and {"config": {"hidden_size": 128}}.
-    For a teacher of two sides: {"shrink": {"encoder_layers": 6, "decoder_layers": [1, 2]}}, {"config": {"decoder":
-    {...}}}, or one side each. {"share_encoder": True} beside them promises that the student's encoder is the teacher's.
-    auto_class and labels (num_labels, id2label, label2id, problem_type) are for loading from a path; a shrunk student
-    and one from a config have the teacher's. Raises `TextkdError` with every problem of the block.
+    Args:
+        spec: exactly one of {"shrink": {"layers": [2, 4, 6]}} (or {"layers": "uniform", "n_layers": 3}), {"path": ...,
+            "allow_pickle": ..., "sha256": ...} (the last two optional) and {"config": {"hidden_size": 128}}. For a
+            teacher of two sides: {"shrink": {"encoder_layers": 6, "decoder_layers": [1, 2]}}, {"config": {"decoder":
+            {...}}}, or one side each. {"share_encoder": True} beside them promises that the student's encoder is the
+            teacher's.
+        teacher: what the student is made of, unless it has a path.
+        auto_class: for loading from a path.
+        labels: num_labels, id2label, label2id, problem_type, for loading from a path; a shrunk student and one from a
+            config have the teacher's.
+
+    Raises:
+        TextkdError: with every problem of the block; a teacher with another number of labels; a shared encoder that is
+            not the teacher's.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> teacher = BertModel(BertConfig(num_hidden_layers=4, **sizes))
+        >>> build({"shrink": {"layers": [2, 4]}}, teacher, None).config.num_hidden_layers
+        2
     """
     check_spec(spec)
     student = _made(spec, teacher, auto_class, labels)

@@ -59,15 +59,36 @@ def compose(
     encoder: Mapping[str, Any] | None = None,
     decoder: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
-    """A student of a `VisionEncoderDecoderModel`, side by side.
+    """A student of a `VisionEncoderDecoderModel`, side by side: each side is copied from the teacher or made anew.
 
-    A side with `encoder` or `decoder` (fields that override the teacher's; the encoder's model_type may change between
-    vit and deit) starts from random weights, the other is a copy of the teacher's blocks encoder_layers or
-    decoder_layers (see `shrink`). Vocabulary, token ids, image size and generation_config are the teacher's. The
-    link between the sides keeps the teacher's form (cross_attention_hidden_size, or enc_to_dec_proj where widths
-    differ); what of it no longer fits starts random too. Random weights come from torch's global random state and are
-    announced in the log; with nothing random that state is untouched. In eval mode; dtype and device are the teacher's
-    when anything is copied, else float32 on the CPU. Raises `TextkdError` with the problems of both sides.
+    A new side starts from random weights; the other is a copy of the teacher's blocks (see `shrink`). Vocabulary, token
+    ids, image size and generation_config are the teacher's. The link between the sides keeps the teacher's form
+    (cross_attention_hidden_size, or enc_to_dec_proj where widths differ); what of it no longer fits starts random too.
+    Random weights come from torch's global random state and are announced in the log; with nothing random that state is
+    untouched.
+
+    Args:
+        teacher: what is copied. It is not changed.
+        encoder_layers: block numbers of the encoder to copy, or how many (chosen uniformly); None: all.
+        decoder_layers: the same of the decoder.
+        encoder: fields that override the teacher's; then the encoder is new. model_type may change between vit and
+            deit.
+        decoder: fields that override the teacher's; then the decoder is new.
+
+    Returns:
+        A model in eval mode; dtype and device are the teacher's when anything is copied, else float32 on the CPU.
+
+    Raises:
+        TextkdError: with the problems of both sides.
+
+    Example:
+        >>> from textkd import new_ocr_model
+        >>> ids = {"vocab_size": 20, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32}
+        >>> teacher = new_ocr_model(sizes, {"d_model": 16, "decoder_layers": 2}, ids)
+        >>> student = compose(teacher, encoder_layers=[2], decoder={"num_hidden_layers": 1})
+        >>> student.config.encoder.num_hidden_layers, student.config.decoder.decoder_layers
+        (1, 1)
     """
     given, layers = {"encoder": encoder, "decoder": decoder}, {"encoder": encoder_layers, "decoder": decoder_layers}
     wrong, sides = Collector(), dict[str, _Side]()

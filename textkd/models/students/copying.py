@@ -23,8 +23,23 @@ def is_two_sided(model: PreTrainedModel) -> bool:
 
 
 def block_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The dotted path and the `ModuleList` of a model's blocks: of an architecture that textkd does not know, the one
-    list as long as the config's depth. `TextkdError` when there is not exactly one."""
+    """The dotted path and the `ModuleList` of a model's blocks.
+
+    Of an architecture that textkd does not know it is the one list as long as the config's depth.
+
+    Args:
+        model: an encoder with any head, or a decoder.
+
+    Raises:
+        TextkdError: the config has no depth, or there is not exactly one such list.
+
+    Example:
+        >>> from transformers import BertConfig, BertForMaskedLM
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> path, blocks = block_list(BertForMaskedLM(BertConfig(num_hidden_layers=2, **sizes)))
+        >>> path, len(blocks)
+        ('bert.encoder.layer', 2)
+    """
     asked = f"the blocks of {type(model).__name__}"
     depth = getattr(model.config, "num_hidden_layers", None)
     if depth is None:

@@ -38,16 +38,23 @@ AUTO_CLASSES = (
 
 
 def from_config(teacher: PreTrainedModel, **overrides: Any) -> PreTrainedModel:
-    """A randomly initialised student: the teacher's config with `overrides` (hidden_size, num_attention_heads, ...).
+    """A student with random weights: the teacher's config with some fields changed.
 
-    model_type="distilbert" (or another) starts from that architecture's default config instead, with the teacher's
-    vocabulary, kind of head and labels. The standard names hidden_size, intermediate_size, num_hidden_layers and
-    num_attention_heads work for every architecture. When hidden_size changes and the feed-forward width is not given,
-    it keeps its ratio to hidden_size (4 in BERT). Weights come from torch's global random state: seed it before. In
-    eval mode, float32. Logs `RANDOM_INIT_WARNING`. Raises `TextkdError` with every unknown field and impossible size.
+    Args:
+        teacher: gives the config, the vocabulary, the kind of head and the labels. It is not changed.
+        overrides: fields of the config. hidden_size, intermediate_size, num_hidden_layers and num_attention_heads work
+            for every architecture. When hidden_size changes and the feed-forward width is not given, it keeps its ratio
+            to hidden_size (4 in BERT). model_type="distilbert" (or another) starts from that architecture's default
+            config, with the teacher's vocabulary, kind of head and labels. For a `VisionEncoderDecoderModel` they are
+            `encoder={...}` and `decoder={...}`: a side that is named starts random, the other is a copy of the
+            teacher's; see `textkd.models.students.composing.compose`.
 
-    For a `VisionEncoderDecoderModel` the overrides are `encoder={...}` and `decoder={...}`: a side that is named starts
-    random, the other is a copy of the teacher's. See `textkd.models.students.composing.compose`.
+    Returns:
+        A model in eval mode, float32. Its weights come from torch's global random state: seed it before. The log warns
+        with `RANDOM_INIT_WARNING`.
+
+    Raises:
+        TextkdError: with every unknown field and impossible size.
 
     Example:
         >>> from transformers import BertConfig, BertModel

@@ -11,30 +11,83 @@ LAYER_CHOICES = ("uniform", "first", "last")
 
 
 def uniform_layers(teacher_blocks: int, n: int) -> list[int]:
-    """Evenly spread, ending in the last block: student block k takes block round(k * L / n); 6 -> 3 gives [2, 4, 6].
+    """Blocks that are spread evenly and end in the last one: student block k takes block round(k * L / n).
 
-    The same rule as the layer map "uniform" of a match, so student block k is compared with the block it came from.
+    The same rule as the layer map "uniform" of a match: student block k is compared with the block it came from.
+
+    Args:
+        teacher_blocks: L, how many there are.
+        n: how many are taken.
+
+    Returns:
+        Numbers in 1..L, rising.
+
+    Raises:
+        TextkdError: n is not a whole number from 1 to L.
+
+    Example:
+        >>> uniform_layers(6, 3)
+        [2, 4, 6]
     """
     _check_count(teacher_blocks, n)
     return [round(k * teacher_blocks / n) for k in range(1, n + 1)]
 
 
 def first_layers(teacher_blocks: int, n: int) -> list[int]:
-    """The first n blocks: 6 -> 3 gives [1, 2, 3]."""
+    """The first n blocks.
+
+    Args:
+        teacher_blocks: L, how many there are.
+        n: how many are taken.
+
+    Raises:
+        TextkdError: n is not a whole number from 1 to L.
+
+    Example:
+        >>> first_layers(6, 3)
+        [1, 2, 3]
+    """
     _check_count(teacher_blocks, n)
     return list(range(1, n + 1))
 
 
 def last_layers(teacher_blocks: int, n: int) -> list[int]:
-    """The last n blocks: 6 -> 3 gives [4, 5, 6]."""
+    """The last n blocks.
+
+    Args:
+        teacher_blocks: L, how many there are.
+        n: how many are taken.
+
+    Raises:
+        TextkdError: n is not a whole number from 1 to L.
+
+    Example:
+        >>> last_layers(6, 3)
+        [4, 5, 6]
+    """
     _check_count(teacher_blocks, n)
     return list(range(teacher_blocks - n + 1, teacher_blocks + 1))
 
 
 def choose_layers(teacher_blocks: int, layers: str | Sequence[int], n_layers: int | None = None) -> list[int]:
-    """The block numbers (1..L, in the given order) that `layers` means; `TextkdError` with every bad one.
+    """The block numbers that `layers` means.
 
-    layers: "uniform", "first" or "last" together with `n_layers`, or the block numbers themselves.
+    Args:
+        teacher_blocks: L, how many there are.
+        layers: "uniform", "first" or "last" together with `n_layers`, or the block numbers themselves (negative from
+            the end).
+        n_layers: how many are taken, where `layers` is a word.
+
+    Returns:
+        Numbers in 1..L, in the given order.
+
+    Raises:
+        TextkdError: with every bad number: out of range, or twice; no block; an unknown word, or one without
+            `n_layers`.
+
+    Example:
+        >>> choose_layers(6, "last", 2), choose_layers(6, [1, -1])
+        ([5, 6], [1, 6])
     """
     asked = f"student layers {layers!r}"
     if isinstance(layers, str):

@@ -43,15 +43,31 @@ IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
 def new_ocr_model(
     encoder: Mapping[str, Any] | None = None, decoder: Mapping[str, Any] | None = None, tokenizer: Any = None
 ) -> VisionEncoderDecoderModel:
-    """A `VisionEncoderDecoderModel` with random weights from torch's global random state, in eval mode, float32.
+    """A `VisionEncoderDecoderModel` with random weights, to be trained: it reads images of text lines.
 
-    encoder: fields over the defaults (ViT, images of 32x1024 pixels in patches of 32x8, 6 blocks of width 256;
-    model_type may be vit or deit). decoder: fields over the defaults (TrOCR, 2 blocks of width 256, 128 learned
-    positions, dropout 0.1). Weights spread with 0.55 / sqrt(width), which is transformers' 0.02 at 768; learned
-    positions start as waves (`textkd.models.students.sinusoidal`). tokenizer: one of transformers, or a mapping with
-    vocab_size, pad_token_id, bos_token_id and eos_token_id; they cannot be overridden. Generation starts with eos as in
-    TrOCR (the decoder's decoder_start_token_id changes that) and ends at the decoder's last position.
-    Raises `TextkdError` with every unknown field, impossible size and missing token of both sides.
+    Weights spread with 0.55 / sqrt(width), which is transformers' 0.02 at 768; learned positions start as waves
+    (`textkd.models.students.sinusoidal`). Generation starts with eos as in TrOCR (the decoder's decoder_start_token_id
+    changes that) and ends at the decoder's last position.
+
+    Args:
+        encoder: fields over the defaults: ViT, images of 32x1024 pixels in patches of 32x8, 6 blocks of width 256.
+            model_type may be vit or deit.
+        decoder: fields over the defaults: TrOCR, 2 blocks of width 256, 128 learned positions, dropout 0.1.
+        tokenizer: one of transformers, or a mapping with vocab_size, pad_token_id, bos_token_id and eos_token_id; they
+            cannot be overridden.
+
+    Returns:
+        A model in eval mode, float32. Its weights come from torch's global random state: seed it before.
+
+    Raises:
+        TextkdError: with every unknown field, impossible size and missing token of both sides.
+
+    Example:
+        >>> ids = {"vocab_size": 20, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+        >>> model = new_ocr_model({**sizes, "image_size": [32, 64]}, {"d_model": 16, "decoder_layers": 1}, ids)
+        >>> model.config.encoder.image_size, model.generation_config.max_length
+        ([32, 64], 128)
     """
     ids = _token_ids(tokenizer)
     wrong, configs = Collector(), dict[str, Any]()
@@ -63,7 +79,21 @@ def new_ocr_model(
 
 
 def new_reader(config: Mapping[str, Any], tokenizer: Any) -> VisionEncoderDecoderModel:
-    """A recogniser of lines {encoder: {...}, decoder: {...}} with random weights, which writes the tokenizer's ids."""
+    """A recogniser of lines with random weights, from a recipe's block ``config``.
+
+    Args:
+        config: {"encoder": {...}, "decoder": {...}}, the fields of `new_ocr_model`; each side may be left out.
+        tokenizer: whose ids the model writes.
+
+    Raises:
+        TextkdError: a key that is no side, a side that is no mapping, and what `new_ocr_model` refuses.
+
+    Example:
+        >>> ids = {"vocab_size": 20, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+        >>> new_reader({"encoder": sizes, "decoder": {"decoder_layers": 1}}, ids).config.decoder.vocab_size
+        20
+    """
     found, sides = Collector(), ("encoder", "decoder")
     for key in (key for key in config if key not in sides):
         fix = "config: {encoder: {...}, decoder: {...}}"
@@ -82,7 +112,19 @@ def new_reader(config: Mapping[str, Any], tokenizer: Any) -> VisionEncoderDecode
 
 
 def sketched(config: Mapping[str, Any]) -> VisionEncoderDecoderModel:
-    """`new_reader` with made-up tokens, for a look at its other fields."""
+    """`new_reader` with made-up tokens, for a look at its other fields.
+
+    Args:
+        config: as of `new_reader`; token ids and vocab_size in it are not looked at.
+
+    Raises:
+        TextkdError: as `new_reader`.
+
+    Example:
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+        >>> sketched({"encoder": sizes, "decoder": {"decoder_layers": 1}}).config.encoder.num_hidden_layers
+        1
+    """
     decoder = config.get("decoder")
     if isinstance(decoder, Mapping):
         config = {**config, "decoder": {name: value for name, value in decoder.items() if name not in MADE_UP}}

@@ -16,13 +16,22 @@ from textkd.models.students.sides import TYPES, size_of
 
 
 def fit_image_size(model: PreTrainedModel, size: tuple[int, int]) -> PreTrainedModel:
-    """A copy of a ViT or DeiT, or of a `VisionEncoderDecoderModel` with one, for images of size (height, width) pixels.
+    """A copy of a ViT or DeiT, or of a `VisionEncoderDecoderModel` with one, for images of another size.
 
     The position embeddings of the patches are interpolated on the patch grid (bicubic, in float32, corners not aligned:
-    what transformers' `interpolate_pos_encoding=True` does, here also for oblong grids); those of the CLS and
-    distillation tokens, and all other weights, stay. The configs tell the new size, so that the saved copy loads as
-    it is. At the model's own size the copy computes exactly the same. The model is not changed; mode, dtype and device
-    are kept. Raises `TextkdError` for other architectures and for a size that is no multiple of the patch size.
+    what transformers' `interpolate_pos_encoding=True` does, here also for oblong grids). Those of the CLS and
+    distillation tokens, and all other weights, stay. The configs tell the new size, so that the saved copy loads as it
+    is. At the model's own size the copy computes exactly the same.
+
+    Args:
+        model: what is copied. It is not changed.
+        size: (height, width) of the images in pixels.
+
+    Returns:
+        The copy, with the model's mode, dtype and device.
+
+    Raises:
+        TextkdError: another architecture, or a size that is no multiple of the patch size.
 
     Example:
         >>> from transformers import ViTConfig, ViTModel

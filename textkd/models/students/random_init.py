@@ -13,7 +13,20 @@ RANDOM_INIT_WARNING = (
 
 
 def random_init_warning(spec: Mapping[str, Any]) -> str | None:
-    """The warning that belongs to a recipe's block `student`; None where nothing starts random."""
+    """The warning that belongs to a recipe's block `student`.
+
+    Args:
+        spec: the block, as of `textkd.models.students.build`.
+
+    Returns:
+        `RANDOM_INIT_WARNING`, or of an encoder-decoder which sides start random; None where nothing starts random.
+
+    Example:
+        >>> random_init_warning({"config": {"hidden_size": 128}}) == RANDOM_INIT_WARNING
+        True
+        >>> random_init_warning({"shrink": {"layers": [2, 4, 6]}}) is None
+        True
+    """
     config = spec.get("config")
     if not isinstance(config, Mapping):
         return None

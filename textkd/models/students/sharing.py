@@ -17,10 +17,22 @@ UNREAD_FIELDS = (*NOT_FIELDS, "dtype", "pooler_output_size", "pooler_act", "enco
 
 
 def shares_encoder(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
-    """True if the encoders of two `VisionEncoderDecoderModel` are of one architecture and equal in every element.
+    """Whether the encoders of two `VisionEncoderDecoderModel` are of one architecture and equal in every element.
 
-    The pooler does not count: no decoder reads it, and `microsoft/trocr-*` have none.
-    dtypes must be equal too, devices need not. Models without two sides share nothing.
+    The pooler does not count: no decoder reads it, and `microsoft/trocr-*` have none. dtypes must be equal too, devices
+    need not. Models without two sides share nothing.
+
+    Args:
+        student: one model.
+        teacher: the other.
+
+    Example:
+        >>> from textkd import new_ocr_model, shrink
+        >>> ids = {"vocab_size": 20, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+        >>> teacher = new_ocr_model(sizes, {"d_model": 16, "decoder_layers": 2}, ids)
+        >>> shares_encoder(shrink(teacher, decoder_layers=[2]), teacher)
+        True
     """
     if not (is_two_sided(student) and is_two_sided(teacher)):
         return False

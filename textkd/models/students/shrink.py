@@ -25,23 +25,35 @@ def shrink(
     encoder_layers: int | Sequence[int] | None = None,
     decoder_layers: int | Sequence[int] | None = None,
 ) -> PreTrainedModel:
-    """A new model of the teacher's class made of the teacher's blocks `layers`, its embeddings, pooler and head.
+    """A new model of the teacher's class, made of some of the teacher's blocks, its embeddings, pooler and head.
 
-    layers: block numbers 1..L (negative from the end, in the order given, none twice), or "uniform" (the default),
-    "first", "last" with `n_layers`. encoder_layers, decoder_layers: the same for the two sides of a
-    `VisionEncoderDecoderModel`, in place of `layers`: block numbers, an int (that many, chosen uniformly), or None
-    (all); its position embeddings, projection between the sides, output layer and generation_config are copied too.
+    Weights are copies with the teacher's dtype and device; tied weights stay tied; labels and every other config field
+    are kept. The teacher and the global random state are not changed. With all layers the student computes exactly what
+    the teacher computes.
 
-    Weights are copies with the teacher's dtype and device; tied weights stay tied; labels and every
-    other config field are kept. The student is in eval mode, like `from_pretrained`, and all its weights are
-    trainable. The teacher is not changed, and the global random state neither. With all layers the student computes
-    exactly what the teacher computes.
-
-    ALBERT shares its blocks: only the depth shrinks; where the chosen blocks do not fall evenly into the groups, every
+    ALBERT shares its blocks: only the depth shrinks. Where the chosen blocks do not fall evenly into the groups, every
     student block gets a copy of its own. ModernBERT's block 1 has no attention norm (its input is normed already):
     another block in its place has its norm folded into its query-key-value weights (see `_fit_modernbert`).
-    Raises `TextkdError` for a layer out of range, none, one twice, for models without one stack of blocks, and for
-    `layers` on a model of two sides or the other way round.
+
+    Args:
+        teacher: a model with one stack of blocks, or a `VisionEncoderDecoderModel`.
+        layers: block numbers 1..L (negative from the end, in the order given, none twice), or "uniform" (the default),
+            "first", "last" with `n_layers`.
+        n_layers: how many blocks, where `layers` is a word.
+        encoder_layers: of a `VisionEncoderDecoderModel`, in place of `layers`: block numbers of the encoder, an int
+            (that many, chosen uniformly), or None (all). Position embeddings, projection between the sides, output
+            layer and generation_config are copied too.
+        decoder_layers: the same of the decoder.
+
+    Returns:
+        A model in eval mode, like `from_pretrained`; all its weights are trainable.
+
+    Raises:
+        TextkdError: a layer out of range, none, or one twice; a model without one stack of blocks; `layers` on a model
+            of two sides, or the other way round.
+
+    Source:
+        DistilBERT, Sanh et al. 2019, arXiv:1910.01108: a student that starts from the teacher's own blocks.
 
     Example:
         >>> from transformers import BertConfig, BertModel

@@ -15,7 +15,21 @@ SHRINK_OPTIONS = ("layers", "n_layers", "encoder_layers", "decoder_layers")
 
 
 def check_spec(spec: Mapping[str, Any]) -> None:
-    """Raises `TextkdError` with every problem of a recipe's block `student`, before any model is there."""
+    """Looks at a recipe's block `student` before any model is there.
+
+    Args:
+        spec: the block, as of `textkd.models.students.build`.
+
+    Raises:
+        TextkdError: with every problem.
+
+    Example:
+        >>> check_spec({"shrink": {"layers": [2, 4, 6]}})
+        >>> check_spec({"shrink": {}, "path": ""})
+        Traceback (most recent call last):
+        ...
+        textkd.errors.TextkdError: 2 problems...
+    """
     wrong = Collector()
     if not isinstance(spec, Mapping):
         example = "{shrink: {layers: [2, 4, 6]}}"
