@@ -22,12 +22,18 @@ from textkd.tasks.tokens.factory import tokens, tokens_of_model
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of task.
+    """One kind of task: how a recipe's block makes one, and how a finished model's folder does.
 
-    make: the task of the options of a recipe's `task:` block, which are its parameters. auto_class: what loads its
-    models, known before there is a task. of_model: ``f(model, folder, file, **options) -> Task``, for `textkd
-    eval`: a task with one labelled file as its split "eval", for the model that lies in `folder`; its further
-    parameters are the options that it takes. None: the task is made without options and reads the file by itself.
+    Args:
+        make: a function that makes the task; its parameters are the options of a recipe's `task:` block.
+        auto_class: what loads the models of the task, known before there is a task.
+        of_model: ``f(model, folder, file, **options) -> Task``, for `textkd eval`: a task with one labelled file as its
+            split "eval", for the model that lies in `folder`. Its further parameters are the options that it takes.
+            None: the task is made without options and reads the file by itself.
+
+    Example:
+        >>> kind("ocr").eval_options
+        ('image', 'text', 'num_beams')
     """
 
     make: Callable[..., Task]
@@ -45,7 +51,17 @@ class Kind:
         return () if self.of_model is None else tuple(inspect.signature(self.of_model).parameters)[3:]
 
     def read(self, model: Any, folder: str, file: str | Path, options: Mapping[str, Any]) -> Task:
-        """The task of one labelled file for `model`."""
+        """The task of one labelled file.
+
+        Args:
+            model: the finished model.
+            folder: where it lies.
+            file: the labelled file.
+            options: those of `textkd eval`, of `eval_options`.
+
+        Raises:
+            TextkdError: the options, the model's classes or the file cannot be.
+        """
         return self.make().with_file(file) if self.of_model is None else self.of_model(model, folder, file, **options)
 
 
@@ -60,25 +76,71 @@ _KINDS: dict[str, Kind] = {
 def register(
     name: str, make: Callable[..., Task], auto_class: Any, of_model: Callable[..., Task] | None = None
 ) -> None:
-    """Adds a kind of task, which recipes then call `name`; see `Kind`. A name that is taken is an error."""
+    """Adds a kind of task, which recipes then call `name`.
+
+    Args:
+        name: a new name.
+        make: as of `Kind`.
+        auto_class: as of `Kind`.
+        of_model: as of `Kind`.
+
+    Raises:
+        TextkdError: the name is taken.
+
+    Example:
+        >>> register("text", text, ByRow.auto_class)
+        Traceback (most recent call last):
+        ...
+        textkd.errors.TextkdError: asked: a new task 'text'
+          found: there is one of that name
+          fix: another name
+    """
     if name in _KINDS:
         raise fail(f"a new task {name!r}", "there is one of that name", fix="another name")
     _KINDS[name] = Kind(make, auto_class, of_model)
 
 
 def names() -> tuple[str, ...]:
-    """The names of all kinds."""
+    """The names of all kinds.
+
+    Example:
+        >>> {"glue/sst2", "text", "tokens", "ocr"} <= set(names())
+        True
+    """
     return tuple(_KINDS)
 
 
 def kind(name: str) -> Kind:
-    """The kind of a name. Raises `TextkdError` on a typo."""
+    """The kind of a name.
+
+    Args:
+        name: one of `names`.
+
+    Raises:
+        TextkdError: no such kind, with the nearest names.
+
+    Example:
+        >>> kind("glue/sst2").options
+        ('limit', 'path', 'skip_damaged')
+    """
     if name not in _KINDS:
         raise fail(f"task {name!r}", f"the tasks are {', '.join(_KINDS)}", near=(name, _KINDS))
     return _KINDS[name]
 
 
 def get(name: str, **options: Any) -> Task:
-    """A task by name: "glue/sst2" (options of `glue`), "text" (of `text`), "ocr" (of `ocr`) and so on. Raises
-    `TextkdError` on a typo."""
+    """A task by name.
+
+    Args:
+        name: "glue/sst2" (options of `glue`), "text" (of `text`), "tokens" (of `tokens`), "ocr" (of `ocr`), or one that
+            was registered.
+        options: of the function that makes the task.
+
+    Raises:
+        TextkdError: no such kind, with the nearest names, or options that cannot work.
+
+    Example:
+        >>> get("glue/sst2").labels
+        ['negative', 'positive']
+    """
     return kind(name).make(**options)

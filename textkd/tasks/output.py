@@ -48,12 +48,19 @@ class Output(ABC):
         problem_type: transformers' word for the head's loss; "" where it has none.
         label_loss: the loss of the family `labels` that a match ``labels`` takes by default. Its targets (ids, numbers
             or flags) are what the batches' labels are.
-        metric_names: the metrics, the main one first. greater_is_better: whether more of the main metric is better.
+        metric_names: the metrics, the main one first.
+        greater_is_better: whether more of the main metric is better.
         per_token: whether labels are [B, T], one for each position (-100: it does not count), and not [B].
         writes: whether answers are texts that `generate` writes; such models may be read by a black box alone, and
             teach by what they write (`textkd.Pseudo`).
         timed_rows: rows of the large batch that speed is measured on.
         packages: whose versions matter for the metrics, beside the usual ones.
+
+    Example:
+        >>> from textkd.tasks import outputs
+        >>> scores = outputs.Scores()
+        >>> scores.label_loss, scores.main_metric, scores.head()["num_labels"]
+        ('mse', 'pearson', 1)
     """
 
     name: str = "task"
@@ -69,6 +76,7 @@ class Output(ABC):
 
     @property
     def main_metric(self) -> str:
+        """The first of `metric_names`: the one that models are chosen and compared by."""
         return self.metric_names[0]
 
     @property
@@ -82,22 +90,56 @@ class Output(ABC):
 
     @abstractmethod
     def predict(self, model: Any, rows: Any, collator: Any) -> Any:
-        """What `model` answers on encoded rows, in their order, as `compute_metrics` takes it."""
+        """What a model answers on encoded rows.
+
+        Args:
+            model: with the head of this output.
+            rows: of `Task.encode`.
+            collator: of `Task.collator`.
+
+        Returns:
+            The answers in the rows' order, as `compute_metrics` takes them.
+        """
 
     @abstractmethod
     def references(self, rows: Any) -> Any:
-        """The right answers of encoded rows, as `compute_metrics` takes them."""
+        """The right answers of encoded rows.
+
+        Args:
+            rows: of `Task.encode`.
+
+        Returns:
+            The answers in the rows' order, as `compute_metrics` takes them.
+        """
 
     @abstractmethod
     def compute_metrics(self, predictions: Any, references: Any) -> dict[str, float]:
-        """The metrics by name. Raises `TextkdError` for no rows and where the numbers of both differ."""
+        """The metrics by name.
+
+        Args:
+            predictions: of `predict`.
+            references: of `references`, one for each prediction.
+
+        Raises:
+            TextkdError: no rows, or the numbers of both differ.
+        """
 
     def doubts(self, predictions: Any, references: Any) -> list[str]:
-        """What makes the metrics of these doubtful, a sentence each."""
+        """What makes the metrics of these doubtful, a sentence each.
+
+        Args:
+            predictions: of `predict`.
+            references: of `references`.
+        """
         return []
 
     def evaluation(self, collator: Any, rows: Any) -> Evaluation:
-        """How a model is evaluated on these encoded `rows` while it trains."""
+        """How a model is evaluated on encoded rows while it trains.
+
+        Args:
+            collator: of `Task.collator`.
+            rows: of `Task.encode`.
+        """
         return Evaluation(self.compute_metrics)
 
     def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
@@ -112,15 +154,30 @@ class Output(ABC):
         return Examples()
 
     def generation(self, models: Sequence[Any], rows: Any) -> dict[str, Any] | None:
-        """The settings of `generate` that speed is measured with; None: the speed is that of one forward pass."""
+        """The settings of `generate` that speed is measured with; None: the speed is that of one forward pass.
+
+        Args:
+            models: all that are compared.
+            rows: of `Task.encode`, those that are evaluated on.
+        """
         return None
 
     def fits(self, model: Any, processor: Any) -> list[Problem]:
-        """Where `model` and this output (or the processor of its rows) do not fit."""
+        """Where a model and this output (or the processor of its rows) do not fit.
+
+        Args:
+            model: before it is trained or evaluated.
+            processor: of the rows.
+        """
         return []
 
     def configure(self, model: Any, processor: Any) -> None:  # noqa: B027  (most outputs need nothing)
-        """Writes into the config of a model that is about to be published what it needs to answer by itself."""
+        """Writes into the config of a model that is about to be published what it needs to answer by itself.
+
+        Args:
+            model: is changed in place.
+            processor: of the rows.
+        """
 
 
 def agreement(reference: Any, student: Any) -> dict[str, int]:

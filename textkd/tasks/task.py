@@ -19,13 +19,26 @@ COLUMNS = ("labels", "example_id", "length")
 class Task(ABC):
     """Rows to train on and to evaluate on, how they become batches, and what a model answers about them.
 
-    A task of one's own gives `name`, `output`, `splits`, `load`, `encode` and `collator` (docs/tasks.md has one);
-    the rest has defaults.
+    A task of one's own gives `name`, `output`, `splits`, `load`, `encode` and `collator` (docs/tasks.md has one); the
+    rest has defaults.
 
     Attributes:
         name: for reports and messages, such as "glue/sst2".
         output: what models answer.
         default_length: the most tokens of a row, where neither recipe nor model says less.
+
+    Example:
+        >>> from textkd.tasks import outputs
+        >>> class Thanks(Task):
+        ...     name, splits, output = "thanks", ("train", "eval"), outputs.Classes(["no", "yes"])
+        ...     def load(self, split):
+        ...         return [{"text_a": "thank you", "label": "yes"}, {"text_a": "go away", "label": "no"}]
+        ...     def encode(self, processor, split, model_inputs, max_length):
+        ...         ...
+        ...     def collator(self, processor, model=None):
+        ...         ...
+        >>> Thanks().eval_splits, Thanks().output.main_metric
+        (('eval',), 'accuracy')
     """
 
     name: str
@@ -49,8 +62,14 @@ class Task(ABC):
 
     @abstractmethod
     def load(self, split: str) -> Any:
-        """The rows of a split as people read them: row[i] is a dict with `text_a` (and `text_b`), or what else the
-        output's `examples` shows."""
+        """The rows of a split as people read them.
+
+        Args:
+            split: one of `splits`.
+
+        Returns:
+            A sequence: row[i] is a dict with `text_a` (and `text_b`), or what else the output's `examples` shows.
+        """
 
     @abstractmethod
     def encode(self, processor: Any, split: str, model_inputs: Collection[str], max_length: int) -> Any:
@@ -58,6 +77,7 @@ class Task(ABC):
 
         Args:
             processor: the tokenizer (or processor) that `processing` gave.
+            split: one of `splits`.
             model_inputs: the names of what the models' forward takes; other columns may be left out.
             max_length: tokens per row, special ones counted in.
 
@@ -67,7 +87,17 @@ class Task(ABC):
         """
 
     def encoded(self, processor: Any, split: str, model_inputs: Collection[str], max_length: int) -> Any:
-        """`encode`, and a `TextkdError` where a column is missing that training, metrics or report will want."""
+        """`encode`, and a look at its columns.
+
+        Args:
+            processor: as of `encode`.
+            split: as of `encode`.
+            model_inputs: as of `encode`.
+            max_length: as of `encode`.
+
+        Raises:
+            TextkdError: a column is missing that training, metrics or report will want.
+        """
         rows = self.encode(processor, split, model_inputs, max_length)
         names = list(getattr(rows, "column_names", ()))
         if missing := [name for name in COLUMNS if name not in names]:
@@ -79,25 +109,52 @@ class Task(ABC):
     def few(
         self, processor: Any, split: str, model_inputs: Collection[str], max_length: int, count: int
     ) -> tuple[Any, int] | None:
-        """(the first `count` rows of `encode`, how many rows it has), without encoding the others: for a look before
-        anything runs. None: it takes all to know these."""
+        """The first rows of `encode`, without encoding the others: for a look before anything runs.
+
+        Args:
+            processor: as of `encode`.
+            split: as of `encode`.
+            model_inputs: as of `encode`.
+            max_length: as of `encode`.
+            count: how many rows.
+
+        Returns:
+            (the rows, how many `encode` has). None: it takes all to know these.
+        """
         return None
 
     @abstractmethod
     def collator(self, processor: Any, model: Any = None) -> Any:
-        """What makes a batch of a list of encoded rows: tensors by name, among them `labels` and `example_id`. model:
-        one of those that are trained, where batches depend on it."""
+        """What makes a batch of a list of encoded rows: tensors by name, among them `labels` and `example_id`.
+
+        Args:
+            processor: as of `encode`.
+            model: one of those that are trained, where batches depend on it.
+        """
 
     def processing(self, path: str) -> Any:
-        """The tokenizer or processor of the rows, by default that in a teacher's folder (or hub id) `path`; "" where
-        the teacher has neither."""
+        """The tokenizer or processor of the rows, by default that in a teacher's folder.
+
+        Args:
+            path: the teacher's folder or hub id; "" where it has neither.
+
+        Raises:
+            TextkdError: there is none.
+        """
         if not path:
             fix = "Distiller(..., tokenizer=AutoTokenizer.from_pretrained(FOLDER))"
             raise fail("the teacher's tokenizer", "it comes from no folder and no hub", fix=fix, where="teacher")
         return load_tokenizer(path)
 
     def problems(self, splits: Collection[str] | None = None) -> None:
-        """Reads `splits` (all by default) and raises one `TextkdError` with everything that is wrong in them."""
+        """Reads splits and looks for all that is wrong in them.
+
+        Args:
+            splits: which; None: all.
+
+        Raises:
+            TextkdError: with everything that is wrong.
+        """
         for split in splits or self.splits:
             self.load(split)
 
@@ -113,9 +170,23 @@ class Task(ABC):
         return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 
     def with_file(self, file: str | Path) -> Task:
-        """This task with one labelled file as its only split, "eval"; its classes stay."""
+        """This task with one labelled file as its only split, "eval"; its classes stay.
+
+        Args:
+            file: in the format of the task's own files.
+
+        Raises:
+            TextkdError: the task reads no single files (the default).
+        """
         raise fail(f"{self.name} on the file {file}", "this task reads no single files", fix="another task")
 
     def raw(self, rows: Any) -> list[Any]:
-        """Encoded rows as a black box takes them, which reads what models are given encoded."""
+        """Encoded rows as a black box takes them, which reads what models are given encoded.
+
+        Args:
+            rows: of `encode`.
+
+        Raises:
+            TextkdError: the rows are only read encoded (the default).
+        """
         raise fail(f"a black box on {self.name}", "its rows are only read encoded", fix="a teacher that is a model")

@@ -33,20 +33,35 @@ def ocr(
     skip_long: bool = False,
     name: str = "ocr",
 ) -> OcrTask:
-    """A task on images of lines and their transcriptions.
+    """A task on images of lines and their transcriptions. Data is read on first use (see `OcrTask.problems`).
 
-    train, eval: what `textkd.tasks.ocr.sources.lines` takes: a parquet, csv or jsonl file, an image folder,
-    {dataset: hub id}, {rendered: {...}}, {digits: {...}}, or a list of these. eval may be {"fraction": 0.1, "seed": 0}:
-    that part of the train lines, equal texts on one side. train may be missing where a model is only evaluated.
-    extra_evals: {name: lines}, evaluated as "eval_NAME".
-    processor: a folder, a hub id or a `TrOCRProcessor`. Without one, `line_processor` trains a sentencepiece tokenizer
-    of kind `tokenizer` ("char", "unigram" with `vocab_size`) on the train texts, for images of height x width.
-    characters: what it must write beyond what stands in these texts, which matters where few lines are transcribed.
-    augment: whether, or how strongly (1.0), train images are degraded (never those of evaluation); seed: of that.
-    generation: num_beams, max_new_tokens, length_penalty, ... (see `Generation`); greedy by default.
-    skip_unwritable: train lines with characters that the tokenizer lacks are left out; otherwise they are an error.
-    skip_long: so are those with more tokens than the decoder has positions (or `max_length`).
-    Raises `TextkdError` with all options that cannot work; data is read on first use (see `OcrTask.problems`).
+    Args:
+        train: what `textkd.tasks.ocr.sources.lines` takes: a parquet, csv or jsonl file, an image folder, {dataset: hub
+            id}, {rendered: {...}}, {digits: {...}}, or a list of these. None where a model is only evaluated.
+        eval: the same, or {"fraction": 0.1, "seed": 0}: that part of the train lines, equal texts on one side.
+        processor: a folder, a hub id or a `TrOCRProcessor`. None: `line_processor` trains a sentencepiece tokenizer on
+            the train texts, for images of `height` x `width`.
+        height: of images in pixels; only without `processor`, like the next four.
+        width: of images in pixels.
+        tokenizer: "char", or "unigram" with `vocab_size`.
+        vocab_size: word pieces of "unigram".
+        characters: what the tokenizer must write beyond what stands in the train texts; it matters where few lines are
+            transcribed.
+        augment: whether, or how strongly (1.0; from 0 to 3), train images are degraded (never those of evaluation).
+        generation: num_beams, max_new_tokens, length_penalty, ... (see `Generation`); greedy by default.
+        extra_evals: {name: lines}: finished models are measured on these too, as "eval_NAME".
+        seed: of the degrading.
+        skip_unwritable: train lines with characters that the tokenizer lacks are left out; otherwise they are an error.
+        skip_long: so are those with more tokens than the decoder has positions (or `max_length`).
+        name: for reports and messages.
+
+    Raises:
+        TextkdError: with all options that cannot work.
+
+    Example:
+        >>> task = ocr(train="lines.parquet", eval={"fraction": 0.1}, generation={"num_beams": 4})
+        >>> task.splits, task.output.main_metric
+        (('train', 'eval'), 'cer')
     """
     collector = Collector()
     shape: dict[str, Any] = {"height": height, "width": width, "kind": tokenizer, "vocab_size": vocab_size}

@@ -27,7 +27,25 @@ from textkd.tasks.task import Task
 class OcrTask(Task):
     """Text recognition on images of lines with a `VisionEncoderDecoderModel`. Data is read on first use.
 
-    Attributes: name "ocr"; splits ("train", "eval", and further "eval_NAME"); output (`LineTexts`).
+    `textkd.tasks.ocr` makes one. Its splits are "train", "eval", and further "eval_NAME"; its output is `LineTexts`.
+
+    Args:
+        sources: the lines of each split, as of `textkd.tasks.ocr.sources.lines`.
+        processor: a folder, a hub id or a `TrOCRProcessor`; None: one that is trained on the train texts, or a
+            teacher's.
+        shape: the options of `line_processor`: height, width, kind, vocab_size, characters.
+        strength: how strongly train images are degraded; 0: not at all.
+        generation: how texts are generated; None: greedily.
+        holdout: (fraction, seed) of the train lines that become the eval split.
+        seed: of the degrading.
+        skip_unwritable: train lines with characters that the tokenizer lacks are left out instead of an error.
+        skip_long: so are those with too many tokens.
+        name: for reports and messages.
+
+    Example:
+        >>> task = OcrTask({"eval": "lines.parquet"}, strength=0.0)
+        >>> task.splits, task.augments, task.generation.num_beams
+        (('eval',), False, 1)
     """
 
     output: LineTexts
@@ -118,15 +136,22 @@ class OcrTask(Task):
         max_length: int = default_length,
         training: bool | None = None,
     ) -> LineRows:
-        """The split as `LineRows` with labels of at most `max_length` ids, eos counted in.
+        """The split as `LineRows`.
 
-        training (by default: whether the split is "train"): images are augmented; lines without transcription are left
-        out (with `skip_long` those with longer labels, too), and `warnings()` tells how many. Otherwise every line
-        stays, labels are cut for the loss alone (the text stays whole for the metrics), and lines without transcription
-        have no labels.
-        Raises `TextkdError`: train texts that the tokenizer cannot write (unless `skip_unwritable`) or that are longer
-        (unless `skip_long`), no line left. `model_inputs` is not looked at: a batch of lines has the same columns for
-        every model.
+        In training, images are augmented and lines without transcription are left out; `warnings()` tells how many.
+        Otherwise every line stays, labels are cut for the loss alone (the text stays whole for the metrics), and lines
+        without transcription have no labels.
+
+        Args:
+            processor: the `TrOCRProcessor`.
+            split: one of `splits`.
+            model_inputs: not looked at: a batch of lines has the same columns for every model.
+            max_length: the most ids of a label, eos counted in. With `skip_long`, train lines with more are left out.
+            training: whether the rows are to train on; None: whether the split is "train".
+
+        Raises:
+            TextkdError: train texts that the tokenizer cannot write (unless `skip_unwritable`) or that are longer
+                (unless `skip_long`); no line left.
         """
         table, tokenizer = self.table(split), processor.tokenizer
         training = split == "train" if training is None else training
@@ -189,8 +214,15 @@ class OcrTask(Task):
     def with_lines(
         self, split: str, indices: Sequence[int] | None = None, texts: Sequence[str | None] | None = None
     ) -> OcrTask:
-        """This task with some lines of a split (all, by default), and with other texts for them: a teacher's, say, one
-        for each of `indices`; None leaves a line without. A processor trained on the train texts stays as it was."""
+        """This task with some lines of a split, and with other texts for them: a teacher's, say.
+
+        A processor trained on the train texts stays as it was.
+
+        Args:
+            split: one of `splits`.
+            indices: the lines that stay, by number; None: all.
+            texts: one for each of them; None leaves a line without.
+        """
         return self.with_table(split, Chosen(self.table(split), indices, texts))
 
     def with_table(self, split: str, table: LineTable) -> OcrTask:

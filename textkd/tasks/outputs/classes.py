@@ -11,7 +11,22 @@ from textkd.tasks.outputs.by_row import Array, ByRow
 
 
 class Classes(ByRow):
-    """One class for each row: logits [N, C], labels [N] of class ids."""
+    """One class for each row: logits [N, C], labels [N] of class ids.
+
+    Args:
+        names: of the classes in the order of their ids; or a function that gives them, where they are only known once
+            the data is read.
+        name: of the task, for messages.
+        metric: (module, config_name) of `textkd.tasks.metrics`; None: that of text classification.
+        metric_names: those of its values that count, the main one first; None: accuracy, f1_macro.
+
+    Example:
+        >>> answers = Classes(["no", "yes"])
+        >>> answers.decide([[0.2, 1.5], [3.0, -1.0]]).tolist()
+        [1, 0]
+        >>> answers.head()["label2id"]
+        {'no': 0, 'yes': 1}
+    """
 
     problem_type = "single_label_classification"
     usual = ("accuracy", "f1_macro")

@@ -11,7 +11,19 @@ from textkd.tasks.outputs.by_row import Array, ByRow
 
 
 class LabelSets(ByRow):
-    """Any number of labels for each row: logits [N, C], labels [N, C] of 0 and 1."""
+    """Any number of labels for each row: logits [N, C], labels [N, C] of 0 and 1.
+
+    Args:
+        names: of the labels in the order of their ids; or a function that gives them, where they are only known once
+            the data is read.
+        name: of the task, for messages.
+        metric: (module, config_name) of `textkd.tasks.metrics`; None: that of multi-label classification.
+        metric_names: those of its values that count, the main one first; None: f1_micro, f1_macro, subset_accuracy.
+
+    Example:
+        >>> LabelSets(["sport", "politics"]).decide([[2.0, -1.0], [0.5, 0.1]]).tolist()
+        [[1, 0], [1, 1]]
+    """
 
     problem_type = "multi_label_classification"
     label_loss = "bce"

@@ -12,7 +12,17 @@ from textkd.tasks.outputs.by_row import Array, ByRow
 
 
 class Scores(ByRow):
-    """A number for each row (regression): logits [N, 1], labels [N]."""
+    """A number for each row (regression): logits [N, 1], labels [N].
+
+    Args:
+        name: of the task, for messages.
+        metric: (module, config_name) of `textkd.tasks.metrics`; None: that of text regression.
+        metric_names: those of its values that count, the main one first; None: pearson, spearmanr, mse.
+
+    Example:
+        >>> Scores().decide([[0.5], [4.0]]).tolist()
+        [0.5, 4.0]
+    """
 
     problem_type = "regression"
     label_loss = "mse"

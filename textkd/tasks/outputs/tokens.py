@@ -21,7 +21,15 @@ Array = np.ndarray[Any, Any]
 class Tokens(Named):
     """A tag for each word, in BIO (IOB2): logits [B, T, C], labels [B, T] with -100 wherever no word begins.
 
-    names: the tags in the order of their ids, as ["O", "B-person", "I-person"].
+    Args:
+        names: the tags in the order of their ids, as ["O", "B-person", "I-person"]; or a function that gives them,
+            where they are only known once the data is read.
+        name: of the task, for messages.
+
+    Example:
+        >>> answers = Tokens(["O", "B-person", "I-person"])
+        >>> answers.tags([[[0, 0, 0], [1, 3, 0], [2, 0, 1]]], [[-100, 1, 0]])  # of one sentence of three positions
+        ([['B-person', 'O']], [['B-person', 'O']])
     """
 
     auto_class = AutoModelForTokenClassification
@@ -29,7 +37,17 @@ class Tokens(Named):
     per_token = True
 
     def predict(self, model: Any, rows: Any, collator: Any, batch_size: int = 64) -> list[Array]:
-        """Logits [W, C] of the W labelled positions of each row, in float32 and eval mode."""
+        """The logits of the labelled positions, in float32 and eval mode.
+
+        Args:
+            model: a token classifier.
+            rows: of `TokensTask.encode`.
+            collator: of `TokensTask.collator`.
+            batch_size: rows that run together.
+
+        Returns:
+            For each row [W, C], of its W labelled positions.
+        """
         order = np.argsort([-length for length in rows["length"]], kind="stable")
         found: dict[int, Array] = {}
         with evaluating(model), torch.inference_mode():
@@ -79,9 +97,18 @@ class Tokens(Named):
         return found
 
     def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
-        """The sentences that two models tag differently, the surest first, with the entities that each found;
-        and how many sentences each has all right. shown: rows with `words`; rows["places"], where there is such a
-        column: the words that are labelled, by number."""
+        """The sentences that two models tag differently, the surest first, with the entities that each found.
+
+        Args:
+            shown: rows with `words`.
+            rows: the same, encoded. rows["places"], where there is such a column: the words that are labelled, by
+                number.
+            said: the predictions of each model, by its name.
+            between: the two models, by name.
+
+        Returns:
+            The sentences, and how many of them each of the two has all right.
+        """
         every, true = {}, list[list[str]]()
         for model, logits in said.items():
             every[model], true = self.tags(logits, self.references(rows))

@@ -40,18 +40,40 @@ def text(
     limit: int | Mapping[str, Any] | None = None,
     name: str = "text",
 ) -> TextTask:
-    """A text task.
+    r"""A text task from files or from a data set of the hub. Data is read on first use (see `TextTask.problems`).
 
-    train, eval: files; the suffix says the format (csv, tsv, json, jsonl, parquet), `delimiter` and `quoted` overrule
-    it (csv is quoted, tsv is not). `package:NAME/inner/path` is a file inside an installed Python package. eval may be
-    {"fraction": 0.1, "seed": 0}: that part of the train rows, stratified by class. Instead of files: `dataset`, a hub
-    id, with `config` and `splits` ({"train": "train", "eval": "validation", "eval_test": "test"}).
-    extra_evals: {name: file}: finished models are measured on these too, as "eval_NAME".
-    text, text_pair, label: names of columns; several 0/1 columns as `label` make a multi-label task.
-    type: classification, regression or multi_label. labels: class names in the order of their ids; by default the
-    sorted names of the train data. where: {column: value or list of values} keeps those rows only. limit: so
-    many train rows, drawn at random; or {"rows": 10000, "seed": 0}.
-    Raises `TextkdError` with all options that cannot work; data is read on first use (see `TextTask.problems`).
+    Args:
+        train: a file. The suffix says the format (csv, tsv, json, jsonl, parquet). `package:NAME/inner/path` is a file
+            inside an installed Python package.
+        eval: a file, or {"fraction": 0.1, "seed": 0}: that part of the train rows, stratified by class.
+        text: the column of the text.
+        text_pair: the column of the second text, where rows are pairs.
+        label: the column of the label; several 0/1 columns make a multi-label task.
+        type: classification, regression or multi_label.
+        labels: class names in the order of their ids; None: the sorted names of the train data.
+        where: {column: value or list of values}: keeps those rows only.
+        dataset: a hub id, in place of files.
+        config: its configuration.
+        splits: its splits: {"train": "train", "eval": "validation", "eval_test": "test"}; the first two by default.
+        extra_evals: {name: file}: finished models are measured on these too, as "eval_NAME".
+        delimiter: between columns, where the suffix says another one.
+        quoted: whether cells are quoted; None: csv is, tsv is not.
+        label_separator: between the labels of a cell (multi_label).
+        skip_damaged: rows of a wrong shape are left out, with a warning, instead of an error.
+        limit: so many train rows, drawn at random; or {"rows": 10000, "seed": 0}.
+        name: for reports and messages.
+
+    Raises:
+        TextkdError: with all options that cannot work.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "reviews.csv"
+        ...     _ = file.write_text("text,label\na good film,good\na bad film,bad\n")
+        ...     task = text(train=file, eval=file)
+        ...     task.labels, task.load("train")[0]
+        (['bad', 'good'], {'text_a': 'a good film', 'label': 1, 'example_id': 0})
     """
     collector = Collector()
     if type not in METRICS:

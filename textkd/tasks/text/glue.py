@@ -80,12 +80,25 @@ def glue(
 ) -> TextTask:
     """A GLUE task: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, and snli.
 
-    Without `path` it comes from the hub. `path` is a folder with train.tsv and dev.tsv (tabs, no quoting) in the
-    official layout or as index, text_a, text_b, label; or the folder above it (`glue_data`, holding SST-2/ ...).
-    Labels are names or the hub's ids. The eval split is the official dev set; MNLI has eval_mismatched too.
-    `skip_damaged` leaves rows of a wrong shape out, with a warning (the official QQP files hold some). `limit`: so many
-    train rows, drawn at random; or {"rows": 10000, "seed": 0}.
-    Data is read on first use; see `TextTask.problems`. Raises `TextkdError` for an unknown subset or folder.
+    The eval split is the official dev set; MNLI has eval_mismatched too. Labels are names or the hub's ids. Data is
+    read on first use; see `TextTask.problems`.
+
+    Args:
+        subset: a name of those above.
+        path: a folder with train.tsv and dev.tsv (tabs, no quoting) in the official layout or as index, text_a, text_b,
+            label; or the folder above it (`glue_data`, holding SST-2/ ...). None: it comes from the hub.
+        skip_damaged: leaves rows of a wrong shape out, with a warning (the official QQP files hold some).
+        limit: so many train rows, drawn at random; or {"rows": 10000, "seed": 0}.
+
+    Raises:
+        TextkdError: an unknown subset or folder, or a limit that cannot be.
+
+    Source:
+        Wang et al. 2019, arXiv:1804.07461. snli: Bowman et al. 2015, arXiv:1508.05326.
+
+    Example:
+        >>> glue("sst2", limit=1000).labels
+        ['negative', 'positive']
     """
     if subset not in SUBSETS:
         raise fail(f"GLUE subset {subset!r}", f"the subsets are {', '.join(SUBSETS)}", near=(subset.lower(), SUBSETS))

@@ -22,11 +22,28 @@ from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What a task is, as data.
+    """What a text task is, as data.
 
-    metric: (module, config_name). labels None: taken from the train data. limits: of a score. undefined: labels that
-    mark rows without one. holdout: (fraction, seed) of the train rows that become the eval split. limit: (rows,
-    seed) of those that are left to train on.
+    Args:
+        name: for reports and messages.
+        type: "classification", "regression" or "multi_label".
+        layouts: the columns that are read; the first layout whose columns are all there counts.
+        metric: (module, config_name) of `textkd.tasks.metrics`.
+        metric_names: those of its values that count, the main one first.
+        labels: class names in the order of their ids; None: taken from the train data.
+        limits: the least and the largest score.
+        undefined: labels that mark rows without one.
+        separator: between the labels of a cell (multi-label).
+        where: {column: value or list of values}: keeps those rows only.
+        skip_damaged: rows of a wrong shape are left out, with a note, instead of an error.
+        holdout: (fraction, seed) of the train rows that become the eval split.
+        limit: (rows, seed) of those that are left to train on.
+        headerless: the names of the columns of files without a header (CoLA).
+
+    Example:
+        >>> from textkd.tasks import glue
+        >>> glue("stsb").spec.limits
+        (0.0, 5.0)
     """
 
     name: str
@@ -48,7 +65,20 @@ class TaskSpec:
 class TextTask(TableTask):
     """Text classification, regression or multi-label classification; data is read on first use and kept in memory.
 
-    splits: "train", "eval", and further eval splits such as "eval_mismatched" of MNLI.
+    `textkd.tasks.text` and `textkd.tasks.glue` make one.
+
+    Args:
+        spec: what the task is.
+        sources: where the rows of each split come from: "train", "eval", and further eval splits such as
+            "eval_mismatched" of MNLI.
+
+    Example:
+        >>> from textkd.tasks import glue
+        >>> task = glue("mnli")
+        >>> task.splits
+        ('train', 'eval', 'eval_mismatched')
+        >>> task.labels
+        ['entailment', 'neutral', 'contradiction']
     """
 
     def __init__(self, spec: TaskSpec, sources: Mapping[str, Source]) -> None:
@@ -111,7 +141,14 @@ class TextTask(TableTask):
         return clean(table, layout, reader, source, undefined=undefined, skip_damaged=self.spec.skip_damaged)
 
     def load(self, split: str) -> Dataset:
-        """The split as text_a, text_b (pairs only), label (id, score, or 0/1 vector) and example_id (row number)."""
+        """The split as text_a, text_b (pairs only), label (id, score, or 0/1 vector) and example_id (row number).
+
+        Args:
+            split: one of `splits`.
+
+        Raises:
+            TextkdError: with all that is wrong in it.
+        """
         rows = self.rows(split)
         label = {"classification": Value("int64"), "regression": Value("float32")}.get(
             self.spec.type, List(Value("float32"))
@@ -126,7 +163,17 @@ class TextTask(TableTask):
     def encode(self, processor: Any, split: str, model_inputs: Collection[str], max_length: int = 128) -> Dataset:
         """The split as input_ids, attention_mask, token_type_ids (if in `model_inputs`), labels, example_id, length.
 
-        Pairs are cut longest first to `max_length` tokens; nothing is padded and nothing written to disk.
+        Nothing is padded and nothing written to disk.
+
+        Args:
+            processor: the tokenizer.
+            split: one of `splits`.
+            model_inputs: the names of what the models' forward takes.
+            max_length: tokens per row; pairs are cut longest first.
+
+        Raises:
+            TextkdError: with all that is wrong in the split; max_length leaves no room for text, or is more than the
+                tokenizer's model takes.
         """
         return self._encode(self.load(split), processor, split, model_inputs, max_length)
 
@@ -150,8 +197,13 @@ class TextTask(TableTask):
         return Collator(processor, float_labels=self.spec.type != "classification")
 
     def with_file(self, file: str | Path) -> TextTask:
-        """This task with one labelled file as its only split, "eval": the columns of the task's own files, or (GLUE)
-        text_a, text_b, label. Class names stay those of this task; a `where` filter does not apply to the file."""
+        """This task with one labelled file as its only split, "eval".
+
+        Class names stay those of this task; a `where` filter does not apply to the file.
+
+        Args:
+            file: with the columns of the task's own files, or (GLUE) text_a, text_b, label.
+        """
         path = resolve(file)
         own = [source for source in self.sources.values() if isinstance(source, FileSource)]
         source = next((FileSource(path, s.dialect) for s in own if s.path.suffix == path.suffix), None)

@@ -20,13 +20,35 @@ def encode_words(
     tokenizer: Any, words: Sequence[Sequence[str]], labels: Sequence[Sequence[int]], max_length: int,
     model_inputs: Collection[str] = (),
 ) -> Dataset:  # fmt: skip
-    """Sentences of words -> input_ids, attention_mask, token_type_ids (if in `model_inputs`), labels, places,
-    example_id and length.
+    """Sentences of words as token ids, with a label on the first piece of each word.
 
     The text is the words joined by spaces, cut to `max_length` tokens: a published model that is given such a text
-    finds the same pieces. labels: -100 but on the first piece of each word, where it is the word's; places: the words
-    that have one, by number (not those that were cut off, or that the tokenizer makes nothing of). Raises `TextkdError`
-    where the tokenizer cannot tell where in the text its pieces stand.
+    finds the same pieces.
+
+    Args:
+        tokenizer: one that tells where in the text its pieces stand (`is_fast`).
+        words: of each sentence.
+        labels: of each sentence, an id for each word.
+        max_length: tokens per row, special ones counted in.
+        model_inputs: the names of what the models' forward takes.
+
+    Returns:
+        Rows of input_ids, attention_mask, token_type_ids (if in `model_inputs`), labels, places, example_id and length.
+        labels: -100 but on the first piece of each word. places: the words that have a label, by number (not those that
+        were cut off, or that the tokenizer makes nothing of).
+
+    Raises:
+        TextkdError: the tokenizer cannot tell where its pieces stand; max_length leaves no room for text, or is more
+            than the tokenizer's model takes.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import PreTrainedTokenizerFast
+        >>> pieces = Tokenizer(models.WordLevel({"[PAD]": 0, "Ada": 1, "-": 2, "Maria": 3, "sings": 4}, "[PAD]"))
+        >>> pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="[PAD]")
+        >>> encode_words(tokenizer, [["Ada-Maria", "sings"]], [[1, 0]], max_length=8)[0]["labels"]
+        [1, -100, -100, 0]
     """
     if not getattr(tokenizer, "is_fast", False):
         fix = "a model with a tokenizer.json"
@@ -60,8 +82,26 @@ def _marks(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[int |
 
 
 class TokenCollator:
-    """Rows -> a batch padded to its longest row: input_ids, attention_mask, token_type_ids, labels [B, T] (-100 where
-    there is none), example_id [B]. Other columns stay out."""
+    """Makes a batch of encoded rows, padded to its longest row.
+
+    Called with rows it gives input_ids, attention_mask, token_type_ids, labels [B, T] (-100 where there is none) and
+    example_id [B]. Other columns stay out.
+
+    Args:
+        tokenizer: whose pad token fills the rows.
+
+    Raises:
+        TextkdError: the tokenizer has no pad token.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from transformers import PreTrainedTokenizerFast
+        >>> pieces = Tokenizer(models.WordLevel({"[PAD]": 0, "Ada": 1}, "[PAD]"))
+        >>> collator = TokenCollator(PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="[PAD]"))
+        >>> rows = [{"input_ids": [1, 1], "labels": [1, 0]}, {"input_ids": [1], "labels": [2]}]
+        >>> collator(rows)["labels"].tolist()
+        [[1, 0], [2, -100]]
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         if tokenizer.pad_token is None:

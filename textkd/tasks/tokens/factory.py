@@ -28,19 +28,37 @@ def tokens(
     skip_damaged: bool = False,
     name: str = "tokens",
 ) -> TokensTask:
-    """A task that tags words in BIO (IOB2): entities, slots.
+    r"""A task that tags words in BIO (IOB2): entities, slots. Data is read on first use (see `TokensTask.problems`).
 
-    train, eval: a file or a list of files. json, jsonl and parquet hold a list of words and one of tags in each row
-    (or, json: the pieces of the Snips benchmark); a file with any other suffix holds CoNLL columns: a word a line,
-    columns apart by tabs or spaces, a blank line between sentences. `package:NAME/inner/path` is a file inside an
-    installed Python package. eval may be {"fraction": 0.1, "seed": 0}: that part of the train sentences. train may be
-    missing where a model is only evaluated; labels must be given then. extra_evals: {name: files}, as "eval_NAME".
-    word, tag: the columns: numbers in CoNLL files (the first and the last by default; -1 is the last), names elsewhere
-    (words or tokens; tags, ner_tags or labels). labels: the types of entities, or every tag in the order of its id;
-    by default the sorted types of the train data. limit: so many train sentences, drawn at random; or {"rows": 1000,
-    "seed": 0}. skip_damaged: sentences with ragged columns are left out, with a warning, instead of an error.
-    I- tags without a B- before them begin an entity (a warning counts them).
-    Raises `TextkdError` with all options that cannot work; data is read on first use (see `TokensTask.problems`).
+    json, jsonl and parquet files hold a list of words and one of tags in each row (or, json: the pieces of the Snips
+    benchmark). A file with any other suffix holds CoNLL columns: a word a line, columns apart by tabs or spaces, a
+    blank line between sentences. `package:NAME/inner/path` is a file inside an installed Python package. I- tags
+    without a B- before them begin an entity (a warning counts them).
+
+    Args:
+        train: a file or a list of files. None where a model is only evaluated; labels must be given then.
+        eval: a file or a list of files, or {"fraction": 0.1, "seed": 0}: that part of the train sentences.
+        word: the column of words: a number in CoNLL files (the first by default; -1 is the last), a name elsewhere
+            (words or tokens).
+        tag: the column of tags: a number in CoNLL files (the last by default), a name elsewhere (tags, ner_tags or
+            labels).
+        labels: the types of entities, or every tag in the order of its id; None: the sorted types of the train data.
+        extra_evals: {name: files}: finished models are measured on these too, as "eval_NAME".
+        limit: so many train sentences, drawn at random; or {"rows": 1000, "seed": 0}.
+        skip_damaged: sentences with ragged columns are left out, with a warning, instead of an error.
+        name: for reports and messages.
+
+    Raises:
+        TextkdError: with all options that cannot work.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "train.conll"
+        ...     _ = file.write_text("Ada B-person\nsings O\n\nHello O\n")
+        ...     task = tokens(train=file, eval=file)
+        ...     task.labels, task.load("train")[0]["words"]
+        (('O', 'B-person', 'I-person'), ['Ada', 'sings'])
     """
     collector, sources, holdout, part = Collector(), dict[str, TagFiles](), None, None
     with collector.collecting("eval"):

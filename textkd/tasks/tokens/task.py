@@ -21,7 +21,20 @@ from textkd.tasks.tokens.rows import Sentences, clean
 class TokensTask(TableTask):
     """A tag for each word, in BIO: entities, slots. Data is read on first use and kept in memory.
 
-    labels: every tag in the order of its id; None: O, then B-x and I-x of every type in the train data.
+    `textkd.tasks.tokens` makes one.
+
+    Args:
+        sources: the files of each split.
+        labels: every tag in the order of its id; None: O, then B-x and I-x of every type in the train data.
+        holdout: (fraction, seed) of the train sentences that become the eval split.
+        limit: (sentences, seed) of those that are left to train on.
+        skip_damaged: sentences with ragged columns are left out, with a note, instead of an error.
+        name: for reports and messages.
+
+    Example:
+        >>> task = TokensTask({}, labels=["O", "B-person", "I-person"])
+        >>> task.output.main_metric, task.output.head()["num_labels"]
+        ('f1', 3)
     """
 
     def __init__(
@@ -70,12 +83,29 @@ class TokensTask(TableTask):
         }  # fmt: skip
 
     def load(self, split: str) -> Dataset:
-        """The split as words, tags (both lists of strings) and example_id (the number of the sentence)."""
+        """The split as words, tags (both lists of strings) and example_id (the number of the sentence).
+
+        Args:
+            split: one of `splits`.
+
+        Raises:
+            TextkdError: with all that is wrong in it.
+        """
         rows = self.rows(split)
         return Dataset.from_dict({"words": rows.words, "tags": rows.label, "example_id": list(range(len(rows.words)))})
 
     def encode(self, processor: Any, split: str, model_inputs: Collection[str], max_length: int = 128) -> Dataset:
-        """The split as `encode_words` gives it; `warnings` tells of words that have no label."""
+        """The split as `encode_words` gives it; `warnings` tells of words that have no label.
+
+        Args:
+            processor: the tokenizer.
+            split: one of `splits`.
+            model_inputs: the names of what the models' forward takes.
+            max_length: tokens per row.
+
+        Raises:
+            TextkdError: with all that is wrong in the split, and from `encode_words`.
+        """
         rows, ids = self.rows(split), {tag: i for i, tag in enumerate(self.labels)}
         labels = [[ids[tag] for tag in tags] for tags in rows.label]
         encoded = encode_words(processor, rows.words, labels, max_length, model_inputs)
