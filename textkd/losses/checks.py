@@ -12,9 +12,18 @@ from textkd.losses.options import Option, fits, say
 
 
 def check_options(entry: Loss, options: Mapping[str, Any]) -> list[Problem]:
-    """Everything wrong with `options` for this loss: unknown and missing names, wrong types, values out of range.
+    """Everything wrong with the options of a loss: unknown and missing names, wrong types, values out of range.
 
     A scheduled temperature is checked by its schedule: leave it out here or give one of its values.
+
+    Args:
+        entry: the loss.
+        options: those of a match.
+
+    Example:
+        >>> from textkd import losses
+        >>> print(check_options(losses.get("kl", "logits"), {"temperature": -1})[0].found)
+        temperature takes a number > 0
     """
     known = {option.name: option for option in entry.options}
     problems: list[Problem] = []
@@ -41,10 +50,19 @@ def engine_problems(
     own_encoding: bool = False,
     sides: Iterable[tuple[str, Sequence[object]]] = (),
 ) -> list[Problem]:
-    """What the loss promises with these options and the training around it does not give.
+    """What a loss promises with these options and the training around it does not give.
 
-    target_gradient: whether a gradient gets from the match into its target. own_encoding: whether student and teacher
-    each read a sample in an encoding of their own. sides: (the recipe's word, its taps) for each side of the match.
+    Args:
+        loss: the loss.
+        options: those of the match.
+        target_gradient: whether a gradient gets from the match into its target.
+        own_encoding: whether student and teacher each read a sample in an encoding of their own.
+        sides: (the recipe's word, its taps) for each side of the match.
+
+    Example:
+        >>> from textkd import losses
+        >>> engine_problems(losses.get("mse", "hidden"), {})
+        []
     """
     problems, to_target = [], loss.target_gradient(options)
     asked = f'loss "{loss.name}"' + (f" with {_written(options)}" if options else "")

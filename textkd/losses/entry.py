@@ -26,35 +26,51 @@ ToTarget = Literal["passes", "trains", "stops"]
 class Loss:
     """One registered loss. Called as `loss(student, teacher, mask, **options)`, it returns a scalar tensor.
 
-    name, family: the key. fn: the function. options: its keyword options. source: paper or code. formula: one line.
-    needs: what else of the step `fn` takes by keyword, which are not options, of `NEEDS`: labels [B] or [B,T] (-100:
-    none), example_id [B] row numbers of the data set, progress: the share of the training that is done, marks [B,T]
-    where in the image each label stands (share of the width, NaN: not known).
-    arity: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call,
-    "kinds" the kinds of tap that the match lists, of one pair of blocks.
-    any_width: the last axes of student and teacher may differ (relations between positions or samples). any_width_if:
-    option values with which they may. padding_if: option values with which taps at padded positions matter.
-    min_classes: fewer classes than this make the loss constant (softmax over one class is always 1).
-    per: what the mean of the loss runs over: "row" (sample), "position" (valid token; a sample where there are no
-    tokens), "pair" (valid query x key). per_row_if: option values with which it runs over rows instead. See `unit`.
-    min_rows: rows that a batch must have (2 where samples are compared with each other).
-    tokens: compares positions with each other, so a tap [B,H] of one vector per sample is refused.
-    targets: what labels it takes, if any: "ids" of classes, "numbers" of a regression, "flags" one per class.
-    reads: what it takes of the teacher's logits: "logits" as they are, "softmax" only their probabilities (so that a
-    number added to all logits of a position changes nothing), "shares" these and its gradient is linear in them.
-    needs_teacher: off, it gets the batch's labels in the place of the teacher's tap.
-    to_target: what becomes of a gradient on its way to the target, the second argument. "passes": the loss is a formula
-    of both sides and right with or without it, so whoever calls it decides. "trains": the formula has a term for the
-    target's own training, so the loss is not what it says where the gradient is stopped. "stops": none gets there.
-    stops_with: option values with which, all together, a loss that trains its target stops instead.
-    See `target_gradient`.
-    gradient_options: options that leave the value as it is and say only where a gradient goes.
-    distinct: the taps of a list have to be different ones, as what is compared lies between them (exits, a layer and
-    the next one, kinds): one tap named twice has nothing between.
-    needs_own_encoding: student and teacher read a sample in encodings of their own (two tokenizers).
-    chunkable: computes logits a few rows at a time where they are large. It gets half precision as it is and widens the
-    rows itself, and takes `LinearLogits` in place of logits.
-    state: whether `fn` is a class of modules, see `build`.
+    Args:
+        name: the key, with `family`.
+        family: of the taps that it compares, a key of `FAMILIES`.
+        fn: the function.
+        options: its keyword options.
+        source: paper or code.
+        formula: one line.
+        needs: what else of the step `fn` takes by keyword, which are not options, of `NEEDS`: labels [B] or [B, T]
+            (-100: none); example_id [B], row numbers of the data set; progress, the share of the training that is done;
+            marks [B, T], where in the image each label stands (share of the width, NaN: not known).
+        any_width: the last axes of student and teacher may differ (relations between positions or samples).
+        min_classes: fewer classes than this make the loss constant (softmax over one class is always 1).
+        per: what the mean of the loss runs over: "row" (sample), "position" (valid token; a sample where there are no
+            tokens), "pair" (valid query x key).
+        per_row_if: option values with which it runs over rows instead. See `unit`.
+        any_width_if: option values with which the last axes may differ.
+        padding_if: option values with which taps at padded positions matter.
+        arity: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call,
+            "kinds" the kinds of tap that the match lists, of one pair of blocks.
+        min_rows: rows that a batch must have (2 where samples are compared with each other).
+        tokens: compares positions with each other, so a tap [B, H] of one vector per sample is refused.
+        targets: what labels it takes, if any: "ids" of classes, "numbers" of a regression, "flags" one per class.
+        chunkable: computes logits a few rows at a time where they are large. It gets half precision as it is and widens
+            the rows itself, and takes `LinearLogits` in place of logits.
+        reads: what it takes of the teacher's logits: "logits" as they are, "softmax" only their probabilities (so that
+            a number added to all logits of a position changes nothing), "shares" these and its gradient is linear in
+            them.
+        needs_teacher: off, it gets the batch's labels in the place of the teacher's tap.
+        to_target: what becomes of a gradient on its way to the target, the second argument. "passes": the loss is a
+            formula of both sides and right with or without it, so whoever calls it decides. "trains": the formula has a
+            term for the target's own training, so the loss is not what it says where the gradient is stopped. "stops":
+            none gets there.
+        stops_with: option values with which, all together, a loss that trains its target stops instead. See
+            `target_gradient`.
+        gradient_options: options that leave the value as it is and say only where a gradient goes.
+        distinct: the taps of a list have to be different ones, as what is compared lies between them (exits, a layer
+            and the next one, kinds): one tap named twice has nothing between.
+        needs_own_encoding: student and teacher read a sample in encodings of their own (two tokenizers).
+        state: whether `fn` is a class of modules, see `build`.
+
+    Example:
+        >>> from textkd import losses
+        >>> mse = losses.get("mse", "hidden")
+        >>> mse(torch.ones(2, 3, 4), torch.zeros(2, 3, 4), torch.ones(2, 3)).item()
+        1.0
     """
 
     name: str
@@ -85,17 +101,30 @@ class Loss:
     state: bool = False
 
     def build(self, student: Any, teacher: Any, options: Mapping[str, Any], rows: int = 0, **known: Any) -> nn.Module:
-        """The module of a loss with state, on the CPU. student, teacher: shapes of the taps (lists of shapes where
-        `arity`), whose first axis is a batch. rows, known: of `KNOWN`, handed to a class that asks."""
+        """The module of a loss with state, on the CPU.
+
+        Args:
+            student: the shape of the student's tap (a list of shapes where `arity`); its first axis is a batch.
+            teacher: that of the teacher's.
+            options: those of the loss.
+            rows: of the training data, handed to a class that asks.
+            known: of `KNOWN`, handed to a class that asks.
+        """
         asked = inspect.signature(self.fn).parameters
         counted = {name: value for name, value in {"rows": rows, **known}.items() if name in asked}
         module: nn.Module = self.fn(student, teacher, **counted, **options)
         return module
 
     def unit(self, options: Mapping[str, Any]) -> str:
-        """What the mean runs over with these options: one of `UNITS`.
+        """What the mean runs over with these options.
 
         Whoever adds up micro-batches weights each by its number of units, so that the cut does not change the mean.
+
+        Args:
+            options: those that are given.
+
+        Returns:
+            One of `UNITS`: "row", "position", "pair".
         """
         return "row" if self._given(options, self.per_row_if) else self.per
 
@@ -130,7 +159,12 @@ class Loss:
         return (inspect.getdoc(target) or "").partition("\n")[0]
 
     def default(self, option: str, otherwise: Any = None) -> Any:
-        """The default of an option; `otherwise` where the loss has no such option."""
+        """The default of an option.
+
+        Args:
+            option: its name.
+            otherwise: what comes back where the loss has no such option.
+        """
         return next((one.default for one in self.options if one.name == option), otherwise)
 
     @property
@@ -139,7 +173,20 @@ class Loss:
         return any(option.name == "temperature" for option in self.options)
 
     def __call__(self, student: Taps, teacher: Taps, mask: Tensor | None = None, **options: Any) -> Tensor:
-        """The loss of these taps, computed in float32 or wider, outside of autocast. Scalar."""
+        """The loss of these taps, computed in float32 or wider, outside of autocast.
+
+        Args:
+            student: the student's tap, such as [B, T, H]; a list of taps where `arity`.
+            teacher: the teacher's tap, or the labels.
+            mask: [B] or [B, T], true where a position counts; of attention also [B, T, T]. None: all count.
+            options: of the loss, and what it `needs`.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            TextkdError: `fn` returns no scalar, or gets `LinearLogits` that it needs whole.
+        """
         kind = (student[0] if isinstance(student, Sequence) else student).device.type
         student, teacher = (_ready(self, taps) for taps in (student, teacher))
         known = torch.amp.is_autocast_available(kind)

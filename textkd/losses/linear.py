@@ -12,12 +12,23 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, eq=False)
 class LinearLogits:
-    """The logits hidden @ weight^T + bias [...,V] of a linear head (an LM head, BERT's MLM decoder, TrOCR's
-    output_projection), to be given to a loss in place of them: losses that are `chunkable` compute them a few rows at a
-    time and keep none, so that neither logits [N,V] nor their gradient are ever whole.
+    """The logits of a linear head that nobody has computed yet: hidden @ weight^T + bias, [..., V].
 
-    hidden [...,H]: what goes into the head. weight [V,H], bias [V] or None: the head's own parameters. dtype: what the
-    product is taken in; None: a loss that is called under autocast takes it in autocast's type, as the head would.
+    The head may be an LM head, BERT's MLM decoder, TrOCR's output_projection. They are given to a loss in place of the
+    logits. Losses that are `chunkable` compute them a few rows at a time and keep none, so that neither logits [N, V]
+    nor their gradient are ever whole.
+
+    Args:
+        hidden: [..., H], what goes into the head.
+        weight: [V, H], the head's own parameter.
+        bias: [V], the head's own parameter, or None.
+        dtype: what the product is taken in; None: a loss that is called under autocast takes it in autocast's type, as
+            the head would.
+
+    Example:
+        >>> logits = LinearLogits(torch.ones(2, 5, 8), torch.ones(20, 8))
+        >>> logits.shape, logits.whole()[0, 0, 0].item()
+        (torch.Size([2, 5, 20]), 8.0)
     """
 
     hidden: Tensor
@@ -49,7 +60,14 @@ class LinearLogits:
         return ready.of(ready.hidden)
 
     def of(self, hidden: Tensor) -> Tensor:
-        """The head's logits of other hidden states."""
+        """The head's logits of other hidden states.
+
+        Args:
+            hidden: [..., H].
+
+        Returns:
+            [..., V].
+        """
         return F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
 
     def narrowed(self) -> LinearLogits:

@@ -20,7 +20,17 @@ KNOWN = ("rows", "vocabulary", "grid")
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number in an annotation: `Annotated[float, Range(0, 1)]`; `open_low` leaves `low` itself out."""
+    """Bounds of a number in the annotation of an option: `Annotated[float, Range(0, 1)]`.
+
+    Args:
+        low: the least value.
+        high: the largest value.
+        open_low: leaves `low` itself out.
+
+    Example:
+        >>> Range(0, open_low=True).holds(0.0), str(Range(0, 1))
+        (False, 'from 0 to 1')
+    """
 
     low: float
     high: float = math.inf
@@ -43,7 +53,19 @@ Fraction = Annotated[float, Range(0.0, 1.0)]
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword option of a loss. `default` is `inspect.Parameter.empty` where the option must be given."""
+    """A keyword option of a loss.
+
+    Args:
+        name: of the parameter.
+        annotation: of the parameter; recipes are checked by it.
+        default: `inspect.Parameter.empty` where the option must be given.
+
+    Example:
+        >>> from textkd import losses
+        >>> option = losses.get("kl", "logits").options[0]
+        >>> option.name, option.default, option.required
+        ('temperature', 1.0, False)
+    """
 
     name: str
     annotation: Any

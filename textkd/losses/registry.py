@@ -66,11 +66,33 @@ def register(
     distinct: bool = False,
     needs_own_encoding: bool = False,
 ) -> Callable[[_F], _F]:
-    """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table; see `Loss` for the arguments.
+    """Decorator: puts `loss(student, teacher, mask=None, *, options)` into the table.
 
-    per: None means "pair" for attention and scores, "position" for the others. The function itself is returned
-    unchanged, so decorators of several families can be stacked. Raises TextkdError for an unknown family or unit, for
-    another signature, and for a name that another function has in this family.
+    The function itself is returned unchanged, so decorators of several families can be stacked. A class of modules may
+    stand in its place (see the module). docs/custom-losses.md shows more.
+
+    Args:
+        name: what a match calls it.
+        family: of the taps that it compares, a key of `FAMILIES`.
+        source: paper or code.
+        formula: one line.
+        per: what the mean runs over; None: "pair" for attention and scores, "position" for the others.
+        needs, any_width, min_classes, per_row_if, any_width_if, padding_if, arity, min_rows, tokens, targets,
+            chunkable, reads, needs_teacher, to_target, stops_with, gradient_options, distinct, needs_own_encoding: as
+            of `Loss`.
+
+    Raises:
+        TextkdError: an unknown family or unit, another signature, options that do not fit each other, or a name that
+            another function has in this family.
+
+    Example:
+        >>> @register("halved", family="hidden", formula="mean (s - t / 2)^2")
+        ... def halved(student, teacher, mask=None):
+        ...     from textkd.losses.masking import masked_mean
+        ...     return masked_mean((student - teacher / 2) ** 2, mask)
+        >>> "halved" in names("hidden")
+        True
+        >>> del _ENTRIES["hidden", "halved"]  # it was for this example only
     """
 
     def put(fn: _F) -> _F:
@@ -112,9 +134,21 @@ def register(
 
 
 def as_loss(fn: Callable[..., Any], family: str) -> Loss:
-    """Wraps a user's plain function or module `fn(student, teacher, mask=None, *, options)`; does not register it.
+    """Wraps a plain function or module `fn(student, teacher, mask=None, *, options)`; does not register it.
 
-    Raises TextkdError if the family is unknown or the signature is another one.
+    Args:
+        fn: the function; a `Loss` comes back as it is.
+        family: of the taps that it compares, a key of `FAMILIES`.
+
+    Raises:
+        TextkdError: the family is unknown, or the signature is another one.
+
+    Example:
+        >>> def near(student, teacher, mask=None, *, power: float = 2.0):
+        ...     return ((student - teacher).abs() ** power).mean()
+        >>> loss = as_loss(near, "hidden")
+        >>> loss.name, loss.default("power")
+        ('near', 2.0)
     """
     if isinstance(fn, Loss):
         return fn
@@ -123,7 +157,19 @@ def as_loss(fn: Callable[..., Any], family: str) -> Loss:
 
 
 def get(name: str, family: str) -> Loss:
-    """The loss `name` of `family`. Raises TextkdError with the nearest names, or the families which have this name."""
+    """A loss by name.
+
+    Args:
+        name: one of `names(family)`.
+        family: of the taps that it compares, a key of `FAMILIES`.
+
+    Raises:
+        TextkdError: there is none, with the nearest names or the families which have this name.
+
+    Example:
+        >>> get("kl", "logits").source
+        'Hinton et al. 2015, arXiv:1503.02531...'
+    """
     _check_family(family)
     if (family, name) in _ENTRIES:
         return _ENTRIES[family, name]
@@ -140,7 +186,18 @@ def get(name: str, family: str) -> Loss:
 
 
 def names(family: str | None = None) -> list[str]:
-    """The sorted names of the losses of `family`, or of all."""
+    """The names of losses, sorted.
+
+    Args:
+        family: whose; None: of all.
+
+    Raises:
+        TextkdError: no such family.
+
+    Example:
+        >>> names("labels")[:2]
+        ['bce', 'cross_entropy']
+    """
     if family is not None:
         _check_family(family)
     return sorted({name for own, name in _ENTRIES if family in (None, own)})

@@ -36,9 +36,21 @@ _WIDTHS = ("width", "heads", "head width", "classes")
 def check_shapes(
     entry: Loss, student: Shape, teacher: Shape, options: Mapping[str, Any] | None = None
 ) -> list[Problem]:
-    """Everything wrong with this pair of shapes; None is a size that is not known yet and fits all. options: its.
+    """Everything wrong with a pair of shapes for a loss.
 
-    For family "labels", `student` is the shape of the logits and `teacher` that of the labels.
+    Args:
+        entry: the loss.
+        student: the shape of the student's tap, as [B, T, H]; None is a size that is not known yet and fits all. For
+            the family "labels", that of the logits.
+        teacher: the shape of the teacher's tap; for the family "labels", that of the labels.
+        options: of the loss; some let widths differ.
+
+    Example:
+        >>> from textkd import losses
+        >>> print(check_shapes(losses.get("mse", "hidden"), (None, 5, 8), (None, 5, 16))[0])
+        asked: hidden/mse: student [?, 5, 8], teacher [?, 5, 16]
+          found: width: 8 against 16
+          fix: use a projection (linear is the default)
     """
     if entry.family == "labels":
         return _check_labels(entry, student, teacher)

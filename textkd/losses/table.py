@@ -30,7 +30,16 @@ COLUMNS = ("loss", "what it is", "formula", "options", "takes", "source")
 
 
 def rows() -> list[dict[str, str]]:
-    """One row per loss, in the order of `FAMILIES`: family, name, options, takes, formula, source, doc."""
+    """One row per loss, in the order of `FAMILIES`.
+
+    Returns:
+        Mappings with the keys family, name, options, takes, formula, source, doc.
+
+    Example:
+        >>> first = rows()[0]
+        >>> first["family"], first["name"]
+        ('labels', 'bce')
+    """
     entries = [get(name, family) for family in FAMILIES for name in names(family)]
     return [
         {

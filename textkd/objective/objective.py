@@ -27,6 +27,20 @@ class Objective:
     ``share`` is 1 for a batch that stands alone. Under gradient accumulation or on several processes it is this
     micro-batch's items over the mean items of all micro-batches of the step (`items`), so that a mean over valid tokens
     stays the mean over the whole step's tokens however the batch was cut.
+
+    Args:
+        pairs: what is compared; `textkd.objective.bind.bind` makes them of matches.
+
+    Example:
+        >>> from textkd import losses
+        >>> from textkd.objective.schedules import Schedule
+        >>> ends = (Tap.parse("student/hidden:1"),), (Tap.parse("teacher/hidden:2"),)
+        >>> pair = Pair("hidden", *ends, losses.get("mse", "hidden"), 0.5, Schedule.parse(1), None, None, {})
+        >>> student, teacher = torch.ones(2, 3, 4, requires_grad=True), torch.zeros(2, 3, 4)
+        >>> taps = {"student/hidden:1": student, "teacher/hidden:2": teacher}
+        >>> total, parts = Objective([pair])(taps, {"attention_mask": torch.ones(2, 3)})
+        >>> total.item(), parts["hidden"].item()
+        (0.5, 1.0)
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -34,12 +48,20 @@ class Objective:
         self._checked = False
 
     def reads(self, model: str) -> list[str]:
-        """The addresses that have to be read out of a model. A pair of labels reads logits."""
+        """The addresses that have to be read out of a model. A pair of labels reads logits.
+
+        Args:
+            model: its name.
+        """
         names = _unique(key for pair in self.pairs for side in pair.read for key in side)
         return [key.partition("/")[2] for key in names if key.partition("/")[0] == model]
 
     def uses_head(self, model: str) -> bool:
-        """Whether any pair reads the logits of a model, or what they are made of."""
+        """Whether any pair reads the logits of a model, or what they are made of.
+
+        Args:
+            model: its name.
+        """
         return not {"logits", "head_input"}.isdisjoint(self.reads(model))
 
     @property
@@ -49,11 +71,22 @@ class Objective:
         return frozenset(reached | {pair.source.model for pair in self.pairs})
 
     def by_source(self, models: Sequence[str]) -> list[Objective]:
-        """An objective for each of these models: the pairs whose source is its own."""
+        """An objective for each of these models: the pairs whose source is its own.
+
+        Args:
+            models: their names.
+        """
         return [Objective([pair for pair in self.pairs if pair.source.model == model]) for model in models]
 
     def items(self, batch: Batch) -> Tensor:
-        """[P] how many items (rows, valid positions, valid query-key pairs) each pair's mean runs over in `batch`."""
+        """How many items (rows, valid positions, valid query-key pairs) each pair's mean runs over in a batch.
+
+        Args:
+            batch: the tensors that masks and labels come from.
+
+        Returns:
+            [P], in the order of the pairs.
+        """
         counts: dict[tuple[Tap, str], Tensor] = {}
         keys = [(pair.source.at(None), pair.loss.unit(pair.options)) for pair in self.pairs]
         for pair, key in zip(self.pairs, keys, strict=True):
@@ -67,6 +100,8 @@ class Objective:
 
         Args:
             targets: taps of the models that are only read.
+            batch: the tensors that masks and labels come from.
+            progress: the share of the training that is done, in [0, 1].
 
         Returns:
             A function: taps of the trained models -> the losses by pair; to be handed to `__call__`. None where there
@@ -124,8 +159,15 @@ class Objective:
         return total, parts
 
     def dry_run(self, taps: Mapping[str, Tensor], batch: Batch) -> None:
-        """Computes every loss once. Raises one `TextkdError` with all that cannot be computed, are not finite, or that
-        teach nothing."""
+        """Computes every loss once.
+
+        Args:
+            taps: of all models, as of `__call__`.
+            batch: the tensors that masks and labels come from.
+
+        Raises:
+            TextkdError: one, with all losses that cannot be computed, are not finite, or teach nothing.
+        """
         self._check(taps, batch)
         found = Collector()
         for pair in self.pairs:

@@ -46,8 +46,8 @@ class Schedule:
         """The schedule that a recipe or a call writes.
 
         Args:
-            spec: a number (constant), a kind ("linear"), a mapping such as ``{"kind": "linear", "start": 4, "end":
-                1}``, or a schedule.
+            spec: a number (constant), a kind ("linear"), a mapping such as
+                ``{"kind": "linear", "start": 4, "end": 1}``, or a schedule.
             positive: every value must be above 0 (a temperature); otherwise 0 is allowed too, negative numbers never.
 
         Raises:

@@ -45,10 +45,22 @@ ATTENTION_KINDS = (*SELF_KINDS, *CROSS_KINDS)
 
 @dataclass(frozen=True)
 class Address:
-    """One tap. kind: a key of `KINDS`. block: 1..L, negative from the end, 0 only for `FROM_ZERO` (the input of
-    block 1), None where the kind has none or a layer map gives it. path, at_input: for `module`. side: "", "encoder",
-    "decoder". causal: set by `Anatomy.resolve` where a position sees only the ones before it; masks need to know. Not
-    part of the name.
+    """One tap of a model, without the model's name.
+
+    Args:
+        kind: a key of `KINDS`.
+        block: 1..L, negative from the end, 0 only for `FROM_ZERO` (the input of block 1). None where the kind has none
+            or a layer map gives it.
+        path: for `module`: the dotted path.
+        at_input: for `module`: its input in place of its output.
+        side: "", "encoder", "decoder".
+        causal: set by `Anatomy.resolve` where a position sees only the ones before it; masks need to know. Not part of
+            the name.
+
+    Example:
+        >>> address = Address.parse("decoder.attention:-1")
+        >>> address.side, address.family, address.block
+        ('decoder', 'attention', -1)
     """
 
     kind: str
@@ -60,9 +72,14 @@ class Address:
 
     @classmethod
     def parse(cls, text: str | Address) -> Address:
-        """The address that `text` writes: ``[side.]kind[:block]`` or ``[side.]module:<dotted path>[@input]``.
+        """The address that a text writes.
 
-        "hidden" without a block is allowed here (a layer map fills it in). Raises `TextkdError`.
+        Args:
+            text: ``[side.]kind[:block]`` or ``[side.]module:<dotted path>[@input]``. "hidden" without a block is
+                allowed here (a layer map fills it in).
+
+        Raises:
+            TextkdError: no such kind, no module, or no block number.
         """
         if isinstance(text, Address):
             return text

@@ -26,12 +26,26 @@ _READABLE = (None, "eager", "sdpa")
 
 
 class Anatomy:
-    """The parts of one stack of blocks; made by `anatomy`.
+    """The parts of one stack of blocks: blocks, attention, feed-forward, embeddings, pooler. Made by `anatomy`.
 
-    model: the model. side: "" or, for half of an encoder-decoder, which half; its addresses carry it. base: the model
-    without its head. blocks: module of block k at index k-1 (ALBERT: the same module many times). plan: the
-    architecture's row, None for an unknown architecture (logits and module: taps still work). sides: none; see
-    `EncoderDecoder`.
+    Of an unknown architecture only logits and ``module:`` taps are there.
+
+    Args:
+        model: the unwrapped model.
+        side: "" or, for half of an encoder-decoder, which half; its addresses carry it.
+
+    Attributes:
+        base: the model without its head.
+        blocks: module of block k at index k-1 (ALBERT: the same module many times).
+        plan: the architecture's row of `PLANS`; None for an unknown architecture.
+        sides: none; see `EncoderDecoder`.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> parts = Anatomy(BertModel(BertConfig(num_hidden_layers=4, **sizes)))
+        >>> parts.size, str(parts.resolve("hidden:-1"))
+        ('4x8', 'hidden:4')
     """
 
     sides: Mapping[str, Anatomy] = {}
@@ -86,7 +100,14 @@ class Anatomy:
         return found if isinstance(found, nn.Linear) and found.weight.is_floating_point() else None
 
     def on(self, address: Address | str) -> Anatomy:
-        """The stack of blocks that `address` (with or without its block) is read from. Raises `TextkdError`."""
+        """The stack of blocks that an address is read from.
+
+        Args:
+            address: with or without its block.
+
+        Raises:
+            TextkdError: the address names a side that this model does not have.
+        """
         address = Address.parse(address)
         if address.side != self.side:
             raise fail(
@@ -97,13 +118,22 @@ class Anatomy:
         return self
 
     def part(self, kind: str, block: int) -> nn.Module:
-        """The module of block `block` (1..L) that a kind of tap is read at."""
+        """The module that a kind of tap is read at.
+
+        Args:
+            kind: of tap.
+            block: 1..L.
+        """
         plan = self._known(kind)
         paths = {"ffn": plan.ffn, **dict.fromkeys(SELF_KINDS, plan.attention), **dict.fromkeys(CROSS_KINDS, plan.cross)}
         return self.blocks[block - 1].get_submodule(paths.get(kind, ""))
 
     def lends(self, kind: str) -> bool:
-        """Whether reading this kind puts our function in the place of an attention module's own."""
+        """Whether reading this kind puts our function in the place of an attention module's own.
+
+        Args:
+            kind: of tap.
+        """
         return kind in ATTENTION_KINDS and self.plan is not None and self.plan.projections is None
 
     def addresses(self) -> list[str]:
@@ -121,7 +151,14 @@ class Anatomy:
         return found + ([f"{side}pooled"] if self.pooler is not None else [])
 
     def resolve(self, address: Address | str) -> Address:
-        """`address` with a block counted from the front. Raises `TextkdError` where this model has no such tap."""
+        """An address with a block counted from the front.
+
+        Args:
+            address: with its block, where the kind has one.
+
+        Raises:
+            TextkdError: this model has no such tap.
+        """
         address = Address.parse(address)
         self.on(address)
         if address.kind == "module":

@@ -33,13 +33,33 @@ def input_gradient(
     problem_type: str | None = None,
     create_graph: bool = True,
 ) -> Tensor:
-    """The gradient of the true class's logit (`of`: "gradient") or of the task's loss ("loss_gradient"), summed over
-    samples, with respect to `inputs` (any shape), which `logits` were computed from.
+    """The gradient of the true class's logit, or of the task's loss, by what the logits were computed from.
 
-    logits [B,C] with labels [B]: classes; [B,T,V] with [B,T]: summed over the positions labelled with anything but
-    -100; [B,1], [B] or `problem_type` "regression": the output itself needs no labels, its loss is the squared error
-    (mean over outputs); floating labels [B,C]: several classes at once, the sum of their logits, or BCE (mean over
-    classes). create_graph: whether the result can be differentiated. Raises `TextkdError`.
+    It is summed over samples, so that a sample's gradient does not depend on its batch. With labels [B] the logits
+    [B, C] are of classes; with [B, T] the logits [B, T, V] are summed over the positions labelled with anything but
+    -100. Logits [B, 1], [B], or `problem_type` "regression": the output itself needs no labels, its loss is the squared
+    error (mean over outputs). Floating labels [B, C]: several classes at once, the sum of their logits, or BCE (mean
+    over classes).
+
+    Args:
+        logits: [B, C], [B, T, V], [B, 1] or [B].
+        inputs: of any shape.
+        labels: [B], [B, T] or [B, C].
+        of: "gradient" of the true class's logit, or "loss_gradient" of the task's loss.
+        problem_type: transformers' word for the task; "regression" counts here.
+        create_graph: whether the result can be differentiated.
+
+    Returns:
+        The gradient, in the shape of `inputs`.
+
+    Raises:
+        TextkdError: labels are missing or of another shape, or the logits do not depend on the inputs.
+
+    Example:
+        >>> inputs = torch.ones(2, 3, requires_grad=True)
+        >>> logits = inputs @ torch.tensor([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]])
+        >>> input_gradient(logits, inputs, torch.tensor([0, 1])).tolist()
+        [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
     """
     return _gradients(of, logits, [inputs], labels, problem_type, create_graph, ["the inputs"])[0]
 

@@ -32,7 +32,17 @@ _NOTES = {
 
 
 class TapRow(NamedTuple):
-    """One line of `textkd ls taps`: address, shape such as "[B, T, 384]", note."""
+    """One line of `textkd ls taps`.
+
+    Args:
+        address: as in `Address.parse`.
+        shape: such as "[B, T, 384]".
+        note: what a reader should know of the tap; "" where there is nothing.
+
+    Example:
+        >>> TapRow("hidden:4", "[B, T, 384]", "output of block 4").shape
+        '[B, T, 384]'
+    """
 
     address: str
     shape: str
@@ -40,10 +50,28 @@ class TapRow(NamedTuple):
 
 
 def list_taps(model: nn.Module) -> list[TapRow]:
-    """Every tap of `model` with its shape, from one forward of a dummy batch. B: rows, T: tokens (of the
-    target, in a decoder), S: tokens of an encoder that is not there.
+    """Every tap of a model with its shape, from one forward of a dummy batch.
 
-    Leaves the model's mode, hooks and the random state as they were. `module:<path>` reaches everything else.
+    It leaves the model's mode, hooks and the random state as they were. `module:<path>` reaches everything else.
+
+    Args:
+        model: unwrapped, of an architecture in `PLANS`.
+
+    Returns:
+        Rows whose shapes have B for rows, T for tokens (of the target, in a decoder), S for tokens of an encoder that
+        is not there.
+
+    Raises:
+        TextkdError: the architecture is not known.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> for row in list_taps(BertModel(BertConfig(num_hidden_layers=1, **sizes)))[:3]:
+        ...     print(row.address, row.shape, row.note, sep="; ")
+        embeddings; [B, T, 8]; output of the embedding module
+        hidden:0; [B, T, 8]; input of block 1
+        hidden:1; [B, T, 8]; output of block 1
     """
     found = anatomy(model)
     addresses = [address for address in found.addresses() if address != "labels"]

@@ -13,17 +13,30 @@ from textkd.models.taps.address import CROSS_KINDS, HEAD_KINDS, Address
 
 
 def mask_for(address: Address, batch: Mapping[str, Tensor], tap: Tensor | None = None) -> Tensor | None:
-    """Bool, true where `address` counts; None where every position does.
+    """Which positions of a tap count, as a batch tells it.
 
     Encoders: [B, T] from ``attention_mask``; images have no mask. Attention and scores use it for rows and columns.
     Decoders: [B, T] of the target positions with a label; without labels ``decoder_attention_mask`` tells them, without
     both there is no mask. Attention and scores of a decoder: [B, T, T] of query-key pairs, both valid, the key not
     after the query. Cross-attention: [B, T, S], every column of a valid row ([B, T, 1] without `tap`); its keys and
-    values are the encoder's tokens and have no mask.
-    Token-wise logits (and what goes into the head) follow the labels that are not -100, if the batch has them; rows
-    ([B, C] logits, pooled) have no mask. ``module:decoder...`` of a batch with images follows the target positions if
-    it is shaped like them.
-    tap: the tensor itself where it is at hand; it tells [B, C] from [B, T, V] and is checked against the mask.
+    values are the encoder's tokens and have no mask. Token-wise logits (and what goes into the head) follow the labels
+    that are not -100, if the batch has them; rows ([B, C] logits, pooled) have no mask. ``module:decoder...`` of a
+    batch with images follows the target positions if it is shaped like them.
+
+    Args:
+        address: of the tap.
+        batch: the columns, [B, ...].
+        tap: the tensor itself where it is at hand; it tells [B, C] from [B, T, V] and is checked against the mask.
+
+    Returns:
+        Bool, true where a position counts; None where every position does.
+
+    Raises:
+        TextkdError: the mask and the tap do not belong together, or an attention mask is not [B, T].
+
+    Example:
+        >>> mask_for(Address.parse("hidden:1"), {"attention_mask": torch.tensor([[1, 1, 0]])})
+        tensor([[ True,  True, False]])
     """
     if address.kind in HEAD_KINDS:
         mask = _of_logits(batch, tap)
@@ -41,12 +54,35 @@ def mask_for(address: Address, batch: Mapping[str, Tensor], tap: Tensor | None =
 
 
 def is_empty(mask: Tensor | None) -> bool:
-    """Whether `mask` leaves no position at all."""
+    """Whether a mask leaves no position at all.
+
+    Args:
+        mask: of any shape; None leaves all.
+
+    Example:
+        >>> is_empty(torch.zeros(2, 3)), is_empty(None)
+        (True, False)
+    """
     return mask is not None and not bool(mask.any())
 
 
 def require_some(mask: Tensor | None, name: str) -> Tensor | None:
-    """`mask`, or a `TextkdError` if it leaves nothing to compare."""
+    """A mask that leaves something to compare.
+
+    Args:
+        mask: of any shape; None leaves all.
+        name: of the match, for the message.
+
+    Returns:
+        The mask as it is.
+
+    Raises:
+        TextkdError: it leaves nothing.
+
+    Example:
+        >>> require_some(torch.ones(1, 2), "logits")
+        tensor([[1., 1.]])
+    """
     if is_empty(mask):
         raise fail(
             f"the match {name}",

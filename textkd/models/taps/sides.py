@@ -13,11 +13,23 @@ from textkd.models.taps.anatomy import Anatomy
 
 
 class EncoderDecoder(Anatomy):
-    """The parts of a model with an encoder and a decoder; made by `anatomy`.
+    """The parts of a model with an encoder and a decoder. Made by `anatomy`.
 
-    sides: {"encoder": Anatomy, "decoder": Anatomy}, whose addresses carry their side. `num_blocks` counts both sides;
-    `num_heads` and `hidden_size` are the decoder's, which the logits are made from; ask ``sides["encoder"]`` for the
-    encoder's, and `size` for a line of a report.
+    `num_blocks` counts both sides; `num_heads` and `hidden_size` are the decoder's, which the logits are made from. Ask
+    ``sides["encoder"]`` for the encoder's, and `size` for a line of a report.
+
+    Args:
+        model: the unwrapped model.
+
+    Attributes:
+        sides: {"encoder": Anatomy, "decoder": Anatomy}, whose addresses carry their side.
+
+    Example:
+        >>> from textkd import new_ocr_model
+        >>> ids = {"vocab_size": 20, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+        >>> EncoderDecoder(new_ocr_model(sizes, {"d_model": 16, "decoder_layers": 2}, ids)).size
+        '1x16 + 2x16'
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -87,8 +99,21 @@ class EncoderDecoder(Anatomy):
 
 
 def anatomy(model: nn.Module) -> Anatomy:
-    """Finds the parts of `model` (unwrapped, any head class of the architectures in `PLANS`, encoder-decoders made of
-    two of them)."""
+    """Finds the parts of a model.
+
+    Args:
+        model: unwrapped, with any head class of the architectures in `PLANS`, or an encoder-decoder made of two of
+            them.
+
+    Raises:
+        TextkdError: a wrapped model (DDP), or a model class whose blocks are not where transformers has them.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> anatomy(BertModel(BertConfig(num_hidden_layers=4, **sizes))).num_blocks
+        4
+    """
     if hasattr(model, "module") and not hasattr(model, "config"):
         raise fail(f"the parts of {type(model).__name__}", "a wrapped model", fix="give the model inside the wrapper")
     sided = getattr(getattr(model, "config", None), "model_type", None) in SIDED

@@ -15,6 +15,10 @@ class Tap:
     Args:
         address: what is read.
         model: the name of the model; "" where nobody named one yet.
+
+    Example:
+        >>> str(Tap(Address("hidden", block=4), "big"))
+        'big/hidden:4'
     """
 
     address: Address
@@ -22,7 +26,11 @@ class Tap:
 
     @classmethod
     def parse(cls, text: str | Address | Tap) -> Tap:
-        """The tap that ``[model/]address`` writes, as ``hidden:4`` or ``big/hidden:4``.
+        """The tap that a text writes.
+
+        Args:
+            text: ``[model/]address``, as ``hidden:4`` or ``big/hidden:4``; an address; a tap, which comes back as it
+                is.
 
         Raises:
             TextkdError: no such kind of tap, no block number, or nothing before the slash.
@@ -44,11 +52,19 @@ class Tap:
         return cls(Address.parse(address), model)
 
     def of(self, model: str) -> Tap:
-        """This tap, of that model."""
+        """This tap, of another model.
+
+        Args:
+            model: its name.
+        """
         return replace(self, model=model)
 
     def at(self, block: int | None) -> Tap:
-        """This tap at another block; None leaves the block open."""
+        """This tap at another block.
+
+        Args:
+            block: 1..L, negative from the end; None leaves the block open.
+        """
         return replace(self, address=replace(self.address, block=block))
 
     def __str__(self) -> str:
