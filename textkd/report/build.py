@@ -13,9 +13,16 @@ SUMMARY_FILE = "report.json"
 
 
 def build(run_dir: str | Path) -> Path:
-    """Writes report.json and report.html into the run's folder and returns the page's path.
+    """Writes report.json and report.html into the folder of a run.
 
-    Raises a TextkdError if results.json is absent (the run is not finished) or damaged; then nothing is written.
+    Args:
+        run_dir: the folder of a finished run.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        TextkdError: results.json is absent (the run is not finished) or damaged; then nothing is written.
     """
     from textkd.report.page import FILE, render  # matplotlib takes a second
 

@@ -17,9 +17,14 @@ from textkd.report.templates import environment
 
 
 def model_card(results: Results, which: str | None = None) -> str:
-    """One model's card (without a name: the student's) as Markdown with YAML front matter.
+    """One model's card, README.md: Markdown with YAML front matter.
 
-    Raises a TextkdError if the run has no such model.
+    Args:
+        results: of the run.
+        which: the model, by name; None: the student.
+
+    Raises:
+        TextkdError: the run has no such model.
     """
     name = results.compare.student if which is None else which
     if name not in results.models:

@@ -29,17 +29,29 @@ def measure_generation(
 ) -> Speeds:
     """Times `generate` of VisionEncoderDecoderModels in turns, on the same images and with the same settings.
 
-    models: name -> model, each on its own device. batches: "latency" (one image, pixel_values [1, 3, H, W]) and
-    "throughput" (several, [B, 3, H, W]); other columns are ignored. settings: fields of GenerationConfig, num_beams and
-    max_new_tokens among them; what they leave open is the library's default, not what a model's folder says, so that
-    all models search alike (no sampling). repeats, warmup and budget_s as in `measure_speed`. others: name -> kind of
-    batch -> a call that reads the same images in its own way; timed in the same turns, without encoder and tokens.
+    A poor model may write on until max_new_tokens and look slow, or stop early and look fast: compare times beside the
+    tokens.
 
-    Returns name -> the fields of `results.ModelResult`: "latency_ms" (one image), "samples_per_s" (images per second in
-    the large batch), "encoder_share" (time of the encoder alone in the same rounds / latency, at most 1),
-    "latency_tokens" (tokens written for the one image) and "tokens_per_sample" (mean over the large batch), the end
-    token counted, the start token not. A poor model may write on until max_new_tokens and look slow, or stop early and
-    look fast: compare times beside the tokens.
+    Args:
+        models: name -> model, each on its own device.
+        batches: "latency" (one image, pixel_values [1, 3, H, W]) and "throughput" (several, [B, 3, H, W]); other
+            columns are ignored.
+        settings: fields of GenerationConfig, num_beams and max_new_tokens among them. What they leave open is the
+            library's default, not what a model's folder says, so that all models search alike (no sampling).
+        repeats: as in `measure_speed`.
+        warmup: as in `measure_speed`.
+        budget_s: as in `measure_speed`.
+        others: name -> kind of batch -> a call that reads the same images in its own way; timed in the same turns,
+            without encoder and tokens.
+
+    Returns:
+        name -> the fields of `results.ModelResult`: "latency_ms" (one image), "samples_per_s" (images per second in the
+        large batch), "encoder_share" (time of the encoder alone in the same rounds / latency, at most 1),
+        "latency_tokens" (tokens written for the one image) and "tokens_per_sample" (mean over the large batch), the end
+        token counted, the start token not.
+
+    Raises:
+        TextkdError: with every setting, model and batch that cannot be.
     """
     check_batches(batches)
     _check(models, batches, settings)

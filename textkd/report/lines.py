@@ -26,12 +26,30 @@ def gallery(
     limit: int = 12,
     student: str = "student",
 ) -> list[dict[str, Any]]:
-    """The rows of `Results.gallery`, chosen by the student's CER alone.
+    """The rows of `Results.gallery`: lines with what every model read, chosen by the student's CER alone.
 
-    images, references and each of said's lists (by model; `student`, the name of `Compare.student`, must be there) are
-    in the order of the evaluation set, one entry a line. All lines are put in the order of the student's CER, ties as
-    in the data; a third of the limit (24 at most) are the first ones ("good"), a third stand around the middle
-    ("median"), the rest are the last ones ("worst"). Only the chosen images are read.
+    All lines are put in the order of the student's CER, ties as in the data; a third of the limit are the first ones
+    ("good"), a third stand around the middle ("median"), the rest are the last ones ("worst"). Only the chosen images
+    are read.
+
+    Args:
+        images: of the evaluation set, one for each line.
+        references: the transcriptions, in the same order.
+        said: by model, what it read, in the same order.
+        limit: how many lines, 24 at most.
+        student: the name of `Compare.student`, which must be among `said`.
+
+    Returns:
+        Mappings with the image (a small PNG), the reference, and of every model the text and its CER.
+
+    Raises:
+        TextkdError: the student is missing, the numbers of lines differ, or the limit is out of range.
+
+    Example:
+        >>> images = [Image.new("L", (32, 16))] * 3
+        >>> lines = gallery(images, ["one", "two", "six"], {"student": ["one", "tow", "siy"]}, limit=3)
+        >>> [(line["chosen"], line["reference"]) for line in lines]
+        [('good', 'one'), ('median', 'six'), ('worst', 'two')]
     """
     _check(len(images), len(references), said, limit, student)
     total = len(references)

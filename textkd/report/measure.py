@@ -21,12 +21,34 @@ _PROJECTION = "textkd_"
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of parameters that the model ships with: tied ones once, textkd's own projections not at all."""
+    """Number of parameters that a model ships with: tied ones once, textkd's own projections not at all.
+
+    Args:
+        model: any module.
+
+    Example:
+        >>> parameters(nn.Linear(2, 3))
+        9
+    """
     return sum(p.numel() for name, p in model.named_parameters() if _PROJECTION not in name)
 
 
 def disk_mb(folder: str | Path) -> float:
-    """Size in MB (1e6 bytes) of the *.safetensors right inside the folder. An absent weight file is an error, not 0."""
+    """Size of the weights in a folder, in MB (1e6 bytes): of the *.safetensors right inside it.
+
+    Args:
+        folder: of a saved model.
+
+    Raises:
+        TextkdError: there is no such file; an absent weight file is an error, not 0.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "model.safetensors").write_bytes(bytes(500_000))
+        ...     disk_mb(folder)
+        0.5
+    """
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise fail(f"the size of the weights in {folder}", "no *.safetensors there", fix="save the model first")
@@ -34,16 +56,34 @@ def disk_mb(folder: str | Path) -> float:
 
 
 def weights_mb(model: nn.Module) -> float:
-    """Size in MB (1e6 bytes) of the model's weights in their dtypes, tied ones once."""
+    """Size of a model's weights in their dtypes, in MB (1e6 bytes), tied ones once.
+
+    Args:
+        model: any module.
+
+    Example:
+        >>> weights_mb(nn.Linear(999, 250))
+        1.0
+    """
     tensors = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
     return float(sum(tensor.nbytes for tensor in tensors.values())) / MB
 
 
 class PeakMemory:
-    """Context manager; afterwards `mb` is the peak inside the block, in MB (1e6 bytes).
+    """Context manager; afterwards `mb` is the peak of memory inside the block, in MB (1e6 bytes).
 
     On a cuda device: memory that torch allocated there. Otherwise: the resident memory of this whole process (without
-    its children), looked at every 50 ms, so a shorter peak between two looks is missed.
+    its children), looked at from time to time, so a shorter peak between two looks is missed.
+
+    Args:
+        device: what is watched.
+        interval_s: seconds between two looks.
+
+    Example:
+        >>> with PeakMemory() as peak:
+        ...     ones = torch.ones(1000)
+        >>> peak.mb > 0
+        True
     """
 
     def __init__(self, device: str | torch.device = "cpu", interval_s: float = 0.05) -> None:
@@ -82,7 +122,15 @@ class PeakMemory:
 
 
 def hardware() -> dict[str, Any]:
-    """{"cpu": model name, "cores": cores that this process may use, "gpu": names of the cuda devices}."""
+    """What a measurement was made on.
+
+    Returns:
+        {"cpu": model name, "cores": cores that this process may use, "gpu": names of the cuda devices}.
+
+    Example:
+        >>> sorted(hardware())
+        ['cores', 'cpu', 'gpu']
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpu = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return {"cpu": _cpu_name(), "cores": cores, "gpu": gpu}
@@ -98,7 +146,18 @@ def _cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Python's and the libraries' versions, `more` after the usual ones; what is not installed is left out."""
+    """Python's and the libraries' versions.
+
+    Args:
+        more: packages after the usual ones.
+
+    Returns:
+        The version by name; what is not installed is left out.
+
+    Example:
+        >>> {"python", "torch", "transformers"} <= set(versions("no-such-package"))
+        True
+    """
     found = {"python": platform.python_version()}
     for package in (*PACKAGES, *more):
         try:

@@ -33,9 +33,14 @@ def kept(results: Results) -> float | None:
 def summary(results: Results) -> dict[str, Any]:
     """report.json: means and spreads over seeds, sizes, speeds, costs.
 
-    "models" holds every model by its name; those called teacher, student and control stand at the top too. Where the
-    main metric is an error, "kept" is null and "over_teacher" holds the difference to the teacher's for every other
-    model. Models that write have their generation settings, tokens and encoder's share told.
+    Args:
+        results: of the run.
+
+    Returns:
+        A mapping that JSON can hold. "models" has every model by its name; those called teacher, student and control
+        stand at the top too. Where the main metric is an error, "kept" is null and "over_teacher" holds the difference
+        to the teacher's for every other model. Models that write have their generation settings, tokens and encoder's
+        share told.
     """
     models = {name: _model_summary(results, model) for name, model in results.models.items()}
     return {

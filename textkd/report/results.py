@@ -48,9 +48,43 @@ class Hardware(Strict):
 
 
 class Results(Strict):
-    """The whole of results.json. `models` stand in the order in which they are shown.
+    """The whole of results.json: all that a finished run leaves for its report. A wrong key is an error.
 
-    falling: the metrics where less is better. Of the main metric, `greater_is_better` says it.
+    Attributes:
+        name: of the run.
+        task: the name of the task.
+        main_metric: what models are compared by.
+        metrics_order: the metrics in the order in which they are shown.
+        greater_is_better: whether more of the main metric is better.
+        falling: the metrics where less is better; of the main metric, `greater_is_better` says it.
+        seeds: of the run.
+        recipe: its text.
+        seconds_total: seconds of the whole run.
+        models: by name, in the order in which they are shown; 24 at most.
+        compare: the three that the headline speaks of: student, teacher, control.
+        layer_maps: which blocks learned from which.
+        disagreements: examples where the student and its reference differ.
+        gallery: lines with what every model read; see `gallery`.
+        measure: how speed was measured.
+        versions: of Python and the libraries.
+        hardware: what speed was measured on.
+        warnings: what the report tells beside its figures.
+
+    Raises:
+        pydantic.ValidationError: a key is wrong or missing, or a model is named that is not there.
+
+    Example:
+        >>> run = {"seed": 0, "metrics": {"accuracy": 0.9}, "train_s": None, "peak_mb": None, "steps": None}
+        >>> size = {"parameters": 100, "disk_mb": None, "latency_ms": 2.0, "samples_per_s": 900.0}
+        >>> model = {"description": "6x384", "architecture": "BertModel", "path": None, **size, "runs": [run]}
+        >>> how = {"device": "cpu", "threads": 1, "dtype": "float32", "batch": {}, "repeats": 3, "sequence_length": 8}
+        >>> results = Results(
+        ...     name="run", task="glue/sst2", main_metric="accuracy", metrics_order=["accuracy"], seeds=[0], recipe="",
+        ...     seconds_total=1.0, models={"small": model}, compare={"student": "small"}, measure=how, versions={},
+        ...     hardware={"cpu": "", "cores": 1, "gpu": []},
+        ... )
+        >>> results.student.mean("accuracy"), results.teacher
+        (0.9, None)
     """
 
     name: str
@@ -146,7 +180,22 @@ class Results(Strict):
 def load(run_dir: str | Path) -> Results:
     """The results of a finished run.
 
-    Raises a TextkdError that tells an unfinished run (no file) from a damaged file, with every problem found in it.
+    Args:
+        run_dir: its folder.
+
+    Raises:
+        TextkdError: there is no such folder, the run is not finished (no file), or the file is damaged; with every
+            problem found in it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     load(folder)
+        Traceback (most recent call last):
+        ...
+        textkd.errors.TextkdError: asked: the results of ...
+          found: the run is not finished: no results.json in the folder
+          fix: start the same `textkd run` again: it goes on where it stopped
     """
     path = Path(run_dir) / FILE
     asked = f"the results of {Path(run_dir)}"
@@ -164,5 +213,13 @@ def load(run_dir: str | Path) -> Results:
 
 
 def save(run_dir: str | Path, results: Results) -> Path:
-    """Writes results.json into the run's folder, whole or not at all."""
+    """Writes results.json into the folder of a run, whole or not at all.
+
+    Args:
+        run_dir: the folder.
+        results: what is written.
+
+    Returns:
+        The path of the file.
+    """
     return write_atomic(Path(run_dir) / FILE, results.model_dump_json(indent=1, exclude_unset=True) + "\n")

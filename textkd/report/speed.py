@@ -21,7 +21,17 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Speeds(dict[str, dict[str, float]]):
-    """name -> what was measured of that model; `repeats` is how many rounds the medians stand on."""
+    """What was measured of each model, by name.
+
+    Attributes:
+        repeats: how many rounds the medians stand on.
+
+    Example:
+        >>> speeds = Speeds({"student": {"latency_ms": 2.0, "samples_per_s": 900.0}})
+        >>> speeds.repeats = 30
+        >>> speeds["student"]["latency_ms"]
+        2.0
+    """
 
     repeats: int = 0
 
@@ -36,11 +46,28 @@ def measure_speed(
 ) -> Speeds:
     """Times forward passes of all models in turns (A B C A B C ...), so that a busy machine slows all alike.
 
-    models: name -> module, each measured on the device it is on. batches: "latency" (one sample, [1, T] tensors) and
-    "throughput" (many, [B, T]); each model gets what its `forward` names, without labels. repeats: rounds per kind of
-    batch; fewer (never under 3) once budget_s seconds, half of them per kind, are spent. Medians are returned:
-    "latency_ms" of one batch, "samples_per_s". Models run in eval mode without gradients; the mode of every submodule
-    is put back.
+    Models run in eval mode without gradients; the mode of every submodule is put back.
+
+    Args:
+        models: name -> module, each measured on the device it is on.
+        batches: "latency" (one sample, [1, T] tensors) and "throughput" (many, [B, T]); each model gets what its
+            `forward` names, without labels.
+        repeats: rounds per kind of batch.
+        warmup: rounds before these, which are not counted.
+        budget_s: seconds, half of them per kind of batch; once they are spent there are fewer rounds (never under 3,
+            where `repeats` asks for as many).
+
+    Returns:
+        Medians by model: "latency_ms" of one batch, "samples_per_s".
+
+    Raises:
+        TextkdError: a batch is missing, or a model's `forward` names nothing of it.
+
+    Example:
+        >>> batches = {"latency": {"input": torch.ones(1, 4)}, "throughput": {"input": torch.ones(8, 4)}}
+        >>> speeds = measure_speed({"small": nn.Linear(4, 2)}, batches, repeats=1, warmup=1)
+        >>> sorted(speeds["small"]), speeds.repeats
+        (['latency_ms', 'samples_per_s'], 1)
     """
     check_batches(batches)
     speeds = Speeds({name: {} for name in models})
