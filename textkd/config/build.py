@@ -42,7 +42,8 @@ def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Run:
     """What a recipe asks for, ready to `check` and `run`.
 
     Args:
-        file: a recipe, a YAML file; its name, without suffix, names the run.
+        file: a recipe, a YAML file, or the name of one that textkd ships; the file's name, without suffix, names the
+            run.
         overrides: changes of it as on the command line: ``"training.seed=1"``.
 
     Returns:

@@ -110,6 +110,9 @@ class Run:
 
         Args:
             model: its name in the experiment.
+
+        Returns:
+            The model as the first seed of the run makes it; the same one in every call.
         """
         return self.setup.models.start(model)
 
@@ -187,6 +190,9 @@ class Run:
 
     def result(self) -> Result:
         """The result of a finished run; its report is written anew.
+
+        Returns:
+            The metrics, and where the report and the student are.
 
         Raises:
             TextkdError: the run is not finished, or its results.json is damaged.

@@ -20,6 +20,9 @@ def check_options(entry: Loss, options: Mapping[str, Any]) -> list[Problem]:
         entry: the loss.
         options: those of a match.
 
+    Returns:
+        Problems, to be raised; none where all is right.
+
     Example:
         >>> from textkd import losses
         >>> print(check_options(losses.get("kl", "logits"), {"temperature": -1})[0].found)
@@ -58,6 +61,9 @@ def engine_problems(
         target_gradient: whether a gradient gets from the match into its target.
         own_encoding: whether student and teacher each read a sample in an encoding of their own.
         sides: (the recipe's word, its taps) for each side of the match.
+
+    Returns:
+        Problems, to be raised; none where all is right.
 
     Example:
         >>> from textkd import losses

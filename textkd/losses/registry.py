@@ -81,6 +81,9 @@ def register(
             chunkable, reads, needs_teacher, to_target, stops_with, gradient_options, distinct, needs_own_encoding: as
             of `Loss`.
 
+    Returns:
+        The decorator.
+
     Raises:
         TextkdError: an unknown family or unit, another signature, options that do not fit each other, or a name that
             another function has in this family.
@@ -140,6 +143,9 @@ def as_loss(fn: Callable[..., Any], family: str) -> Loss:
         fn: the function; a `Loss` comes back as it is.
         family: of the taps that it compares, a key of `FAMILIES`.
 
+    Returns:
+        A loss whose mean runs over what is usual in the family: pairs for attention and scores, positions elsewhere.
+
     Raises:
         TextkdError: the family is unknown, or the signature is another one.
 
@@ -162,6 +168,9 @@ def get(name: str, family: str) -> Loss:
     Args:
         name: one of `names(family)`.
         family: of the taps that it compares, a key of `FAMILIES`.
+
+    Returns:
+        The entry, to be called as `loss(student, teacher, mask, **options)`.
 
     Raises:
         TextkdError: there is none, with the nearest names or the families which have this name.
@@ -190,6 +199,9 @@ def names(family: str | None = None) -> list[str]:
 
     Args:
         family: whose; None: of all.
+
+    Returns:
+        Each name once.
 
     Raises:
         TextkdError: no such family.

@@ -45,6 +45,9 @@ def check_shapes(
         teacher: the shape of the teacher's tap; for the family "labels", that of the labels.
         options: of the loss; some let widths differ.
 
+    Returns:
+        Problems, to be raised; none where the shapes fit.
+
     Example:
         >>> from textkd import losses
         >>> print(check_shapes(losses.get("mse", "hidden"), (None, 5, 8), (None, 5, 16))[0])

@@ -52,6 +52,9 @@ class Objective:
 
         Args:
             model: its name.
+
+        Returns:
+            Each address once.
         """
         names = _unique(key for pair in self.pairs for side in pair.read for key in side)
         return [key.partition("/")[2] for key in names if key.partition("/")[0] == model]
@@ -61,6 +64,9 @@ class Objective:
 
         Args:
             model: its name.
+
+        Returns:
+            True where the model must make logits, or what goes into its head.
         """
         return not {"logits", "head_input"}.isdisjoint(self.reads(model))
 
@@ -75,6 +81,9 @@ class Objective:
 
         Args:
             models: their names.
+
+        Returns:
+            In the order of `models`.
         """
         return [Objective([pair for pair in self.pairs if pair.source.model == model]) for model in models]
 

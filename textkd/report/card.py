@@ -23,6 +23,9 @@ def model_card(results: Results, which: str | None = None) -> str:
         results: of the run.
         which: the model, by name; None: the student.
 
+    Returns:
+        The text of the file.
+
     Raises:
         TextkdError: the run has no such model.
     """

@@ -26,6 +26,9 @@ def parameters(model: nn.Module) -> int:
     Args:
         model: any module.
 
+    Returns:
+        The number; buffers are not counted.
+
     Example:
         >>> parameters(nn.Linear(2, 3))
         9
@@ -38,6 +41,9 @@ def disk_mb(folder: str | Path) -> float:
 
     Args:
         folder: of a saved model.
+
+    Returns:
+        MB, files of other kinds not counted.
 
     Raises:
         TextkdError: there is no such file; an absent weight file is an error, not 0.
@@ -60,6 +66,9 @@ def weights_mb(model: nn.Module) -> float:
 
     Args:
         model: any module.
+
+    Returns:
+        MB, buffers that are saved counted too.
 
     Example:
         >>> weights_mb(nn.Linear(999, 250))

@@ -183,6 +183,9 @@ def load(run_dir: str | Path) -> Results:
     Args:
         run_dir: its folder.
 
+    Returns:
+        All that the run has left for its report.
+
     Raises:
         TextkdError: there is no such folder, the run is not finished (no file), or the file is damaged; with every
             problem found in it.

@@ -103,6 +103,9 @@ def register(
 def names() -> tuple[str, ...]:
     """The names of all kinds.
 
+    Returns:
+        Those of textkd, then those that were registered.
+
     Example:
         >>> {"glue/sst2", "text", "tokens", "ocr"} <= set(names())
         True
@@ -115,6 +118,9 @@ def kind(name: str) -> Kind:
 
     Args:
         name: one of `names`.
+
+    Returns:
+        How tasks of this name are made.
 
     Raises:
         TextkdError: no such kind, with the nearest names.
@@ -135,6 +141,9 @@ def get(name: str, **options: Any) -> Task:
         name: "glue/sst2" (options of `glue`), "text" (of `text`), "tokens" (of `tokens`), "ocr" (of `ocr`), or one that
             was registered.
         options: of the function that makes the task.
+
+    Returns:
+        A task whose data is read on first use.
 
     Raises:
         TextkdError: no such kind, with the nearest names, or options that cannot work.

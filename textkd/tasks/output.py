@@ -85,7 +85,11 @@ class Output(ABC):
         return None
 
     def head(self) -> dict[str, Any]:
-        """What `from_pretrained` needs for a head that fits; nothing where a model's folder says all."""
+        """What `from_pretrained` needs for a head that fits; nothing where a model's folder says all.
+
+        Returns:
+            Keyword arguments such as num_labels, id2label, label2id.
+        """
         return {}
 
     @abstractmethod
@@ -120,6 +124,9 @@ class Output(ABC):
             predictions: of `predict`.
             references: of `references`, one for each prediction.
 
+        Returns:
+            Numbers by name; the names are `metric_names`.
+
         Raises:
             TextkdError: no rows, or the numbers of both differ.
         """
@@ -130,6 +137,9 @@ class Output(ABC):
         Args:
             predictions: of `predict`.
             references: of `references`.
+
+        Returns:
+            Sentences; none where nothing is doubtful.
         """
         return []
 
@@ -139,6 +149,9 @@ class Output(ABC):
         Args:
             collator: of `Task.collator`.
             rows: of `Task.encode`.
+
+        Returns:
+            How predictions are judged, and how they are generated where the logits are not them.
         """
         return Evaluation(self.compute_metrics)
 
@@ -150,6 +163,9 @@ class Output(ABC):
             rows: the same, encoded.
             said: the predictions of each model on it, by the model's name.
             between: the two models whose differences are shown: a reference and the student.
+
+        Returns:
+            Nothing (the default), disagreements, or images with what was read in them.
         """
         return Examples()
 
@@ -168,6 +184,9 @@ class Output(ABC):
         Args:
             model: before it is trained or evaluated.
             processor: of the rows.
+
+        Returns:
+            Problems, to be raised; none where all fits.
         """
         return []
 

@@ -95,6 +95,9 @@ class Task(ABC):
             model_inputs: as of `encode`.
             max_length: as of `encode`.
 
+        Returns:
+            What `encode` gives.
+
         Raises:
             TextkdError: a column is missing that training, metrics or report will want.
         """
@@ -130,6 +133,9 @@ class Task(ABC):
         Args:
             processor: as of `encode`.
             model: one of those that are trained, where batches depend on it.
+
+        Returns:
+            A function of a list of rows.
         """
 
     def processing(self, path: str) -> Any:
@@ -137,6 +143,9 @@ class Task(ABC):
 
         Args:
             path: the teacher's folder or hub id; "" where it has neither.
+
+        Returns:
+            What `encode` and `collator` get as their `processor`.
 
         Raises:
             TextkdError: there is none.
@@ -175,6 +184,9 @@ class Task(ABC):
         Args:
             file: in the format of the task's own files.
 
+        Returns:
+            Another task; this one stays as it is.
+
         Raises:
             TextkdError: the task reads no single files (the default).
         """
@@ -185,6 +197,9 @@ class Task(ABC):
 
         Args:
             rows: of `encode`.
+
+        Returns:
+            One thing for each row, such as an image.
 
         Raises:
             TextkdError: the rows are only read encoded (the default).

@@ -64,12 +64,11 @@ class Wiring:
         shared: the name of the frozen model whose encoder stands in for the learner's own, "" without one.
 
     Example:
-        >>> from textkd import Match
         >>> from transformers import BertConfig, BertModel
         >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
-        >>> teacher, student = (BertModel(BertConfig(num_hidden_layers=2, **sizes)) for _ in range(2))
+        >>> teacher, student = (BertModel(BertConfig(num_hidden_layers=1, **sizes)) for _ in range(2))
         >>> batch = {"input_ids": torch.ones(3, 5, dtype=torch.long)}
-        >>> wiring = wire(student, teacher, [Match("hidden:2")], batch)
+        >>> wiring = wire(student, teacher, [Match("hidden:1")], batch)
         >>> wiring.loss(student, batch).total.backward()
         >>> wiring.close()
     """

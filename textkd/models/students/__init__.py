@@ -77,6 +77,9 @@ def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **
         labels: num_labels, id2label, label2id, problem_type, for loading from a path; a shrunk student and one from a
             config have the teacher's.
 
+    Returns:
+        A model in eval mode; `shrink`, `from_config` and `from_path` say more.
+
     Raises:
         TextkdError: with every problem of the block; a teacher with another number of labels; a shared encoder that is
             not the teacher's.

@@ -30,6 +30,9 @@ def block_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     Args:
         model: an encoder with any head, or a decoder.
 
+    Returns:
+        (path from `model`, blocks).
+
     Raises:
         TextkdError: the config has no depth, or there is not exactly one such list.
 

@@ -40,6 +40,9 @@ def first_layers(teacher_blocks: int, n: int) -> list[int]:
         teacher_blocks: L, how many there are.
         n: how many are taken.
 
+    Returns:
+        Numbers in 1..L, rising.
+
     Raises:
         TextkdError: n is not a whole number from 1 to L.
 
@@ -57,6 +60,9 @@ def last_layers(teacher_blocks: int, n: int) -> list[int]:
     Args:
         teacher_blocks: L, how many there are.
         n: how many are taken.
+
+    Returns:
+        Numbers in 1..L, rising.
 
     Raises:
         TextkdError: n is not a whole number from 1 to L.

@@ -85,6 +85,9 @@ def new_reader(config: Mapping[str, Any], tokenizer: Any) -> VisionEncoderDecode
         config: {"encoder": {...}, "decoder": {...}}, the fields of `new_ocr_model`; each side may be left out.
         tokenizer: whose ids the model writes.
 
+    Returns:
+        As of `new_ocr_model`.
+
     Raises:
         TextkdError: a key that is no side, a side that is no mapping, and what `new_ocr_model` refuses.
 
@@ -116,6 +119,9 @@ def sketched(config: Mapping[str, Any]) -> VisionEncoderDecoderModel:
 
     Args:
         config: as of `new_reader`; token ids and vocab_size in it are not looked at.
+
+    Returns:
+        As of `new_ocr_model`; it writes 64 made-up tokens.
 
     Raises:
         TextkdError: as `new_reader`.

@@ -26,6 +26,9 @@ def shares_encoder(student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
         student: one model.
         teacher: the other.
 
+    Returns:
+        True where a frozen encoder need run only once for both.
+
     Example:
         >>> from textkd import new_ocr_model, shrink
         >>> ids = {"vocab_size": 20, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}

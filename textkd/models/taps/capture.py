@@ -41,8 +41,7 @@ class Capture:
         TextkdError: with every address that the model lacks; reentrant gradient checkpointing (it loses gradients).
     Example:
         >>> from transformers import BertConfig, BertModel
-        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
-        >>> model = BertModel(BertConfig(num_hidden_layers=2, **sizes))
+        >>> model = BertModel(BertConfig(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, vocab_size=20))
         >>> read = Capture(model, ["hidden:1", "attention:2"]).run(model, input_ids=torch.ones(3, 5, dtype=torch.long))
         >>> {name: list(tap.shape) for name, tap in read["taps"].items()}
         {'hidden:1': [3, 5, 8], 'attention:2': [3, 2, 5, 5]}
@@ -111,8 +110,9 @@ class Capture:
     def run(
         self, wrapped_model: Callable[..., Any], /, *, tap_labels: Tensor | None = None, **batch: Any
     ) -> dict[str, dict[str, Tensor]]:
-        """One forward inside `active()`; tap_labels: its `labels`. With `stop_early` (and nothing asked that only a
-        whole forward gives) it ends after the last tap, and "outputs" is empty."""
+        """One forward inside `active()`, of the model or its wrapper, on its inputs `batch` [B, ...]; raises as that.
+        tap_labels: what gradient taps are of (`labels` there). With `stop_early` (and nothing asked that only a whole
+        forward gives) the forward ends after the last tap, and "outputs" is empty."""
         switch = self._switch
         with self.active(labels=tap_labels):
             switch.stop = self.stop_early and self._bare
@@ -144,7 +144,7 @@ class Capture:
         self._begin, self._end = outside(self._start), outside(self._finish)
 
     def check_gradients(self, taps: Mapping[str, Tensor]) -> None:
-        """Raises `TextkdError` naming every tap of a training model that carries no gradient."""
+        """Raises `TextkdError` naming every tap of `taps` (by name) of a training model that carries no gradient."""
         if not (
             torch.is_grad_enabled() and self.model.training and any(p.requires_grad for p in self.model.parameters())
         ):

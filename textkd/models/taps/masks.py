@@ -59,6 +59,9 @@ def is_empty(mask: Tensor | None) -> bool:
     Args:
         mask: of any shape; None leaves all.
 
+    Returns:
+        False for None. Reading it waits for the device.
+
     Example:
         >>> is_empty(torch.zeros(2, 3)), is_empty(None)
         (True, False)

@@ -105,6 +105,9 @@ def anatomy(model: nn.Module) -> Anatomy:
         model: unwrapped, with any head class of the architectures in `PLANS`, or an encoder-decoder made of two of
             them.
 
+    Returns:
+        The parts; an `EncoderDecoder` of a model with two sides.
+
     Raises:
         TextkdError: a wrapped model (DDP), or a model class whose blocks are not where transformers has them.
 

@@ -63,6 +63,10 @@ def text(
         limit: so many train rows, drawn at random; or {"rows": 10000, "seed": 0}.
         name: for reports and messages.
 
+    Returns:
+        A task with the metrics of its type: accuracy and f1_macro; pearson, spearmanr and mse; f1_micro, f1_macro and
+        subset_accuracy.
+
     Raises:
         TextkdError: with all options that cannot work.
 

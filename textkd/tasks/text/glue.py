@@ -90,6 +90,9 @@ def glue(
         skip_damaged: leaves rows of a wrong shape out, with a warning (the official QQP files hold some).
         limit: so many train rows, drawn at random; or {"rows": 10000, "seed": 0}.
 
+    Returns:
+        A task with the metrics of GLUE.
+
     Raises:
         TextkdError: an unknown subset or folder, or a limit that cannot be.
 
