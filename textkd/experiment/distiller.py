@@ -82,27 +82,27 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """The name of the experiment, for the report."""
         return self.experiment.name
 
     @property
     def task(self) -> Task:
-        """What is learnt."""
+        """The task that is learnt."""
         return self.experiment.task
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One run each."""
+        """The seeds; each has a training of its own."""
         return self.experiment.seeds
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the report tells beside its figures."""
+        """Sentences that the report tells beside its figures."""
         return self.experiment.warnings
 
     @property
     def data(self) -> Data:
-        """The encoded task."""
+        """The task as a training takes it: encoded rows, collator, metrics."""
         return self.setup.rows.data
 
     def start(self, model: str) -> Any:

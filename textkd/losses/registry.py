@@ -78,8 +78,8 @@ def register(
         formula: one line.
         per: what the mean runs over; None: "pair" for attention and scores, "position" for the others.
         needs, any_width, min_classes, per_row_if, any_width_if, padding_if, arity, min_rows, tokens, targets,
-            chunkable, reads, needs_teacher, to_target, stops_with, gradient_options, distinct, needs_own_encoding: as
-            of `Loss`.
+            chunkable, reads, needs_teacher, to_target, stops_with, gradient_options, distinct,
+            needs_own_encoding: as of `Loss`.
 
     Returns:
         The decorator.

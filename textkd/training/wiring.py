@@ -131,7 +131,7 @@ def wire(
     """Binds `matches` to models, so that a batch gives a loss.
 
     It tries every tap on `batch` without training. Where widths differ it adds a projection to the model that learns.
-    It changes nothing else.
+    Nothing else wakes: its hooks sleep outside of the step.
 
     Args:
         trained: the models that learn, by name; one alone is called "student".

@@ -20,7 +20,7 @@ class Named(Output):
 
     @property
     def names(self) -> list[str]:
-        """Of the logits, in their order."""
+        """The names of the logits, in their order."""
         return list(self._names() if callable(self._names) else self._names)
 
     @property

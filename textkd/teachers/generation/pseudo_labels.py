@@ -54,6 +54,9 @@ class Pseudo:
         change: "lower" or "upper" for all that the teacher reads (of a black box also what it is judged by).
         keep: the folder of what was read, for this run and others; None: where fine-tuned teachers are kept.
 
+    Source:
+        Kim & Rush 2016, arXiv:1606.07947.
+
     Example:
         >>> Pseudo(mix=0.5, min_confidence=0.9).problems()
         []

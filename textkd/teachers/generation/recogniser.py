@@ -46,7 +46,7 @@ NOTHING = Reading("", 0.0, 0.0)
 
 
 class Recogniser:
-    """Reads images of text lines with an ONNX model, on the CPU. It gives text and nothing else: a black box.
+    """Reads images of text lines with an ONNX model, on the CPU. A black box: it gives texts and how sure it is.
 
     Called with images it gives (text, confidence) pairs: a `reader` of `textkd.teachers.generation.labelling`. As the
     teacher of a `Distiller` it needs `Pseudo`. It takes ``pip install 'textkd[ppocr]'``.
