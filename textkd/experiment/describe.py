@@ -47,7 +47,8 @@ def _first(where: str) -> str:
 
 
 def _blocks(setup: Setup, name: str) -> str:
-    return f"{anatomy(setup.models.start(name)).num_blocks} blocks"
+    count = anatomy(setup.models.start(name)).num_blocks
+    return f"{count} block{'' if count == 1 else 's'}"
 
 
 def table(setup: Setup, runner: Runner, timed: bool = True) -> list[dict[str, str]]:
