@@ -14,7 +14,7 @@ os.environ["TEXTKD_REUSE"] = "0"  # runs beside each other train their own model
 
 import pytest
 import torch
-from tiny_lab import DRAW, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
+from tiny_lab import DRAWING, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 
 from textkd.report import plots
 
@@ -42,7 +42,8 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Tiny:
 @pytest.fixture
 def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports with their pictures drawn, which tests that look at a report's words do without (tiny_lab)."""
-    monkeypatch.setattr(plots, "_data_address", DRAW)
+    for name, value in DRAWING.items():
+        monkeypatch.setattr(plots, name, value)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
