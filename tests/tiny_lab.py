@@ -112,7 +112,7 @@ class Tiny:
             "teacher": {"path": str(self.folder / "teacher")},
             "student": {"shrink": {"layers": [2, 4]}},
             "training": {
-                "num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1,
+                "num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 1e-3, "logging_steps": 1,
                 "output_dir": str(self.folder / "run"),
             },
             "matches": [
