@@ -58,4 +58,5 @@ def pytest_collection_finish() -> None:
     if not torch.cuda.is_available():  # each call writes the stack down for every kind of device that is not there
         torch.manual_seed = torch.default_generator.manual_seed
     gc.freeze()  # what the imports left lives as long as the process
+    gc.set_threshold(10_000)  # models are made of many objects, and little of them is garbage
     gc.enable()
