@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 from pathlib import Path
 
 gc.disable()  # until all is imported: imports make much and throw nothing away
@@ -57,6 +58,8 @@ def pytest_collection_finish() -> None:
         logging.getLogger(name).propagate = True  # pytest hangs its handlers on each that does not, three times a test
     if not torch.cuda.is_available():  # each call writes the stack down for every kind of device that is not there
         torch.manual_seed = torch.default_generator.manual_seed
+    if drive := sys.modules.get("drive"):  # some of the tests need processes
+        drive._server()
     gc.freeze()  # what the imports left lives as long as the process
     gc.set_threshold(10_000)  # models are made of many objects, and little of them is garbage
     gc.enable()
