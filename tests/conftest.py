@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 from pathlib import Path
 
 gc.disable()  # until all is imported: imports make much and throw nothing away
@@ -14,7 +15,7 @@ os.environ["TEXTKD_REUSE"] = "0"  # runs beside each other train their own model
 
 import pytest
 import torch
-from tiny_lab import DRAW, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
+from tiny_lab import DRAWING, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 
 from textkd.report import plots
 
@@ -42,7 +43,8 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Tiny:
 @pytest.fixture
 def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports with their pictures drawn, which tests that look at a report's words do without (tiny_lab)."""
-    monkeypatch.setattr(plots, "_data_address", DRAW)
+    for name, value in DRAWING.items():
+        monkeypatch.setattr(plots, name, value)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,5 +58,8 @@ def pytest_collection_finish() -> None:
         logging.getLogger(name).propagate = True  # pytest hangs its handlers on each that does not, three times a test
     if not torch.cuda.is_available():  # each call writes the stack down for every kind of device that is not there
         torch.manual_seed = torch.default_generator.manual_seed
+    if drive := sys.modules.get("drive"):  # some of the tests need processes
+        drive._server()
     gc.freeze()  # what the imports left lives as long as the process
+    gc.set_threshold(10_000)  # models are made of many objects, and little of them is garbage
     gc.enable()

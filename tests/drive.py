@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import multiprocessing
+import multiprocessing.util
 import os
 import socket
 import subprocess
@@ -22,14 +24,29 @@ from safetensors.torch import load_file
 
 @functools.cache
 def _server() -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["frozen_imports"])
-    with pytest.MonkeyPatch.context() as patch:  # what it preloads is beside this file
-        patch.setenv(
-            "PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep
-        )  # what it preloads is beside this file
+    """A server that is a fork of this process. To be called before any test (conftest): it has all imports then, and
+    torch refuses to train in forks of a process that has trained."""
+    import frozen_imports  # noqa: F401
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing.util, "spawnv_passfds", _fork)
         forkserver.ensure_running()
-    return context
+    return multiprocessing.get_context("forkserver")
+
+
+def _fork(_: bytes, arguments: list[str], given: list[int]) -> int:
+    """Does in a fork what `arguments`, a Python with `-c PROGRAM`, would do in a new process that has `given` files."""
+    child = os.fork()
+    if child == 0:
+        try:
+            for number in map(int, os.listdir("/dev/fd")):  # the server ends when nobody holds the other end of a pipe
+                with contextlib.suppress(OSError):
+                    if number not in given and os.path.sameopenfile(number, given[-1]):
+                        os.close(number)
+            exec(arguments[-1], {})
+        finally:
+            os._exit(1)
+    return child
 
 
 @dataclass(frozen=True)

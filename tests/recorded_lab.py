@@ -52,7 +52,7 @@ def one_stage(folder: Path) -> Path:
     """Labels, softened logits, hidden states and attention, with a control."""
     made = text_folder(folder)
     recipe = made.recipe
-    recipe["training"]["dropout"] = 0.0
+    recipe["training"] |= {"dropout": 0.0, "num_train_epochs": 2}
     recipe["matches"].append(ATTENTION)
     return made.write(recipe)
 

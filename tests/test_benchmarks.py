@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from command_line import textkd
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 GIVEN = argparse.Namespace(threads=0, repeats=3, clock="wall", busy=0)
@@ -99,6 +100,9 @@ def test_busy_processes_run_inside_and_end(program: Any) -> None:
     assert set(me.children()) == before
 
 
+STARTUP = {"help seconds", "ls cpu", "wrong seconds", "check/torch+read cpu"}
+
+
 @pytest.mark.parametrize(
     ("name", "ratios"),
     [
@@ -106,7 +110,7 @@ def test_busy_processes_run_inside_and_end(program: Any) -> None:
         ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "attentions/logits", "logits/whole"}),
         ("cache", {"build/pass", "plain/cached"}),
         ("small", {"live/bare", "plain/cached"}),
-        ("startup", {"help seconds", "ls cpu", "wrong seconds", "check/torch+read cpu"}),
+        pytest.param("startup", STARTUP, marks=pytest.mark.slow),  # six processes, four with torch
         ("attention", {"fused/plain 2x8, 8 tokens"}),
         ("bf16", {"float32/bf16 8 x 16 x 16"}),
         ("fused_head", {"both memory", "logits memory", "labels memory", "both time"}),
@@ -120,3 +124,35 @@ def test_programs_run(name: str, ratios: set[str], program: Any, capsys: pytest.
     assert ratios <= set(said["ratios"])
     assert all(value > 0 for value in said["ratios"].values())
     assert set(said["limits"]) <= set(said["ratios"])
+
+
+def test_startup_runs(
+    program: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its commands run in this process, which has imported all that they need; one runs in a process of its own."""
+    startup, done = program("startup"), list[list[str]]()
+
+    def run(command: list[str], folder: Path, code: int) -> tuple[float, float]:
+        done.append(command)
+        if startup.READ in command:
+            monkeypatch.setattr(sys, "argv", command[2:])
+            exec(startup.READ, {})
+            wall, cpu = map(float, capsys.readouterr().out.split()[-2:])
+            return wall, cpu
+        if command != startup.TORCH:
+            assert command[:3] == startup.TEXTKD
+            ended, said = textkd(capsys, monkeypatch, *command[3:])
+            assert ended == code, said
+        return 1.0, 1.0
+
+    assert all(seconds > 0 for seconds in startup.run([*startup.TEXTKD, "--help"], tmp_path, 0))
+    with pytest.raises(RuntimeError, match="nearest: losses"):
+        startup.run([*startup.TEXTKD, "ls", "lossses"], tmp_path, 0)
+    monkeypatch.setattr(startup, "PACKAGES", ("a_package_that_nobody_has",))  # so that it makes its own recipe
+    monkeypatch.setattr(startup, "run", run)
+    assert startup.main(["--quick", "--repeats", "1"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["name"], said["recipe"]) == ("startup", "good.yaml")
+    assert set(said["ratios"]) >= STARTUP
+    assert all(value > 0 for value in said["ratios"].values())
+    assert len(done) == 6

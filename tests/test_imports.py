@@ -124,27 +124,56 @@ AT_ONCE = {
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "evaluate", "numpy", "pandas", "scipy", "matplotlib")
 
 
-def told(words: list[str], heavy: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own; the last line of stdout says which of `heavy` it has imported."""
-    program = f"""import sys
+# Each command line runs in a child of a process that has imported no more than the command line itself
+PROGRAM = """import os, sys
 from textkd.cli.app import main
-sys.argv = {words}
-try:
-    main()
-finally:
-    print("heavy:", *(name for name in {heavy} if name in sys.modules))
+def run(words, log):
+    file = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 1), os.dup2(file, 2)
+    sys.argv, code = words, 0
+    try:
+        main()
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    print("heavy:", *(name for name in HEAVY if name in sys.modules))
+    sys.stdout.flush()
+    os._exit(code)
+for number, words in enumerate(LINES):
+    child = os.fork()
+    if child == 0:
+        try:
+            run(words, f"{number}.txt")
+        finally:
+            os._exit(70)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("words", "code", "said"), AT_ONCE.values(), ids=AT_ONCE)
-def test_nothing_heavy_stands_before_a_quick_answer(words: list[str], code: int, said: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(WRONG)
-    done = told(["textkd", *words], HEAVY, tmp_path)
-    assert done.returncode == code, done.stderr
-    assert said in done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].strip() == "heavy:"
+def told(lines: list[list[str]], heavy: tuple[str, ...], folder: Path) -> list[tuple[int, str]]:
+    """(exit code, all that was said) of command lines, each in a process of its own; the last line of what was said
+    names which of `heavy` it has imported."""
+    program = f"HEAVY, LINES = {heavy}, {lines}\n{PROGRAM}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    codes = [int(code) for code in done.stdout.split()]
+    return [(code, (folder / f"{number}.txt").read_text()) for number, code in enumerate(codes)]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """What each of `AT_ONCE` ended in and said."""
+    folder = tmp_path_factory.mktemp("answers")
+    (folder / "bad.yaml").write_text(WRONG)
+    lines = [["textkd", *words] for words, _, _ in AT_ONCE.values()]
+    return dict(zip(AT_ONCE, told(lines, HEAVY, folder), strict=True))
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_nothing_heavy_stands_before_a_quick_answer(name: str, answers: dict[str, tuple[int, str]]) -> None:
+    _, code, said = AT_ONCE[name]
+    ended, all_said = answers[name]
+    assert ended == code, all_said
+    assert said in all_said
+    assert all_said.splitlines()[-1].strip() == "heavy:"
 
 
 def test_a_check_imports_no_more_than_it_needs(tiny: Tiny) -> None:
@@ -153,10 +182,10 @@ def test_a_check_imports_no_more_than_it_needs(tiny: Tiny) -> None:
         "labels": ["0", "1"], "eval": {"fraction": 0.25, "seed": 0},
     }  # fmt: skip
     slow = ("evaluate", "sklearn", "scipy.stats", "matplotlib", "jiwer", "onnxruntime")
-    done = told(["textkd", "check", str(tiny.write(tiny.recipe | {"task": task}))], slow, tiny.folder)
-    assert done.returncode == 0, done.stderr
-    assert "48 training and 16 evaluation examples" in done.stderr
-    assert done.stdout.splitlines()[-1].strip() == "heavy:"
+    ((code, said),) = told([["textkd", "check", str(tiny.write(tiny.recipe | {"task": task}))]], slow, tiny.folder)
+    assert code == 0, said
+    assert "48 training and 16 evaluation examples" in said
+    assert said.splitlines()[-1].strip() == "heavy:"
 
 
 def test_every_public_name_is_there() -> None:

@@ -31,43 +31,63 @@ def begin(tiny: Tiny, name: str = "run", *overrides: str) -> Any:
     return build.from_recipe(tiny.write(short(tiny)), [f"training.output_dir={tiny.folder / name}", *overrides])
 
 
+@pytest.fixture(scope="module")
+def finished(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder in which "run" is done, and a copy of it."""
+    folder, copy = (tmp_path_factory.mktemp("reuse") / name for name in ("tiny", "copy"))
+    folder.mkdir()
+    for name in ("teacher", "data"):
+        (folder / name).symlink_to(tiny_source / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXTKD_REUSE", "1")  # so that the run is in the index, for tests that look there
+        begin(Tiny(folder)).run()
+    shutil.copytree(folder, copy, symlinks=True)
+    return folder, copy
+
+
+@pytest.fixture
+def done(finished: tuple[Path, Path]) -> Tiny:
+    """A folder in which "run" is done: one place for all tests (recipes name it), as it was before each of them."""
+    folder, copy = finished
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder, symlinks=True)
+    return Tiny(folder)
+
+
 def weights(tiny: Tiny, name: str, model: str) -> dict[str, torch.Tensor]:
     return load_file(tiny.folder / name / "seed-1" / model / "model.safetensors")
 
 
-def test_nodes_that_are_done_run_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    begin(tiny).run()
-    before = figures(tiny.folder / "run")
-    (tiny.folder / "run" / "results.json").unlink()
+def test_nodes_that_are_done_run_nothing(done: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = figures(done.folder / "run")
+    (done.folder / "run" / "results.json").unlink()
     trained = count_trainings(monkeypatch)
-    again = begin(tiny)
+    again = begin(done)
     assert {again.runner.state(node) for node in again.runner.nodes} == {"done"}
     again.run()
     assert trained == []
-    assert figures(tiny.folder / "run") == before
+    assert figures(done.folder / "run") == before
 
 
-def test_a_run_beside_it_takes_the_models(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
-    begin(tiny).run()
+def test_a_run_beside_it_takes_the_models(done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
     trained = count_trainings(monkeypatch)
-    other = begin(tiny, "other")
+    other = begin(done, "other")
     assert {other.runner.state(node) for node in other.runner.nodes} == {"another run has it"}
     other.run()
     assert trained == []
-    assert figures(tiny.folder / "other") == figures(tiny.folder / "run")
+    assert figures(done.folder / "other") == figures(done.folder / "run")
     for name in ("student", "control"):
-        one, two = (tiny.folder / run / "seed-1" / name for run in ("run", "other"))
+        one, two = (done.folder / run / "seed-1" / name for run in ("run", "other"))
         assert inside(one) == inside(two)
         assert (one / "model.safetensors").samefile(two / "model.safetensors")  # no room is taken twice
         assert not (one / "textkd.json").samefile(two / "textkd.json")
-    shutil.rmtree(tiny.folder / "run")
-    assert weights(tiny, "other", "student")
+    shutil.rmtree(done.folder / "run")
+    assert weights(done, "other", "student")
 
 
-def test_nobody_takes_a_model_where_that_is_not_wanted(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    begin(tiny).run()
+def test_nobody_takes_a_model_where_that_is_not_wanted(done: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = count_trainings(monkeypatch)
-    begin(tiny, "other").run()
+    begin(done, "other").run()
     assert trained == ["student", "control"]
 
 
@@ -83,12 +103,11 @@ CHANGES: dict[str, tuple[str, list[str]]] = {
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_another_word_changes_is_trained_anew(
-    what: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None
+    what: str, done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None
 ) -> None:
     word, due = CHANGES[what]
-    begin(tiny).run()
     trained = count_trainings(monkeypatch)
-    begin(tiny, "other", word).run()
+    begin(done, "other", word).run()
     assert trained == due
 
 
@@ -110,29 +129,27 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("what", DAMAGES)
-def test_a_damaged_model_is_nobodys(what: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
-    begin(tiny).run()
-    DAMAGES[what](tiny.folder / "run" / "seed-1" / "student")
+def test_a_damaged_model_is_nobodys(what: str, done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
+    DAMAGES[what](done.folder / "run" / "seed-1" / "student")
     trained = count_trainings(monkeypatch)
-    other = begin(tiny, "other")
+    other = begin(done, "other")
     assert [other.runner.state(node) for node in other.runner.nodes] == ["to do", "another run has it"]
     other.run()
     assert trained == ["student"]
 
 
-def test_a_deleted_model_of_a_run_is_trained_anew(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    begin(tiny).run()
-    before = weights(tiny, "run", "student")
-    (tiny.folder / "run" / "results.json").unlink()
-    shutil.rmtree(tiny.folder / "run" / "seed-1" / "student")
+def test_a_deleted_model_of_a_run_is_trained_anew(done: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = weights(done, "run", "student")
+    (done.folder / "run" / "results.json").unlink()
+    shutil.rmtree(done.folder / "run" / "seed-1" / "student")
     trained = count_trainings(monkeypatch)
-    begin(tiny).run()
+    begin(done).run()
     assert trained == ["student"]
-    again = weights(tiny, "run", "student")
+    again = weights(done, "run", "student")
     assert all(torch.equal(again[name], value) for name, value in before.items())
 
 
-def test_a_run_that_was_stopped_between_nodes_goes_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_stopped_between_nodes_goes_on(done: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     original = Runner._train
 
     def stopped(self: Runner, node: Any, *places: Any) -> None:
@@ -143,16 +160,15 @@ def test_a_run_that_was_stopped_between_nodes_goes_on(tiny: Tiny, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "_train", stopped)
         with pytest.raises(KeyboardInterrupt):
-            begin(tiny).run()
-    student = tiny.folder / "run" / "seed-1" / "student" / "model.safetensors"
+            begin(done, "stopped").run()
+    student = done.folder / "stopped" / "seed-1" / "student" / "model.safetensors"
     made = student.stat().st_mtime_ns
     trained = count_trainings(monkeypatch)
-    begin(tiny).run()
+    begin(done, "stopped").run()
     assert trained == ["control"]
     assert student.stat().st_mtime_ns == made
-    begin(tiny, "unbroken").run()
     for name in ("student", "control"):
-        one, two = (weights(tiny, run, name) for run in ("run", "unbroken"))
+        one, two = (weights(done, run, name) for run in ("stopped", "run"))
         assert all(torch.equal(one[key], two[key]) for key in two)
 
 

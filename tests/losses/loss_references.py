@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.spatial.distance import cosine as cosine_distance
-from scipy.special import expit, log_softmax, softmax
-from scipy.stats import entropy
+from scipy.special import expit, log_softmax, rel_entr, softmax
 
 Array = np.ndarray
 LENGTHS_MASK = np.array([[1, 1, 1, 0], [1, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]])  # a hole; a sample without anything
@@ -64,7 +63,8 @@ def logits_kl(s, t, mask, temperature=1.0, scale_by_t2=True, reduction="batchmea
     if standardise:
         s, t = ((x - x.mean(-1, keepdims=True)) / (x.std(-1, ddof=1, keepdims=True) + 1e-7) for x in (s, t))
     values = {
-        i: entropy(softmax(t[i] / temperature), softmax(s[i] / temperature)) for i in valid_rows(s.shape[:-1], mask)
+        i: rel_entr(softmax(t[i] / temperature), softmax(s[i] / temperature)).sum()
+        for i in valid_rows(s.shape[:-1], mask)
     }
     return reduced(values, reduction, s.shape[-1]) * (temperature**2 if scale_by_t2 else 1)
 

@@ -126,7 +126,7 @@ NOISE = np.random.default_rng(0).integers(0, 256, (200, 4000, 4)).astype(np.uint
         Image.fromarray(NOISE[..., 0].astype(np.uint16) * 255),
         Image.fromarray(NOISE[..., 0].astype(np.int32) * 9999),
         Image.fromarray(NOISE[..., :3]).convert("CMYK"),
-        Image.fromarray(NOISE[..., :3]).quantize(9),
+        Image.fromarray(NOISE[..., :3]).quantize(9, Image.Quantize.FASTOCTREE),  # the others take long
         Image.new("RGB", (20000, 1)),
         Image.new("L", (1, 1)),
         Image.new("I;16", (5, 5)),

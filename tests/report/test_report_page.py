@@ -62,7 +62,6 @@ def with_student(values: list[float], control: list[float], teacher: float = 0.9
     return Results.model_validate(data)
 
 
-@pytest.mark.usefixtures("whole_pictures")
 def test_the_page_holds_every_part_in_order():
     page = Page(render(results()))
     assert page.open == []
@@ -145,7 +144,6 @@ def test_without_control_the_page_says_what_is_unknown():
     assert "Student \N{MINUS SIGN} control" not in page.text
 
 
-@pytest.mark.usefixtures("whole_pictures")
 def test_a_given_teacher_and_no_history_at_all():
     page = Page(render(with_student([0.88], [0.86])))
     assert page.images == []
@@ -154,7 +152,6 @@ def test_a_given_teacher_and_no_history_at_all():
     assert "(1 seed)" in page.text
 
 
-@pytest.mark.usefixtures("whole_pictures")
 def test_regression_shows_the_largest_differences_first():
     examples = [
         {"text_a": "small one", "text_b": "a", "label": 2.0, "said": {"teacher": 2.1, "student": 2.3}},
@@ -170,7 +167,6 @@ def test_regression_shows_the_largest_differences_first():
     assert "✗" not in page.text
 
 
-@pytest.mark.usefixtures("whole_pictures")
 def test_several_labels_are_joined_and_judged_as_a_set():
     example = {
         "text_a": "t",

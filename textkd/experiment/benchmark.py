@@ -14,7 +14,7 @@ from torch import nn
 from textkd import report
 from textkd.tasks import Task
 
-ROUNDS, ROUNDS_OF_TEXTS = 30, 10
+ROUNDS, ROUNDS_OF_TEXTS, WARMUP = 30, 10, 3
 
 
 def speed(
@@ -35,7 +35,7 @@ def speed(
     batches = {kind: _batch(data, numbers, own) for kind, numbers in chosen.items()}
     settings = output.generation(list(models.values()), data.eval)
     if settings is None:
-        speeds = report.measure_speed(models, batches, repeats=ROUNDS)
+        speeds = report.measure_speed(models, batches, repeats=ROUNDS, warmup=WARMUP)
         length = int(batches["throughput"]["input_ids"].shape[-1])
         return speeds, {**_said(models, speeds, some), "sequence_length": length}
     others = {
