@@ -103,6 +103,7 @@ def test_busy_processes_run_inside_and_end(program: Any) -> None:
 STARTUP = {"help seconds", "ls cpu", "wrong seconds", "check/torch+read cpu"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "ratios"),
     [
@@ -126,6 +127,7 @@ def test_programs_run(name: str, ratios: set[str], program: Any, capsys: pytest.
     assert set(said["limits"]) <= set(said["ratios"])
 
 
+@pytest.mark.long
 def test_startup_runs(
     program: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

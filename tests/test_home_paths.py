@@ -30,6 +30,7 @@ def home(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tiny.folder
 
 
+@pytest.mark.long
 def test_a_run(home: Path, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny.recipe | {
         "task": {"name": "glue", "subset": "sst2", "path": "~/data"},

@@ -176,6 +176,7 @@ def test_nothing_heavy_stands_before_a_quick_answer(name: str, answers: dict[str
     assert all_said.splitlines()[-1].strip() == "heavy:"
 
 
+@pytest.mark.long
 def test_a_check_imports_no_more_than_it_needs(tiny: Tiny) -> None:
     task = {
         "name": "text", "train": str(tiny.folder / "data" / "train.tsv"), "text": "sentence", "label": "label",

@@ -59,6 +59,7 @@ def histories(folder: Path, role: str) -> list[Any]:
     return [[(row["step"], row["loss"], row["parts"]) for row in run["history"]] for run in runs]
 
 
+@pytest.mark.long
 def test_two_runs_are_equal_and_two_seeds_are_not(body: Tiny) -> None:
     found = []
     for number, run in enumerate(("one", "two")):
@@ -80,6 +81,7 @@ def test_heads_go_by_the_seed_of_the_teacher(body: Tiny) -> None:
     assert torch.equal(head(one.start("teacher")), head(two.start("teacher")))
 
 
+@pytest.mark.long
 def test_a_seed_among_the_arguments_is_the_heads(body: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     build = Models._build

@@ -60,6 +60,7 @@ def two_steps(made: Run, stage: Stage, student: Any) -> list[float]:
     return totals
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_teaches(tiny: Tiny, name: str) -> None:
     made = distiller(tiny, name)
@@ -76,6 +77,7 @@ def test_runs_to_the_report(tiny: Tiny, name: str) -> None:
     assert made.run().report.is_file()
 
 
+@pytest.mark.long
 def test_one_of_stages_runs_to_the_report(tiny: Tiny) -> None:
     made = build.from_recipe(of(tiny, "tinybert"), ["training.max_steps=2", "preset.stages.0.training={max_steps: 1}"])
     assert made.run().summary["student"]["metrics"]

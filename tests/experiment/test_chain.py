@@ -42,6 +42,7 @@ def test_a_chain_ends_in_a_report_of_all_links(tiny: Tiny) -> None:
         assert row["runs"][0]["metrics"]["accuracy"] == result.metrics[name]["accuracy"]
 
 
+@pytest.mark.long
 def test_an_assistant_is_kept_and_made_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where nothing else is taken from other runs."""
     made = build.from_recipe(tiny.write(recipe(tiny)))
@@ -61,6 +62,7 @@ def test_an_assistant_is_kept_and_made_once(tiny: Tiny, monkeypatch: pytest.Monk
     assert trained == ["student", "assistant", "student"]
 
 
+@pytest.mark.long
 def test_a_link_has_matches_and_arguments_of_its_own(tiny: Tiny) -> None:
     first = {**LINKS[0], "matches": [{"tap": "labels"}], "training": {"max_steps": 3}}
     made = build.from_recipe(tiny.write(recipe(tiny, chain=[first, LINKS[1]])))
@@ -73,6 +75,7 @@ def test_a_link_has_matches_and_arguments_of_its_own(tiny: Tiny) -> None:
     assert "logits/kl" in parts["student"]
 
 
+@pytest.mark.long
 def test_textkd_plan_prints_the_graph_and_writes_nothing(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

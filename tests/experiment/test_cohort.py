@@ -48,6 +48,7 @@ def test_peers_do_not_begin_alike_and_the_control_begins_as_the_first(tiny: Tiny
     assert not torch.equal(heads["peer_1"], heads["peer_2"])
 
 
+@pytest.mark.long
 def test_students_of_their_own_beside_a_teacher(tiny: Tiny) -> None:
     """Their matches name the peers and the teacher."""
     matches = [
@@ -67,6 +68,7 @@ def test_students_of_their_own_beside_a_teacher(tiny: Tiny) -> None:
     assert blocks == {"teacher": "4", "large": "3", "small": "1", "control": "3"}
 
 
+@pytest.mark.long
 def test_one_node_holds_all_peers(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

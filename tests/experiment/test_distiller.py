@@ -57,6 +57,7 @@ def test_a_finished_run_reproduces_its_report(tiny: Tiny) -> None:
     assert {name: (tiny.folder / "run" / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.long
 def test_a_control_may_have_a_learning_rate_and_a_dropout_of_its_own(tiny: Tiny) -> None:
     values = tiny.recipe
     values["control"] = {"learning_rate": 5e-4, "dropout": 0.2}
@@ -114,6 +115,7 @@ def constant(model: BertForSequenceClassification) -> BertForSequenceClassificat
     return model
 
 
+@pytest.mark.long
 def test_one_answer_for_all_rows_is_told_of_the_model_that_gives_it(tiny: Tiny) -> None:
     """Also where the results are gathered by a process that evaluated nothing."""
     values = tiny.recipe | {"student": {"path": str(tiny.folder / "dull")}, "control": False}
@@ -160,6 +162,7 @@ def test_tied_weights_count_once() -> None:
     assert report.weights_mb(tied.bfloat16()) == pytest.approx(0.02)
 
 
+@pytest.mark.long
 def test_a_run_is_finished_when_everything_is_written(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: Any) -> str:
         raise KeyboardInterrupt
@@ -173,6 +176,7 @@ def test_a_run_is_finished_when_everything_is_written(tiny: Tiny, monkeypatch: p
     assert (result.student / "README.md").is_file()
 
 
+@pytest.mark.long
 def test_a_single_teacher_has_no_spread_and_the_first_seed_is_exported(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False, "seeds": [3, 1]}
     result = build.from_recipe(tiny.write(values)).run()

@@ -90,6 +90,7 @@ def count_runs(module: Any) -> list[bool]:
 SIDE = [Match("labels"), Match("logits", loss="kl", temperature=2.0), Match("decoder.cross_attention", layers={1: 2})]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [pytest.param("vit", marks=pytest.mark.slow), "projection"])
 def test_a_shared_encoder_runs_once_and_teaches_the_same(kind: str, tmp_path: Path) -> None:
     """As two forwards of the same frozen encoder, one in the teacher and one in the student."""
@@ -113,6 +114,7 @@ def test_a_shared_encoder_runs_once_and_teaches_the_same(kind: str, tmp_path: Pa
     assert all(not torch.equal(rest[name], before[name]) for name in rest if name in before and name.endswith("weight"))
 
 
+@pytest.mark.long
 def test_a_control_keeps_the_shared_encoder_too(tmp_path: Path) -> None:
     """Frozen and without dropout, as it is in the teacher."""
     teacher = make_reader(encoder={"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5})
@@ -144,6 +146,7 @@ def test_a_shared_encoder_cannot_be_taught(tap: str, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_smaller_patches_learn_from_larger_ones(tmp_path: Path) -> None:
     """A student of 2 x 16 patches from a teacher of 1 x 8: both on the common grid, through a projection."""
     teacher = make_reader("deit")

@@ -28,6 +28,7 @@ def problems(reading: Reading, values: dict[str, Any]) -> dict[str, str]:
     return {problem.where: str(problem) for problem in caught.value.problems}
 
 
+@pytest.mark.long
 def test_stages_teach_the_teacher_and_the_control_keeps_what_needs_none(tmp_path: Path) -> None:
     reading = Reading(tmp_path)
     values = reading.recipe

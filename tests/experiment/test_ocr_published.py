@@ -44,6 +44,7 @@ def test_it_loads_whole_and_alike_every_time(published: Path, tmp_path: Path) ->
         loading.load_model(tmp_path / "less", VisionEncoderDecoderModel)
 
 
+@pytest.mark.long
 def test_it_teaches_is_evaluated_and_its_student_is_exported(
     published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +87,7 @@ def without_tokens(folder: Path, decoder_too: bool) -> None:
         file.write_text(json.dumps(said))
 
 
+@pytest.mark.long
 def test_a_student_of_a_teacher_whose_decoder_alone_says_how_texts_begin_says_it_itself(
     published: Path, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ CASES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "arguments"), CASES)
 def test_a_killed_training_ends_like_an_unbroken_one(kind: str, arguments: dict[str, Any], tmp_path: Path) -> None:
     assert ended(tmp_path / "straight", kind, arguments) == 0

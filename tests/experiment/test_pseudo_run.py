@@ -73,6 +73,7 @@ def black_box(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return SimpleNamespace(folder=folder, second=second, results=read, result=result, kept=kept, pseudo=pseudo)
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_while_reading_goes_on(black_box: Any) -> None:
     assert len(black_box.kept) == 1 + 4  # of 6 evaluation lines and of 27 others
     # evaluation lines and the first shard were there; more reading is the timing's, of one line and of six

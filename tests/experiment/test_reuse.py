@@ -101,6 +101,7 @@ CHANGES: dict[str, tuple[str, list[str]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_another_word_changes_is_trained_anew(
     what: str, done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None

@@ -63,6 +63,7 @@ def losses(tiny: Tiny, values: dict[str, Any], name: str) -> list[dict[str, floa
     return [row["parts"] for row in rows]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("foreign", [False, True])
 def test_cached_teachers_teach_what_live_ones_teach(foreign: bool, tiny: Tiny) -> None:
     values = recipe(tiny, other_tokenizer() if foreign else None)
@@ -78,6 +79,7 @@ def test_cached_teachers_teach_what_live_ones_teach(foreign: bool, tiny: Tiny) -
     assert losses(tiny, values, "again") == cached  # from what is there
 
 
+@pytest.mark.long
 def test_textkd_cache_fills_those_of_all_teachers(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +148,7 @@ def measured(folder: Path, words: Any) -> float:
     return (answers == torch.tensor(labels)).float().mean().item()
 
 
+@pytest.mark.long
 def test_such_a_teacher_ends_in_a_report_with_the_figures_of_its_own_rows(tiny: Tiny) -> None:
     build.from_recipe(tiny.write(recipe(tiny, other_tokenizer(), matches=[LABELS, MEAN]))).run()
     found = results(tiny.folder / "run")["models"]
@@ -166,6 +169,7 @@ def test_what_stands_at_each_token_cannot_be_compared_then(tap: str, tiny: Tiny)
     assert any(word in str(found) for word in ("vocabulary", "tokenizer", "words of its own"))
 
 
+@pytest.mark.long
 def test_such_a_teacher_is_fine_tuned_on_its_own_rows(tiny: Tiny) -> None:
     values = recipe(tiny, other_tokenizer(), matches=[LABELS, MEAN], control=False)
     values["teachers"]["other"]["finetune"] = {

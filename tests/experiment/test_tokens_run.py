@@ -101,6 +101,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return next(line for line in said.splitlines() if line.startswith("{"))
 
 
+@pytest.mark.long
 def test_a_kept_teacher_teaches_the_same(done: Path, tmp_path: Path) -> None:
     """Logits and hidden states come back from disk at the positions that count."""
     lab(tmp_path)

@@ -155,6 +155,7 @@ def trained(work: Path, fused: bool, cache: CacheOptions | None = None, **traini
     return {key: value for key, value in read_history(done).items() if "eval" not in key[1]}, student.state_dict()
 
 
+@pytest.mark.long
 def test_a_training_and_one_over_a_cache_are_the_same(tmp_path: Path) -> None:
     plain = trained(tmp_path / "plain", False)
     kept = CacheOptions(precision="float32", folder=str(tmp_path / "cache"))

@@ -61,6 +61,7 @@ def weights_of(tiny: Tiny, name: str, **training: Any) -> dict[str, torch.Tensor
     return load_file(Path(result.student) / "model.safetensors")
 
 
+@pytest.mark.long
 def test_a_recipe_trains_and_the_cut_into_micro_batches_changes_nothing(tiny: Tiny) -> None:
     whole = weights_of(tiny, "whole")
     parts = weights_of(tiny, "parts", per_device_train_batch_size=2, gradient_accumulation_steps=4)

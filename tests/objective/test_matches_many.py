@@ -201,6 +201,7 @@ def test_a_batch_that_is_too_small_for_a_loss_is_refused(models: tuple[Any, Any]
     wired.close()
 
 
+@pytest.mark.long
 def test_a_recipe_trains_them_and_a_small_rest_is_told_before(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False}
     values["matches"] = [

@@ -105,6 +105,7 @@ def test_texts_of_examples_are_shown_and_never_run():
     assert "<img src=x onerror=alert(1)>" in page.text
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("whole_pictures")
 def test_the_same_results_give_the_same_bytes_whatever_the_plotting_settings(tmp_path):
     save(tmp_path, results())

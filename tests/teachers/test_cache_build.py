@@ -201,6 +201,7 @@ def test_other_processes_shards_are_found_while_running(tmp_path: Path) -> None:
     assert early.computed == 0
 
 
+@pytest.mark.long
 def test_reading_loads_no_whole_file(tmp_path: Path) -> None:
     """A shard of 64 MB: a row of it brings in pages, not the file."""
     made = CachedTeacher(cache_lab.make_teacher(hidden=256, layers=1), ["hidden:1"], tmp_path)

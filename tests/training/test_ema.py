@@ -83,6 +83,7 @@ def test_a_run_ends_in_the_average_and_not_in_the_last_weights(tiny: Tiny) -> No
     assert not any("average" in path.name for path in (tiny.folder / "averaged").rglob("*"))
 
 
+@pytest.mark.long
 def test_the_best_average_is_kept_where_the_best_model_is_asked_for(tiny: Tiny) -> None:
     """The lowest accuracy is asked for, which a far too high learning rate has somewhere on its way."""
     own = {"average": 0.5, "load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1}
@@ -97,6 +98,7 @@ def test_the_best_average_is_kept_where_the_best_model_is_asked_for(tiny: Tiny) 
     assert run.metrics["accuracy"] == pytest.approx(min(seen))
 
 
+@pytest.mark.long
 def test_parts_of_a_teacher_can_be_left_as_they_are(tiny: Tiny) -> None:
     values = tiny.recipe | {"control": False}
     values["teacher"]["finetune"] = {"num_train_epochs": 1, "learning_rate": 1e-3, "frozen": ["bert.embeddings"]}

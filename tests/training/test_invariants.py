@@ -72,6 +72,7 @@ def finished(values: dict[str, Any], folder: Path, name: str) -> Path:
     return Path(values["training"]["output_dir"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["random", pytest.param("group_by_length", marks=pytest.mark.slow)])
 def test_batch_2_times_4_is_batch_8(order: str, steady: Path, tmp_path: Path) -> None:
     whole = finished(recipe(steady, tmp_path / "a", 8, train_sampling_strategy=order), tmp_path, "a")
@@ -97,6 +98,7 @@ BOTH = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("command", "order"), BOTH)
 def test_two_processes_are_one(command: list[str] | None, order: str, steady: Path, tmp_path: Path) -> None:
     def values(run: str, batch: int) -> dict[str, Any]:

@@ -147,6 +147,7 @@ def test_a_killed_training_goes_on_as_if_unbroken(update: str, tmp_path: Path, m
         assert all(torch.equal(value, straight[name].state_dict()[key]) for key, value in state(models[name]).items())
 
 
+@pytest.mark.long
 def test_batch_2_times_4_is_batch_8(tmp_path: Path) -> None:
     ends = []
     for size, accumulate in ((8, 1), (2, 4)):
@@ -172,6 +173,7 @@ def test_turns_are_not_cut_into_micro_batches(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("checkpoint-*"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("update", ["together", "in_turn"])
 def test_without_clipping_nothing_is_clipped(update: str, tmp_path: Path) -> None:
     ours, plain = peers(), peers()
@@ -236,6 +238,7 @@ def test_each_model_is_evaluated_and_the_means_too(tmp_path: Path) -> None:
     assert measured["loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
 
 
+@pytest.mark.long
 def test_the_best_models_are_those_of_the_best_mean(tmp_path: Path) -> None:
     """The lowest accuracy is asked for, at a rate that has it somewhere on the way."""
     models = peers()

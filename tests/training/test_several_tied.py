@@ -54,6 +54,7 @@ def train(work: Path, kind: Any) -> tuple[Trained, dict[str, Any]]:
     return run_stages(work, models, {}, stages, data, {**STEPS, "use_cpu": True}, 1, "cohort"), models
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [words, lines])
 def test_tied_weights_are_saved_once_resumed_and_loaded(
     kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

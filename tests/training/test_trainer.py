@@ -67,6 +67,7 @@ def test_teacher_and_frozen_parts_stay_bitwise(tiny: Tiny) -> None:
     )
 
 
+@pytest.mark.long
 def test_the_logged_loss_does_not_grow_with_accumulation(tiny: Tiny) -> None:
     """BERT's **kwargs make Trainer believe that our loss is scaled already (DESIGN fact 1)."""
     seen = {}
@@ -143,6 +144,7 @@ def signal_itself(number: int) -> None:
     DistilTrainer.compute_loss = wrapped
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", STOPS)
 def test_a_stopped_run_goes_on(number: int, tiny: Tiny) -> None:
     values = quick(tiny, max_steps=20, save_strategy="no", eval_strategy="no", logging_steps=5)
@@ -156,6 +158,7 @@ def test_a_stopped_run_goes_on(number: int, tiny: Tiny) -> None:
     assert differences(losses(tiny.folder / "run"), losses(tiny.folder / "straight")) < 1e-6
 
 
+@pytest.mark.long
 def test_checkpointed_activations_give_the_same_losses(tiny: Tiny) -> None:
     seen = {}
     for on in (False, True):
@@ -167,6 +170,7 @@ def test_checkpointed_activations_give_the_same_losses(tiny: Tiny) -> None:
     assert differences(seen[False], seen[True]) < 1e-5
 
 
+@pytest.mark.long
 def test_the_best_model_is_published_if_asked(tiny: Tiny) -> None:
     values = quick(tiny, num_train_epochs=4, max_steps=-1, load_best_model_at_end=True, learning_rate=5e-3)
     build.from_recipe(tiny.write(values)).run()
@@ -210,6 +214,7 @@ def test_auto_takes_bf16_where_it_is_faster(
 PLAIN, CHECKPOINTS = {"bf16": True}, {"bf16": True, "gradient_checkpointing": True}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "short", "plain"),
     [(PLAIN, 128, True), (PLAIN, 3, False), (CHECKPOINTS, 128, False), ({}, 128, False)],
