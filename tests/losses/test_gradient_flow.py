@@ -229,7 +229,7 @@ def test_both_gradients_are_those_of_a_plain_formula(entry: Loss) -> None:
             (gradient,) = torch.autograd.grad(due, leaf, allow_unused=True, retain_graph=True)
             expected = torch.zeros_like(found) if gradient is None else gradient.float()
             # rounding in float32 goes with the largest element: small ones are differences of such
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6 * max(1.0, float(expected.abs().max())))
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-6 * max(1.0, float(expected.abs().max())))
 
 
 def test_labels_are_no_target_that_could_learn() -> None:
