@@ -7,6 +7,7 @@ with Ctrl-C (the same command goes on), 1 a defect of textkd.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -91,6 +92,10 @@ def _run_command() -> int:
         tell(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
         return 2
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            fix = "choose a place that can be written and has room"
+            tell(str(fail(f"{error.filename or 'writing a file'}", f"{error.strerror}", fix=fix)), style="red")
+            return 2
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":

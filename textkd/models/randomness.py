@@ -19,7 +19,7 @@ def random_from(seed: int) -> Iterator[None]:
     devices = list(range(torch.cuda.device_count())) if begun else []
     with torch.random.fork_rng(devices):
         random.seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed % 2**32)  # what it takes; a seed too large for a run is told elsewhere
         torch.manual_seed(seed)
         try:
             yield

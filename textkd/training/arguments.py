@@ -134,6 +134,7 @@ def has_bf16() -> bool:
     return bool(words & {"amx_bf16", "bf16"}) or {"AuthenticAMD", "avx512_bf16"} <= words
 
 
+LARGEST_SEED = 2**32 // 1000 - 1  # models and orders of data get seeds of their own, up to a thousand times as large
 # the least value, and whether it is allowed itself
 LEAST = {
     "num_train_epochs": (0, False), "learning_rate": (0, False), "per_device_train_batch_size": (1, True),
@@ -176,6 +177,10 @@ def _value_problems(name: str, value: Any) -> list[Problem]:
                 "" if least == -math.inf else f" {'of' if itself else 'above'} {least}{' or more' if itself else ''}"
             )
             return [problem(asked, "out of range", fix=f"give a finite number{bound}", where=name)]
+        if name in ("seed", "data_seed") and value > LARGEST_SEED:
+            return [problem(asked, "out of range", fix=f"give a whole number from 0 to {LARGEST_SEED}", where=name)]
+        if name == "max_steps" and value == 0:
+            return [problem(asked, "no step", fix="a number of steps, or -1 for num_train_epochs", where=name)]
     if name == "fp16" and value and not torch.cuda.is_available():
         return [
             problem(
@@ -222,11 +227,11 @@ def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[
 def seed_problems(seeds: Sequence[Any]) -> list[Problem]:
     if not seeds:
         return [problem("seeds: []", "no seed, so nothing would run", fix="seeds: [1, 2, 3]", where="seeds")]
-    bad = [s for s in seeds if type(s) is not int or not 0 <= s < 2**32 // 1000]
+    bad = [s for s in seeds if type(s) is not int or not 0 <= s <= LARGEST_SEED]
     twice = sorted({s for s in seeds if s not in bad and list(seeds).count(s) > 1})
     problems = []
     if bad:
-        what = f"{', '.join(map(repr, bad))} is not a whole number from 0 to {2**32 // 1000 - 1}"
+        what = f"{', '.join(map(repr, bad))} is not a whole number from 0 to {LARGEST_SEED}"
         problems.append(problem(f"seeds: {list(seeds)}", what, fix="seeds: [1, 2, 3]", where="seeds"))
     if twice:
         what = f"{', '.join(map(str, twice))} more than once: the same run would count twice"

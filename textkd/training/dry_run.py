@@ -77,10 +77,14 @@ def _try(wiring: Wiring, batch: Mapping[str, Tensor], frozen_names: Sequence[str
 
 
 def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) -> list[Problem]:
-    """Batches that would be too small for a loss that compares samples. rows: of the training data, 0: not known."""
+    """Batches that would be too small for a loss that compares samples, or never full where only full ones are taken.
+    rows: of the training data, 0: not known."""
     size = training.get("per_device_train_batch_size", TrainingArguments.per_device_train_batch_size)
     rest = rows % size if rows and not training.get("dataloader_drop_last") else 0
     problems = []
+    if training.get("dataloader_drop_last") and 0 < rows < size:
+        asked, fix = f"full batches of {size}", "a smaller per_device_train_batch_size, or dataloader_drop_last: false"
+        problems.append(problem(asked, f"{rows} rows: no batch is ever full, so no step is made", fix=fix))
     for pair in pairs:
         least = pair.loss.min_rows
         if size < least:

@@ -311,3 +311,5 @@ def test_further_files_to_evaluate_on(tmp_path):
         tasks.text(dataset="some/rows", extra_evals={"test": test, "no name": test})
     assert all(word in str(caught.value) for word in ("splits: {", "eval_test: ...", "the name 'no name'"))
     assert "extra_evals.test" in str(caught.value)
+    with pytest.raises(TextkdError, match="no files by name"):
+        tasks.text(train, train, extra_evals=[test])

@@ -67,6 +67,13 @@ def draw(rows: RowsT, count: int, seed: int, *, stratify: bool) -> RowsT:
     return found
 
 
+LARGEST_SEED = 2**32 - 1  # of numpy
+
+
+def _is_seed(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_SEED
+
+
 def limit_of(value: int | Mapping[str, Any] | None) -> tuple[int, int] | None:
     """(rows, seed) of `limit: 10000` or `limit: {rows: 10000, seed: 0}`. Raises `TextkdError` for anything else."""
     if value is None:
@@ -76,10 +83,12 @@ def limit_of(value: int | Mapping[str, Any] | None) -> tuple[int, int] | None:
     for key in options:
         if key not in ("rows", "seed"):
             collector.add(problem(f"key {key!r}", "the keys are rows, seed", near=(str(key), ("rows", "seed"))))
-    for key, number, least in (("rows", options.get("rows"), 1), ("seed", options.get("seed", 0), 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            fix = "limit: 10000, or limit: {rows: 10000, seed: 0}"
-            collector.add(problem(f"{key}: a whole number from {least}", repr(number), fix=fix))
+    rows, seed = options.get("rows"), options.get("seed", 0)
+    fix = "limit: 10000, or limit: {rows: 10000, seed: 0}"
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+        collector.add(problem("rows: a whole number from 1", repr(rows), fix=fix))
+    if not _is_seed(seed):
+        collector.add(problem(f"seed: a whole number from 0 to {LARGEST_SEED}", repr(seed), fix=fix))
     collector.raise_any()
     return int(options["rows"]), int(options.get("seed", 0))
 
@@ -94,7 +103,8 @@ def holdout_of(options: Mapping[str, Any]) -> tuple[float, int]:
     fraction, seed = options.get("fraction"), options.get("seed", 0)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
         collector.add(problem("fraction: a number between 0 and 1", repr(fraction), fix="fraction: 0.1, say"))
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        collector.add(problem("seed: a whole number from 0", repr(seed)))
+    if not _is_seed(seed):
+        fix = "eval: {fraction: 0.1, seed: 0}"
+        collector.add(problem(f"seed: a whole number from 0 to {LARGEST_SEED}", repr(seed), fix=fix))
     collector.raise_any()
     return float(options["fraction"]), int(seed)

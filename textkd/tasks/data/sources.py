@@ -100,6 +100,10 @@ def file_source(path: str | Path, **dialect: Any) -> FileSource:
 
 def extra_splits(collector: Collector, given: Mapping[str, Any] | None) -> dict[str, tuple[str, Any]]:
     """`extra_evals: {name: files}` -> {"eval_NAME": (name, files)}; names that no split can have are problems."""
+    if given is not None and not isinstance(given, Mapping):
+        fix = "extra_evals: {test: FILE}"
+        collector.add(problem(f"extra_evals: {given!r}", "no files by name", fix=fix, where="extra_evals"))
+        return {}
     for name in given or {}:
         if not str(name).isidentifier():
             fix = "letters, digits and _, such as receipts"
