@@ -34,17 +34,7 @@ def uniform_layers(teacher_blocks: int, n: int) -> list[int]:
 
 
 def first_layers(teacher_blocks: int, n: int) -> list[int]:
-    """The first n blocks.
-
-    Args:
-        teacher_blocks: L, how many there are.
-        n: how many are taken.
-
-    Returns:
-        Numbers in 1..L, rising.
-
-    Raises:
-        TextkdError: n is not a whole number from 1 to L.
+    """The first n blocks, rising; arguments and errors as of `uniform_layers`.
 
     Example:
         >>> first_layers(6, 3)
@@ -55,17 +45,7 @@ def first_layers(teacher_blocks: int, n: int) -> list[int]:
 
 
 def last_layers(teacher_blocks: int, n: int) -> list[int]:
-    """The last n blocks.
-
-    Args:
-        teacher_blocks: L, how many there are.
-        n: how many are taken.
-
-    Returns:
-        Numbers in 1..L, rising.
-
-    Raises:
-        TextkdError: n is not a whole number from 1 to L.
+    """The last n blocks, rising; arguments and errors as of `uniform_layers`.
 
     Example:
         >>> last_layers(6, 3)

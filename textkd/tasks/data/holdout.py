@@ -74,6 +74,16 @@ def _is_seed(value: Any) -> bool:
     return type(value) is int and 0 <= value <= LARGEST_SEED
 
 
+def parts_of(collector: Collector, eval: Any, limit: Any) -> tuple[tuple[float, int] | None, tuple[int, int] | None]:
+    """(holdout, limit) of a task's options `eval` and `limit`; what is wrong with them goes into `collector`."""
+    holdout, part = None, None
+    with collector.collecting("eval"):
+        holdout = holdout_of(eval) if isinstance(eval, Mapping) else None
+    with collector.collecting("limit"):
+        part = limit_of(limit)
+    return holdout, part
+
+
 def limit_of(value: int | Mapping[str, Any] | None) -> tuple[int, int] | None:
     """(rows, seed) of `limit: 10000` or `limit: {rows: 10000, seed: 0}`. Raises `TextkdError` for anything else."""
     if value is None:

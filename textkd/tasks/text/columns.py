@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.data.holdout import holdout_of, limit_of
+from textkd.tasks.data.holdout import parts_of
 from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source
 from textkd.tasks.text.rows import Layout
 from textkd.tasks.text.task import TaskSpec, TextTask
@@ -86,12 +86,7 @@ def text(
         )
     _check_labels(collector, type, label, labels)
     options = {"delimiter": delimiter, "quoted": quoted}
-    holdout: tuple[float, int] | None = None
-    with collector.collecting("eval"):
-        holdout = holdout_of(eval) if isinstance(eval, Mapping) else None
-    part: tuple[int, int] | None = None
-    with collector.collecting("limit"):
-        part = limit_of(limit)
+    holdout, part = parts_of(collector, eval, limit)
     sources = _hub(collector, dataset, config, splits, holdout) if dataset else {}
     files = {"train": train} if isinstance(eval, Mapping) else {"train": train, "eval": eval}
     for split, path in files.items():

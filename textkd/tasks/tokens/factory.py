@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.data.holdout import holdout_of, limit_of
+from textkd.tasks.data.holdout import parts_of
 from textkd.tasks.data.sources import extra_splits
 from textkd.tasks.tokens.bio import OUTSIDE, tags_of, type_of
 from textkd.tasks.tokens.files import TagFiles, tag_files
@@ -63,11 +63,8 @@ def tokens(
         ...     task.labels, task.load("train")[0]["words"]
         (('O', 'B-person', 'I-person'), ['Ada', 'sings'])
     """
-    collector, sources, holdout, part = Collector(), dict[str, TagFiles](), None, None
-    with collector.collecting("eval"):
-        holdout = holdout_of(eval) if isinstance(eval, Mapping) else None
-    with collector.collecting("limit"):
-        part = limit_of(limit)
+    collector, sources = Collector(), dict[str, TagFiles]()
+    holdout, part = parts_of(collector, eval, limit)
     given: dict[str, Any] = {"train": train, "eval": None if isinstance(eval, Mapping) else eval}
     extra = extra_splits(collector, extra_evals)
     given |= {split: files for split, (_, files) in extra.items()}
