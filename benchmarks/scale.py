@@ -26,9 +26,10 @@ from typing import Any
 import psutil
 import torch
 from cache import CachedTeacher, CacheOptions, build, estimate
+from greenlet import GreenletExit
 from machine import tell_cpu
 from step import Sizes, collate, textkd
-from turns import CLOCKS, Limit, OverError, Turn, milliseconds, parser, ratio, take_turns, tell
+from turns import CLOCKS, Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
 from textkd import Match
 
@@ -100,9 +101,9 @@ def one_epoch(rows: int, folder: Path) -> float:
         nonlocal count
         count += 1
         if count > -(-rows // SIZES.batch):
-            raise OverError
+            raise GreenletExit
 
-    with contextlib.suppress(OverError):
+    with contextlib.suppress(GreenletExit):
         train(rows, folder, turn)
     memory = psutil.Process().memory_info()
     return float(memory.rss - getattr(memory, "shared", 0)) / 2**20

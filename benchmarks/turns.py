@@ -1,7 +1,10 @@
 """Sides of a comparison that take turns in one process, one step each, so that a busy machine slows all of them.
 
-A side is a function `run(turn)`: a loop that never ends and calls `turn()` where a step begins. It runs in a thread of
-its own, so a whole trainer can be a side, with all that it does between two steps.
+A side is a function `run(turn)`: a loop that never ends and calls `turn()` where a step begins. It runs in a greenlet
+of its own, so a whole trainer can be a side, with all that it does between two steps. All of them run in one thread:
+OpenMP gives every thread that computes a team of its own, and teams that have more threads together than there are
+cores wait for each other asleep. Each wake-up takes time, so the side with more parallel parts would look slower than
+it is alone.
 """
 
 from __future__ import annotations
@@ -10,13 +13,13 @@ import argparse
 import json
 import os
 import statistics
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from greenlet import getcurrent, greenlet
 from machine import busy, cpu
 
 Turn = Callable[[], None]
@@ -24,58 +27,29 @@ Turn = Callable[[], None]
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-class OverError(Exception):
-    """Raised inside a side's `turn()`: no more steps are wanted."""
-
-
-class Side(threading.Thread):
+class Side:
     """One of the loops. It stands still unless `seconds()` lets it take a step."""
 
     def __init__(self, name: str, run: Callable[[Turn], None]) -> None:
-        super().__init__(name=name, daemon=True)
-        self._run, self._threads = run, torch.get_num_threads()
-        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._over, self._error = False, None  # type: bool, BaseException | None
-
-    def run(self) -> None:
-        torch.set_num_threads(self._threads)
-        try:
-            self._run(self._turn)
-        except OverError:
-            pass
-        except BaseException as error:  # told in the main thread
-            self._error = error
-        self._done.release()
-
-    def _turn(self) -> None:
-        self._done.release()
-        self._go.acquire()
-        if self._over:
-            raise OverError
+        self.name, self._loop, self._home = name, greenlet(run), getcurrent()
 
     def begin(self) -> None:
         """Starts the loop up to its first step."""
-        self.start()
-        self._wait()
+        self._go_on(self._home.switch)
 
     def seconds(self, clock: Callable[[], float]) -> float:
         """What one step takes by `clock`."""
         begin = clock()
-        self._go.release()
-        self._wait()
+        self._go_on()
         return clock() - begin
 
     def end(self) -> None:
-        """Leaves the loop."""
-        self._over = True
-        self._go.release()
-        self.join()
+        """Leaves the loop, which cleans up behind itself."""
+        self._loop.throw()
 
-    def _wait(self) -> None:
-        self._done.acquire()
-        if self._error is not None:
-            raise self._error
-        if not self._over and not self.is_alive():
+    def _go_on(self, *given: Any) -> None:
+        self._loop.switch(*given)  # what goes wrong in the loop is raised here
+        if self._loop.dead:
             raise RuntimeError(f"{self.name} has no more steps")
 
 

@@ -17,6 +17,7 @@ from tiny_lab import make_teacher
 from torch import Tensor
 
 from textkd.teachers.cache import CachedTeacher, CacheOptions, build, estimate
+from textkd.teachers.cache.keys import as_numpy
 
 TAPS = ["logits", "hidden:2", "attention:1"]
 
@@ -45,6 +46,11 @@ def collate(rows: list[Any]) -> dict[str, Tensor]:
 
 def teacher(folder: Path, names: list[str] = TAPS, **options: Any) -> CachedTeacher:
     return CachedTeacher(make_teacher(), names, folder, CacheOptions(**options))
+
+
+def read(parts: dict[str, Tensor]) -> dict[str, Any]:
+    """Encoded parts as a shard gives them."""
+    return {name: as_numpy(part) for name, part in parts.items()}
 
 
 def fill(folder: Path, rows: Rows, **options: Any) -> CachedTeacher:

@@ -1,5 +1,5 @@
-"""A thread puts cached taps together, on one core and to the bit, while the training goes on; what goes wrong in it is
-told to whoever reads the taps."""
+"""Cached taps are put together on one core and to the bit: at once on a CPU; by a thread, while the training goes on,
+beside an accelerator. What goes wrong in the thread is told to whoever reads the taps."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from textkd.errors import TextkdError
 from textkd.models.taps import Address
 from textkd.teachers.cache import CacheOptions
+from textkd.teachers.cache import teacher as cached
 from textkd.teachers.cache.codecs import Dense, codec_for
 
 BATCH = {"input_ids": torch.arange(5, 17).view(3, 4), "attention_mask": torch.ones(3, 4, dtype=torch.long)}
@@ -38,7 +39,7 @@ def test_what_comes_back_is_torch_s_own_to_the_bit(precision: str) -> None:
     if precision == "int8":
         expected = expected * parts["scale"].view(-1, 1)
     room = torch.full((33, 9), 7.0)
-    codec.decode(parts, room[:, 1:8].T)  # any strides
+    codec.decode(cache_lab.read(parts), room[:, 1:8].T.numpy())  # any strides
     assert torch.equal(room[:, 1:8].T.contiguous().view(torch.int32), expected.view(torch.int32))
     assert (room[:, [0, 8]] == 7).all()
 
@@ -48,7 +49,7 @@ def test_kept_parts_of_logits_come_back_one_by_one(logits: dict[str, Any]) -> No
     codec = codec_for(Address.parse("logits"), CacheOptions(logits=logits))
     tap = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     parts, out = codec.encode(tap, 3), torch.empty(4, 6)
-    codec.decode(parts, out)
+    codec.decode(cache_lab.read(parts), out.numpy())
     counts = parts["counts"].tolist() if "counts" in parts else [3] * 4
     values = parts["values"] if "values" in parts else (parts["times"].float() / 5).log()
     for row, ids, kept in zip(out, parts["ids"].split(counts), values.split(counts), strict=True):
@@ -57,12 +58,18 @@ def test_kept_parts_of_logits_come_back_one_by_one(logits: dict[str, Any]) -> No
         assert row[others].unique().numel() <= 1
 
 
+@pytest.fixture
+def beside_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached, "_has_idle_cores", lambda device: True)
+
+
+@pytest.mark.usefixtures("beside_an_accelerator")
 def test_the_caller_goes_on_while_a_thread_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = cache_lab.teacher(tmp_path)
     expected = dict(teacher.taps(BATCH))
     go, seen, decode = threading.Event(), list[threading.Thread](), Dense.decode
 
-    def slow(self: Dense, parts: Any, out: Tensor) -> None:
+    def slow(self: Dense, parts: Any, out: Any) -> None:
         seen.append(threading.current_thread())
         assert go.wait(60)
         decode(self, parts, out)
@@ -79,6 +86,15 @@ def test_the_caller_goes_on_while_a_thread_reads(tmp_path: Path, monkeypatch: py
     teacher.close()
 
 
+def test_on_a_cpu_no_thread_takes_a_core_from_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = cache_lab.teacher(tmp_path)
+    teacher.taps(BATCH)
+    monkeypatch.setattr(teacher._reader, "submit", None)
+    assert list(teacher.taps(BATCH)) == cache_lab.TAPS
+    teacher.close()
+
+
+@pytest.mark.usefixtures("beside_an_accelerator")
 def test_what_goes_wrong_in_the_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = cache_lab.teacher(tmp_path)
     expected = dict(teacher.taps(BATCH))

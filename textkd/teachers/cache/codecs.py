@@ -15,7 +15,7 @@ from textkd.models.taps import Address
 from textkd.teachers.cache.options import CacheOptions
 from textkd.teachers.cache.sparse import Drawn, Likeliest
 
-Parts = Mapping[str, Tensor]
+Parts = Mapping[str, NDArray[Any]]
 FEW_CLASSES = 1024
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "int8": torch.float32}  # int8: before it is scaled
 
@@ -33,9 +33,10 @@ class Codec(Protocol):
         """Flat tensors on the CPU, one per part. key: 64 bits of the sample's key, for what is drawn."""
         ...
 
-    def decode(self, parts: Parts, out: Tensor) -> None:
-        """Writes the sample into `out`, a float32 tensor of its shape on the CPU; any strides. By numpy, on one thread:
-        torch shares such small copies between threads, and each waits for a second core, which may be busy."""
+    def decode(self, parts: Parts, out: NDArray[Any]) -> None:
+        """Writes the sample into `out`, float32 of its shape; any strides. parts: as `as_numpy` gives them. By numpy,
+        on one thread: torch shares such small copies between threads, and each waits for a second core, which may be
+        busy."""
         ...
 
 
@@ -63,17 +64,14 @@ class Dense:
         data = (sample / scale.clamp(min=torch.finfo(torch.float32).tiny)).round().to(torch.int8)
         return {"data": data.reshape(-1), "scale": scale.reshape(-1)}
 
-    def decode(self, parts: Parts, out: Tensor) -> None:
-        data, into = parts["data"], out.numpy()
-        if data.dtype == torch.bfloat16:  # its bits are the upper half of a float32's
-            bits: NDArray[Any] = data.view(torch.uint16).numpy().reshape(into.shape)
-            np.left_shift(bits, 16, out=into.view(np.uint32), dtype=np.uint32)
-            return
-        numbers: NDArray[Any] = data.numpy().reshape(into.shape)
-        if "scale" in parts:
-            np.multiply(numbers, parts["scale"].numpy().reshape(*into.shape[:-1], 1), out=into)
+    def decode(self, parts: Parts, out: NDArray[Any]) -> None:
+        data = parts["data"].reshape(out.shape)
+        if data.dtype == np.int16:  # the bits of a bfloat16 are the upper half of a float32's
+            np.left_shift(data.view(np.uint16), 16, out=out.view(np.uint32), dtype=np.uint32)
+        elif "scale" in parts:
+            np.multiply(data, parts["scale"].reshape(*out.shape[:-1], 1), out=out)
         else:
-            np.copyto(into, numbers)
+            np.copyto(out, data)
 
 
 def codec_for(address: Address, options: CacheOptions, exact: Sequence[str] = ()) -> Codec:

@@ -93,9 +93,13 @@ def _lengths(mask: NDArray[Any] | None, rows: int) -> NDArray[np.int64] | None:
     return np.where(counts.any(1), length - counts[:, ::-1].argmax(1), 0).astype(np.int64)
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
+def as_numpy(tensor: Tensor) -> NDArray[Any]:
+    """The same numbers as an array; bfloat16, which numpy does not have, as its bits in int16."""
     tensor = tensor.detach().cpu().contiguous()
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.view(torch.int16)
-    array: NDArray[Any] = tensor.numpy()
+    array: NDArray[Any] = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    array = as_numpy(tensor)
     return array if tensor.is_floating_point() or tensor.dtype == torch.bool else array.astype(np.int64)

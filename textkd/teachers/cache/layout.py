@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,22 +68,25 @@ class Layout:
     def elements(self, positions: int) -> int:
         return math.prod(self.sized(positions))
 
+    def at(self, positions: slice) -> tuple[slice, ...]:
+        """The index of one sample's tap (without the batch axis) that leaves its part at these positions."""
+        return tuple(positions if size == -1 else slice(None) for size in self.dims)
+
     def whole(self, sample: Tensor, positions: slice | Tensor) -> Tensor:
-        """The part of one sample's tap (without the batch axis) at these positions; a view for a slice."""
+        """The part of one sample's tap at these positions; a view for a slice."""
         if isinstance(positions, slice):
-            return sample[tuple(positions if size == -1 else slice(None) for size in self.dims)]
+            return sample[self.at(positions)]
         for axis, size in enumerate(self.dims):
             sample = sample.index_select(axis, positions) if size == -1 else sample
         return sample
 
-    def put(self, sample: Tensor, positions: Tensor, part: Tensor) -> None:
-        """The inverse of `whole` for positions that are no slice; on the CPU."""
-        axes = [axis for axis, size in enumerate(self.dims) if size == -1]
-        into, at = sample.numpy(), positions.numpy()
+    def put(self, sample: NDArray[Any], positions: Tensor, part: NDArray[Any]) -> None:
+        """The inverse of `whole` for positions that are no slice."""
+        axes, at = [axis for axis, size in enumerate(self.dims) if size == -1], positions.numpy()
         if len(axes) == 1:
-            into[(slice(None),) * axes[0] + (at,)] = part.numpy()
+            sample[(slice(None),) * axes[0] + (at,)] = part
         else:
-            into[:, at[:, None], at] = part.numpy()
+            sample[:, at[:, None], at] = part
 
 
 def runs(valid: NDArray[np.bool_]) -> list[slice | Tensor]:

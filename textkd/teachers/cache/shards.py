@@ -15,6 +15,7 @@ import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from textkd.errors import fail
 from textkd.models.files import disk_is_full
-from textkd.teachers.cache.keys import VERSION, Keys
+from textkd.teachers.cache.keys import VERSION, Keys, as_numpy
 from textkd.teachers.cache.layout import Layout
 
 
@@ -45,6 +46,14 @@ class Part:
 
     data: Tensor
     starts: NDArray[np.int64]
+
+    def row(self, i: int) -> NDArray[Any]:
+        """The numbers of row i; of bfloat16 its bits, in int16."""
+        return self._array[self.starts[i] : self.starts[i + 1]]
+
+    @cached_property
+    def _array(self) -> NDArray[Any]:
+        return as_numpy(self.data)
 
 
 @dataclass
@@ -69,13 +78,13 @@ class Entry:
         made.checks[:] = [made.checksum(i) for i in range(len(samples))]
         return made
 
-    def row(self, i: int) -> dict[str, Tensor]:
-        return {name: part.data[int(part.starts[i]) : int(part.starts[i + 1])] for name, part in self.parts.items()}
+    def row(self, i: int) -> dict[str, NDArray[Any]]:
+        return {name: part.row(i) for name, part in self.parts.items()}
 
     def checksum(self, i: int) -> int:
         value = 0
         for part in self.row(i).values():
-            value = zlib.crc32(part.view(torch.uint8).numpy().data, value)
+            value = zlib.crc32(part.data, value)
         return value
 
     def bytes(self, i: int) -> int:
@@ -98,7 +107,7 @@ class Block:
             rows = range(len(self.keys))
             self.bytes = sum(entry.bytes(i) for entry in self.entries.values() for i in rows) + self.keys.nbytes
 
-    def read(self, name: str, i: int) -> dict[str, Tensor]:
+    def read(self, name: str, i: int) -> dict[str, NDArray[Any]]:
         """The parts of row i, checked if it is the first time. Raises `DamagedError`."""
         entry = self.entries[name]
         if not entry.is_checked[i]:

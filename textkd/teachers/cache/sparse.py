@@ -4,6 +4,7 @@ the kept distribution exactly, and finite everywhere, so that a KL divergence ov
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,9 +49,9 @@ class Likeliest:
             "counts": kept.sum(-1).to(torch.int16).reshape(-1).cpu(),
         }  # fmt: skip
 
-    def decode(self, parts: Mapping[str, Tensor], out: Tensor) -> None:
-        flat = out.view(parts["tail"].numel(), -1).numpy()
-        flat[:] = parts["tail"].numpy()[:, None]
+    def decode(self, parts: Mapping[str, NDArray[Any]], out: NDArray[Any]) -> None:
+        flat = _flat(out, len(parts["tail"]))
+        flat[:] = parts["tail"][:, None]
         _spread(flat, parts, parts["values"])
 
 
@@ -80,10 +81,11 @@ class Drawn:
             "counts": torch.bincount(places // classes, minlength=len(shares)).to(torch.int16),
         }  # fmt: skip
 
-    def decode(self, parts: Mapping[str, Tensor], out: Tensor) -> None:
-        flat = out.view(parts["counts"].numel(), -1).numpy()
+    def decode(self, parts: Mapping[str, NDArray[Any]], out: NDArray[Any]) -> None:
+        flat = _flat(out, len(parts["counts"]))
         flat.fill(NEVER)
-        _spread(flat, parts, (parts["times"].float() / self.count).log() * self.temperature)
+        times = torch.from_numpy(parts["times"]).float()
+        _spread(flat, parts, ((times / self.count).log() * self.temperature).numpy())
 
 
 def _logits(sample: Tensor, classes: int) -> Tensor:
@@ -93,10 +95,16 @@ def _logits(sample: Tensor, classes: int) -> Tensor:
     return sample.reshape(-1, classes).float()
 
 
-def _spread(flat: NDArray[np.float32], parts: Mapping[str, Tensor], values: Tensor) -> None:
-    ids, positions = parts["ids"].numpy(), len(flat)
-    counts = parts["counts"].numpy() if "counts" in parts else len(ids) // positions
-    flat[np.arange(positions).repeat(counts), ids] = values.numpy()
+def _flat(out: NDArray[Any], positions: int) -> NDArray[Any]:
+    """`out` [..., C] as [positions, C], never a copy."""
+    flat: NDArray[Any] = torch.from_numpy(out).view(positions, -1).numpy()
+    return flat
+
+
+def _spread(flat: NDArray[Any], parts: Mapping[str, NDArray[Any]], values: NDArray[Any]) -> None:
+    ids, positions = parts["ids"], len(flat)
+    counts = parts["counts"] if "counts" in parts else len(ids) // positions
+    flat[np.arange(positions).repeat(counts), ids] = values
 
 
 def _small(ids: Tensor, classes: int) -> Tensor:

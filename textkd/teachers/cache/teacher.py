@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -85,8 +87,9 @@ class CachedTeacher:
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
         """The asked taps of `batch` by address, float32, on the device of the batch; as `LiveTeacher.taps`.
 
-        What is missing is computed at once; a thread then puts the taps together while the student's forward runs,
-        until the first of them is read.
+        What is missing is computed at once. The taps are then put together: on a CPU here and now, because whatever a
+        second thread did there would be taken from the student's forward; beside an accelerator by a thread while the
+        forward runs, until the first of them is read.
 
         Args:
             batch: the columns, [B, ...].
@@ -98,16 +101,26 @@ class CachedTeacher:
         device = next(iter(batch.values())).device
         on_cpu = {name: column.cpu() for name, column in batch.items()}  # once: hashes and masks are made there
         places = self._complete(on_cpu, self._keys(on_cpu))
+        if not _has_idle_cores(device):
+            return self._read_sound(on_cpu, lambda: self._read(on_cpu, places))
         reading = self._reader.submit(self._read, on_cpu, places, device.type == "cuda")
 
         def wait() -> Mapping[str, Tensor]:
-            try:
-                return {name: tap.to(device, non_blocking=True) for name, tap in reading.result().items()}
-            except DamagedError as error:
-                self.store.drop(error)
-                return dict(self.taps(batch, example_id))
+            found = self._read_sound(on_cpu, reading.result)
+            return {name: tap.to(device, non_blocking=True) for name, tap in found.items()}
 
         return Later(self.addresses, wait)
+
+    def _read_sound(
+        self, batch: Mapping[str, Tensor], read: Callable[[], Mapping[str, Tensor]]
+    ) -> Mapping[str, Tensor]:
+        """What `read` gives; where a shard of it is damaged, what is computed anew. Shards are dropped one by one."""
+        while True:
+            try:
+                return read()
+            except DamagedError as error:
+                self.store.drop(error)
+                read = partial(self._read, batch, self._complete(batch, self._keys(batch)))
 
     def fill(self, batch: Mapping[str, Tensor]) -> dict[str, list[Place]]:
         """Computes and keeps what is missing of a batch.
@@ -216,9 +229,9 @@ class CachedTeacher:
         return Entry.of(layout, parts)
 
     def _read(
-        self, batch: Mapping[str, Tensor], places: Mapping[str, Sequence[Place]], pinned: bool
+        self, batch: Mapping[str, Tensor], places: Mapping[str, Sequence[Place]], pinned: bool = False
     ) -> dict[str, Tensor]:
-        """The taps of `batch` from where their rows are. Runs in a thread of its own, so it does all on one core."""
+        """The taps of `batch` from where their rows are. All on one core: it may run in a thread of its own."""
         return {name: self._read_tap(name, batch, places[name], pinned) for name in self.addresses}
 
     def _read_tap(self, name: str, batch: Mapping[str, Tensor], places: Sequence[Place], pinned: bool) -> Tensor:
@@ -227,21 +240,27 @@ class CachedTeacher:
         layout = places[0][0].entries[entry].layout
         valid = layout.valid(address, batch, len(places))
         length = 0 if valid is None else valid.shape[1]
-        out = torch.empty(len(places), *layout.sized(length), pin_memory=pinned)
-        out.numpy().fill(0)
+        made = torch.empty(len(places), *layout.sized(length), pin_memory=pinned)
+        out = made.numpy()
+        out.fill(0)
         wheres = [slice(None)] * len(places) if valid is None else runs(valid)
-        for sample, at, (block, i) in zip(out.unbind(0), wheres, places, strict=True):
+        for sample, at, (block, i) in zip(out, wheres, places, strict=True):
             parts = block.read(entry, i)
             _check_unit(name, layout, block.entries[entry].layout)
             if isinstance(at, slice):
-                whole = layout.whole(sample, at)
-                if whole.numel():
+                whole = sample[layout.at(at)]
+                if whole.size:
                     decode(parts, whole)
             elif len(at):
-                part = torch.empty(layout.sized(len(at)))
+                part = np.empty(layout.sized(len(at)), np.float32)
                 decode(parts, part)
                 layout.put(sample, at, part)
-        return out
+        return made
+
+
+def _has_idle_cores(device: torch.device) -> bool:
+    """Whether the student's forward on `device` leaves the CPU to others."""
+    return device.type != "cpu"
 
 
 def _lacking(found: Mapping[str, Sequence[Place | None]]) -> list[str]:
