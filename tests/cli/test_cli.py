@@ -97,7 +97,7 @@ def test_eval_of_a_text_task_with_the_labels_of_the_model(tiny: Tiny, textkd: Te
     make_tokenizer().save_pretrained(tiny.folder / "named")
     file = tiny.folder / "own.csv"
     file.write_text("review,verdict\ngood film,good\nbad film,bad\ndull plot,bad\n")
-    columns = ("--text", "review", "--label", "verdict")
+    columns = ("text=review", "label=verdict")
     code, out, err = textkd("eval", tiny.folder / "named", "--task", "text", "--file", file, *columns, "--json")
     assert code == 0, err
     assert set(json.loads(out)) == {"accuracy", "f1_macro"}

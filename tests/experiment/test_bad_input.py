@@ -51,6 +51,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
      ["stages[0].training.lerning_rate", "nearest: learning_rate"]),
     ("finetune key", put("teacher.finetune", {"num_train_epoch": 1}), ["finetune.num_train_epoch", "num_train_epochs"]),
     ("finetune frozen", put("teacher.finetune", {"frozen": ["embedings"]}), ["finetune.frozen", "no such module"]),
+    ("finetune frozen nothing", put("teacher.finetune", {"frozen": ["dropout"]}), ["finetune.frozen", "no parameters"]),
     ("finetune frozen text", put("teacher.finetune", {"frozen": "bert"}), ["finetune.frozen", "a list of"]),
     ("task key", put("task.pth", "x"), ["task.pth", "nearest: path"]),
     ("student key", put("student.shrnk", 1), ["student.shrnk", "nearest: shrink"]),

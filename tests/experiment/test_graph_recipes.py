@@ -93,6 +93,14 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     "student from nobody": (
         lambda tiny: several(tiny, student=SHRINK | {"from": "othr"}), {"student.from": "nearest: other"},
     ),
+    "a link of one that is made later": (
+        lambda tiny: chained(tiny, link("a", 1, 3) | {"student": SHRINK | {"from": "b"}}, link("b", 1)),
+        {"chain[0].student.from": "it is not there yet"},
+    ),
+    "a peer of a peer": (
+        lambda tiny: peers(tiny, {"students": {"a": SHRINK, "b": SHRINK | {"from": "a"}}}, "student"),
+        {"cohort.students.b.from": "a student of this run"},
+    ),
     "no link": (lambda tiny: chained(tiny), {"chain": "no link"}),
     "a chain that ends where it began": (
         lambda tiny: chained(tiny, link("a", 1, 3), link("teacher", 1)), {"chain[1].name": "would end where it began"},

@@ -189,9 +189,9 @@ def test_what_is_wrong_beside_a_bad_task_is_told_with_it_and_nothing_twice(
 
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "no file": (["--file", "SHARED/line.parquet"], ["line.parquet", "nearest: lines.parquet"]),
-    "no column": (["--file", "SHARED/lines.parquet", "--text", "words"], ["column 'words'", "'text'"]),
-    "no images": (["--file", "SHARED/lines.parquet", "--image", "scan"], ["column 'scan'", "'image'"]),
-    "beams": (["--file", "SHARED/lines.parquet", "--num-beams", "0"], ["num_beams", "from 1"]),
+    "no column": (["--file", "SHARED/lines.parquet", "text=words"], ["column 'words'", "'text'"]),
+    "no images": (["--file", "SHARED/lines.parquet", "image=scan"], ["column 'scan'", "'image'"]),
+    "beams": (["--file", "SHARED/lines.parquet", "num_beams=0"], ["num_beams", "from 1"]),
     "long": (["--file", "SHARED/lines.parquet", "--max-length", "17"], ["max_length 17", "16 positions"]),
 }
 

@@ -86,7 +86,7 @@ def test_eval_of_the_same_lines_is_the_recorded_score(
     asked: list[object] = []
     generate = LineTexts.predict
     monkeypatch.setattr(LineTexts, "predict", lambda self, *a: asked.append(self.settings) or generate(self, *a))
-    assert json.loads(command(capsys, monkeypatch, *words, "--num-beams", "3")).keys() == said.keys()
+    assert json.loads(command(capsys, monkeypatch, *words, "num_beams=3")).keys() == said.keys()
     assert [one.num_beams for one in asked] == [3]  # type: ignore[attr-defined]
 
 

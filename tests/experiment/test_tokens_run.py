@@ -88,7 +88,7 @@ def test_the_published_folder_tags_by_itself(
     recorded = json.loads((folder / "textkd.json").read_text())["metrics"]
     words = "eval", folder, "--task", "tokens", "--file", done / "dev.conll", "--json"
     assert json.loads(command(capsys, monkeypatch, *words)) == pytest.approx(recorded)
-    assert json.loads(command(capsys, monkeypatch, *words, "--word", "0", "--tag", "1")) == pytest.approx(recorded)
+    assert json.loads(command(capsys, monkeypatch, *words, "word=0", "tag=1")) == pytest.approx(recorded)
     card = (folder / "README.md").read_text()
     assert "AutoModelForTokenClassification" in card
     assert "pipeline_tag: token-classification" in card
@@ -153,8 +153,8 @@ def test_eval_of_a_model_that_does_not_fit(
     tokenizer.save_pretrained(tmp_path / "nameless")
     wrong = {
         ("nameless", "tokens"): "its labels are LABEL_0",
-        ("nameless", "tokens", "--num-beams", "2"): "--task ocr",
-        ("nameless", "tokens", "--label", "x"): "--task text",
+        ("nameless", "tokens", "num_beams=2"): "--task ocr",
+        ("nameless", "tokens", "label=x"): "--task text",
     }
     for (name, task, *more), due in wrong.items():
         words = "eval", tmp_path / name, "--task", task, "--file", done / "dev.conll", *more

@@ -259,7 +259,8 @@ def test_cards_of_every_model():
     peer = model_card(read(cohort()))
     assert "(peer 1)" in peer
     assert "the model peer 1 of a distillation" in peer
-    assert "Its teacher: BertForSequenceClassification 3x384, one of two, from seed 2." in peer
+    assert "It learnt together with peer 2: each from the answers of the others." in peer
+    assert "Its teacher" not in peer
     assert "A student learns its teacher's mistakes" not in model_card(found, "big")
     assert "distillation\n" not in model_card(found, "big").split("model-index")[0]
 

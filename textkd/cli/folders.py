@@ -59,25 +59,20 @@ def evaluate(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line with the metrics on stdout.")] = False,
     max_length: Annotated[int | None, typer.Option(help="Tokens per row; 128, or the model's positions.")] = None,
-    text: Annotated[
-        str | None, typer.Option(help="For --task text and --task ocr: the column of texts or transcriptions (text).")
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="How the task reads the file, with the keys of its block in a recipe: label=verdict.",
+        ),
     ] = None,
-    text_pair: Annotated[str | None, typer.Option(help="For --task text: the column of second texts.")] = None,
-    label: Annotated[str | None, typer.Option(help="For --task text: the column of labels (label).")] = None,
-    word: Annotated[
-        str | None, typer.Option(help="For --task tokens: the column of words, by number (0) or name (words).")
-    ] = None,
-    tag: Annotated[
-        str | None, typer.Option(help="For --task tokens: the column of tags, by number (-1) or name (tags).")
-    ] = None,
-    image: Annotated[str | None, typer.Option(help="For --task ocr: the column of images (image, file_name).")] = None,
-    num_beams: Annotated[int | None, typer.Option(help="For --task ocr: beams; 1 (greedy) by default.")] = None,
 ) -> None:
     """Print the metrics of a model folder on one labelled file."""
+    from textkd.config import recipe_file
     from textkd.experiment import evaluate
 
-    columns = {"text": text, "text_pair": text_pair, "label": label, "word": word, "tag": tag, "image": image}
-    metrics = evaluate.evaluate(model_dir, task, file, max_length, **columns, num_beams=num_beams)
+    given = dict(recipe_file.split(text) for text in options or ())
+    metrics = evaluate.evaluate(model_dir, task, file, max_length, **given)
     if as_json:
         print(json.dumps(metrics))
         return

@@ -161,11 +161,17 @@ class Builder:
         named = {} if recipe.cohort is None else recipe.cohort.students or {}
         return found | {f"cohort.students.{name}": block for name, block in named.items()}
 
+    def _names(self) -> set[str]:
+        """The names of all students."""
+        peers = {} if self.recipe.cohort is None else self.recipe.cohort.students or {}
+        return {link.name for link in self.recipe.chain or ()} | set(peers)
+
     def _check_students(self) -> None:
+        names = self._names() - set(self.recipe.teachers or ())
         for where, block in self._student_blocks().items():
             if not self._reported(where):
                 with self.found.collecting(where):
-                    self.found.add(*from_problems(block))
+                    self.found.add(*from_problems(block, names))
                     students.check_spec({key: value for key, value in block.items() if key != FROM})
                     self._check_new(block)
 

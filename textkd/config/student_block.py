@@ -67,10 +67,14 @@ def _loaded(folder: str, auto_class: Any, head: Mapping[str, Any], teachers: Col
         raise TextkdError(*found) from error
 
 
-def from_problems(block: Mapping[str, Any]) -> list[Any]:
-    """What is wrong with the key `from` of a student."""
+def from_problems(block: Mapping[str, Any], students: Collection[str] = ()) -> list[Any]:
+    """What is wrong with the key `from` of a student. students: the names of all models that this run makes."""
     asked = block.get(FROM, "-")
-    if isinstance(asked, str) and asked:
-        return []
     fix = "the name of a teacher, or a folder or hub id"
-    return [problem(f"student from: {asked!r}", "not a name", fix=fix, where=FROM)]
+    if not isinstance(asked, str) or not asked:
+        return [problem(f"student from: {asked!r}", "not a name", fix=fix, where=FROM)]
+    if asked in students:
+        what = "that is a student of this run: it is not there yet when this one is made"
+        fix = f"leave from out (a link of a chain is made of the one before it), or {fix}"
+        return [problem(f"student from: {asked}", what, fix=fix, where=FROM)]
+    return []

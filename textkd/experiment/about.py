@@ -47,13 +47,17 @@ def control(training: Training, own: Mapping[str, Any]) -> About:
     """Of a student without a teacher, beside the `training` with one. own: arguments that it alone has."""
 
     def say(model: Any) -> str:
-        more = "".join(f", {name} {value}" for name, value in hidden(own).items())
+        more = "".join(f", {name} {_told(value)}" for name, value in hidden(own).items())
         if training.targets is None:
             who = "the same student" if len(training.trains) == 1 else f"the same model as {training.trains[0]}"
             return f"{who}, start, data order and steps, without a teacher{more}"
         return words.control(training.targets) + more
 
     return say
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def link(before: str) -> About:

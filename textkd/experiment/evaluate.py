@@ -20,20 +20,19 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics of `task_name` for the model in `model_dir` on `file`.
 
-    task_name: "glue/sst2", or a kind of task that fits itself to the model and takes `options` (None: not given), as
-    the names of columns (`textkd eval --help` has them all).
+    task_name: "glue/sst2", or a kind of task that fits itself to the model and takes `options`, as the names of
+    columns (`Kind.eval_options`).
     max_length: tokens per row; the task's default, or fewer where the model has fewer positions.
     Raises `TextkdError`: unknown task, bad file, damaged model or one without a trained head, another number or order
     of labels than the task's.
     """
     kind = tasks.kind(task_name)
-    given = {name: value for name, value in options.items() if value is not None}
-    _refuse_options(task_name, given, kind.eval_options)
+    _refuse_options(task_name, options, kind.eval_options)
     model, missing = loading.load_model_info(model_dir, kind.auto_class)
     if missing:
         found = f"no trained head ({missing[0]} is not in the file, it would be random)"
         raise fail(f"{task_name} with {model_dir}", found, fix="give a model that was trained on the task")
-    task = kind.read(model, model_dir, file, given)
+    task = kind.read(model, model_dir, file, options)
     task.problems()
     processor, output, most, wrong = None, task.output, positions(model), Collector()
     with wrong.collecting():
@@ -52,9 +51,9 @@ def _refuse_options(task_name: str, given: Mapping[str, Any], known: Sequence[st
     for name, value in given.items():
         if name not in known:
             takers = [other for other in tasks.names() if name in tasks.kind(other).eval_options]
-            option = f"--{name.replace('_', '-')}"
-            fix = f"leave {option} out, or --task {' or '.join(takers)}" if takers else f"leave {option} out"
-            found.add(problem(f"{task_name} with {option} {value}", "the task has no such option", fix=fix))
+            fix = f"leave {name}= out" + (f", or --task {' or '.join(takers)}" if takers else "")
+            has = f"the options of {task_name} are {', '.join(known)}" if known else f"{task_name} has no options"
+            found.add(problem(f"eval of {task_name} with {name}={value}", has, near=(name, known), fix=fix))
     found.raise_any()
 
 

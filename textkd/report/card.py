@@ -33,6 +33,7 @@ def model_card(results: Results, which: str | None = None) -> str:
     if name not in results.models:
         raise fail(f"a model card of {name!r}", f"the run has {', '.join(results.models)}", near=(name, results.models))
     model, spoken = results.models[name], words.spoken(name)
+    others = {other: results.models[other] for other in model.taught_by if other in results.models}
     head = head_of(model.architecture)
     # Markdown, read by people and by the hub's own cleaner: HTML escapes would show in it.
     templates = environment(autoescape=False)
@@ -43,7 +44,8 @@ def model_card(results: Results, which: str | None = None) -> str:
         name=name,
         model=model,
         who=spoken if spoken.startswith("the ") else f"the model {spoken}",
-        teachers=[results.models[teacher] for teacher in model.taught_by if teacher in results.models],
+        teachers=[other for other in others.values() if name not in other.taught_by],
+        peers=[words.spoken(other) for other, one in others.items() if name in one.taught_by],
         rows=table.comparison(results),
         headline=headline(results),
         head=head,

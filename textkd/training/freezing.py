@@ -34,15 +34,23 @@ def frozen(model: nn.Module, asked: Sequence[str], more: Sequence[str] = ()) -> 
 def frozen_problems(model: nn.Module, names: Any) -> list[Problem]:
     """What is wrong with the names of frozen parts: no list, modules that `model` lacks, nothing left to train."""
     if isinstance(names, str) or not isinstance(names, Sequence):
-        return [problem(f"frozen: {names}", "no list of module names", fix=f"frozen: [{names}]", where="frozen")]
+        fix = f"frozen: [{names}]" if isinstance(names, str) and names else "frozen: [bert.embeddings], or leave it out"
+        return [problem(f"frozen: {names!r}", "no list of module names", fix=fix, where="frozen")]
     known = dict(model.named_modules()).keys() | dict(model.named_parameters()).keys()
-    found = [
-        problem(f'frozen "{name}"', "the model has no such module", near=(str(name), known), where="frozen")
-        for name in names
-        if not name or name not in known
-    ]
-    if all(any(_is_within(name, part) for part in names) for name, _ in model.named_parameters()):
-        asked = f"frozen {', '.join(names)}"
+    within = {str(name): [own for own, _ in model.named_parameters() if _is_within(own, str(name))] for name in names}
+    found = []
+    for name, own in within.items():
+        if not name or name not in known:
+            fix = "names as model.named_modules() has them, such as bert.encoder.layer.0"
+            near = (name, known)
+            found.append(
+                problem(f"frozen {name!r}", "the model has no such module", near=near, fix=fix, where="frozen")
+            )
+        elif not own:
+            what = "this module has no parameters, so nothing would be frozen"
+            found.append(problem(f"frozen {name!r}", what, fix="leave it out", where="frozen"))
+    if {own for one in within.values() for own in one} == {name for name, _ in model.named_parameters()}:
+        asked = f"frozen {', '.join(map(str, names))}"
         found.append(problem(asked, "no parameter is left to train", fix="freeze less", where="frozen"))
     return found
 
