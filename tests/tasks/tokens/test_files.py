@@ -33,6 +33,12 @@ def said(path: Path, **options: object) -> str:
     return str(caught.value)
 
 
+def test_eval_data_without_an_entity_are_told(tmp_path: Path) -> None:
+    train, held = file(tmp_path, "a.conll", LINES), file(tmp_path, "b.conll", "old\tO\nmap\tO\n")
+    (told,) = tasks.tokens(train, held).warnings()
+    assert told.startswith("tokens eval: no entity at all: precision, recall and f1 are 0")
+
+
 def test_columns(tmp_path: Path) -> None:
     for name in ("a.conll", "a.annotated", "a.tsv", "a.txt"):
         assert read(file(tmp_path, name, LINES)) == (SENTENCES, TAGS)

@@ -136,9 +136,13 @@ class TokensTask(TableTask):
 
     def warnings(self) -> list[str]:
         """What a reader of the results should know: repaired tags, sentences left out, words without a label (of what
-        was encoded), eval sentences that stand in train too, types that train never shows. Reads all splits."""
+        was encoded), eval sentences that stand in train too, types that train never shows, eval data without an entity.
+        Reads all splits."""
         rows: dict[str, Sentences] = {split: self.rows(split) for split in self.splits}
         found = [note for part in rows.values() for note in part.notes] + [note for note in self._lost.values() if note]
+        for split in self.eval_splits:
+            if not types_in(tag for tags in rows[split].label for tag in tags):
+                found.append(f"{self.name} {split}: no entity at all: precision, recall and f1 are 0 for every model")
         if "train" in rows:
             known = set(map(tuple, rows["train"].words))
             for split in self.eval_splits:
