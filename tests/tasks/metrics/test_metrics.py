@@ -100,7 +100,7 @@ def test_a_cache_that_cannot_be_made(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     code = (
-        "from textkd import metrics; import numpy as np;"
+        "from textkd.tasks import metrics; import numpy as np;"
         "print(metrics.load('glue', 'sst2').compute(predictions=np.array([1, 0]), references=np.array([1, 1])))"
     )
     env = {
