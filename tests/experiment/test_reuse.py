@@ -13,10 +13,13 @@ import pytest
 import torch
 from command_line import inside
 from graph_lab import count_trainings, figures, short
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_lab import Tiny
+from transformers import AutoModelForSequenceClassification
 
+from textkd import Distiller, Match
 from textkd.config import build
+from textkd.errors import TextkdError
 from textkd.experiment import describe
 from textkd.experiment.run import Runner
 from textkd.models import loading, students
@@ -204,3 +207,46 @@ def test_asking_builds_each_model_once_and_leaves_random_numbers_alone(
         assert state() == before
     assert sorted(built) == ["build", "load_model_info"]
     assert inside(tiny.folder) == here
+
+
+@pytest.mark.parametrize("student", ["{shrink: {layers: [1, 3]}}", "{config: {num_hidden_layers: 2}}"])
+def test_a_student_that_is_made_otherwise_is_another_one(done: Tiny, reuse: None, student: str) -> None:
+    other = begin(done, "other", f"student={student}")
+    assert {other.runner.state(node) for node in other.runner.nodes if node.name in ("student", "control")} == {"to do"}
+
+
+def test_models_whose_weights_were_changed_are_not_taken(
+    done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None
+) -> None:
+    file = done.folder / "run" / "seed-1" / "control" / "model.safetensors"
+    state = load_file(file)
+    save_file({name: -tensor for name, tensor in state.items()}, file, metadata={"format": "pt"})
+    trained = count_trainings(monkeypatch)
+    begin(done, "other").run()
+    assert len(trained) == 1  # the control, anew
+    (done.folder / "run" / "results.json").unlink()
+    with pytest.raises(TextkdError, match="its weights are other ones than those that"):
+        begin(done).run()
+
+
+def scaled(factor: float) -> Callable[..., torch.Tensor]:
+    def mine(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return factor * (student - teacher).square().mean()
+
+    return mine
+
+
+def test_functions_of_ones_own_are_known_by_what_they_hold(done: Tiny) -> None:
+    teacher = loading.load_model(str(done.folder / "teacher"), AutoModelForSequenceClassification)
+    task = begin(done).setup.experiment.task
+
+    def student_key(factor: float, layers: list[int]) -> str:
+        matches = [Match("labels"), Match("hidden", loss=scaled(factor))]
+        args = {"output_dir": str(done.folder / "mine")}
+        run = Distiller(teacher, lambda model, seed: students.shrink(model, layers=layers), task, matches, args)
+        (node,) = [node for node in run.runner.nodes if node.name == "student"]
+        return str(run.runner.key(node))
+
+    first = student_key(1.0, [1, 3])
+    assert student_key(1.0, [1, 3]) == first
+    assert len({first, student_key(2.0, [1, 3]), student_key(1.0, [2, 4])}) == 3

@@ -33,15 +33,19 @@ def student_of(
     asked = str(block.get(FROM, ""))
     labels = labels_of_task(task)
     if new and "config" in spec:
-        return Source(lambda models, seed: students.new_reader(spec["config"], tokenizer_of(task)), kind="made new")
+        made = lambda models, seed: students.new_reader(spec["config"], tokenizer_of(task))  # noqa: E731
+        return Source(made, kind="made new", told=spec)
     if "path" in spec:
         own = lambda models, seed: students.build(spec, models.get(made_from), auto_class, **labels)  # noqa: E731
         needed = (made_from,) if made_from and spec.get("share_encoder") else ()
-        return Source(own, needed, lambda: loading.fingerprint(spec["path"]), kind=f"loaded from {spec['path']}")
+        told = {key: value for key, value in spec.items() if key != "path"}  # the files are known by their content
+        kind = f"loaded from {spec['path']}"
+        return Source(own, needed, lambda: loading.fingerprint(spec["path"]), kind=kind, told=told)
     if asked and asked not in teachers:
         return _of_folder(spec, asked, auto_class, labels, teachers)
     name = asked or made_from
-    return Source(lambda models, seed: students.build(spec, models[name], auto_class), (name,), kind=f"made of {name}")
+    cut = lambda models, seed: students.build(spec, models[name], auto_class)  # noqa: E731
+    return Source(cut, (name,), kind=f"made of {name}", told=spec)
 
 
 def _of_folder(
@@ -53,7 +57,7 @@ def _of_folder(
         head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
         return students.build(spec, _loaded(folder, auto_class, head, teachers), auto_class)
 
-    return Source(make, (), lambda: loading.fingerprint(folder), kind=f"made of {folder}", folder=folder)
+    return Source(make, (), lambda: loading.fingerprint(folder), kind=f"made of {folder}", folder=folder, told=spec)
 
 
 def _loaded(folder: str, auto_class: Any, head: Mapping[str, Any], teachers: Collection[str]) -> Any:

@@ -284,10 +284,12 @@ def _given(teacher: Any) -> Source:
     """A model that somebody made, or a function that makes one."""
     if isinstance(teacher, nn.Module) or is_reader(teacher):
         return Source(lambda models, seed: teacher, is_given=True)
-    return Source(lambda models, seed: teacher(), kind="made by a function")
+    return Source(lambda models, seed: teacher(), kind="made by a function", told=teacher)
 
 
 def _student(student: Any) -> Source:
     if isinstance(student, nn.Module):
         return Source(lambda models, seed: student, is_given=True)
-    return Source(lambda models, seed: student(models["teacher"], seed), ("teacher",), kind="made of teacher")
+    return Source(
+        lambda models, seed: student(models["teacher"], seed), ("teacher",), kind="made of teacher", told=student
+    )

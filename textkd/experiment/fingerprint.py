@@ -6,8 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
+
+from datasets.fingerprint import Hasher
 
 from textkd.errors import HIDDEN, without_secrets
 from textkd.experiment.plan import ModelSpec, Node, Training
@@ -16,7 +18,7 @@ from textkd.teachers.cache.keys import VOLATILE
 from textkd.teachers.cache.keys import identity as weights_and_config
 from textkd.training.stages import Stage
 
-VERSION = 2  # of the hashes of nodes
+VERSION = 3  # of the hashes of nodes
 PLACES = ("output_dir", "logging_dir", "run_name", "seed")  # arguments that change no weight, or that a node has itself
 
 
@@ -68,12 +70,13 @@ def key(setup: Setup, node: Node) -> str:
     parts = [
         VERSION, node.seed, _words(training), setup.rows.fingerprint, before,
         [source(setup, experiment.models[name]) for name in training.trains], _reading(setup, training),
+        [experiment.models[name].source.told for name in training.trains],
         "" if training.targets is None else training.targets.fingerprint(_writer(setup, training)),
     ]  # fmt: skip
     own = [setup.rows.own_words[name] for name in (*training.trains, *training.reads) if name in setup.rows.own_words]
     if own:
         parts.append([(sorted(words.get_vocab().items()), repr(words)) for words in own])
-    return hashlib.sha256(_stable(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{_stable(parts)}{_own(setup, parts)}".encode()).hexdigest()[:32]
 
 
 def source(setup: Setup, spec: ModelSpec) -> str:
@@ -125,6 +128,22 @@ def _reading(setup: Setup, training: Training | None = None) -> list[Any]:
 def _config(model: Any) -> str:
     settings = {key: value for key, value in model.config.to_dict().items() if key not in VOLATILE}
     return json.dumps([type(model).__name__, settings], sort_keys=True, default=str)
+
+
+def _own(setup: Setup, made_of: Any) -> list[str]:
+    """A hash of everything inside that is somebody's own: functions with the values that they hold, modules with their
+    weights. Two of one name may differ in these."""
+    if isinstance(made_of, Mapping):
+        return [one for value in made_of.values() for one in _own(setup, value)]
+    if isinstance(made_of, list | tuple | set | frozenset):
+        return [one for value in made_of for one in _own(setup, value)]
+    if is_dataclass(made_of) and not isinstance(made_of, type):
+        return [one for field in fields(made_of) for one in _own(setup, getattr(made_of, field.name))]
+    if made_of is None or isinstance(made_of, str | int | float):
+        return []
+    if id(made_of) not in setup.hashes:
+        setup.hashes[id(made_of)] = Hasher.hash(made_of)
+    return [setup.hashes[id(made_of)]]
 
 
 def _stable(made_of: Any) -> str:

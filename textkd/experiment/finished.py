@@ -7,13 +7,16 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from textkd.errors import fail
 from textkd.models import loading
 from textkd.models.files import saving, write_json
+from textkd.models.model_files import fingerprint_of
 from textkd.models.processes import processes
 from textkd.tasks import Task
 
@@ -42,6 +45,9 @@ class Finished:
         if not cls.is_there(folder):
             return None
         record = json.loads((folder / RECORD).read_text())
+        if not is_sound(folder, record):
+            what = f"its weights are other ones than those that {RECORD} has measured"
+            raise fail(f"the finished model {folder}", what, fix="delete this folder: the same command trains it again")
         return cls(folder, record, lambda: loading.load_model(str(folder), task.output.auto_class))
 
     def complete(self, data: Any, task: Task) -> Finished:
@@ -74,7 +80,7 @@ class Finished:
             tokenizer.save_pretrained(part)
         reloaded = loading.load_model(str(part), task.output.auto_class).to(next(model.parameters()).device)
         measured = _measured(task, data, lambda rows: task.output.predict(reloaded, rows, data.collator))
-        write_json(part / RECORD, {**record, **measured})
+        write_json(part / RECORD, {**record, **measured, "weights": fingerprint_of(_weights(part))})
         os.replace(part, folder)
 
     @classmethod
@@ -83,6 +89,26 @@ class Finished:
         texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
         measured = _measured(task, data, lambda rows: texts[id(rows)])
         return cls(None, {**NOT_TRAINED, **measured, "said": said["eval"]}, lambda: reader, is_given=True)
+
+
+def is_sound(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the weights in a folder are those that its record is about; early records do not say so."""
+    return "weights" not in record or record["weights"] == _hash_of(*map(_state, _weights(folder)))
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _state(file: Path) -> tuple[Path, int, int]:
+    about = file.stat()
+    return file, about.st_mtime_ns, about.st_size
+
+
+@lru_cache(maxsize=64)
+def _hash_of(*files: tuple[Path, int, int]) -> str:
+    """A hash of files, read once for each of their states."""
+    return fingerprint_of([file for file, *_ in files])
 
 
 def _evaluated(data: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Source:
         kind: what makes it, in a few words, for `textkd plan`.
         folder: where its tokenizer is, if the model itself does not say so.
         is_given: `make` gives an object that somebody made: it is known by its weights.
+        told: what `make` is told, or somebody's own function: another word or another function makes another model.
     """
 
     make: Callable[[Mapping[str, Any], int], Any]
@@ -41,6 +42,7 @@ class Source:
     kind: str = "as given"
     folder: str = ""
     is_given: bool = False
+    told: Any = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from safetensors import SafetensorError, safe_open
 
 from textkd.errors import fail
-from textkd.experiment.finished import RECORD
+from textkd.experiment.finished import RECORD, is_sound
 from textkd.models.files import at_home, saving, write_json
 from textkd.models.processes import processes
 
@@ -106,7 +106,7 @@ class NodeIndex:
     def take(self, key: str, homes: Mapping[str, Path]) -> bool:
         """Copies the models of a node to `homes`, where another run has them. Weights share their room on the disk."""
         found = self.find(key)
-        if not found or set(found) != set(homes):
+        if set(found) != set(homes) or not all(map(_is_as_measured, found.values())):
             return False
         for name, home in homes.items():
             part = home.with_name(f"{home.name}.part")
@@ -118,6 +118,10 @@ class NodeIndex:
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+def _is_as_measured(home: Path) -> bool:
+    return is_sound(home, json.loads((home / RECORD).read_text()))
 
 
 def _is_whole(home: Path) -> bool:
