@@ -32,6 +32,7 @@ class Side:
 
     def __init__(self, name: str, run: Callable[[Turn], None]) -> None:
         self.name, self._loop, self._home = name, greenlet(run), getcurrent()
+        self._with_graph = True  # torch keeps this for the thread, which all sides share
 
     def begin(self) -> None:
         """Starts the loop up to its first step."""
@@ -45,10 +46,18 @@ class Side:
 
     def end(self) -> None:
         """Leaves the loop, which cleans up behind itself."""
+        before = torch.is_grad_enabled()
         self._loop.throw()
+        torch.set_grad_enabled(before)
 
     def _go_on(self, *given: Any) -> None:
-        self._loop.switch(*given)  # what goes wrong in the loop is raised here
+        outside = torch.is_grad_enabled()
+        torch.set_grad_enabled(self._with_graph)
+        try:
+            self._loop.switch(*given)  # what goes wrong in the loop is raised here
+        finally:
+            self._with_graph = torch.is_grad_enabled()
+            torch.set_grad_enabled(outside)
         if self._loop.dead:
             raise RuntimeError(f"{self.name} has no more steps")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from command_line import textkd
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -39,6 +40,25 @@ def test_sides_take_turns(program: Any) -> None:
     times = turns.take_turns({name: lambda turn, name=name: side(name, turn) for name in "ab"}, GIVEN, warmup=1)
     assert "".join(order) == "ab" + "ba" + "ab" + "ba"
     assert [len(times[name]) for name in "ab"] == [3, 3]
+
+
+def test_a_side_without_gradients_leaves_the_others_theirs(program: Any) -> None:
+    seen = list[bool]()
+
+    def bare(turn: Any) -> None:
+        with torch.no_grad():
+            while True:
+                turn()
+                seen.append(not torch.is_grad_enabled())
+
+    def taught(turn: Any) -> None:
+        while True:
+            turn()
+            seen.append(torch.is_grad_enabled())
+
+    program("turns").take_turns({"bare": bare, "taught": taught}, GIVEN)
+    assert seen == [True] * len(seen)
+    assert torch.is_grad_enabled()
 
 
 def test_what_goes_wrong_in_a_side_is_told(program: Any) -> None:

@@ -101,6 +101,12 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
         lambda tiny: peers(tiny, {"students": {"a": SHRINK, "b": SHRINK | {"from": "a"}}}, "student"),
         {"cohort.students.b.from": "a student of this run"},
     ),
+    "a peer of one without a name": (
+        lambda tiny: peers(tiny, {"size": 2}, student=SHRINK | {"from": "peer_2"}), {"student.from": "of this run"},
+    ),
+    "from beside a path": (
+        lambda tiny: several(tiny, student=here(tiny) | {"from": "big"}), {"student.from": "leave one of them out"},
+    ),
     "no link": (lambda tiny: chained(tiny), {"chain": "no link"}),
     "a chain that ends where it began": (
         lambda tiny: chained(tiny, link("a", 1, 3), link("teacher", 1)), {"chain[1].name": "would end where it began"},

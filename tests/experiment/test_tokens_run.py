@@ -155,6 +155,11 @@ def test_eval_of_a_model_that_does_not_fit(
         ("nameless", "tokens"): "its labels are LABEL_0",
         ("nameless", "tokens", "num_beams=2"): "--task ocr",
         ("nameless", "tokens", "label=x"): "--task text",
+        ("nameless", "tokens", "max_length=8"): "the options of tokens are word, tag, skip_damaged",
+        ("nameless", "tokens", "word"): "not of the form KEY=VALUE",
+        ("nameless", "tokens", "word="): "not of the form KEY=VALUE",
+        ("nameless", "tokens", "tag=1", "tag=2"): "tag is given twice",
+        ("nameless", "tokens", "skip_damaged=perhaps"): "not true or false",
     }
     for (name, task, *more), due in wrong.items():
         words = "eval", tmp_path / name, "--task", task, "--file", done / "dev.conll", *more

@@ -63,7 +63,7 @@ def test_tied_weights_are_saved_once_resumed_and_loaded(
     for model in models.values():
         one, other = tied(model)
         assert one.data_ptr() == other.data_ptr()
-    assert {id(model) for model in Together(models).values()} == {id(model) for model in models.values()}
+    assert {id(model) for model in Together(models).models.values()} == {id(model) for model in models.values()}
     done, whole = train(tmp_path / "whole", kind)
     step = DistilTrainer.training_step
 

@@ -68,11 +68,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print the metrics of a model folder on one labelled file."""
-    from textkd.config import recipe_file
     from textkd.experiment import evaluate
 
-    given = dict(recipe_file.split(text) for text in options or ())
-    metrics = evaluate.evaluate(model_dir, task, file, max_length, **given)
+    metrics = evaluate.evaluate(model_dir, task, file, max_length, options or ())
     if as_json:
         print(json.dumps(metrics))
         return

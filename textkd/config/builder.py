@@ -18,6 +18,8 @@ from textkd.experiment.distiller import Run
 from textkd.experiment.finetune import LABELS_ONLY
 from textkd.experiment.plan import Experiment, Source
 from textkd.experiment.shorthand import (
+    CONTROL,
+    STUDENT,
     Common,
     Link,
     Teacher,
@@ -162,9 +164,11 @@ class Builder:
         return found | {f"cohort.students.{name}": block for name, block in named.items()}
 
     def _names(self) -> set[str]:
-        """The names of all students."""
-        peers = {} if self.recipe.cohort is None else self.recipe.cohort.students or {}
-        return {link.name for link in self.recipe.chain or ()} | set(peers)
+        """The names of all models that this run trains beside its teachers."""
+        block, links = self.recipe.cohort, {link.name for link in self.recipe.chain or ()}
+        size = 0 if block is None else block.size or 2
+        named = None if block is None else block.students
+        return links | set(named or (f"peer_{i}" for i in range(1, size + 1))) | {STUDENT, CONTROL}
 
     def _check_students(self) -> None:
         names = self._names() - set(self.recipe.teachers or ())

@@ -11,6 +11,7 @@ from textkd.config.teacher_block import tokenizer_of
 from textkd.errors import TextkdError, nearest, problem
 from textkd.experiment.plan import Source
 from textkd.models import loading, students
+from textkd.models.files import at_home
 from textkd.tasks import Task
 
 FROM = "from"  # the model, or the folder, that a student is made of
@@ -77,7 +78,10 @@ def from_problems(block: Mapping[str, Any], students: Collection[str] = ()) -> l
     fix = "the name of a teacher, or a folder or hub id"
     if not isinstance(asked, str) or not asked:
         return [problem(f"student from: {asked!r}", "not a name", fix=fix, where=FROM)]
-    if asked in students:
+    if "path" in block:
+        what = "the student is loaded from its path, so nothing is taken from another model"
+        return [problem(f"student from: {asked} beside path", what, fix="leave one of them out", where=FROM)]
+    if asked in students and not at_home(asked).is_dir():
         what = "that is a student of this run: it is not there yet when this one is made"
         fix = f"leave from out (a link of a chain is made of the one before it), or {fix}"
         return [problem(f"student from: {asked}", what, fix=fix, where=FROM)]

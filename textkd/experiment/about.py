@@ -67,9 +67,7 @@ def link(before: str) -> About:
 
 def peer(names: Sequence[str]) -> About:
     """Of a student of a cohort."""
-    return lambda model: (
-        f"learnt together with {len(names) - 1} other{'s' if len(names) > 2 else ''}, each from all others"
-    )
+    return lambda model: f"learnt together with {len(names) - 1} other{'s' if len(names) > 2 else ''}"
 
 
 def _also(training: Training) -> str:

@@ -71,7 +71,8 @@ def collect_results(
     here = {str(one.folder): one.record["train_s"] or 0.0 for name, every in runs.items() for one in every
             if _is_of_this_run(experiment, name)}  # fmt: skip
     rows = {
-        name: _row(experiment, name, loaded[name], runs[name], folder) | {"disk_mb": sizes[name], **speeds[name]}
+        name: _row(experiment, name, loaded[name], runs[name], folder)
+        | {"taught_by": _teachers(experiment, name, bound), "disk_mb": sizes[name], **speeds[name]}
         for name in first
     }
     results = report.Results.model_validate(
@@ -165,15 +166,19 @@ def _row(experiment: Experiment, name: str, model: Any, runs: list[Finished], ru
         "architecture": shape,
         "path": None if folder is None else _shown(folder, run),
         "parameters": count,
-        "taught_by": _teachers(experiment, name),
         "runs": [{key: one.record[key] for key in KEPT} for one in runs],
     }
 
 
-def _teachers(experiment: Experiment, model: str) -> list[str]:
-    """The models that one learned from: those that its training reads, and those that learned in it beside it."""
+def _teachers(experiment: Experiment, model: str, bound: Sequence[Bound]) -> list[str]:
+    """The models that one learned from: those that its matches compare it with, and the one that wrote its texts."""
     training = experiment.trainer_of(model)
-    return [] if training is None else [name for name in (*training.reads, *training.trains) if name != model]
+    if training is None:
+        return []
+    writer = training.reads[:1] if training.targets is not None else ()
+    compared = [name for one in bound for pair in one.pairs if pair.source.model == model for name in pair.models]
+    order = (*training.reads, *training.trains)
+    return [name for name in order if name in {*writer, *compared} - {model}]
 
 
 def _shown(folder: Path, run: Path) -> str:

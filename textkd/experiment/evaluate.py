@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,23 @@ log = logging.getLogger("textkd")
 
 
 def evaluate(
-    model_dir: str, task_name: str, file: str | Path, max_length: int | None = None, **options: Any
+    model_dir: str, task_name: str, file: str | Path, max_length: int | None = None, options: Sequence[str] = ()
 ) -> dict[str, float]:
     """The metrics of `task_name` for the model in `model_dir` on `file`.
 
-    task_name: "glue/sst2", or a kind of task that fits itself to the model and takes `options`, as the names of
-    columns (`Kind.eval_options`).
+    task_name: "glue/sst2", or a kind of task that fits itself to the model.
     max_length: tokens per row; the task's default, or fewer where the model has fewer positions.
+    options: of the kind of task, each as ``label=verdict``.
     Raises `TextkdError`: unknown task, bad file, damaged model or one without a trained head, another number or order
     of labels than the task's.
     """
     kind = tasks.kind(task_name)
-    _refuse_options(task_name, options, kind.eval_options)
+    given = _options(task_name, options)
     model, missing = loading.load_model_info(model_dir, kind.auto_class)
     if missing:
         found = f"no trained head ({missing[0]} is not in the file, it would be random)"
         raise fail(f"{task_name} with {model_dir}", found, fix="give a model that was trained on the task")
-    task = kind.read(model, model_dir, file, options)
+    task = kind.read(model, model_dir, file, given)
     task.problems()
     processor, output, most, wrong = None, task.output, positions(model), Collector()
     with wrong.collecting():
@@ -46,15 +46,38 @@ def evaluate(
     return dict(output.compute_metrics(said, wanted))
 
 
-def _refuse_options(task_name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    found = Collector()
-    for name, value in given.items():
-        if name not in known:
+def _options(task_name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """The options of a kind of task by name; every text that is none is a problem."""
+    found, given, known = Collector(), dict[str, Any](), tasks.kind(task_name).eval_options
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            found.add(problem(f"eval with {text!r}", "not of the form KEY=VALUE", fix="as label=verdict"))
+        elif name in given:
+            found.add(problem(f"eval with {text!r}", f"{name} is given twice", fix="once"))
+        elif name in known:
+            with found.collecting():
+                given[name] = _value(name, value, known[name])
+        else:
             takers = [other for other in tasks.names() if name in tasks.kind(other).eval_options]
             fix = f"leave {name}= out" + (f", or --task {' or '.join(takers)}" if takers else "")
             has = f"the options of {task_name} are {', '.join(known)}" if known else f"{task_name} has no options"
-            found.add(problem(f"eval of {task_name} with {name}={value}", has, near=(name, known), fix=fix))
+            found.add(problem(f"eval of {task_name} with {text}", has, near=(name, known), fix=fix))
     found.raise_any()
+    return given
+
+
+def _value(name: str, text: str, types: Collection[type]) -> Any:
+    """What somebody wrote as the value of an option, in the first of its types that it is."""
+    for one in (type_ for type_ in (str, bool, int) if type_ in types):
+        if one is str:
+            return text
+        if one is bool and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if one is int and text.removeprefix("-").isdecimal():
+            return int(text)
+    expected = " or ".join({bool: "true or false", int: "a whole number"}.get(one, one.__name__) for one in types)
+    raise fail(f"eval with {name}={text}", f"not {expected}", fix=f"{name}= and {expected}")
 
 
 def length_problems(max_length: int | None, most: int) -> list[Problem]:

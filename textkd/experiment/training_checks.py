@@ -47,7 +47,7 @@ def trainings(look: Look) -> list[Bound]:
                     continue
                 with look.found.collecting("matches"):
                     pairs = _bind(look, training, stage)
-                    bound += [Bound(i + 1, pairs)] if training.reads else []
+                    bound += [Bound(i + 1, pairs)] if any(pair.targets for pair in pairs) else []
     return bound
 
 

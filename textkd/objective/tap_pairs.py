@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
-
 from textkd.errors import Collector, Problem, TextkdError, fail, nearest, problem
 from textkd.losses import Arity
 from textkd.models.taps import Anatomy, Tap
@@ -36,9 +34,6 @@ class Models:
         fix = "letters, digits, - and _, as big or peer_2"
         found = [problem(f'a model called "{name}"', "no name of a model", fix=fix)
                  for name in self.names if not re.fullmatch(r"[\w-]+", name)]  # fmt: skip
-        taken = [name for name in self.trained if len(self.trained) > 1 and hasattr(nn.ModuleDict(), name)]
-        found += [problem(f'a model called "{name}"', "a word that torch keeps for itself", fix="another name")
-                  for name in taken]  # fmt: skip
         both = [name for name in self.trained if name in self.frozen]
         what = "one that learns and one that is only read have this name"
         return found + [problem(f'a model called "{name}"', what, fix="a name for each") for name in both]

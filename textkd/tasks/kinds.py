@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from textkd.errors import fail
 from textkd.tasks.ocr.factory import ocr, ocr_of_model
@@ -33,7 +33,7 @@ class Kind:
 
     Example:
         >>> kind("ocr").eval_options
-        ('image', 'text', 'num_beams')
+        {'image': (<class 'str'>,), 'text': (<class 'str'>,), 'num_beams': (<class 'int'>,)}
     """
 
     make: Callable[..., Task]
@@ -46,9 +46,14 @@ class Kind:
         return tuple(sorted(set(inspect.signature(self.make).parameters) - {"name"}))
 
     @property
-    def eval_options(self) -> tuple[str, ...]:
-        """The options of `textkd eval` that it takes."""
-        return () if self.of_model is None else tuple(inspect.signature(self.of_model).parameters)[3:]
+    def eval_options(self) -> dict[str, tuple[type, ...]]:
+        """The options of `textkd eval` that it takes, with the types of their values; a text where none is said."""
+        if self.of_model is None:
+            return {}
+        said = get_type_hints(self.of_model)
+        names = list(inspect.signature(self.of_model).parameters)[3:]
+        types = {name: get_args(said.get(name, str)) or (said.get(name, str),) for name in names}
+        return {name: tuple(one for one in own if one is not type(None)) for name, own in types.items()}
 
     def read(self, model: Any, folder: str, file: str | Path, options: Mapping[str, Any]) -> Task:
         """The task of one labelled file.

@@ -30,15 +30,21 @@ class Forward:
     outputs: Mapping[str, Any]
 
 
-class Together(nn.ModuleDict):
+class Together(nn.Module):
     """Several models as one module. A forward takes the columns of a batch and returns the outputs of each model under
     ``models``, and under ``losses`` what `finishing` adds."""
 
     def __init__(self, models: Mapping[str, nn.Module]) -> None:
-        super().__init__(dict(models))
+        super().__init__()
+        self._modules.update(models)  # `add_module` would refuse names of attributes, such as "half"
         self._finish: Finish | None = None
         self._learning = frozenset(models)
         self._accepts = {name: forward_inputs(model) for name, model in models.items()}
+
+    @property
+    def models(self) -> dict[str, nn.Module]:
+        """The models by name."""
+        return dict(self.named_children())
 
     @contextmanager
     def finishing(self, finish: Finish | None, learning: frozenset[str]) -> Iterator[None]:
@@ -48,7 +54,7 @@ class Together(nn.ModuleDict):
         try:
             yield
         finally:
-            self._finish, self._learning = None, frozenset(self)
+            self._finish, self._learning = None, frozenset(self.models)
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """As of a PreTrainedModel: every model computes its activations anew in the backward."""
@@ -59,17 +65,17 @@ class Together(nn.ModuleDict):
         self._enable("gradient_checkpointing_enable", options)
 
     def _enable(self, name: str, options: Mapping[str, Any]) -> None:
-        for model in self.values():
+        for model in self.models.values():
             getattr(model, name)(**options)
 
     def forward(self, **batch: Tensor) -> dict[str, Any]:
         """See the class."""
-        models = {}
-        for name, model in self.items():
+        found = {}
+        for name, model in self.models.items():
             with torch.set_grad_enabled(torch.is_grad_enabled() and name in self._learning):
-                models[name] = model(**accepted(own_columns(batch, name), self._accepts[name]))
-        losses = {} if self._finish is None else self._finish(_named(models))
-        return {"models": models, "losses": losses}
+                found[name] = model(**accepted(own_columns(batch, name), self._accepts[name]))
+        losses = {} if self._finish is None else self._finish(_named(found))
+        return {"models": found, "losses": losses}
 
 
 class Learners:

@@ -117,15 +117,18 @@ _text = text  # a parameter below has the same name
 
 
 def text_of_model(
-    model: Any, folder: str, file: str | Path, text: str = "text", text_pair: str | None = None, label: str = "label"
-) -> TextTask:
-    """One labelled file, with the classes of `model`; text, text_pair, label: its columns."""
+    model: Any, folder: str, file: str | Path, text: str = "text", text_pair: str | None = None, label: str = "label",
+    skip_damaged: bool = False,
+) -> TextTask:  # fmt: skip
+    """One labelled file, with the classes of `model`; text, text_pair, label: its columns. skip_damaged: rows of a
+    wrong shape are left out."""
     names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
     kind = {"regression": "regression", "multi_label_classification": "multi_label"}.get(
         str(model.config.problem_type), "regression" if model.num_labels == 1 else "classification"
     )
     labels = None if kind == "regression" else names
-    return _text(file, file, type=kind, labels=labels, text=text, text_pair=text_pair, label=label).with_file(file)
+    columns: dict[str, Any] = {"text": text, "text_pair": text_pair, "label": label}
+    return _text(file, file, type=kind, labels=labels, skip_damaged=skip_damaged, **columns).with_file(file)
 
 
 def _check_labels(

@@ -97,11 +97,13 @@ def _check(collector: Collector, labels: Sequence[str] | None) -> None:
 
 
 def tokens_of_model(
-    model: Any, folder: str, file: str | Path, word: str | None = None, tag: str | None = None
-) -> TokensTask:
-    """One tagged file, with the tags of `model`. word, tag: its columns, by number (CoNLL) or name."""
+    model: Any, folder: str, file: str | Path, word: str | None = None, tag: str | None = None,
+    skip_damaged: bool = False,
+) -> TokensTask:  # fmt: skip
+    """One tagged file, with the tags of `model`. word, tag: its columns, by number (CoNLL) or name. skip_damaged:
+    sentences with ragged columns are left out."""
     names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
     if OUTSIDE not in names:
         fix = "set id2label in the model's config.json to the tags that its outputs mean"
         raise fail(f"tags O, B-TYPE and I-TYPE of the model {folder}", f"its labels are {', '.join(names)}", fix=fix)
-    return tokens(eval=file, word=word, tag=tag, labels=names)
+    return tokens(eval=file, word=word, tag=tag, labels=names, skip_damaged=skip_damaged)
