@@ -127,3 +127,10 @@ def used_folder(_: dict, tiny: Tiny) -> None:
 
 def file_for_folder(_: dict, tiny: Tiny) -> None:
     (tiny.folder / "run").write_text("a file")
+
+
+def padded_left(recipe: dict, tiny: Tiny) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.padding_side = "left"
+    tokenizer.save_pretrained(copy_teacher(tiny))
+    recipe["teacher"] |= {"path": str(tiny.folder / "other"), "cache": True}

@@ -20,6 +20,7 @@ from spoil import (
     foreign_run,
     no_tokenizer,
     other_words,
+    padded_left,
     put,
     stages,
     to_pickle,
@@ -58,6 +59,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("shrink key", put("student.shrink.layer", 1), ["student.shrink.layer", "nearest: layers"]),
     ("option", put("matches.2.options", {"normalize": 1}), ["matches[2].options.normalize", "no such option"]),
     ("missing key", drop("student"), ["asked: student", "not given", "shrink"]),
+    ("a cached teacher that pads on the left", padded_left, ["teacher.cache", "padding before the text"]),
     # words
     ("loss", put("matches.1.loss", "kll"), ["matches[1].loss", "nearest: kl", "textkd ls losses"]),
     ("loss that trains its target", put("matches.1", {"tap": "logits", "loss": "rocket"}),

@@ -53,7 +53,7 @@ def evaluate(
     file: Annotated[
         Path,
         typer.Option(
-            help="A labelled file: the columns of the task's TSVs, or text_a, text_b, label; tagged words.",
+            help="A labelled file. glue: the columns of its TSVs, or text_a, text_b, label; text: text and label.",
             show_default=False,
         ),
     ],

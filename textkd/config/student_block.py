@@ -74,7 +74,9 @@ def _loaded(folder: str, auto_class: Any, head: Mapping[str, Any], teachers: Col
 
 def from_problems(block: Mapping[str, Any], students: Collection[str] = ()) -> list[Any]:
     """What is wrong with the key `from` of a student. students: the names of all models that this run makes."""
-    asked = block.get(FROM, "-")
+    if FROM not in block:
+        return []
+    asked = block[FROM]
     fix = "the name of a teacher, or a folder or hub id"
     if not isinstance(asked, str) or not asked:
         return [problem(f"student from: {asked!r}", "not a name", fix=fix, where=FROM)]

@@ -24,15 +24,14 @@ class Source:
     """Where a model comes from before any training.
 
     Args:
-        make: f(models, seed) -> the model. models: those of `reads` by name, as they end. What starts random is drawn
-            from torch's generator, which begins at `seed`.
+        make: f(models, seed) -> the model. models: those of `reads`, as they end. torch's generator begins at `seed`.
         reads: the models that it is made from.
         content: f() -> a text that changes with the files that it is made from; "" where there are none.
         sketch: f() -> what stands for it where the task's data cannot be read; None where nothing can.
         kind: what makes it, in a few words, for `textkd plan`.
         folder: where its tokenizer is, if the model itself does not say so.
         is_given: `make` gives an object that somebody made: it is known by its weights.
-        told: what `make` is told, or somebody's own function: another word or another function makes another model.
+        told: what `make` is told, or somebody's own function: another one makes another model.
     """
 
     make: Callable[[Mapping[str, Any], int], Any]

@@ -135,6 +135,9 @@ class Runner:
         self._made.append(node)
         done = self._read(homes)
         assert done is not None
+        for name, one in done.items():
+            for doubt in one.record.get("doubts", []):
+                log.warning("%s, seed %d: %s", name, node.seed, doubt)
         return done
 
     def _read(self, homes: Mapping[str, Path]) -> dict[str, Finished] | None:

@@ -64,7 +64,9 @@ def pick_layout(table: Table, layouts: tuple[Layout, ...], shown: str) -> Layout
     found = f"the columns {', '.join(map(repr, table.names)) or '(none)'}"
     others = " or ".join("/".join(layout.columns) for layout in layouts)
     fix = f"columns that are read: {others}"
-    if len(layouts) > 1 and not any({*layout.label_columns} & {*table.names} for layout in layouts):
+    if len(layouts) == 1:
+        fix += "; others are named by text, text_pair, label (with textkd eval: text=COLUMN)"
+    elif not any({*layout.label_columns} & {*table.names} for layout in layouts):
         fix += " (official test.tsv files come without labels)"
     missing = [name for name in layouts[0].columns if name not in table.names]
     raise TextkdError(*(problem(f"column {n!r} in {shown}", found, near=(n, table.names), fix=fix) for n in missing))
