@@ -41,6 +41,13 @@ def test_of_the_pages() -> None:
         assert not failed, f"what failed in {file.name} is told above"
 
 
+def test_files_that_the_pages_name_are_there() -> None:
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    named = {(page.name, file) for page in pages for file in re.findall(r"tests/[\w/]+\.py", page.read_text())}
+    assert named
+    assert [(page, file) for page, file in sorted(named) if not (ROOT / file).is_file()] == []
+
+
 def test_every_public_name_has_one() -> None:
     without = {name for name in textkd.__all__ if ">>> " not in (getattr(textkd, name).__doc__ or "")}
     assert without == set(WITHOUT)

@@ -160,6 +160,21 @@ def test_what_is_secret() -> None:
     assert [name for name in plain if is_secret(name)] == []
 
 
+def test_the_noun_token_in_a_sentence_is_no_name() -> None:
+    plain = "of 40 words, 3 become no token: they are neither learnt nor counted"
+    assert scrub(plain) == plain
+    assert str(fail(plain, plain)) == f"asked: {plain}\n  found: {plain}"
+    for text in (
+        f"my token: {SECRET}", f"no token: they use {SECRET}", f"no token: they use hub_token: {SECRET}",
+        f"hub_token: {SECRET}", f"set HF_TOKEN={SECRET}", f'a "token": "{SECRET}"', f"a token={SECRET}",
+        f"a token: [{SECRET}, b]", f"no token: {SECRET} is known", f"x: token: {SECRET}",
+    ):  # fmt: skip
+        assert SECRET not in scrub(text)
+        assert HIDDEN in scrub(text)
+    assert scrub("hub_token: abc") == scrub("hub_token: abc def") == f"hub_token: {HIDDEN}"
+    assert scrub("asked: token: abc def") == f"asked: token: {HIDDEN}"
+
+
 def test_blocks_and_messages() -> None:
     values = {"a": [{"token": SECRET, "b": 1}], "hub_token": None, "password": {"x": SECRET}, "t": (1, 2)}
     assert hidden(values) == {"a": [{"token": HIDDEN, "b": 1}], "hub_token": None, "password": HIDDEN, "t": (1, 2)}

@@ -14,6 +14,8 @@ HIDDEN = "(not written)"
 _SECRETS = re.compile(r"(^|_)(passw(or)?d|passphrase|secrets?|credentials?|(api|access|private)_?key)(_|$)|token$")
 _TOKENS = re.compile(r"(^|_)(pad|bos|eos|unk|cls|sep|mask|start|end|image)_token$")  # of a vocabulary
 _NAME = re.compile(r"""([\w-]+)["']?\s*[:=]\s*""")
+# "3 become no token: they are not counted": the noun behind a word, a colon, and words; no option and its value
+_PROSE = re.compile(r"(?<=\w )token: (?=[a-z]+ [a-z]+\b)(?!.*hf_)")
 _VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\[[^]]*]|\{[^}]*}|[^\n,}\]'"]*""")
 
 
@@ -142,11 +144,12 @@ def without_secrets(values: Any) -> Any:
 
 
 def scrub(text: str) -> str:
-    """A message with `HIDDEN` in the place of what follows the name of a secret, as in ``hub_token=...``."""
+    """A message with `HIDDEN` in the place of what follows the name of a secret, as in ``hub_token=...``. The noun
+    "token" with words around it is no name."""
     parts, at = list[str](), 0
     for name in _NAME.finditer(text):
         value = _VALUE.match(text, name.end())
-        if value and name.start() >= at and is_secret(name[1]):
+        if value and name.start() >= at and is_secret(name[1]) and not _PROSE.match(text, name.start()):
             parts += [text[at : name.end()], HIDDEN]
             at = value.end()
     return "".join([*parts, text[at:]])

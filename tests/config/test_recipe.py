@@ -14,8 +14,10 @@ from places import ROOT
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import BertForSequenceClassification
 
+import textkd
 from textkd import TextkdError
 from textkd.config import build, recipe_file
+from textkd.config.schema import Recipe
 from textkd.config.validate import BLOCKS, validate
 from textkd.training.arguments import argument_problems
 
@@ -108,6 +110,33 @@ def test_every_key_is_documented() -> None:
         if not re.search(rf"\b{key}\b", block.__doc__ or "")
     }
     assert undocumented == set()
+
+
+def test_every_block_is_on_the_page_of_recipes() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    assert [key for key in Recipe.model_fields if not re.search(rf"^#+ .*\b{key}\b|`{key}\b", page, re.M)] == []
+
+
+def test_the_page_of_recipes_shows_two_students_of_a_cohort(tiny: Tiny) -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(cohort:\n.*?)```", page, re.DOTALL)
+    make_teacher(6).save_pretrained(tiny.folder / "bert")
+    make_tokenizer().save_pretrained(tiny.folder / "bert")
+    cohort = yaml.safe_load(shown.replace("bert-base-uncased", str(tiny.folder / "bert")))
+    values = {key: value for key, value in tiny.recipe.items() if key not in ("teacher", "student", "matches")}
+    made = build.from_recipe(tiny.write(values | cohort))
+    made.check()
+    assert list(made.experiment.models) == ["small", "tiny", "control"]
+
+
+def test_the_rows_of_a_fraction_are_read_in_python(tiny: Tiny) -> None:
+    """As the page of recipes shows it."""
+    train = tiny.folder / "data" / "train.tsv"
+    task = {"name": "text", "train": str(train), "text": "sentence", "label": "label", "eval": {"fraction": 0.25}}
+    rows = textkd.from_recipe(tiny.write(tiny.recipe | {"task": task})).task.load("eval")
+    texts = [line.split("\t")[0] for line in train.read_text().splitlines()[1:]]
+    assert len(rows) == round(len(texts) / 4)
+    assert set(rows["text_a"]) <= set(texts)
 
 
 def test_the_words_of_a_recipe_reach_the_distiller(tiny: Tiny) -> None:

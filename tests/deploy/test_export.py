@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -99,6 +100,23 @@ def test_run_folder(tmp_path: Path) -> None:
     out = export(tmp_path / "run", tmp_path / "out")
     weight = load_file(out / "model.safetensors")["classifier.weight"]
     assert torch.equal(weight, tiny(9).classifier.weight)
+
+
+def test_a_run_about_another_model_than_student(tmp_path: Path) -> None:
+    """The last link of a chain, the first peer of a cohort: what the results name."""
+    run = tmp_path / "run"
+    for seed in (1, 2):
+        for place, name in enumerate(("peer_1", "peer_2", "student")):
+            save(run / f"seed-{seed}" / name, 10 * seed + place)
+    results = {"seeds": [2, 1], "compare": {"student": "peer_1", "teacher": None, "control": None}}
+    (run / "results.json").write_text(json.dumps(results))
+    assert student_folder(run) == run / "seed-2" / "peer_1"
+    weight = load_file(export(run, tmp_path / "out") / "model.safetensors")["classifier.weight"]
+    assert torch.equal(weight, tiny(20).classifier.weight)
+    for seed in (1, 2):
+        (run / f"seed-{seed}" / "peer_1" / "config.json").unlink()
+    with pytest.raises(TextkdError, match=r"without a finished peer_1(.|\n)*seed-2/peer_2"):
+        student_folder(run)
 
 
 def test_sources_that_are_none(tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.", show_default=False)],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
-    """Write the student of a run as a plain Hugging Face folder that loads without textkd."""
+    """Write the student of a run as a plain Hugging Face folder that loads without textkd.
+
+    Of a chain it is the last link, of a cohort the first peer.
+    """
     from textkd.deploy.export import export as write
 
     say([f"exported: {write(run_dir, out, overwrite=overwrite)}"])

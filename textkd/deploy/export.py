@@ -48,10 +48,11 @@ def export(
 ) -> Path:
     """Writes the model of `source` to the folder `out` and returns it.
 
-    source: a run folder (the student of its first seed) or a model folder. tokenizer: a folder with the tokenizer, when
-    the model's own folder has none. The folder gets config.json, safetensors in the dtype they were saved in, and the
-    tokenizer's files; training helpers (projections) stay behind. It is written beside `out` under another name,
-    loaded again, compared with the source on one batch, and renamed: `out` is complete or not there.
+    source: a run folder (of its first seed, the model that the report's first sentence is about) or a model folder.
+    tokenizer: a folder with the tokenizer, when the model's own folder has none. The folder gets config.json,
+    safetensors in the dtype they were saved in, and the tokenizer's files; training helpers (projections) stay behind.
+    It is written beside `out` under another name, loaded again, compared with the source on one batch, and renamed:
+    `out` is complete or not there.
     Raises `TextkdError` when `out` exists and is not empty (unless overwrite), source is no model, weights are missing,
     the reloaded model differs, or the disk is full.
     """
@@ -74,26 +75,39 @@ def export(
 
 
 def student_folder(run_dir: str | os.PathLike[str]) -> Path:
-    """The folder of the first seed's student in a run folder; a model folder is returned as it is."""
+    """The folder of the model that a run is about, of its first seed: the student, the last link of a chain, the first
+    peer of a cohort. A model folder is returned as it is."""
     folder = at_home(run_dir)
-    asked = f"the student in {folder}"
     if not folder.is_dir():
         near = (folder.name, [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else [])
-        raise fail(
-            asked, "no such folder", near=near, fix="give the run folder that `textkd run` wrote, or a model folder"
-        )
+        fix = "give the run folder that `textkd run` wrote, or a model folder"
+        raise fail(f"the student in {folder}", "no such folder", near=near, fix=fix)
     if (folder / "config.json").is_file():
         return folder
+    name, first = _of_results(folder)
     seeds = sorted((p for p in folder.glob("seed-*") if p.name.removeprefix("seed-").isdigit()), key=_seed_number)
-    with suppress(OSError, ValueError, KeyError, IndexError):  # the recipe's first, if the run is finished
-        first = folder / f"seed-{json.loads((folder / 'results.json').read_text())['seeds'][0]}"
-        seeds.sort(key=lambda p: p != first)
-    done = [p / "student" for p in seeds if (p / "student" / "config.json").is_file()]
+    seeds.sort(key=lambda p: p.name != first)
+    done = [p / name for p in seeds if (p / name / "config.json").is_file()]
     if done:
         return done[0]
-    found = "seed folders without a finished student" if seeds else "neither config.json nor seed-*/student"
-    fix = "let `textkd run` finish" if seeds else "give the run folder that `textkd run` wrote, or a model folder"
+    asked = f"the student in {folder}"
+    if not seeds:
+        fix = "give the run folder that `textkd run` wrote, or a model folder"
+        raise fail(asked, "neither config.json nor seed-*/student", fix=fix)
+    found, fix = f"seed folders without a finished {name}", "let `textkd run` finish"
+    if there := [p.parent for seed in seeds for p in sorted(seed.glob("*/config.json"))]:
+        fix += f", or give the folder of one model, such as {there[0]}"
     raise fail(asked, found, fix=fix)
+
+
+def _of_results(folder: Path) -> tuple[str, str]:
+    """The name of the model that the report of a finished run is about, and the folder of the recipe's first seed."""
+    name, first = "student", ""  # of a run that is not finished, or whose results cannot be read
+    with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+        results = json.loads((folder / "results.json").read_text())
+        first = f"seed-{results['seeds'][0]}"
+        name = str(results["compare"]["student"])
+    return name, first
 
 
 def _seed_number(folder: Path) -> int:

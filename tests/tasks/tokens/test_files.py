@@ -99,7 +99,26 @@ def test_ragged_sentences_may_be_left_out_and_are_counted(tmp_path: Path) -> Non
     path = file(tmp_path, "a.conll", "a\tB-x\nb\nc\tO\n\nd\tI-x\n")
     task = tasks.tokens(path, path, skip_damaged=True)
     assert task.load("train")["words"][:] == [["d"]]
-    assert any("1 damaged rows were left out (line 2)" in note for note in task.warnings())
+    assert any("1 damaged sentence was left out (line 2)" in note for note in task.warnings())
+
+
+def test_the_usual_width_of_the_file_is_due(tmp_path: Path) -> None:
+    """A line that is too wide is named, not the good ones beside it; one sentence is left out once."""
+    good = "a\tB-x\nb\tO\n\n" * 11 + "c\tB-x\n"  # the last sentence begins on line 34
+    path = file(tmp_path, "a.conll", good + "foo\tB-x\textra\nbar\n")
+    found = said(path)
+    assert found.startswith("2 problems")
+    assert "line 35: a whole row\n  found: 3 columns where 2 are due ('foo B-x extra')" in found
+    assert "line 36: a whole row\n  found: 1 columns where 2 are due ('bar')" in found
+    assert "leave such sentences out" in found
+    task = tasks.tokens(path, path, skip_damaged=True)
+    assert len(task.load("train")) == 11
+    assert any("1 damaged sentence was left out (line 35)" in note for note in task.warnings())
+    more = file(tmp_path, "b.conll", good + "foo\n\n" + good + "bar\n")
+    task = tasks.tokens(more, more, skip_damaged=True)
+    assert any("2 damaged sentences were left out (line 35, 71)" in note for note in task.warnings())
+    every = file(tmp_path, "c.conll", good * 3 + "foo\n" * 10)
+    assert "2 more bad rows like these" in said(every)
 
 
 def test_an_i_without_a_b_begins_an_entity_and_is_counted(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ def note_damaged(rows: Rows, table: Table, shown: str, skip: bool) -> None:
     """Damaged rows as problems of `rows`, or (skip) as a note."""
     damaged = sorted(table.damaged)
     if skip and damaged:
-        lines = ", ".join(str(line) for line, _ in damaged[:MOST_LISTED]) + (
-            ", ..." if len(damaged) > MOST_LISTED else ""
-        )
-        rows.notes.append(f"{shown}: {len(damaged)} damaged rows were left out ({table.unit} {lines})")
+        lost = list(dict.fromkeys(table.together.get(line, line) for line, _ in damaged))
+        lines = ", ".join(map(str, lost[:MOST_LISTED])) + (", ..." if len(lost) > MOST_LISTED else "")
+        told = f"1 damaged {table.kind} was" if len(lost) == 1 else f"{len(lost)} damaged {table.kind}s were"
+        rows.notes.append(f"{shown}: {told} left out ({table.unit} {lines})")
         return
-    fix = "repair the row, or give skip_damaged: true to leave such rows out"
+    fix = f"repair the row, or give skip_damaged: true to leave such {table.kind}s out"
     problems = [problem(f"{shown}, {table.unit} {line}: a whole row", what, fix=fix) for line, what in damaged]
     rows.problems += capped(problems, shown, "rows")
 

@@ -32,13 +32,16 @@ class Dialect:
 @dataclass
 class Table:
     """Rows (each a sequence of cells) under `names`; `lines[i]` is where row i begins. `damaged`: (line, what is wrong)
-    of the rows that are lost."""
+    of the rows that are lost. kind: what a row is. `together`: a damaged line -> the first one of the same sentence,
+    where a row is a sentence of many lines."""
 
     names: tuple[str, ...]
     rows: list[Any] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     damaged: list[tuple[int, str]] = field(default_factory=list)
     unit: str = "line"
+    kind: str = "row"
+    together: dict[int, int] = field(default_factory=dict)
 
     def column(self, name: str) -> list[Any]:
         place = self.names.index(name)

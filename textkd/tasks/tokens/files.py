@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, decode, dialect_
 from textkd.tasks.data.sources import FileSource, resolve
 
 NAMES = ("words", "tags")
+KIND = "sentence"  # what a row of the table is
 WORDS, TAGS = ("words", "tokens"), ("tags", "ner_tags", "labels")  # columns that are looked for
 LISTS = ("json", "jsonl", "parquet")
 DOCUMENT = "-DOCSTART-"
@@ -63,7 +65,7 @@ class TagFile(FileSource):
                 columns.append(table.column(found))
         if wrong:
             raise TextkdError(*wrong)
-        made = Table(NAMES, damaged=list(table.damaged), unit=table.unit)
+        made = Table(NAMES, damaged=list(table.damaged), unit=table.unit, kind=KIND)
         for words, tags, line in zip(*columns, table.lines, strict=True):
             _add(made, words, tags, line)
         return made
@@ -114,18 +116,20 @@ def _is_list(value: Any) -> bool:
 
 
 def _columns(text: str, bad: dict[int, str], word: int, tag: int) -> Table:
-    """Sentences of CoNLL columns: a word a line, columns apart by tabs or spaces, a blank line between sentences."""
-    table = Table(NAMES)
-    for start, lines in _blocks(text):
-        width = max(len(cells) for _, cells in lines)
-        due = max(width, 2, *(place + 1 if place >= 0 else -place for place in (word, tag)))
-        ragged = next(((number, cells) for number, cells in lines if number in bad or len(cells) != due), None)
-        if ragged is None:
+    """Sentences of CoNLL columns: a word a line, columns apart by tabs or spaces, a blank line between sentences. Every
+    line has as many columns as most lines of the file; with another number, its sentence is damaged."""
+    table, blocks = Table(NAMES, kind=KIND), list(_blocks(text))
+    counts = Counter(len(cells) for _, lines in blocks for _, cells in lines)
+    usual = max(counts, key=lambda width: (counts[width], width), default=0)  # of a tie the wider: a cell was lost
+    due = max(usual, 2, *(place + 1 if place >= 0 else -place for place in (word, tag)))
+    for start, lines in blocks:
+        ragged = [(number, cells) for number, cells in lines if number in bad or len(cells) != due]
+        if not ragged:
             _add(table, [cells[word] for _, cells in lines], [cells[tag] for _, cells in lines], start)
-        else:
-            number, cells = ragged
+        for number, cells in ragged:
             found = f"{len(cells)} columns where {due} are due ({' '.join(cells)!r})"
             table.damaged.append((number, bad.get(number, found)))
+            table.together[number] = ragged[0][0]
     return table
 
 
@@ -151,7 +155,7 @@ def _pieces(path: Path) -> Table | None:
         return None
     if not (isinstance(value, dict) and all(isinstance(rows, list) for rows in value.values())):
         return None
-    table = Table(NAMES, unit="record")
+    table = Table(NAMES, unit="record", kind=KIND)
     for number, row in enumerate((row for rows in value.values() for row in rows), start=1):
         pieces = row.get("data") if isinstance(row, dict) else None
         if not isinstance(pieces, list) or not all(
