@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification
 from textkd import Distiller, Match
 from textkd.config import build
 from textkd.errors import TextkdError
-from textkd.experiment import describe
+from textkd.experiment import describe, fingerprint
 from textkd.experiment.run import Runner
 from textkd.models import loading, students
 
@@ -250,3 +250,13 @@ def test_functions_of_ones_own_are_known_by_what_they_hold(done: Tiny) -> None:
     first = student_key(1.0, [1, 3])
     assert student_key(1.0, [1, 3]) == first
     assert len({first, student_key(2.0, [1, 3]), student_key(1.0, [2, 4])}) == 3
+
+
+def test_what_cannot_be_known_is_like_nothing_else(done: Tiny) -> None:
+    class Unknown:
+        def __reduce__(self) -> Any:
+            raise TypeError("not to be pickled")
+
+    setup = begin(done).setup
+    one, other = (fingerprint._own(setup, [[thing]]) for thing in (Unknown(), Unknown()))
+    assert one != other

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
-
-from datasets.fingerprint import Hasher
 
 from textkd.errors import HIDDEN, without_secrets
 from textkd.experiment.plan import ModelSpec, Node, Training
@@ -142,8 +141,17 @@ def _own(setup: Setup, made_of: Any) -> list[str]:
     if made_of is None or isinstance(made_of, str | int | float):
         return []
     if id(made_of) not in setup.hashes:
-        setup.hashes[id(made_of)] = Hasher.hash(made_of)
+        setup.hashes[id(made_of)] = _content(made_of)
     return [setup.hashes[id(made_of)]]
+
+
+def _content(one: Any) -> str:
+    from datasets.fingerprint import Hasher  # heavy, and few runs have anything of their own
+
+    try:
+        return str(Hasher.hash(one))
+    except Exception:  # whatever cannot be pickled, in whatever way: it is like nothing else
+        return uuid.uuid4().hex
 
 
 def _stable(made_of: Any) -> str:

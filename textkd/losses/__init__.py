@@ -18,6 +18,7 @@ from importlib import import_module
 from textkd.losses.checks import check_options, engine_problems
 from textkd.losses.entry import Arity, Loss
 from textkd.losses.linear import LinearLogits
+from textkd.losses.logits.fusion import Fusion
 from textkd.losses.options import Fraction, NonNegative, Option, Positive, Range
 from textkd.losses.registry import FAMILIES, as_loss, get, names, register
 from textkd.losses.shapes import check_shapes
@@ -30,6 +31,7 @@ __all__ = [
     "FAMILIES",
     "Arity",
     "Fraction",
+    "Fusion",
     "LinearLogits",
     "Loss",
     "NonNegative",

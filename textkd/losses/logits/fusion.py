@@ -13,12 +13,24 @@ from textkd.losses.masking import expand, fill
 
 
 class Fusion(nn.Module):
-    """Logits [B,C] of two branches' last hidden states (FFL, Kim et al. 2019, arXiv:1904.09058; code FFL-pytorch).
+    """Logits [B,C] of two branches' last hidden states, for students of a training loop of one's own.
 
     Both next to each other -> depthwise convolution over 3 neighbours -> batch norm -> ReLU -> a linear map back to the
-    width -> batch norm -> ReLU -> mean over positions -> linear. width: H of one branch. classes: C. grid: rows and
-    columns of image patches, whose neighbours are then 3x3 as in the original; without it the positions are a line
-    (deviation: the same mathematics in one dimension, and padding is left out of convolution, statistics and mean).
+    width -> batch norm -> ReLU -> mean over positions -> linear. Without a grid the positions are a line (deviation:
+    the same mathematics in one dimension, and padding is left out of convolution, statistics and mean).
+
+    Args:
+        width: H of one branch.
+        classes: C.
+        grid: rows and columns of image patches, whose neighbours are then 3x3 as in the original.
+
+    Source:
+        FFL, Kim et al. 2019, arXiv:1904.09058; code: FFL-pytorch.
+
+    Example:
+        >>> one, other = torch.ones(2, 5, 8), torch.zeros(2, 5, 8)
+        >>> Fusion(width=8, classes=3)(one, other).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, width: int, classes: int, *, grid: tuple[int, int] | None = None) -> None:

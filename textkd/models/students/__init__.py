@@ -14,6 +14,7 @@ from textkd.models.loading import load_model
 from textkd.models.students.composing import compose, compose_from
 from textkd.models.students.copying import block_list, is_two_sided
 from textkd.models.students.from_config import from_config
+from textkd.models.students.grow import deepen, random_copies, widen
 from textkd.models.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
 from textkd.models.students.new_ocr import new_ocr_model, new_reader, sketched
 from textkd.models.students.positions import fit_image_size
@@ -30,6 +31,7 @@ __all__ = [
     "check_spec",
     "choose_layers",
     "compose",
+    "deepen",
     "first_layers",
     "fit_image_size",
     "from_config",
@@ -37,12 +39,14 @@ __all__ = [
     "last_layers",
     "new_ocr_model",
     "new_reader",
+    "random_copies",
     "random_init_warning",
     "repair_positions",
     "shares_encoder",
     "shrink",
     "sketched",
     "uniform_layers",
+    "widen",
 ]
 
 
