@@ -140,9 +140,9 @@ def _own(setup: Setup, made_of: Any) -> list[str]:
         return [one for field in fields(made_of) for one in _own(setup, getattr(made_of, field.name))]
     if made_of is None or isinstance(made_of, str | int | float):
         return []
-    if id(made_of) not in setup.hashes:
-        setup.hashes[id(made_of)] = _content(made_of)
-    return [setup.hashes[id(made_of)]]
+    if id(made_of) not in setup.own:
+        setup.own[id(made_of)] = made_of, _content(made_of)
+    return [setup.own[id(made_of)][1]]
 
 
 def _content(one: Any) -> str:

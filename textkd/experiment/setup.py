@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from textkd.experiment.data import Rows
 from textkd.experiment.models import Models
@@ -47,6 +48,12 @@ class Setup:
     def teachers(self) -> list[str]:
         """The names of the models that teach."""
         return [name for name, spec in self.experiment.models.items() if spec.teaches]
+
+    @cached_property
+    def own(self) -> dict[int, tuple[Any, str]]:
+        """Somebody's own functions and modules, each with the hash of its content, by their ids. They are held here: an
+        id is another object's once its own is gone."""
+        return {}
 
     @cached_property
     def hashes(self) -> dict[int, str]:
