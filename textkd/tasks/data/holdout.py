@@ -67,11 +67,11 @@ def draw(rows: RowsT, count: int, seed: int, *, stratify: bool) -> RowsT:
     return found
 
 
-LARGEST_SEED = 2**32 - 1  # of numpy
+LARGEST_OF_NUMPY = 2**32 - 1
 
 
 def _is_seed(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= LARGEST_SEED
+    return type(value) is int and 0 <= value <= LARGEST_OF_NUMPY
 
 
 def parts_of(collector: Collector, eval: Any, limit: Any) -> tuple[tuple[float, int] | None, tuple[int, int] | None]:
@@ -98,7 +98,7 @@ def limit_of(value: int | Mapping[str, Any] | None) -> tuple[int, int] | None:
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
         collector.add(problem("rows: a whole number from 1", repr(rows), fix=fix))
     if not _is_seed(seed):
-        collector.add(problem(f"seed: a whole number from 0 to {LARGEST_SEED}", repr(seed), fix=fix))
+        collector.add(problem(f"seed: a whole number from 0 to {LARGEST_OF_NUMPY}", repr(seed), fix=fix))
     collector.raise_any()
     return int(options["rows"]), int(options.get("seed", 0))
 
@@ -115,6 +115,6 @@ def holdout_of(options: Mapping[str, Any]) -> tuple[float, int]:
         collector.add(problem("fraction: a number between 0 and 1", repr(fraction), fix="fraction: 0.1, say"))
     if not _is_seed(seed):
         fix = "eval: {fraction: 0.1, seed: 0}"
-        collector.add(problem(f"seed: a whole number from 0 to {LARGEST_SEED}", repr(seed), fix=fix))
+        collector.add(problem(f"seed: a whole number from 0 to {LARGEST_OF_NUMPY}", repr(seed), fix=fix))
     collector.raise_any()
     return float(options["fraction"]), int(seed)
