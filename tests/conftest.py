@@ -7,23 +7,31 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-gc.disable()  # until all is imported: imports make much and throw nothing away
+import pytest
+
+if TYPE_CHECKING:
+    from tiny_lab import Tiny
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs one process per core
 os.environ["TEXTKD_REUSE"] = "0"  # runs beside each other train their own models, unless a test is about that
 
-import pytest
-import torch
-from tiny_lab import DRAWING, Tiny, make_teacher, make_tokenizer, sentences, write_tsv
-
-from textkd.report import plots
-
 WHOLE_RUNS = ("experiment", "training", "config", "cli")  # folders of tests that train
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Imports torch and all else where tests run. The process that only hands them out starts the others sooner."""
+    hands_out = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    if not hands_out:
+        gc.disable()  # until all is imported: imports make much and throw nothing away
+        import tiny_lab  # noqa: F401
 
 
 @pytest.fixture(scope="session")
 def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_lab import make_teacher, make_tokenizer, sentences, write_tsv
+
     folder = tmp_path_factory.mktemp("tiny")
     make_teacher().save_pretrained(folder / "teacher")
     make_tokenizer().save_pretrained(folder / "teacher")
@@ -35,6 +43,8 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny(tiny_source: Path, tmp_path: Path) -> Tiny:
     """A folder of one test's own; teacher and data are links to shared ones."""
+    from tiny_lab import Tiny
+
     for name in ("teacher", "data"):
         (tmp_path / name).symlink_to(tiny_source / name)
     return Tiny(tmp_path)
@@ -43,6 +53,10 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Tiny:
 @pytest.fixture
 def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports with their pictures drawn, which tests that look at a report's words do without (tiny_lab)."""
+    from tiny_lab import DRAWING
+
+    from textkd.report import plots
+
     for name, value in DRAWING.items():
         monkeypatch.setattr(plots, name, value)
 
@@ -54,6 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What thousands of small tests would pay for again and again."""
+    import torch
+
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.")]:
         logging.getLogger(name).propagate = True  # pytest hangs its handlers on each that does not, three times a test
     if not torch.cuda.is_available():  # each call writes the stack down for every kind of device that is not there
