@@ -47,6 +47,7 @@ def test_student_and_control_start_from_the_same_weights(tiny: Tiny) -> None:
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.long
 def test_a_finished_run_reproduces_its_report(tiny: Tiny) -> None:
     file = tiny.write(tiny.recipe)
     build.from_recipe(file).run()

@@ -19,6 +19,7 @@ from textkd.models.students import build, shrink
 SGD = {"optim": "sgd", "learning_rate": 0.05, "train_sampling_strategy": "random"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", [pytest.param("random", marks=pytest.mark.slow), "group_by_length"])
 def test_batch_2_times_4_is_batch_8(order: str, tmp_path: Path) -> None:
     """21 lines do not fill the last batch, and lines of 1 to 6 digits no batch of tokens."""

@@ -14,6 +14,7 @@ import torch
 from command_line import inside
 from graph_lab import count_trainings, figures, short
 from safetensors.torch import load_file, save_file
+from second_proofs import but_few
 from tiny_lab import Tiny
 from transformers import AutoModelForSequenceClassification
 
@@ -88,6 +89,7 @@ def test_a_run_beside_it_takes_the_models(done: Tiny, monkeypatch: pytest.Monkey
     assert weights(done, "other", "student")
 
 
+@pytest.mark.long
 def test_nobody_takes_a_model_where_that_is_not_wanted(done: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = count_trainings(monkeypatch)
     begin(done, "other").run()
@@ -132,7 +134,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("what", DAMAGES)
+@pytest.mark.parametrize("what", but_few(DAMAGES, "half the weights", "no record"))
 def test_a_damaged_model_is_nobodys(what: str, done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
     DAMAGES[what](done.folder / "run" / "seed-1" / "student")
     trained = count_trainings(monkeypatch)

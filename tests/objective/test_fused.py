@@ -166,6 +166,7 @@ def test_a_training_and_one_over_a_cache_are_the_same(tmp_path: Path) -> None:
     assert plain[0][1, "logits/kl"] > 0.1
 
 
+@pytest.mark.long
 def test_labels_alone_keep_no_logits_either_beside_a_loss_of_the_encoder(tmp_path: Path) -> None:
     """What the control of a fused run learns from."""
     ctc = Match("encoder.hidden:4", loss="ctc")

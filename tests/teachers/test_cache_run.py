@@ -15,6 +15,7 @@ import numpy as np
 import ocr_lab
 import pytest
 from command_line import textkd
+from second_proofs import but_few
 from tiny_lab import Tiny
 
 from textkd import Match, Stage, shrink
@@ -141,7 +142,7 @@ def lines_losses(cache: CacheOptions | None, share: bool, work: Path) -> dict[tu
     return {key: value for key, value in ocr_lab.read_history(done).items() if not key[1].startswith("eval")}
 
 
-@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("share", but_few([False, True], False))
 def test_a_recogniser_learns_from_a_cache_as_from_its_teacher(share: bool, tmp_path: Path) -> None:
     live = lines_losses(None, share, tmp_path / "live")
     cached = lines_losses(CacheOptions(folder=str(tmp_path / "taps")), share, tmp_path / "cached")

