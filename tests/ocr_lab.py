@@ -15,8 +15,8 @@ import torch
 import transformers as hf
 from tiny_lab import Tiny
 
-from textkd import Match, tasks
-from textkd.models.students import new_ocr_model, shrink
+from textkd import Match, new_ocr_model, tasks
+from textkd.models.students import shrink
 from textkd.tasks.ocr.digits import DigitLines
 from textkd.tasks.ocr.processor import line_processor
 from textkd.teachers.frozen import FrozenModel

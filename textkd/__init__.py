@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from textkd.config.presets import preset
     from textkd.errors import TextkdError
     from textkd.experiment.distiller import Distiller, Result
-    from textkd.models.students import fit_image_size, from_config, new_ocr_model, shrink
+    from textkd.models.students import fit_image_size, from_config, shrink
     from textkd.models.taps import Capture
     from textkd.objective.match import Match
     from textkd.objective.schedules import Schedule
+    from textkd.tasks.ocr.new_model import new_ocr_model
     from textkd.teachers import LiveTeacher, Recogniser
     from textkd.teachers.generation.pseudo_labels import Pseudo
     from textkd.training.stages import Stage
@@ -32,8 +33,8 @@ _HOMES = {
     "Match": "objective.match", "Result": "experiment.distiller", "Pseudo": "teachers.generation.pseudo_labels",
     "Recogniser": "teachers", "Schedule": "objective.schedules", "Stage": "training.stages", "TextkdError": "errors",
     "Wiring": "training.wiring", "preset": "config.presets", "fit_image_size": "models.students",
-    "from_config": "models.students", "from_recipe": "config.build", "losses": "", "new_ocr_model": "models.students",
-    "shrink": "models.students", "tasks": "", "wire": "training.wiring",
+    "from_config": "models.students", "from_recipe": "config.build", "losses": "",
+    "new_ocr_model": "tasks.ocr.new_model", "shrink": "models.students", "tasks": "", "wire": "training.wiring",
 }  # fmt: skip
 
 

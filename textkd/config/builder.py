@@ -11,7 +11,7 @@ from textkd.config import recipe_file
 from textkd.config.match_block import match_of, stage_of
 from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
 from textkd.config.student_block import FROM, from_problems, student_of
-from textkd.config.task_block import auto_class_of, task_of
+from textkd.config.task_block import kind_of, task_of
 from textkd.config.teacher_block import Parts, keep_of, teacher_of, without_place
 from textkd.errors import Collector, TextkdError, hidden, problem
 from textkd.experiment.distiller import Run
@@ -31,7 +31,7 @@ from textkd.experiment.shorthand import (
 )
 from textkd.models import students
 from textkd.models.files import at_home
-from textkd.tasks import Task
+from textkd.tasks import Kind, Task, kind
 from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, targets_of
 from textkd.training.stages import Stage
@@ -102,7 +102,7 @@ class Builder:
         matches = [match_of(block) for block in recipe.matches or ()]
         stages = [stage_of(block) for block in recipe.stages or ()]
         training = {name: value for name, value in self.training.items() if name != "seed"}
-        default = LABELS_ONLY if self._first.recogniser is not None else ()
+        default = LABELS_ONLY if self._first.is_black_box else ()
         made = stages or ([] if recipe.cohort is not None and not matches else [Stage(tuple(matches) or default)])
         seeds = [self.training.get("seed", 42)] if recipe.seeds is None else recipe.seeds
         return Common(
@@ -121,7 +121,7 @@ class Builder:
         return recipe_file.dump(hidden(told))
 
     def _warnings(self) -> list[str]:
-        boxes = self._first.recogniser is not None
+        boxes = self._first.is_black_box
         found = [students.random_init_warning(block) for block in self._student_blocks().values()]
         return list(dict.fromkeys(words.NEW_STUDENT if boxes else warning for warning in found if warning))
 
@@ -135,7 +135,7 @@ class Builder:
 
     def _teachers(self) -> dict[str, Teacher]:
         recipe = self.recipe
-        parts = Parts(self.task, self._auto_class, self.output, recipe.max_length, self.found)
+        parts = Parts(self.task, self._kind, self._auto_class, self.output, recipe.max_length, self.found)
         tokens = any("path" in block for block in self._student_blocks().values())
         if recipe.teachers:
             return {name: teacher_of(block, parts, f"teachers.{name}", tokens)
@@ -145,13 +145,16 @@ class Builder:
         return {"teacher": teacher_of(self._first, parts, "teacher", tokens)}
 
     @property
+    def _kind(self) -> Kind | None:
+        return kind_of(self.recipe.task)
+
+    @property
     def _auto_class(self) -> Any:
-        return auto_class_of(self.recipe.task) if self.task is None else self.task.output.auto_class
+        return (self._kind or kind("text")).auto_class if self.task is None else self.task.output.auto_class
 
     def _pseudo(self) -> Pseudo | None:
         block = self.recipe.pseudo
-        given = {} if block is None else {name: getattr(block, name) for name in type(block).model_fields}
-        return None if block is None else Pseudo(**given, keep=keep_of(self._first, self.output))
+        return None if block is None else Pseudo(**dict(block), keep=keep_of(self._first, self.output))
 
     # -- students ----------------------------------------------------------------------------------------------------
 
@@ -181,19 +184,23 @@ class Builder:
 
     def _check_new(self, spec: Mapping[str, Any]) -> None:
         """What only a student of a model can be."""
-        if self._first.recogniser is None:
+        if not self._first.is_black_box:
             return
         fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
         for key in ("shrink", "share_encoder"):
             if spec.get(key):
                 asked, found = f"student {key}: {spec[key]!r}", "the teacher is a black box: it has no blocks to take"
                 self.found.add(problem(asked, found, fix=fix, where=key))
-        if spec.get("config"):
-            students.sketched(spec["config"])
+        if spec.get("config") and self._kind is not None:
+            self._kind.new_model(spec["config"])
 
     def _student(self, block: Mapping[str, Any], made_from: str, teachers: Mapping[str, Teacher]) -> Source:
-        new = self._first.recogniser is not None
+        new = self._new_model if self._first.is_black_box else None
         return student_of(block, self.task, self._auto_class, made_from, list(teachers), new)
+
+    def _new_model(self, config: Mapping[str, Any]) -> Any:
+        assert self._kind is not None  # there is a task
+        return self._kind.new_model(config, self.task)
 
     def _link(self, number: int, link: LinkBlock, teachers: Mapping[str, Teacher]) -> Link:
         stages = [stage_of(block) for block in link.stages or ()]

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from textkd.teachers.generation.recipe_keys import BlackBox, PseudoBlock
+
 
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -66,22 +68,21 @@ class FinetuneBlock(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class TeacherBlock(_Block):
+class TeacherBlock(_Block, BlackBox):
     """The teacher.
 
-    recogniser: an .onnx file of a PP-OCR line recogniser, a black box that only reads: nothing else is given then. Else
-    path: a folder, a hub id, or package:NAME/FOLDER inside an installed Python package. config: {encoder: {...},
-    decoder: {...}} in its place makes a new recogniser of lines (`textkd.new_ocr_model`), which finetune
-    trains. finetune: `FinetuneBlock`, trains it on the task first, once. keep: the folder for fine-tuned teachers
-    (default: ``teachers`` beside the run folder). sha256: of the weights file, checked before it is loaded.
-    allow_pickle: also load pickle weights, which can run code.
+    recogniser: a black box that only reads (`BlackBox`); nothing else is given then. Else path: a folder, a hub id, or
+    package:NAME/FOLDER inside an installed Python package. config: in its place, a new model with random weights, for
+    kinds of task that have one (ocr: `textkd.new_ocr_model`), which finetune trains. finetune: `FinetuneBlock`, trains
+    it on the task first, once. keep: the folder for fine-tuned teachers (default: ``teachers`` beside the run folder).
+    sha256: of the weights file, checked before it is loaded. allow_pickle: also load pickle weights, which can run
+    code.
     cache: the teacher's taps are kept on disk and computed once; a block holds the options of
     `textkd.teachers.CacheOptions`, as {precision: int8, logits: {top_k: 64}, max_gb: 20}. precision: auto (bf16 where
     the training is in bf16 and the hardware computes it fast), bf16 or float32. device: one of its own, as cuda:1.
     sharded: several processes share its weights out among them.
     """
 
-    recogniser: str | None = None
     path: str = ""
     config: dict[str, dict[str, Any]] | None = None
     finetune: FinetuneBlock | None = None
@@ -92,23 +93,6 @@ class TeacherBlock(_Block):
     precision: str = "auto"
     device: str | None = None
     sharded: bool = False
-
-
-class PseudoBlock(_Block):
-    """The teacher writes the targets, as `textkd.Pseudo` explains.
-
-    lines: a source of lines, as a path, {path: ...} or a list of them, that the teacher reads (default: the task's own
-    train lines). num_beams: of a teacher that is a model. mix: the share of the own train lines that take the teacher's
-    text. min_confidence: of a text that is taken. max_cer: of one whose line has a transcription. change: lower or
-    upper, for transcriptions of one case.
-    """
-
-    lines: str | dict[str, Any] | list[Any] | None = None
-    num_beams: int = 4
-    mix: int | float = 1.0
-    min_confidence: int | float | None = None
-    max_cer: int | float | None = None
-    change: str | None = None
 
 
 class LinkBlock(_Block):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from textkd.config.task_block import labels_of_task
-from textkd.config.teacher_block import tokenizer_of
 from textkd.errors import TextkdError, nearest, problem
 from textkd.experiment.plan import Source
 from textkd.models import loading, students
@@ -18,8 +17,9 @@ FROM = "from"  # the model, or the folder, that a student is made of
 
 
 def student_of(
-    block: Mapping[str, Any], task: Task | None, auto_class: Any, made_from: str, teachers: Collection[str], new: bool
-) -> Source:
+    block: Mapping[str, Any], task: Task | None, auto_class: Any, made_from: str, teachers: Collection[str],
+    new: Callable[[Mapping[str, Any]], Any] | None,
+) -> Source:  # fmt: skip
     """Where a student comes from.
 
     Args:
@@ -28,14 +28,13 @@ def student_of(
         auto_class: what loads its models.
         made_from: the name of the model that it is made of, "" without one.
         teachers: the names of all teachers: a `from` that is none of them is a folder or a hub id.
-        new: the teacher is a black box, so a config makes a model from nothing.
+        new: makes a model from nothing of a config, where the teacher is a black box and has nothing to be made of.
     """
     spec = {key: value for key, value in block.items() if key != FROM}
     asked = str(block.get(FROM, ""))
     labels = labels_of_task(task)
-    if new and "config" in spec:
-        made = lambda models, seed: students.new_reader(spec["config"], tokenizer_of(task))  # noqa: E731
-        return Source(made, kind="made new", told=spec)
+    if new is not None and "config" in spec:
+        return Source(lambda models, seed: new(spec["config"]), kind="made new", told=spec)
     if "path" in spec:
         own = lambda models, seed: students.build(spec, models.get(made_from), auto_class, **labels)  # noqa: E731
         needed = (made_from,) if made_from and spec.get("share_encoder") else ()

@@ -37,10 +37,10 @@ def _name_of(block: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return (f"{name}/{options.pop('subset')}", options) if has_subsets and "subset" in options else (name, options)
 
 
-def auto_class_of(block: Mapping[str, Any]) -> Any:
-    """What loads the models of a task that cannot be made; of an unknown one, of texts."""
+def kind_of(block: Mapping[str, Any]) -> tasks.Kind | None:
+    """The kind of task, also of one that cannot be made; None where there is no such kind."""
     name, _ = _name_of(block)
-    return tasks.kind(name if name in tasks.names() else "text").auto_class
+    return tasks.kind(name) if name in tasks.names() else None
 
 
 def labels_of_task(task: Task | None) -> dict[str, Any]:

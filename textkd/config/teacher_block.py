@@ -18,11 +18,11 @@ from textkd.errors import Collector, TextkdError, fail, problem, without_secrets
 from textkd.experiment.finetune import Finetune
 from textkd.experiment.plan import Source
 from textkd.experiment.shorthand import Teacher
-from textkd.models import loading, students
+from textkd.models import loading
 from textkd.models.files import at_home
 from textkd.models.randomness import random_from
-from textkd.tasks import Task
-from textkd.teachers import CacheOptions, LiveOptions, Recogniser
+from textkd.tasks import Kind, Task
+from textkd.teachers import CacheOptions, LiveOptions
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Parts:
 
     Args:
         task: what is learnt; None where it is wrong.
+        kind: of the task, also where that is wrong; None where there is no such kind.
         auto_class: what loads its models.
         output: the run folder.
         max_length: the recipe's.
@@ -38,6 +39,7 @@ class Parts:
     """
 
     task: Task | None
+    kind: Kind | None
     auto_class: Any
     output: Path
     max_length: int | None
@@ -56,20 +58,19 @@ def teacher_of(block: TeacherBlock, parts: Parts, where: str, student_has_tokens
         where: its place in the recipe.
         student_has_tokens: the student comes from a folder, with words of its own.
     """
-    loader = _Loader(block, parts.task, parts.auto_class, student_has_tokens)
-    kind = (
-        "a black box" if block.recogniser else "made new" if block.config is not None else f"loaded from {block.path}"
-    )
+    loader = _Loader(block, parts, student_has_tokens)
+    kind = "a black box" if block.is_black_box else "made new" if block.config is not None else ""
+    kind = kind or f"loaded from {block.path}"
     source = Source(loader, sketch=loader.sketch, kind=kind)
     cached, live = _cache(block, parts, where), _live(block, parts.found, where)
-    return Teacher(source, _finetune(block, parts, where), block.recogniser is not None, cached, live, where)
+    return Teacher(source, _finetune(block, parts, where), block.is_black_box, cached, live, where)
 
 
 class _Loader:
     """Loads a teacher, with a head that fits the task where it is fine-tuned on it; or a black box."""
 
-    def __init__(self, block: TeacherBlock, task: Task | None, auto_class: Any, student_has_tokens: bool) -> None:
-        self.block, self.task, self.auto_class = block, task, auto_class
+    def __init__(self, block: TeacherBlock, parts: Parts, student_has_tokens: bool) -> None:
+        self.block, self.task, self.kind, self.auto_class = block, parts.task, parts.kind, parts.auto_class
         self.student_has_tokens = student_has_tokens
 
     def sketch(self) -> Any:
@@ -77,19 +78,26 @@ class _Loader:
         cannot be known; None where there is a student with tokens of its own to be compared with."""
         if self.block.config is None:
             return self({}, 0)
-        with suppress(TextkdError), random_from(0):
-            return students.new_reader(self.block.config, tokenizer_of(self.task))
+        if self.task is not None:
+            with suppress(TextkdError):
+                return self({}, 0)
+        if self.kind is None:
+            return None
         with random_from(0):
-            made = students.sketched(self.block.config)
+            made = self.kind.new_model(self.block.config)
         return None if self.student_has_tokens else made
 
     def __call__(self, models: Mapping[str, Any], seed: int) -> Any:
         block = self.block
-        if block.recogniser is not None:
-            return Recogniser(block.recogniser)
+        if block.is_black_box:
+            return block.black_box()
         if block.config is not None:
+            if self.kind is None or self.task is None:
+                raise fail(
+                    "a teacher with random weights", "the task it is for is not known", fix="mend the task first"
+                )
             with random_from(0):  # the same weights every time
-                return students.new_reader(block.config, tokenizer_of(self.task))
+                return self.kind.new_model(block.config, self.task)
         labels = labels_of_task(self.task) if block.finetune is not None else {}
         if labels:  # a head for other labels, as of a teacher that learnt another task before, starts anew
             labels["ignore_mismatched_sizes"] = True
@@ -100,14 +108,6 @@ class _Loader:
             fix = "teacher.finetune: {num_train_epochs: 3, ...} trains it on the task first"
             raise fail(f"teacher {block.path}", "it has no trained head for this task", fix=fix)
         return model
-
-
-def tokenizer_of(task: Task | None) -> Any:
-    """The tokenizer of a task's texts, which a new recogniser is made for."""
-    if task is None or not task.output.writes:
-        found = "only a task whose answers are written has a use for one"
-        raise fail("a new recogniser", found, fix="path: FOLDER_OR_HUB_ID")
-    return task.processing("").tokenizer
 
 
 def without_place(teacher: Any) -> Any:

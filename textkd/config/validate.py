@@ -13,16 +13,16 @@ from textkd.config.schema import (
     FinetuneBlock,
     LinkBlock,
     MatchBlock,
-    PseudoBlock,
     Recipe,
     StageBlock,
     TeacherBlock,
 )
 from textkd.errors import Problem, nearest, problem
+from textkd.teachers.generation import recipe_keys
 
 BLOCKS: dict[str, type[BaseModel]] = {
     "": Recipe, "teacher": TeacherBlock, "finetune": FinetuneBlock, "stages": StageBlock, "matches": MatchBlock,
-    "pseudo": PseudoBlock, "chain": LinkBlock, "cohort": CohortBlock, "teachers": TeacherBlock,
+    "pseudo": recipe_keys.PseudoBlock, "chain": LinkBlock, "cohort": CohortBlock, "teachers": TeacherBlock,
 }  # fmt: skip
 # what a value of a wrong type should have been; a union of types says it badly
 EXPECTED = {
@@ -40,16 +40,14 @@ EXPECTED = {
     "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
     "cache": "true, false or a block, as {precision: bf16, max_gb: 20}", "precision": "auto, bf16 or float32",
     "device": "the name of a device, as cuda:1", "sharded": "true or false",
-    "frozen": "a list of module names", "recogniser": "the path of an .onnx file", "num_beams": "a whole number",
-    "pseudo": "a block, as {min_confidence: 0.9}", "lines": "a path, {path: ...} or a list of these",
-    "mix": "a number from 0 to 1", "min_confidence": "a number from 0 to 1", "max_cer": "a number, such as 0.2",
-    "change": "lower or upper", "teachers": "blocks by name, as {big: {path: FOLDER}, other: {path: FOLDER}}",
+    "frozen": "a list of module names", "teachers": "blocks by name, as {big: {path: FOLDER}, other: {path: FOLDER}}",
     "chain": "a list of links, as [{name: assistant, student: {shrink: {...}}}, ...]",
     "cohort": "a block, as {size: 2, update: together}", "size": "a whole number from 2",
     "update": "together, or in_turn",
     "students": "blocks by name, as {small: {...}, tiny: {...}}", "from": "the name of a teacher, or a list of names",
     "combine": "mean_probabilities, mean_logits or gate", "weights": "a list of numbers, as [0.7, 0.3]",
     "target_gradient": "true or false", "name": "a name",
+    **recipe_keys.EXPECTED,
 }  # fmt: skip
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
@@ -108,11 +106,8 @@ def _who_problems(recipe: Recipe) -> list[Problem]:
 def _teacher_problems(block: TeacherBlock, where: str) -> list[Problem]:
     """A teacher is loaded or made, never both; a made one has to be trained."""
     example = "path: FOLDER_OR_HUB_ID"
-    if block.recogniser is not None:
-        fix = "leave it out: a recogniser is one file and is used as it is"
-        others = [name for name in block.model_fields_set if name not in ("recogniser", "keep")]
-        return [problem(f"{where}.{name} beside {where}.recogniser", "both are given", fix=fix, where=f"{where}.{name}")
-                for name in sorted(others)]  # fmt: skip
+    if block.is_black_box:
+        return block.beside(where, block.model_fields_set - {"keep"})
     if not block.path and block.config is None:
         return [problem("a teacher", "no path", fix=f"add {example}", where=f"{where}.path")]
     if block.path and block.config is not None:

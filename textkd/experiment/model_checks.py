@@ -14,16 +14,17 @@ from textkd.experiment.plan import ModelSpec
 from textkd.models import loading
 from textkd.models.forward import positions
 from textkd.tasks import Task
+from textkd.teachers.generation.recipe_keys import BLACK_BOX
 
 
 def teachers(look: Look) -> None:
     for name in look.setup.teachers:
         spec = look.experiment.models[name]
         if spec.is_black_box:
-            with look.found.collecting(f"{spec.where}.recogniser"):
+            with look.found.collecting(f"{spec.where}.{BLACK_BOX}"):
                 look.models.start(name)
         # a bad key beside the path leaves the model as it is
-        elif not look.places & {spec.where, f"{spec.where}.path", f"{spec.where}.recogniser"}:
+        elif not look.places & {spec.where, f"{spec.where}.path", f"{spec.where}.{BLACK_BOX}"}:
             with look.found.collecting(spec.where):
                 _teacher(look, name)
 

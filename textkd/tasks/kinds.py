@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from textkd.errors import fail
 from textkd.tasks.ocr.factory import ocr, ocr_of_model
+from textkd.tasks.ocr.new_model import new_reader
 from textkd.tasks.ocr.output import LineTexts
 from textkd.tasks.outputs.by_row import ByRow
 from textkd.tasks.outputs.tokens import Tokens
@@ -30,6 +31,8 @@ class Kind:
         of_model: ``f(model, folder, file, **options) -> Task``, for `textkd eval`: a task with one labelled file as its
             split "eval", for the model that lies in `folder`. Its further parameters are the options that it takes.
             None: the task is made without options and reads the file by itself.
+        make_new: ``f(config, task) -> model`` with random weights, of a recipe's `config:` block of a teacher. task
+            None: a look at the block alone. None: models of this kind of task start from pretrained ones.
 
     Example:
         >>> kind("ocr").eval_options
@@ -39,6 +42,7 @@ class Kind:
     make: Callable[..., Task]
     auto_class: Any
     of_model: Callable[..., Task] | None = None
+    make_new: Callable[[Mapping[str, Any], Task | None], Any] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -69,17 +73,41 @@ class Kind:
         """
         return self.make().with_file(file) if self.of_model is None else self.of_model(model, folder, file, **options)
 
+    def new_model(self, config: Mapping[str, Any], task: Task | None = None) -> Any:
+        """A model with random weights, which come from torch's global random state.
+
+        Args:
+            config: a recipe's block.
+            task: what it is to learn; None for a look at `config` alone.
+
+        Raises:
+            TextkdError: there is no such model for this kind of task, or `config` is wrong.
+
+        Example:
+            >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+            >>> kind("ocr").new_model({"encoder": sizes}).config.encoder.hidden_size
+            16
+        """
+        if self.make_new is None:
+            found = "models of this kind of task are not made anew: they start from a pretrained one"
+            raise fail("config: a model with random weights", found, fix="path: FOLDER_OR_HUB_ID", where="config")
+        return self.make_new(config, task)
+
 
 _KINDS: dict[str, Kind] = {
     **{f"glue/{subset}": Kind(partial(glue, subset), ByRow.auto_class) for subset in SUBSETS},
     "text": Kind(text, ByRow.auto_class, text_of_model),
     "tokens": Kind(tokens, Tokens.auto_class, tokens_of_model),
-    "ocr": Kind(ocr, LineTexts.auto_class, ocr_of_model),
+    "ocr": Kind(ocr, LineTexts.auto_class, ocr_of_model, new_reader),
 }
 
 
 def register(
-    name: str, make: Callable[..., Task], auto_class: Any, of_model: Callable[..., Task] | None = None
+    name: str,
+    make: Callable[..., Task],
+    auto_class: Any,
+    of_model: Callable[..., Task] | None = None,
+    make_new: Callable[[Mapping[str, Any], Task | None], Any] | None = None,
 ) -> None:
     """Adds a kind of task, which recipes then call `name`.
 
@@ -88,6 +116,7 @@ def register(
         make: as of `Kind`.
         auto_class: as of `Kind`.
         of_model: as of `Kind`.
+        make_new: as of `Kind`.
 
     Raises:
         TextkdError: the name is taken.
@@ -102,7 +131,7 @@ def register(
     """
     if name in _KINDS:
         raise fail(f"a new task {name!r}", "there is one of that name", fix="another name")
-    _KINDS[name] = Kind(make, auto_class, of_model)
+    _KINDS[name] = Kind(make, auto_class, of_model, make_new)
 
 
 def names() -> tuple[str, ...]:

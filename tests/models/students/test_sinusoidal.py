@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny_readers import reader
 
-from textkd.models.students import compose, new_ocr_model
+from textkd import new_ocr_model
+from textkd.models.students import compose
 from textkd.models.students.sinusoidal import grid_waves, waves
 
 IDS = {"vocab_size": 40, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}

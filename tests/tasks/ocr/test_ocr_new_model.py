@@ -7,8 +7,9 @@ import torch
 import transformers as hf
 from tiny_readers import images, logits
 
+from textkd import new_ocr_model
 from textkd.errors import TextkdError
-from textkd.models.students import from_config, new_ocr_model, shrink
+from textkd.models.students import from_config, shrink
 
 IDS = {"vocab_size": 40, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -16,7 +16,6 @@ from textkd.models.students.copying import block_list, is_two_sided
 from textkd.models.students.from_config import from_config
 from textkd.models.students.grow import deepen, random_copies, widen
 from textkd.models.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
-from textkd.models.students.new_ocr import new_ocr_model, new_reader, sketched
 from textkd.models.students.positions import fit_image_size
 from textkd.models.students.random_init import RANDOM_INIT_WARNING, random_init_warning
 from textkd.models.students.sharing import shares_encoder
@@ -37,14 +36,11 @@ __all__ = [
     "from_config",
     "from_path",
     "last_layers",
-    "new_ocr_model",
-    "new_reader",
     "random_copies",
     "random_init_warning",
     "repair_positions",
     "shares_encoder",
     "shrink",
-    "sketched",
     "uniform_layers",
     "widen",
 ]

@@ -78,12 +78,13 @@ def new_ocr_model(
     return _model(configs["encoder"], configs["decoder"], decoder or {}, ids)
 
 
-def new_reader(config: Mapping[str, Any], tokenizer: Any) -> VisionEncoderDecoderModel:
+def new_reader(config: Mapping[str, Any], task: Any = None) -> VisionEncoderDecoderModel:
     """A recogniser of lines with random weights, from a recipe's block ``config``.
 
     Args:
         config: {"encoder": {...}, "decoder": {...}}, the fields of `new_ocr_model`; each side may be left out.
-        tokenizer: whose ids the model writes.
+        task: whose texts the model is to write. None: it writes 64 made-up tokens, for a look at its other fields;
+            token ids and vocab_size in `config` are not looked at then.
 
     Returns:
         As of `new_ocr_model`.
@@ -92,49 +93,27 @@ def new_reader(config: Mapping[str, Any], tokenizer: Any) -> VisionEncoderDecode
         TextkdError: a key that is no side, a side that is no mapping, and what `new_ocr_model` refuses.
 
     Example:
-        >>> ids = {"vocab_size": 20, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
         >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
-        >>> new_reader({"encoder": sizes, "decoder": {"decoder_layers": 1}}, ids).config.decoder.vocab_size
-        20
+        >>> new_reader({"encoder": sizes, "decoder": {"decoder_layers": 1}}).config.decoder.vocab_size
+        64
     """
-    found, sides = Collector(), ("encoder", "decoder")
+    found, sides, example = Collector(), ("encoder", "decoder"), "{encoder: {...}, decoder: {...}}"
     for key in (key for key in config if key not in sides):
-        fix = "config: {encoder: {...}, decoder: {...}}"
-        found.add(
-            problem(f"config.{key}", "a recogniser has two sides", near=(str(key), sides), fix=fix, where="config")
-        )
+        what, near = "a recogniser has two sides", (str(key), sides)
+        found.add(problem(f"config.{key}", what, near=near, fix=f"config: {example}", where="config"))
     for key in (key for key in sides if not isinstance(config.get(key) or {}, Mapping)):
         fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}"
         found.add(problem(f"config.{key}: {config[key]!r}", "not a block of fields", fix=fix, where="config"))
     found.raise_any()
     made: list[VisionEncoderDecoderModel] = []
+    tokenizer: Any = MADE_UP if task is None else task.processing("").tokenizer
+    if task is None and config.get("decoder"):
+        decoder = {name: value for name, value in config["decoder"].items() if name not in MADE_UP}
+        config = {**config, "decoder": decoder}
     with found.collecting("config"):
         made.append(new_ocr_model(**config, tokenizer=tokenizer))
     found.raise_any()
     return made[0]
-
-
-def sketched(config: Mapping[str, Any]) -> VisionEncoderDecoderModel:
-    """`new_reader` with made-up tokens, for a look at its other fields.
-
-    Args:
-        config: as of `new_reader`; token ids and vocab_size in it are not looked at.
-
-    Returns:
-        As of `new_ocr_model`; it writes 64 made-up tokens.
-
-    Raises:
-        TextkdError: as `new_reader`.
-
-    Example:
-        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
-        >>> sketched({"encoder": sizes, "decoder": {"decoder_layers": 1}}).config.encoder.num_hidden_layers
-        1
-    """
-    decoder = config.get("decoder")
-    if isinstance(decoder, Mapping):
-        config = {**config, "decoder": {name: value for name, value in decoder.items() if name not in MADE_UP}}
-    return new_reader(config, MADE_UP)
 
 
 def _config(side: str, defaults: Mapping[str, Any], given: Mapping[str, Any], ids: Mapping[str, int]) -> Any:
