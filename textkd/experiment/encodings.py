@@ -11,6 +11,7 @@ from torch import Tensor
 
 from textkd.models import loading
 from textkd.models.forward import forward_inputs
+from textkd.models.vocabulary import vocabulary
 from textkd.tasks import Task
 from textkd.training.stages import Data
 
@@ -22,8 +23,8 @@ def own_tokenizers(tokenizer: Any, models: Mapping[str, Any]) -> dict[str, Any]:
     if not hasattr(tokenizer, "get_vocab"):
         return {}
     found = {name: loading.own_tokenizer(model) for name, model in models.items()}
-    common = tokenizer.get_vocab()
-    return {name: own for name, own in found.items() if own is not None and own.get_vocab() != common}
+    common = vocabulary(tokenizer)
+    return {name: own for name, own in found.items() if own is not None and vocabulary(own) != common}
 
 
 def in_own_words(data: Data, task: Task, words: Any, model: Any, length: int) -> Data:

@@ -27,9 +27,9 @@ from textkd.models.model_files import (
     fingerprint_of,
     read_json,
     resolve_path,
-    sha256_of,
 )
 from textkd.models.no_code import from_pretrained
+from textkd.models.vocabulary import vocabulary
 
 __all__ = [
     "check_pair",
@@ -41,7 +41,6 @@ __all__ = [
     "load_with_report",
     "quiet",
     "resolve_path",
-    "sha256_of",
 ]
 
 log = logging.getLogger(__name__)
@@ -219,7 +218,7 @@ def _vocabulary_problems(teacher: Any, student: Any, tokenizer_t: Any, tokenizer
     asked = "the same token ids for teacher and student"
     fix = "use a student with the teacher's vocabulary: shrink the teacher, or a pretrained model of its family"
     if tokenizer_t is not None and tokenizer_s is not None:
-        vocab_t, vocab_s = tokenizer_t.get_vocab(), tokenizer_s.get_vocab()
+        vocab_t, vocab_s = vocabulary(tokenizer_t), vocabulary(tokenizer_s)
         if vocab_t != vocab_s:
             same = sum(vocab_t[token] == vocab_s.get(token) for token in vocab_t)
             found = f"vocabularies of {len(vocab_t)} and {len(vocab_s)} tokens, {same} of them with the same id"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -79,7 +80,13 @@ def check_sha256(asked: str, files: list[Path], expected: str | None) -> None:
 
 
 def sha256_of(file: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hex."""
+    """The SHA-256 of a file, in hex. A file that is what it was is read once."""
+    now = os.stat(file)
+    return _sha256_of(os.path.realpath(file), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
+@functools.lru_cache(64)
+def _sha256_of(file: str, *_: int) -> str:
     digest = hashlib.sha256()
     with open(file, "rb") as opened:
         while chunk := opened.read(1 << 20):

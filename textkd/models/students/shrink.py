@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from textkd.errors import Collector, fail, problem
 from textkd.models.students.composing import SIDES, compose
@@ -75,10 +77,11 @@ def shrink(
     sources = [k - 1 for k in chosen]
     if teacher.config.model_type == "albert":
         sources, config.num_hidden_groups = _albert_groups(teacher.config, chosen)
-    with torch.random.fork_rng(devices=[]):
+    fits = config.model_type in FITS  # it may keep weights of its own
+    with torch.random.fork_rng(devices=[]), nullcontext() if fits else no_init_weights():  # all others are copied
         student: PreTrainedModel = type(teacher)(config)
-    copy_weights(teacher, student, {path: sources}, allow_missing=config.model_type in FITS)
-    if config.model_type in FITS:
+    copy_weights(teacher, student, {path: sources}, allow_missing=fits)
+    if fits:
         FITS[config.model_type](teacher, student, chosen)
     return student.eval()
 

@@ -149,7 +149,9 @@ class TextTask(TableTask):
         Raises:
             TextkdError: with all that is wrong in it.
         """
-        rows = self.rows(split)
+        return self._dataset(self.rows(split))
+
+    def _dataset(self, rows: Rows) -> Dataset:
         label = {"classification": Value("int64"), "regression": Value("float32")}.get(
             self.spec.type, List(Value("float32"))
         )
@@ -180,11 +182,12 @@ class TextTask(TableTask):
     def few(
         self, processor: Any, split: str, model_inputs: Collection[str], max_length: int, count: int
     ) -> tuple[Dataset, int] | None:
-        if type(self).encode is not TextTask.encode:  # a task of one's own: its rows are what it makes of them
-            return None
-        rows = self.load(split)
-        some = rows.select(range(min(count, len(rows))))
-        return self._encode(some, processor, f"{split} {count}", model_inputs, max_length), len(rows)
+        own = type(self)
+        if (own.encode, own.load) != (TextTask.encode, TextTask.load):
+            return None  # a task of one's own: its rows are what it makes of them
+        rows = self.rows(split)
+        some = self._dataset(rows.take(range(min(count, len(rows.label)))))
+        return self._encode(some, processor, f"{split} {count}", model_inputs, max_length), len(rows.label)
 
     def _encode(
         self, rows: Dataset, processor: Any, which: str, model_inputs: Collection[str], max_length: int
