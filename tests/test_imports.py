@@ -99,6 +99,26 @@ def all_imports(path: Path) -> set[str]:
     return plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
+# Where names of OCR may stand: its rooms, what a user may import, the table of the kinds of task, and the report's pages
+# of what is generated.
+OF_LINES = ("tasks/ocr/", "teachers/generation/", "__init__.py", "tasks/kinds.py", "report/generation.py")
+WORDS_OF_LINES = {"ocr", "recogniser", "recognisers", "beam", "beams"}
+
+
+def test_names_of_ocr_stay_in_their_rooms() -> None:
+    """Names of variables, functions, attributes and parameters; a text may be about anything."""
+    found = set[str]()
+    for path in FILES:
+        place_of_file = path.relative_to(ROOT).as_posix()
+        if place_of_file.startswith(OF_LINES) or place_of_file.endswith("/__init__.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [getattr(node, field, None) for field in ("id", "attr", "arg", "name")]
+            words = {word for name in names if isinstance(name, str) for word in name.lower().split("_")}
+            found |= {f"{place_of_file}: {word}" for word in words & WORDS_OF_LINES}
+    assert found == set()
+
+
 def test_only_one_file_knows_the_trainer_itself() -> None:
     knowing = [path.name for path in FILES if "class" in path.read_text() and "(Trainer)" in path.read_text()]
     assert knowing == ["trainer.py"]
