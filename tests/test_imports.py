@@ -99,8 +99,7 @@ def all_imports(path: Path) -> set[str]:
     return plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
-# Where names of OCR may stand: its rooms, what a user may import, the table of the kinds of task, and the report's pages
-# of what is generated.
+# Where names of OCR may stand: its rooms, what a user may import, the table of the kinds of task, and the report's page
 OF_LINES = ("tasks/ocr/", "teachers/generation/", "__init__.py", "tasks/kinds.py", "report/generation.py")
 WORDS_OF_LINES = {"ocr", "recogniser", "recognisers", "beam", "beams"}
 
