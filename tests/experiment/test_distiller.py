@@ -70,6 +70,7 @@ def test_a_control_may_have_a_learning_rate_and_a_dropout_of_its_own(tiny: Tiny)
     assert control["runs"][0]["steps"] == student["runs"][0]["steps"]
 
 
+@pytest.mark.long
 def test_a_random_student_is_warned_about_in_the_report(tiny: Tiny) -> None:
     values = tiny.recipe
     values["student"] = {"config": {"num_hidden_layers": 1, "hidden_size": 8}}

@@ -168,10 +168,10 @@ def link(tiny: Tiny, source: Path) -> None:
         (tiny.folder / name).symlink_to(source / name)
 
 
-FAST = {("epoch", in_the_middle_of_an_epoch)}
+LONG = {("epoch", in_the_middle_of_an_epoch)}
 CASES = [
     pytest.param(strategy, moment, id=f"{strategy}-{moment.__name__}",
-                 marks=() if (strategy, moment) in FAST else pytest.mark.slow)
+                 marks=pytest.mark.long if (strategy, moment) in LONG else pytest.mark.slow)
     for strategy in SAVE for moment in MOMENTS
 ]  # fmt: skip
 

@@ -144,6 +144,7 @@ def test_a_damaged_model_is_nobodys(what: str, done: Tiny, monkeypatch: pytest.M
     assert trained == ["student"]
 
 
+@pytest.mark.long
 def test_a_deleted_model_of_a_run_is_trained_anew(done: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     before = weights(done, "run", "student")
     (done.folder / "run" / "results.json").unlink()

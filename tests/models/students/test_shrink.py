@@ -6,6 +6,7 @@ import pytest
 import tiny_teachers
 import torch
 import transformers as hf
+from second_proofs import but_few
 from tiny_teachers import CONFIGS, TEXT_TYPES, batch_for, make, outputs
 from torch import nn
 
@@ -24,7 +25,7 @@ def test_all_layers_compute_exactly_what_the_teacher_computes(kind: str) -> None
     assert torch.equal(outputs(shrink(teacher, [1, 2, 3, 4, 5, 6])), outputs(teacher))
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", but_few(CONFIGS, "bert", "albert", "modernbert", "vit"))
 def test_chosen_blocks_and_all_the_rest_are_copied(kind: str) -> None:
     teacher = make(kind)
     student = shrink(teacher, [1, 3, -1])
@@ -41,7 +42,7 @@ def test_chosen_blocks_and_all_the_rest_are_copied(kind: str) -> None:
         assert torch.equal(student.state_dict()[name], weight), name
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", but_few(CONFIGS, "bert", "albert", "modernbert", "vit"))
 def test_student_computes_the_teacher_without_the_other_blocks(kind: str) -> None:
     teacher = make(kind)
     cut = copy.deepcopy(teacher)
@@ -57,7 +58,7 @@ def test_student_computes_the_teacher_without_the_other_blocks(kind: str) -> Non
     assert not torch.allclose(expected, outputs(teacher), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", but_few(CONFIGS, "bert", "albert", "modernbert", "vit"))
 def test_saved_student_reloads_equal(kind: str, tmp_path) -> None:
     student = shrink(make(kind), [2, 4, 6])
     student.save_pretrained(tmp_path)
@@ -70,7 +71,7 @@ def test_saved_student_reloads_equal(kind: str, tmp_path) -> None:
     assert reloaded.config.id2label == {0: "bad", 1: "so-so", 2: "good"}
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", but_few(CONFIGS, "bert", "albert", "modernbert", "vit"))
 def test_teacher_and_student_share_nothing(kind: str) -> None:
     teacher = make(kind).train()
     teacher.requires_grad_(False)

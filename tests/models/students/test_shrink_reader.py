@@ -35,7 +35,7 @@ def test_all_layers_compute_exactly_what_the_teacher_computes(kind: str) -> None
     assert any(len(set(row)) > 4 for row in generated(teacher))  # it says something
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", but_few(KINDS, "equal widths", "cross width"))
 def test_student_computes_the_teacher_without_the_other_blocks(kind: str) -> None:
     teacher = reader(kind)
     student = shrink(teacher, encoder_layers=[1, -1], decoder_layers=[2, 3])
@@ -54,7 +54,7 @@ def test_numbers_are_a_uniform_choice_and_a_side_left_out_is_whole() -> None:
     assert torch.equal(logits(last), logits(cut(teacher, [2, 4], [3, 1])))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", but_few(KINDS, "equal widths", "cross width"))
 def test_generation_uses_its_cache_in_the_right_places(kind: str) -> None:
     student = shrink(reader(kind), encoder_layers=[2], decoder_layers=[1, 3])
     blocks = student.decoder.model.decoder.layers
@@ -62,7 +62,7 @@ def test_generation_uses_its_cache_in_the_right_places(kind: str) -> None:
     assert generated(student, use_cache=True) == generated(student, use_cache=False)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", but_few(KINDS, "equal widths", "cross width"))
 def test_tied_weights_stay_tied_and_untied_ones_untied(kind: str) -> None:
     teacher = reader(kind)
     student = shrink(teacher, encoder_layers=2, decoder_layers=2)
@@ -76,7 +76,7 @@ def test_tied_weights_stay_tied_and_untied_ones_untied(kind: str) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", but_few(KINDS, "equal widths", "cross width"))
 def test_saved_student_reloads_equal(kind: str, tmp_path) -> None:
     student = shrink(reader(kind), encoder_layers=[1, 3], decoder_layers=[3, 1])
     student.save_pretrained(tmp_path)

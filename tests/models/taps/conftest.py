@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import transformers as hf
+from second_proofs import but_few
 
 _TEXT = {"vocab_size": 40, "max_position_embeddings": 32, "num_labels": 3}
 _WIDTH = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
@@ -25,6 +26,7 @@ CONFIGS = {
 }  # fmt: skip
 ARCHITECTURES = tuple(CONFIGS)
 TEXT_ARCHITECTURES = tuple(name for name in CONFIGS if name not in ("vit", "deit"))
+UNLIKE = ("bert", "albert", "distilbert", "modernbert", "vit")  # the others have blocks as one of these
 AUTO = {
     "sequence": hf.AutoModelForSequenceClassification,
     "image": hf.AutoModelForImageClassification,
@@ -118,6 +120,12 @@ def line_batch():
 
 @pytest.fixture(params=ARCHITECTURES)
 def architecture(request):
+    return request.param
+
+
+@pytest.fixture(params=but_few(ARCHITECTURES, *UNLIKE))
+def unlike(request):
+    """An architecture, as `architecture`; those that are like another one are left to the tests marked `long`."""
     return request.param
 
 

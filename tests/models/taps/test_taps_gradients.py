@@ -38,12 +38,12 @@ def chosen(logits):
     return sum(logits[i, label] for i, label in enumerate(LABELS))
 
 
-def test_values(architecture, tiny, inputs):
-    model = tiny(architecture).double()
+def test_values(unlike, tiny, inputs):
+    model = tiny(unlike).double()
     batch = {k: v.double() if v.is_floating_point() else v for k, v in inputs(model).items()}
     taps = taps_of(model, ["gradient:0", "gradient:2", "loss_gradient:0"], batch)
     blocks = anatomy(model).blocks
-    if architecture != "albert":  # one module, called for every block
+    if unlike != "albert":  # one module, called for every block
         assert_close(taps["gradient:2"], by_hand(model, batch, blocks[1], chosen))
         assert_close(taps["gradient:0"], by_hand(model, batch, blocks[0], chosen, at_input=True))
 
@@ -57,8 +57,8 @@ def test_values(architecture, tiny, inputs):
 
 
 @pytest.mark.long
-def test_double_backward_is_a_finite_difference(architecture, tiny, inputs):
-    model = tiny(architecture).double()
+def test_double_backward_is_a_finite_difference(unlike, tiny, inputs):
+    model = tiny(unlike).double()
     batch = {k: v.double() if v.is_floating_point() else v for k, v in inputs(model).items()}
     capture = Capture(model, ["gradient:0", "loss_gradient:1"])
     weights = [p for _, p in anatomy(model).blocks[1].named_parameters() if p.dim() == 2]
@@ -69,7 +69,7 @@ def test_double_backward_is_a_finite_difference(architecture, tiny, inputs):
 
     found = torch.autograd.grad(value(), weights, allow_unused=True)
     # ModernBERT rotates queries and keys in float32, so a small step would measure its rounding
-    step, rel = (1e-3, 1e-3) if architecture == "modernbert" else (1e-5, 1e-4)
+    step, rel = (1e-3, 1e-3) if unlike == "modernbert" else (1e-5, 1e-4)
     checked = 0
     for weight, gradient in zip(weights, found, strict=True):
         if gradient is None:
@@ -164,8 +164,8 @@ def test_frozen_embeddings(tiny, inputs):
 
 
 @pytest.mark.parametrize("where", ["around", "inside"])
-def test_bf16_autocast(where, architecture, tiny, inputs):
-    model, batch = tiny(architecture).train(), inputs(tiny(architecture))
+def test_bf16_autocast(where, unlike, tiny, inputs):
+    model, batch = tiny(unlike).train(), inputs(tiny(unlike))
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

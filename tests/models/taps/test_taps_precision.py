@@ -12,9 +12,9 @@ EVERYTHING = ["logits", "hidden:0", "hidden:2", "ffn:2", "embeddings", "attentio
 
 
 @pytest.mark.parametrize("where", ["around", "inside"])
-def test_bf16_autocast(where, architecture, tiny, inputs):
+def test_bf16_autocast(where, unlike, tiny, inputs):
     """Accelerate wraps `forward` in autocast, so hooks stand outside of it: projections must still fit."""
-    model = tiny(architecture).train()
+    model = tiny(unlike).train()
     model.adapter = nn.Linear(16, 20)
     batch = inputs(model)
     capture = Capture(model, ["attention:2", "query:2", "logits"], projections={"p": ("hidden:2", model.adapter)})
