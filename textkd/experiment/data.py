@@ -150,7 +150,8 @@ class Rows:
     def publish(self, name: str, folder: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
         """Writes a trained model as a plain folder, judged as it loads."""
         words = self.own_words.get(name, self.tokenizer)
-        Finished.publish(folder, model, dict(record), words, self.seen_by(name), self.experiment.task)
+        length = min(self.room[1], positions(model)) if name in self.own_words else self.room[1]
+        Finished.publish(folder, model, dict(record), words, self.seen_by(name), self.experiment.task, length)
 
     def judge_given(self, model: Any, spec: ModelSpec) -> Finished:
         """A model that nobody trains here, judged on the task."""

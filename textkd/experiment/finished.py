@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -69,13 +70,15 @@ class Finished:
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model, is_given=True)
 
     @classmethod
-    def publish(cls, folder: Path, model: Any, record: dict[str, Any], tokenizer: Any, data: Any, task: Task) -> None:
+    def publish(
+        cls, folder: Path, model: Any, record: dict[str, Any], tokenizer: Any, data: Any, task: Task, length: int
+    ) -> None:
         """A plain Hugging Face folder with textkd.json beside, which appears in one rename; the metrics are those of
-        the reloaded weights."""
+        the reloaded weights. length: tokens per row, at which its tokenizer cuts texts too."""
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        task.output.configure(model, tokenizer)
-        with saving(part):
+        task.output.configure(model, tokenizer, data.eval)
+        with saving(part), _cutting_at(tokenizer, length):
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
         reloaded = loading.load_model(str(part), task.output.auto_class).to(next(model.parameters()).device)
@@ -89,6 +92,20 @@ class Finished:
         texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
         measured = _measured(task, data, lambda rows: texts[id(rows)])
         return cls(None, {**NOT_TRAINED, **measured, "said": said["eval"]}, lambda: reader, is_given=True)
+
+
+@contextmanager
+def _cutting_at(tokenizer: Any, length: int) -> Iterator[None]:
+    """Inside, a tokenizer says that its model takes `length` tokens, or fewer where it says so itself."""
+    before = getattr(tokenizer, "model_max_length", None)
+    if before is None:  # a processor of images
+        yield
+        return
+    tokenizer.model_max_length = min(before, length)
+    try:
+        yield
+    finally:
+        tokenizer.model_max_length = before
 
 
 def is_sound(folder: Path, record: Mapping[str, Any]) -> bool:

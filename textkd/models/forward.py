@@ -10,8 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 SHARED_COLUMNS = ("labels", "example_id")  # of a row, whatever its words are encoded as
-# their positions start behind the padding id
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
 
 def forward_inputs(model: nn.Module) -> frozenset[str]:
@@ -58,5 +56,15 @@ def positions(model: Any) -> int:
     count = getattr(config, "max_position_embeddings", None)
     if not isinstance(count, int) or count < 1:
         return 10**6
-    offset = (getattr(config, "pad_token_id", None) or 0) + 1
-    return count - offset if getattr(config, "model_type", "") in OFFSET_POSITIONS else count
+    return count - max((_skipped(table) for table in _position_tables(model)), default=0)
+
+
+def _position_tables(model: Any) -> list[nn.Embedding]:
+    named = model.named_modules() if isinstance(model, nn.Module) else ()
+    return [one for name, one in named if name.endswith("position_embeddings") and isinstance(one, nn.Embedding)]
+
+
+def _skipped(table: nn.Embedding) -> int:
+    """The rows before that of the first token. RoBERTa and its kin (MPNet, Longformer, ESM, ...) keep a row for padding
+    and begin behind it."""
+    return 0 if table.padding_idx is None else table.padding_idx + 1

@@ -37,6 +37,11 @@ def comparison(match: Match, family: str, label_loss: str | None) -> Comparison:
         found.add(*_option_problems(match, loss), *_engine_problems(match, loss))
     with found.collecting("schedule"):
         schedule = Schedule.parse(1.0 if match.schedule is None else match.schedule)
+        if not any(schedule.values):
+            fix = "numbers above 0; remove the match to switch it off"
+            raise fail(
+                f"schedule {match.schedule}", "it is 0 from begin to end: the match would teach nothing", fix=fix
+            )
     with found.collecting("temperature"):
         temperature = None if match.temperature is None else Schedule.parse(match.temperature, positive=True)
     found.add(*_weight_problems(match.weight), *_projection_problems(match.projection, family))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ class Objective:
         Returns:
             Each address once.
         """
-        names = _unique(key for pair in self.pairs for side in pair.read for key in side)
+        names = dict.fromkeys(key for pair in self.pairs for side in pair.read for key in side)
         return [key.partition("/")[2] for key in names if key.partition("/")[0] == model]
 
     def uses_head(self, model: str) -> bool:
@@ -124,7 +124,7 @@ class Objective:
             every = ChainMap(dict(taps), targets)  # type: ignore[arg-type]
             if not self._checked:
                 self._check(every, batch)
-            return {pair.name: self._value(pair, every, batch, progress) for pair in pairs}
+            return {pair.name: self.value(pair, every, batch, progress) for pair in pairs}
 
         return finish
 
@@ -159,7 +159,7 @@ class Objective:
         parts: dict[str, Tensor] = {}
         for i, pair in enumerate(self.pairs):
             value = None if computed is None else computed.get(pair.name)
-            value = self._value(pair, taps, batch, progress) if value is None else value
+            value = self.value(pair, taps, batch, progress) if value is None else value
             value = value if shares is None else value * shares[i]
             parts[pair.name] = value.detach()
             term = value * (pair.weight * pair.schedule(progress))
@@ -167,8 +167,8 @@ class Objective:
         assert total is not None
         return total, parts
 
-    def dry_run(self, taps: Mapping[str, Tensor], batch: Batch) -> None:
-        """Computes every loss once.
+    def dry_run(self, taps: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Every loss, computed once, by pair.
 
         Args:
             taps: of all models, as of `__call__`.
@@ -178,18 +178,26 @@ class Objective:
             TextkdError: one, with all losses that cannot be computed, are not finite, or teach nothing.
         """
         self._check(taps, batch)
-        found = Collector()
+        found, values = Collector(), dict[str, Tensor]()
         for pair in self.pairs:
             with found.collecting(pair.name):
-                value = self._value(pair, taps, batch, 0.0)
+                value = values[pair.name] = self.value(pair, taps, batch, 0.0)
                 if not torch.isfinite(value):
-                    what = f"{float(value)} on the first rows"
-                    raise fail(f"the loss of {pair.name}", what, fix="look at its options")
+                    raise fail(
+                        f"the loss of {pair.name}", f"{float(value)} on the first rows", fix="look at its options"
+                    )
         self._checked = False
         found.raise_any()
+        return values
 
-    def _value(self, pair: Pair, taps: Batch, batch: Batch, progress: float) -> Tensor:
-        sources, batch = _sources(pair, taps), own_columns(batch, pair.source.model)
+    def value(self, pair: Pair, taps: Batch, batch: Batch, progress: float) -> Tensor:
+        """The loss of one pair, without its weight.
+
+        Args:
+            pair: one of `pairs`.
+            taps, batch, progress: as of `__call__`.
+        """
+        sources, batch = sources_of(pair, taps), own_columns(batch, pair.source.model)
         mask = _mask(pair, batch, sources[0])
         if len(sources[0]) < pair.loss.min_rows:
             what = f"a batch of {len(sources[0])}, where it compares {pair.loss.min_rows} samples or more"
@@ -214,7 +222,7 @@ class Objective:
         for pair in self.pairs:
             with found.collecting(pair.name):
                 _check_read(pair, taps, batch)
-                sources = _sources(pair, taps)
+                sources = sources_of(pair, taps)
                 if torch.is_grad_enabled() and not any(tap.requires_grad for tap in sources):
                     what = "it carries no gradient, so this match teaches nothing"
                     fix = "do not freeze what the match should train"
@@ -252,7 +260,7 @@ def _projected(pair: Pair, number: int) -> str:
     return f"{pair.source.model}/{pair.projected(number)}"
 
 
-def _sources(pair: Pair, taps: Batch) -> list[Any]:
+def sources_of(pair: Pair, taps: Batch) -> list[Any]:
     """The pair's sources, projected where they have a projection; logits of a head as `LinearLogits`."""
     names = [(_projected(pair, i), key) for i, key in enumerate(pair.read[0])]
     found = [taps[projected if projected in taps else key] for projected, key in names]
@@ -290,7 +298,3 @@ def _count(mask: Tensor | None, unit: str, batch: Batch) -> Tensor:
         return (mask if unit == "pair" else mask.any(-1)).sum().float()
     valid = mask.sum(-1).float()
     return (valid**2).sum() if unit == "pair" else valid.sum()
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

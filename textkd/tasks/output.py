@@ -190,12 +190,13 @@ class Output(ABC):
         """
         return []
 
-    def configure(self, model: Any, processor: Any) -> None:  # noqa: B027  (most outputs need nothing)
+    def configure(self, model: Any, processor: Any, rows: Any) -> None:  # noqa: B027  (some outputs need nothing)
         """Writes into the config of a model that is about to be published what it needs to answer by itself.
 
         Args:
             model: is changed in place.
             processor: of the rows.
+            rows: of `Task.encode`, those that the model is evaluated on.
         """
 
 

@@ -17,6 +17,7 @@ from textkd.objective.match import Match
 from textkd.objective.pair import Pair
 from textkd.training import fsdp
 from textkd.training.freezing import frozen as frozen_parts
+from textkd.training.teaching import check_teaching
 from textkd.training.wiring import Models, Wiring, by_name, wire
 
 COMPILES = ("torch_compile", "torch_compile_backend", "torch_compile_mode")  # arguments that compile the student
@@ -73,7 +74,8 @@ def _try(wiring: Wiring, batch: Mapping[str, Tensor], frozen_names: Sequence[str
         targets = wiring.frozen.taps(batch)
         device = next(module.parameters()).device
         forward = wiring.learners.forward(module, {name: column.to(device) for name, column in batch.items()})
-        wiring.objective.dry_run(ChainMap(dict(forward.taps), targets), batch)  # type: ignore[arg-type]
+        values = wiring.objective.dry_run(ChainMap(dict(forward.taps), targets), batch)  # type: ignore[arg-type]
+        check_teaching(wiring.objective, wiring.learners.models, forward.taps, targets, batch, values)
 
 
 def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) -> list[Problem]:

@@ -7,7 +7,8 @@ import torch
 from tiny_lines import TEXTS, DrawnLines, tiny_model
 
 from textkd.errors import TextkdError
-from textkd.tasks.ocr.generate import Generation, decoder_positions, token_limit, transcribe
+from textkd.models.forward import positions
+from textkd.tasks.ocr.generate import Generation, token_limit, transcribe
 from textkd.tasks.ocr.processor import decode_texts, encode_texts, line_processor
 from textkd.tasks.ocr.rows import LineCollator, LineRows
 
@@ -115,7 +116,7 @@ def test_modes_come_back_after_a_failure(processor, rows):
 def test_limits(processor, rows, model):
     longest = max(rows["length"])
     assert token_limit(model, None, longest) == int(1.25 * longest) + 8
-    assert token_limit(model, None, 60) == decoder_positions(model) == 64
+    assert token_limit(model, None, 60) == positions(model) == 64
     assert token_limit(model, None, 0) == 64
     assert token_limit(model, 500, 3) == 64
     assert token_limit(model, 7, 60) == 7

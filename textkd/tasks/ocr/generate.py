@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from textkd.errors import Collector, problem
-from textkd.models.forward import evaluating
+from textkd.models.forward import evaluating, positions
 from textkd.tasks.ocr.processor import Quiet, decode_texts
 
 Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Tensor]]
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert")  # their positions start behind the padding id
 SLACK, SLACK_TOKENS = 1.25, 8
 
 
@@ -81,19 +80,17 @@ class Reading:
     finished: bool
 
 
-def decoder_positions(model: Any) -> int:
-    """The most tokens that the decoder has positions for; a million where its config names no limit."""
-    config = model.config.decoder
-    count = getattr(config, "max_position_embeddings", None)
-    if not isinstance(count, int) or count < 1:
-        return 10**6
-    offset = (getattr(config, "pad_token_id", None) or 0) + 1
-    return count - offset if getattr(config, "model_type", "") in OFFSET_POSITIONS else count
+def settle_settings(model: Any, settings: Generation, longest: int) -> None:
+    """Writes how texts are generated here into a model's own generation settings; what stood there is gone."""
+    names = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+    kept = {name: getattr(model.generation_config, name) for name in names}
+    limit = token_limit(model, settings.max_new_tokens, longest)
+    model.generation_config = GenerationConfig(**{**asdict(settings), "max_new_tokens": limit}, do_sample=False, **kept)
 
 
 def token_limit(model: Any, asked: int | None, longest: int) -> int:
     """The tokens that may be generated for a line, eos counted in (see `Generation.max_new_tokens`)."""
-    most = decoder_positions(model)
+    most = positions(model)
     if asked is None:
         asked = int(SLACK * longest) + SLACK_TOKENS if longest else most
     return max(1, min(asked, most))

@@ -10,7 +10,7 @@ from transformers import VisionEncoderDecoderModel
 from textkd.errors import Problem, fail
 from textkd.tasks import metrics
 from textkd.tasks.ocr.fitting import settle_tokens, size_problems, token_problems
-from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, transcribe
+from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, settle_settings, transcribe
 from textkd.tasks.ocr.processor import decode_texts
 from textkd.tasks.ocr.rows import LineCollator, LineRows, texts_of
 from textkd.tasks.output import Evaluation, Examples, Output, Pictures
@@ -91,9 +91,10 @@ class LineTexts(Output):
         """Where a model and a processor do not fit: the size of images, the ids of tokens."""
         return [*size_problems(processor, model), *token_problems(processor, model)]
 
-    def configure(self, model: Any, processor: Any) -> None:
-        """Makes `model` read by itself as it is read here: see `settle_tokens`."""
+    def configure(self, model: Any, processor: Any, rows: LineRows) -> None:
+        """Makes a plain ``model.generate(pixel_values)`` read as it is read here: the ids of tokens, the settings."""
         settle_tokens(model, processor)
+        settle_settings(model, self.settings, max(rows["length"], default=0))
 
 
 class _Images(Sequence[Any]):
