@@ -27,6 +27,7 @@ from textkd.objective import projections
 from textkd.objective.match import Match
 from textkd.tasks.metrics.directions import falls
 from textkd.teachers.frozen import FrozenModel
+from textkd.teachers.unchanged import checksums, refuse_changed
 from textkd.training import fsdp
 from textkd.training.arguments import make_arguments
 from textkd.training.cache_filling import autocast, fill_all, note
@@ -177,9 +178,8 @@ class _Run:
 
     def train(self, title: str) -> Trained:
         arguments = make_arguments(self._training(), self.folder, seed=self.seed)
-        set_seed(
-            (self.seed * 1000 + self.number) % 2**32
-        )  # projections: the same whether the stages before ran now or earlier
+        # projections: the same whether the stages before ran now or earlier
+        set_seed((self.seed * 1000 + self.number) % 2**32)
         wiring = self._wire(arguments)
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             self._load(self.work / f"stage-{before}" / "final")
@@ -199,7 +199,10 @@ class _Run:
             average = Average(wiring.learners.module, rate, checkpoint) if rate else None
             trainer = self._trainer(wiring, arguments, average, [bar, stop])
             fsdp.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
+            read = {name: one.model for name, one in self.frozen_models.items()}
+            seen = checksums(read)
             trainer.train(resume_from_checkpoint=checkpoint)
+            refuse_changed(read, seen)
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
             if average is not None:
