@@ -86,9 +86,14 @@ def _padding(look: Look) -> None:
 
 
 def _pseudo(look: Look) -> None:
-    reader = any(spec.is_black_box for spec in look.experiment.models.values())
+    readers = [spec for spec in look.experiment.models.values() if spec.is_black_box]
+    if readers and look.task is not None and not look.task.output.writes:
+        what = f"the answers of the task {look.task.name} are no texts, and it gives nothing else"
+        look.found.add(problem("a black box as teacher", what, fix="a teacher that is a model: path: FOLDER",
+                               where=readers[0].where))  # fmt: skip
+        readers = []
     if look.setup.pseudo is None:
-        if reader:
+        if readers:
             look.found.add(words.missing())
     elif look.task is not None:
         tuned = any(training.where.endswith("finetune") for training in look.experiment.trainings)
