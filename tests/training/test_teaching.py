@@ -11,6 +11,7 @@ from tiny_lab import Tiny, make_teacher
 from torch import nn
 
 from textkd import Match, TextkdError, from_config, from_recipe, shrink
+from textkd.objective.match_checks import comparison
 from textkd.teachers.unchanged import checksums, refuse_changed
 from textkd.training import dry_run
 from textkd.training.dry_run import check
@@ -138,3 +139,10 @@ def test_one_bit_is_seen() -> None:
     model.weight.data.view(torch.int16)[1, 2] ^= 1
     with pytest.raises(TextkdError, match=r"one\.weight changed"):
         refuse_changed({"one": model}, before)
+
+
+@pytest.mark.parametrize(("labels", "loss"), [("cross_entropy", "kl"), ("bce", "bce"), ("mse", "mse")])
+def test_logits_are_compared_as_the_task_has_it(labels: str, loss: str) -> None:
+    """A softmax over several labels, or over one number, would teach little or nothing."""
+    assert comparison(Match("logits", temperature=2), "logits", labels).loss.name == loss
+    assert comparison(Match("logits", loss="kl"), "logits", labels).loss.name == "kl"

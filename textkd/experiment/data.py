@@ -70,6 +70,12 @@ class Rows:
         return self.models.room(self.max_length)
 
     @cached_property
+    def notes(self) -> list[str]:
+        """What a reader of the results should know of the rows, and of what is lost when they are encoded."""
+        task = self.experiment.task
+        return [*task.doubts(self.tokenizer, self.room[1]), *task.warnings()]
+
+    @cached_property
     def data(self) -> Data:
         """The encoded task; its columns are the union of what the models take. Of lines that somebody else reads, those
         with a transcription: what a teacher and the control train on."""

@@ -18,7 +18,9 @@ from textkd.objective.match import Match
 from textkd.objective.schedules import Schedule
 from textkd.objective.tap_pairs import Ends, written_ends
 
-DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
+# of logits, by what the labels of the task are: a softmax is for one class of several
+OF_LOGITS = {"flags": "bce", "numbers": "mse"}
+DEFAULT_LOSS = {"hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 NO_PROJECTION = (None, "auto", "none")
 COLDEST, HOTTEST = 1e-3, 1e4  # temperatures
 
@@ -59,8 +61,10 @@ def comparison(match: Match, family: str, label_loss: str | None) -> Comparison:
 def _loss(asked: str | Callable[..., Any] | None, family: str, label_loss: str | None) -> Loss:
     if asked is not None and not isinstance(asked, str):
         return losses.as_loss(asked, family)
-    loss = losses.get(asked or DEFAULT_LOSS.get(family, label_loss or "cross_entropy"), family)
-    targets = losses.get(label_loss, "labels").targets if label_loss else loss.targets
+    targets = losses.get(label_loss, "labels").targets if label_loss else ""
+    default = {**DEFAULT_LOSS, "logits": OF_LOGITS.get(targets, "kl")}.get(family, label_loss or "cross_entropy")
+    loss = losses.get(asked or default, family)
+    targets = targets or loss.targets
     if (family == "labels" or "labels" in loss.needs) and loss.targets != targets:
         what, fix = f"it takes {loss.targets}, and the labels of this task are {targets}", "another loss"
         fix = f"loss: {label_loss}, or leave it out" if family == "labels" else fix

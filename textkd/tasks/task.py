@@ -171,6 +171,18 @@ class Task(ABC):
         """What a reader of the results should know of the data."""
         return []
 
+    def doubts(self, processor: Any, max_length: int) -> list[str]:
+        """What is lost of the rows when they are encoded, such as texts that are cut.
+
+        Args:
+            processor: as of `encode`.
+            max_length: as of `encode`.
+
+        Returns:
+            Sentences; none (the default) where nothing is lost.
+        """
+        return []
+
     def fingerprint(self) -> str:
         """A hash that differs where the data or the settings of this task do: by default of all rows."""
         loaded = {split: self.load(split) for split in self.splits}

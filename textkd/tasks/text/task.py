@@ -15,6 +15,7 @@ from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import FileSource, Source, file_source, resolve
 from textkd.tasks.outputs.by_row import ByRow
 from textkd.tasks.table_task import TableTask
+from textkd.tasks.text import tokenized
 from textkd.tasks.text.encode import Collator, encode
 from textkd.tasks.text.labels import Classes, LabelReader, LabelSets, Scores, members, names_in
 from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select
@@ -227,6 +228,12 @@ class TextTask(TableTask):
         if not self.spec.limit:
             del settings["limit"]  # so that what was trained before there was such a key is found again
         return settings
+
+    def doubts(self, processor: Any, max_length: int) -> list[str]:
+        """Texts that are cut at `max_length`, words that the tokenizer does not know."""
+        return [doubt for split in self.splits for doubt in tokenized.doubts(
+            processor, [pair if pair[1] else pair[0] for pair in self.rows(split).pairs()], max_length,
+            f"{self.name} {split}")]  # fmt: skip
 
     def warnings(self) -> list[str]:
         """What a reader of the results should know: rows left out, eval texts that stand in the train split too, empty
