@@ -12,7 +12,7 @@ from textkd.tasks.data.sources import extra_splits
 from textkd.tasks.ocr.generate import Generation
 from textkd.tasks.ocr.processor import check_shape
 from textkd.tasks.ocr.sources import Spec
-from textkd.tasks.ocr.task import OcrTask
+from textkd.tasks.ocr.task import USUAL, OcrTask
 
 
 def ocr(
@@ -72,7 +72,7 @@ def ocr(
         shape["characters"] = characters
     if processor is None:
         collector.add(*check_shape(**shape))
-    elif shape != {"height": 32, "width": 1024, "kind": "char", "vocab_size": None}:
+    elif shape != USUAL:
         found = "the processor has its own size and tokenizer"
         fix = "leave height, width, tokenizer, vocab_size and characters out, or the processor"
         collector.add(problem("processor: with height, width, tokenizer, vocab_size or characters", found, fix=fix))
