@@ -108,7 +108,7 @@ def _folder(look: Look) -> None:
         elif not (folder.path / "run.json").is_file():
             folder.check("")
         elif not look.found.problems and not look.places:  # else the folder may well be this recipe's, once mended
-            folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup))
+            folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup), look.experiment.name)
 
 
 def _control_problems(block: Arguments) -> list[Problem]:

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.models.files import disk_is_full
+from textkd.models.files import disk_is_full, sync
 from textkd.teachers.cache.keys import VERSION, Keys, as_numpy
 from textkd.teachers.cache.layout import Layout
 
@@ -150,9 +150,9 @@ def write(folder: Path, block: Block) -> Path:
     part_file, path = folder / f".{name}.part", folder / name
     try:
         save_file(tensors, part_file, metadata=metadata)
-        _sync(part_file)
+        sync(part_file)
         os.replace(part_file, path)
-        _sync(folder)
+        sync(folder)
     except BaseException as error:
         part_file.unlink(missing_ok=True)
         if not isinstance(error, Exception) or not disk_is_full(error, folder):
@@ -197,11 +197,3 @@ def _hash(head: str, tensors: Mapping[str, Tensor]) -> str:
         if name == "keys" or name.endswith((".checks", ".starts")):
             digest.update(tensors[name].numpy().tobytes())
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
