@@ -48,7 +48,7 @@ def _differ(one: Any, other: Any, place: str) -> list[str]:
         longest = range(max(len(one), len(other)))
         pairs = [(*(side[i] if i < len(side) else _None for side in (one, other)), f"{place}[{i}]") for i in longest]
         return [told for parts in pairs for told in _differ(*parts)]
-    if one is _None and isinstance(other, dict) and other or other is _None and isinstance(one, dict) and one:
+    if (one is _None and isinstance(other, dict) and other) or (other is _None and isinstance(one, dict) and one):
         return _differ({} if one is _None else one, {} if other is _None else other, place)
     return [] if type(one) is type(other) and one == other else [f"{place}: {_value(one)}, now {_value(other)}"]
 

@@ -22,7 +22,6 @@ from textkd.models.files import at_home, read_record, saving, write_json
 from textkd.models.processes import processes
 from textkd.models.versions import difference, versions
 
-
 log = logging.getLogger("textkd")
 
 
