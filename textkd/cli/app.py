@@ -82,7 +82,9 @@ def _run_command() -> int:
     except TextkdError as error:
         tell(str(error), style="red")
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # typer takes the end of a file for a Ctrl-C
+            raise error.__cause__ from None
         return 130
     except BrokenPipeError:  # `textkd ls losses | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115

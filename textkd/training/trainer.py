@@ -17,6 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from textkd.errors import TextkdError, fail
 from textkd.models.files import saving
+from textkd.models.sums import write_sums
 from textkd.training import fsdp, several
 from textkd.training.callbacks import Boundaries, Epochs
 from textkd.training.checkpoints import last_checkpoint, refuse_lost
@@ -149,8 +150,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         return loss, {"loss": loss, **{name: one["logits"] for name, one in outputs.items()}}
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """None are counted: Trainer would walk through all parameters in every step, and leave the teacher out."""
-        return 0
+        return 0  # none are counted: Trainer would walk through all parameters in every step, and leave the teacher out
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's own, of the averaged weights where there are such."""
@@ -292,6 +292,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         if self.average is not None:
             self.average.save(Path(output_dir), self.args.should_save)
         self.accelerator.wait_for_everyone()  # the state, written next, says that everything of every process is there
+        write_sums(Path(output_dir), self.args.should_save)
 
 
 class DistilTrainer(DistilMixin, Trainer):  # type: ignore[misc]
