@@ -23,14 +23,16 @@ class EvalLoss:
         self.accelerator = accelerator
         self._sums: list[Tensor] = []
 
-    def add(self, loss: Tensor, inputs: dict[str, Any], anew: Callable[[dict[str, Any]], Tensor]) -> None:
+    def add(self, loss: Tensor | None, inputs: dict[str, Any], anew: Callable[[dict[str, Any]], Tensor]) -> None:
         """Takes the loss of a batch in.
 
         Args:
-            loss: the mean over the batch.
+            loss: the mean over the batch; None: it has no labels.
             inputs: the columns, [B, ...], with labels.
             anew: computes the loss of other rows; called for a batch that was filled up.
         """
+        if loss is None:
+            return
         own = self._own(len(inputs["labels"]))
         count = _count(inputs["labels"] if own is None else inputs["labels"][:own])
         if own is not None:  # on all processes: shards of a model want all of them at once

@@ -103,7 +103,9 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if batches and (len(batches) > 1 or self.args.world_size > 1):
             items = torch.stack([self.objective.items(batch) for batch in batches]).mean(0).to(device)
-            self._expected = self.accelerator.reduce(items, "mean") if self.args.world_size > 1 else items
+            self._expected = self._mean_over_processes(items)
+            if (lengths := [self.objective.lengths(batch) for batch in batches])[0] is not None:
+                self._expected *= self.accelerator.gather(torch.stack(lengths).amax(0)[None].to(device)).amax(0)
         return batches, None
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> None:
@@ -169,8 +171,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             with torch.no_grad():
                 texts = [self.generate(one, inputs) for one in self.models.values()]
             said, labels = tuple(texts) if self.is_several else texts[0], inputs["labels"]
-        if loss is not None:
-            self._lost.add(loss, inputs, partial(self._loss_of, model))
+        self._lost.add(loss, inputs, partial(self._loss_of, model))
         return loss, said, labels
 
     def _loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
