@@ -45,9 +45,11 @@ def _differ(one: Any, other: Any, place: str) -> list[str]:
         inside = [(one.get(name, _None), other.get(name, _None), _at(place, name)) for name in names]
         return [told for parts in inside for told in _differ(*parts)]
     if isinstance(one, list) and isinstance(other, list) and any(isinstance(part, dict | list) for part in one + other):
-        longest = range(max(len(one), len(other)))
-        pairs = [(*(side[i] if i < len(side) else _None for side in (one, other)), f"{place}[{i}]") for i in longest]
-        return [told for parts in pairs for told in _differ(*parts)]
+        told = list[str]()
+        for i in range(max(len(one), len(other))):
+            pair = [side[i] if i < len(side) else _None for side in (one, other)]
+            told += _differ(pair[0], pair[1], f"{place}[{i}]")
+        return told
     if (one is _None and isinstance(other, dict) and other) or (other is _None and isinstance(one, dict) and one):
         return _differ({} if one is _None else one, {} if other is _None else other, place)
     return [] if type(one) is type(other) and one == other else [f"{place}: {_value(one)}, now {_value(other)}"]

@@ -29,7 +29,7 @@ def hash_of(processor: Any) -> str:
         False
     """
     words, pictures = getattr(processor, "tokenizer", processor), getattr(processor, "image_processor", None)
-    made_of = [type(words).__name__, _PLACE.sub("", repr(words)), _inside(words)]
+    made_of: list[Any] = [type(words).__name__, _PLACE.sub("", repr(words)), _inside(words)]
     if hasattr(words, "get_vocab"):
         made_of.append(sorted(words.get_vocab().items()))
     if pictures is not None and hasattr(pictures, "to_dict"):

@@ -52,7 +52,8 @@ class EvalLoss:
         state = self.accelerator.gradient_state
         if self.accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
             return None
-        return min(max(state.remainder - self.accelerator.process_index * rows, 0), rows)
+        before = int(self.accelerator.process_index) * rows
+        return min(max(int(state.remainder) - before, 0), rows)
 
 
 def _count(labels: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         if batches and (len(batches) > 1 or self.args.world_size > 1):
             items = torch.stack([self.objective.items(batch) for batch in batches]).mean(0).to(device)
             self._expected = self._mean_over_processes(items)
-            if (lengths := [self.objective.lengths(batch) for batch in batches])[0] is not None:
+            if lengths := [one for batch in batches if (one := self.objective.lengths(batch)) is not None]:
                 self._expected *= self.accelerator.gather(torch.stack(lengths).amax(0)[None].to(device)).amax(0)
         return batches, None
 
