@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from test_resume import after_the_first_stage, kill_at, same_end, staged
 from tiny_lab import Tiny
 
 from textkd.errors import TextkdError
+from textkd.models.files import write_json
 from textkd.models.sums import FILE, damage, write_sums
 from textkd.training.checkpoints import last_checkpoint, read_stage, remove_incomplete
 
@@ -82,6 +85,18 @@ def test_a_damaged_record_of_a_stage_is_told(content: str, tmp_path: Path) -> No
     with pytest.raises(TextkdError, match=r"stage.json (.|\n)*delete .*: the same command trains this stage again"):
         read_stage(tmp_path / "final", ["steps", "history"])
     assert read_stage(tmp_path / "none", []) is None
+
+
+def test_json_is_on_the_disk_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, replace = list[str](), os.replace
+
+    def synced(number: int) -> None:
+        order.append("folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda *names: order.append("name") or replace(*names))
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert order == ["file", "name", "folder"]
 
 
 def in_the_second_epoch() -> None:
