@@ -148,6 +148,7 @@ def test_two_processes_wait_together_for_a_teacher_that_another_run_trains(tiny:
     made = build.from_recipe(tiny.write(values))
     made.check()
     kept = home(made, "teacher", 1)
+    kept = kept.with_name(f"{kept.name}-2processes")  # of two processes it is another teacher
     kept.parent.mkdir(parents=True)
     with FileLock(kept.with_name(f".{kept.name}.lock")):
         wait = start_forked(tiny.write(values), tiny.folder)

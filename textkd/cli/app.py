@@ -22,7 +22,7 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 import typer
 
 from textkd.cli import folders, runs
-from textkd.cli.say import tell
+from textkd.cli.say import tell, tell_once
 from textkd.errors import TextkdError, fail, scrub
 
 # torch and transformers are imported inside the commands: `textkd --help` need not wait for them
@@ -80,28 +80,30 @@ def _run_command() -> int:
     try:
         return int(app(standalone_mode=False) or 0)
     except TextkdError as error:
-        tell(str(error), style="red")
+        tell_once(str(error), style="red")
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # typer takes the end of a file for a Ctrl-C
+            raise error.__cause__ from None
         return 130
     except BrokenPipeError:  # `textkd ls losses | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 0
     except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
         fix = "choose a place that can be written, or correct its permissions"
-        tell(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
+        tell_once(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
         return 2
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             fix = "choose a place that can be written and has room"
-            tell(str(fail(f"{error.filename or 'writing a file'}", f"{error.strerror}", fix=fix)), style="red")
+            tell_once(str(fail(f"{error.filename or 'writing a file'}", f"{error.strerror}", fix=fix)), style="red")
             return 2
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
         else:
-            tell(str(_usage(error)), style="red")
+            tell_once(str(_usage(error)), style="red")
         return 2
 
 
@@ -113,5 +115,5 @@ def main() -> None:
     code = _run_command()
     if code == 130:
         goes_on = any(word in ("run", "cache") for word in sys.argv[1:2])
-        tell("stopped; the same command goes on from there" if goes_on else "stopped")
+        tell_once("stopped; the same command goes on from there" if goes_on else "stopped")
     sys.exit(code)

@@ -30,9 +30,42 @@ def write_atomic(path: Path, text: str) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems have no such thing for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read_record(path: Path, what: str, fix: str) -> dict[str, Any]:
+    """What `write_json` wrote about a folder. Raises `TextkdError` where the file is damaged.
+
+    Args:
+        path: of the file.
+        what: its folder is, for the message.
+        fix: what to do then.
+    """
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise fail(f"{what} {path.parent}", f"{path.name} is damaged: {error}", fix=fix) from error
+    if not isinstance(known, dict):
+        raise fail(f"{what} {path.parent}", f"{path.name} is damaged: it holds no JSON object", fix=fix)
+    return known
 
 
 def write_json(path: Path, value: Any) -> None:

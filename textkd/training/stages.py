@@ -8,12 +8,11 @@ an unfinished one resumes from its last complete checkpoint.
 from __future__ import annotations
 
 import copy
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from textkd.models.files import saving, write_json
 from textkd.models.processes import processes
+from textkd.models.sums import write_sums
 from textkd.objective import projections
 from textkd.objective.match import Match
 from textkd.tasks.metrics.directions import falls
@@ -32,7 +32,7 @@ from textkd.training import fsdp
 from textkd.training.arguments import make_arguments
 from textkd.training.cache_filling import autocast, fill_all, note
 from textkd.training.callbacks import Bar, StopOnSignal
-from textkd.training.checkpoints import last_checkpoint, refuse_lost, remove_incomplete
+from textkd.training.checkpoints import last_checkpoint, read_stage, refuse_lost, remove_incomplete
 from textkd.training.dropout import dropout
 from textkd.training.ema import Average
 from textkd.training.freezing import frozen, head_modules
@@ -170,11 +170,12 @@ class _Run:
     def finished(self) -> Trained | None:
         """A finished stage's record, its weights loaded into the models; None if the stage has not ended."""
         processes().wait_for_everyone()
-        record = self.folder / "final" / "stage.json"
-        if not record.is_file():
+        final = self.folder / "final"
+        told = read_stage(final, {one.name for one in fields(Trained)})
+        if told is None:
             return None
-        self._load(self.folder / "final")
-        return Trained(**json.loads(record.read_text()))
+        self._load(final)
+        return Trained(**told)
 
     def train(self, title: str) -> Trained:
         arguments = make_arguments(self._training(), self.folder, seed=self.seed)
@@ -183,7 +184,9 @@ class _Run:
         wiring = self._wire(arguments)
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             self._load(self.work / f"stage-{before}" / "final")
-        remove_incomplete(self.folder)
+        if processes().is_main_process:
+            remove_incomplete(self.folder)
+        processes().wait_for_everyone()
         with ExitStack() as stack:
             for model in self.models.values():
                 stack.callback(projections.detach, model)
@@ -292,6 +295,7 @@ class _Run:
             trainer.save_model(str(part))
             if trainer.args.should_save:
                 write_json(part / "stage.json", asdict(trained))
+                write_sums(part)
         if trainer.args.should_save:
             os.replace(part, final)
             for checkpoint in self.folder.glob("checkpoint-*"):
