@@ -127,7 +127,7 @@ def reading(asked: str, fix: str = "", where: str = "") -> Iterator[None]:
         raise fail(asked, said(error), fix=fix, where=where) from error
 
 
-_SAID: dict[type[Exception], str] = {
+_SAID: dict[type[BaseException], str] = {
     RecursionError: "nested too deep to be read",
     MemoryError: "more than the memory holds",
     UnicodeEncodeError: "half of a character (a lone surrogate, as \\ud800)",
@@ -136,11 +136,13 @@ _SAID: dict[type[Exception], str] = {
 
 def said(error: BaseException) -> str:
     """What an exception of a library says, in a line."""
-    if words := _SAID.get(type(error)):  # type: ignore[call-overload]
-        return str(words)
+    if words := _SAID.get(type(error)):
+        return words
     if isinstance(error, OSError) and error.strerror:
         named = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{named}"
+    if isinstance(error, ConnectionError):
+        return f"the hub cannot be reached ({(str(error).splitlines() or ['no message'])[0]})"
     text = " ".join(str(error).split())
     if "integer string conversion" in text:
         return "a number of more than 4,300 digits"

@@ -92,7 +92,7 @@ def _judge(value: Any, place: str = "") -> Iterator[Problem]:
         for number, inner in enumerate(value):
             yield from _judge(inner, f"{place}[{number}]")
     elif isinstance(value, str):
-        if "\0" in value or not value.isascii() and value != value.encode("utf-8", "replace").decode("utf-8"):
+        if "\0" in value or (not value.isascii() and value != value.encode("utf-8", "replace").decode("utf-8")):
             what = "a NUL character" if "\0" in value else "half of a character (a lone surrogate, as \\ud800)"
             yield problem(f"a text{at}", f"{what} in {value!r}", fix="write whole characters")
     elif type(value) is int and abs(value) > LARGEST_NUMBER:
