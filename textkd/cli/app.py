@@ -7,7 +7,6 @@ with Ctrl-C (the same command goes on), 1 a defect of textkd.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -23,7 +22,7 @@ import typer
 
 from textkd.cli import folders, runs
 from textkd.cli.say import tell
-from textkd.errors import TextkdError, fail, scrub
+from textkd.errors import TextkdError, fail, said, scrub
 
 # torch and transformers are imported inside the commands: `textkd --help` need not wait for them
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -85,17 +84,13 @@ def _run_command() -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:  # `textkd ls losses | head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         return 0
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        fix = "choose a place that can be written, or correct its permissions"
-        tell(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
+    except OSError as error:  # of whatever kind: a place, a disk, a name; what was finished before is whole
+        fix = "choose a place that can be written and has room, then give the same command again"
+        tell(str(fail(f"{error.filename or 'a file'}", said(error), fix=fix)), style="red")
         return 2
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-            fix = "choose a place that can be written and has room"
-            tell(str(fail(f"{error.filename or 'writing a file'}", f"{error.strerror}", fix=fix)), style="red")
-            return 2
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":

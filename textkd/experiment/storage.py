@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from safetensors import SafetensorError, safe_open
 
-from textkd.errors import fail
+from textkd.errors import fail, reading
 from textkd.experiment.finished import RECORD, is_sound
 from textkd.models.files import at_home, saving, write_json
 from textkd.models.processes import processes
@@ -45,10 +45,9 @@ class RunFolder:
                 raise fail(f"run folder {self.path}", "a folder with other things in it", where="training.output_dir",
                            fix="training.output_dir=<a new folder>")  # fmt: skip
             return
-        try:
+        with reading(f"run folder {self.path}", fix="run.json is damaged: delete the folder"):
             known = json.loads(owner.read_text())
-        except ValueError as error:
-            raise fail(f"run folder {self.path}", f"run.json is damaged: {error}", fix="delete the folder") from error
+            known = {"fingerprint": None, **known, "inputs": dict(known.get("inputs", {}))}
         fix = "training.output_dir=<a new folder>, or delete this one"
         if known.get("fingerprint") != _digest(fingerprint):
             found = f"the run of another recipe ({known.get('name')})"
@@ -95,7 +94,7 @@ class NodeIndex:
             known = json.loads(self._file(key).read_text())
             homes = {str(name): self.folder / str(place) for name, place in known.items()}
             records = [json.loads((home / RECORD).read_text()) for home in homes.values()]
-        except (OSError, ValueError, AttributeError):
+        except Exception:  # whatever a damaged file holds
             return {}
         return (
             homes

@@ -154,7 +154,7 @@ def say(annotation: Any) -> str:
         return f"a block of which each value is {say(args[1])}"
     words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null",
              Any: "anything", Path: "a path"}  # fmt: skip
-    return words.get(annotation) or getattr(annotation, "__name__", str(annotation))
+    return words.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 
 def _fits_class(value: Any, kind: Any) -> bool:
