@@ -71,7 +71,11 @@ def read_table(path: Path, dialect: Dialect) -> Table:
         text, bad_lines = decode(path.read_bytes(), path)
         if dialect.kind in ("csv", "tsv"):
             return _delimited(text, bad_lines, dialect, path)
-        return _json_lines(text, bad_lines) if dialect.kind == "jsonl" else _json(text, bad_lines, path)
+        table = _json_lines(text, bad_lines) if dialect.kind == "jsonl" else _json(text, bad_lines, path)
+        if not table.names and table.damaged:
+            line, what = table.damaged[0]
+            raise fail(f"rows in {path}", f"none that can be read; {table.unit} {line}: {what}", fix="repair the file")
+        return table
 
 
 def json_value(text: str) -> Any:
