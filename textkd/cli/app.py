@@ -7,6 +7,7 @@ with Ctrl-C (the same command goes on), 1 a defect of textkd.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -75,6 +76,11 @@ def _usage(error: Any) -> TextkdError:
     return fail(asked, f"{said[:1].lower()}{said[1:]}", near=near, fix=f"{known}{path} --help")
 
 
+def _nobody_reads() -> int:
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    return 0
+
+
 def _run_command() -> int:
     try:
         return int(app(standalone_mode=False) or 0)
@@ -84,8 +90,11 @@ def _run_command() -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:  # `textkd ls losses | head`
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-        return 0
+        return _nobody_reads()
+    except SystemExit as stopped:  # so typer and rich say it
+        if isinstance(stopped.__context__, OSError) and stopped.__context__.errno == errno.EPIPE:
+            return _nobody_reads()
+        raise
     except OSError as error:  # of whatever kind: a place, a disk, a name; what was finished before is whole
         fix = "choose a place that can be written and has room, then give the same command again"
         tell(str(fail(f"{error.filename or 'a file'}", said(error), fix=fix)), style="red")

@@ -21,7 +21,7 @@ _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 
 
 # A recipe is read by people: what is larger is no recipe, or an attack (nine aliases of nine aliases of ...)
-LARGEST_FILE, MOST_VALUES, DEEPEST, LARGEST_NUMBER = 1 << 20, 100_000, 50, 2**63 - 1
+LARGEST_FILE, MOST_VALUES, DEEPEST, LARGEST_NUMBER = 1 << 18, 100_000, 50, 2**63 - 1
 
 
 class _Loader(yaml.SafeLoader):
