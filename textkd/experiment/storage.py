@@ -64,7 +64,8 @@ class RunFolder:
                 return
             found = f"the run of another recipe ({known.get('name')}): {shown(told)}"
             raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
-        before = known.get("inputs", {})  # early folders have none
+        before = known.get("inputs")  # early folders have none
+        before = before if isinstance(before, Mapping) else {}
         if other := [what for what, content in inputs.items() if before.get(what, content) != content]:
             found = f"the run of this recipe on another content of: {', '.join(other)}"
             raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
@@ -157,7 +158,7 @@ class NodeIndex:
             known = json.loads(self._file(key).read_text())
             homes = {str(name): self.folder / str(place) for name, place in known.items()}
             records = [json.loads((home / RECORD).read_text()) for home in homes.values()]
-        except (OSError, ValueError, AttributeError):
+        except Exception:  # whatever a damaged file holds
             return {}
         return (
             homes

@@ -110,7 +110,7 @@ def saving(folder: Path, last: Callable[[], str | None] | None = None) -> Iterat
 
 def disk_is_full(error: BaseException, folder: Path) -> bool:
     """Whether `error` comes from a full disk. safetensors and torch wrap the OSError, so their text decides too."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     # the last is what torch's zip writer says
     if any(said in str(error) for said in ("No space left", "os error 28", "unexpected pos")):

@@ -10,6 +10,7 @@ from textkd.errors import Collector, problem
 from textkd.tasks.data.holdout import holdout_of
 from textkd.tasks.data.sources import extra_splits
 from textkd.tasks.ocr.generate import Generation
+from textkd.tasks.ocr.options import check_whole
 from textkd.tasks.ocr.processor import check_shape
 from textkd.tasks.ocr.sources import Spec
 from textkd.tasks.ocr.task import USUAL, OcrTask
@@ -80,8 +81,7 @@ def ocr(
     if not 0 <= strength <= 3:
         fix = "true, false, or a strength from 0 to 3"
         collector.add(problem(f"augment: {augment!r}", "not true, false or a number from 0 to 3", fix=fix))
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        collector.add(problem(f"seed: {seed!r}", "not a whole number from 0", where="seed"))
+    check_whole(collector, seed=(seed, 0))
     sources: dict[str, Spec] = {}
     holdout, settings = None, Generation()
     with collector.collecting():

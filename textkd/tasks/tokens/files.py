@@ -7,15 +7,15 @@ each (the benchmark of Snips).
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import TextkdError, fail, problem
-from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, decode, dialect_of, missing, read_table
+from textkd.errors import TextkdError, fail, problem, reading
+from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, decode, dialect_of, json_value, missing, read_table
 from textkd.tasks.data.sources import FileSource, resolve
 
 NAMES = ("words", "tags")
@@ -34,23 +34,23 @@ class TagFile(FileSource):
 
     def read(self) -> Table:
         """`words` and `tags` of every sentence; damaged ones apart. Raises `TextkdError` where none can be read."""
-        if not self.path.is_file():
-            raise missing(self.path)
-        if self.dialect.kind == "conll":
-            text, bad = decode(self.path.read_bytes(), self.path)
-            return _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
-        if self.dialect.kind == "json" and (pieces := _pieces(self.path)) is not None:
-            return pieces
-        return self._lists(read_table(self.path, self.dialect))
+        with reading(f"sentences in {self.path}", fix="repair the file"):
+            if not self.path.is_file():
+                raise missing(self.path)
+            if self.dialect.kind == "conll":
+                text, bad = decode(self.path.read_bytes(), self.path)
+                return _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
+            if self.dialect.kind == "json" and (pieces := _pieces(self.path)) is not None:
+                return pieces
+            return self._lists(read_table(self.path, self.dialect))
 
     def _number(self, given: int | str | None, usual: int) -> int:
         if given is None:
             return usual
-        try:
-            return int(given)
-        except ValueError:
+        if not re.fullmatch(r"-?[0-9]{1,4}", str(given)):
             fix = "0 is the first column, -1 the last"
-            raise fail(f"column {given!r} of {self.path}", "its columns have numbers, no names", fix=fix) from None
+            raise fail(f"column {given!r} of {self.path}", "its columns have numbers, no names", fix=fix)
+        return int(given)
 
     def _lists(self, table: Table) -> Table:
         columns, wrong = [], []
@@ -150,8 +150,8 @@ def _pieces(path: Path) -> Table | None:
     the file is of another kind."""
     text, bad = decode(path.read_bytes(), path)
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = json_value(text)
+    except ValueError:
         return None
     if not (isinstance(value, dict) and all(isinstance(rows, list) for rows in value.values())):
         return None
