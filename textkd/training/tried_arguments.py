@@ -50,7 +50,8 @@ def _optimizer(arguments: TrainingArguments) -> None:
     """The optimizer, and its rate over the steps."""
     if any("=" not in part for part in (arguments.optim_args or "=").split(",")):
         raise fail(f"optim_args: {arguments.optim_args}", "not of the form KEY=VALUE,KEY=VALUE", fix="as rank=64")
-    trainer: Any = Trainer.__new__(Trainer)  # without all that its constructor does
+    kind: Any = Trainer
+    trainer = kind.__new__(kind)  # without all that its constructor does
     trainer.model, trainer.args = _Tiny(), arguments
     trainer.optimizer = trainer.lr_scheduler = trainer.optimizer_cls_and_kwargs = None
     trainer.create_optimizer()
