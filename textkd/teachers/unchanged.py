@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,18 @@ def refuse_changed(models: Mapping[str, nn.Module], before: Mapping[str, int]) -
         shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise TextkdError(problem("models that are only read stay as they are", f"{shown} changed in the training",
                                   fix=FIX))  # fmt: skip
+
+
+@contextmanager
+def unchanged(models: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Around a training that only reads `models`: raises `TextkdError` at its end where it has changed them.
+
+    Args:
+        models: by name.
+    """
+    seen = checksums(models)
+    yield
+    refuse_changed(models, seen)
 
 
 def _place(weight: Tensor) -> tuple[str, int]:

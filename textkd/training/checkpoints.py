@@ -13,6 +13,7 @@ from torch import nn
 
 from textkd.errors import fail
 from textkd.models.files import read_record
+from textkd.models.processes import processes
 from textkd.models.sums import damage
 
 log = logging.getLogger("textkd")
@@ -28,14 +29,16 @@ def last_checkpoint(folder: str | Path) -> str | None:
 
 
 def remove_incomplete(folder: str | Path) -> None:
-    """Deletes checkpoints whose saving was killed, and those that were damaged afterwards: these are named."""
-    for checkpoint in Path(folder).glob("checkpoint-*"):
+    """Deletes checkpoints whose saving was killed, and those that were damaged afterwards: these are named. All
+    processes call it, and one does it."""
+    for checkpoint in Path(folder).glob("checkpoint-*") if processes().is_main_process else ():
         bad = damage(checkpoint) if _is_complete(checkpoint) else "its saving was killed"
         if not bad:
             continue
         if _is_complete(checkpoint):
             log.warning("%s is damaged (%s); it is removed, and an earlier one or the start is taken", checkpoint, bad)
         shutil.rmtree(checkpoint, ignore_errors=True)
+    processes().wait_for_everyone()
 
 
 def _step(checkpoint: Path) -> int:

@@ -27,7 +27,7 @@ from textkd.objective import projections
 from textkd.objective.match import Match
 from textkd.tasks.metrics.directions import falls
 from textkd.teachers.frozen import FrozenModel
-from textkd.teachers.unchanged import checksums, refuse_changed
+from textkd.teachers.unchanged import unchanged
 from textkd.training import fsdp
 from textkd.training.arguments import make_arguments
 from textkd.training.cache_filling import autocast, fill_all, note
@@ -184,9 +184,7 @@ class _Run:
         wiring = self._wire(arguments)
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             self._load(self.work / f"stage-{before}" / "final")
-        if processes().is_main_process:
-            remove_incomplete(self.folder)
-        processes().wait_for_everyone()
+        remove_incomplete(self.folder)
         with ExitStack() as stack:
             for model in self.models.values():
                 stack.callback(projections.detach, model)
@@ -202,10 +200,8 @@ class _Run:
             average = Average(wiring.learners.module, rate, checkpoint) if rate else None
             trainer = self._trainer(wiring, arguments, average, [bar, stop])
             fsdp.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
-            read = {name: one.model for name, one in self.frozen_models.items()}
-            seen = checksums(read)
-            trainer.train(resume_from_checkpoint=checkpoint)
-            refuse_changed(read, seen)
+            with unchanged({name: one.model for name, one in self.frozen_models.items()}):
+                trainer.train(resume_from_checkpoint=checkpoint)
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
             if average is not None:
