@@ -37,11 +37,11 @@ def evaluate(
     processor, output, most, wrong = None, task.output, positions(model), Collector()
     with wrong.collecting():
         processor = task.processing(model_dir)
-    wrong.add(*output.fits(model, processor), *length_problems(max_length, most))
+    wrong.add(*(output.fits(model, processor) or output.strange(model)), *length_problems(max_length, most))
     wrong.raise_any()
     rows = task.encode(processor, "eval", forward_inputs(model), max_length or min(task.default_length, most))
     said, wanted = output.predict(model, rows, task.collator(processor, model)), output.references(rows)
-    for note in [*task.warnings(), *output.doubts(said, wanted)]:
+    for note in [*output.on_trust(model), *task.warnings(), *output.doubts(said, wanted)]:
         log.warning(note)
     return dict(output.compute_metrics(said, wanted))
 

@@ -66,7 +66,7 @@ class Finished:
         """A model that was trained elsewhere, evaluated here."""
         measured = _measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))
         folder = Path(str(getattr(model, "name_or_path", "")))
-        record = {**NOT_TRAINED, **measured}
+        record = {**NOT_TRAINED, **measured, "doubts": [*task.output.on_trust(model), *measured["doubts"]]}
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model, is_given=True)
 
     @classmethod

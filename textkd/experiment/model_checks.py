@@ -36,7 +36,10 @@ def _teacher(look: Look, name: str) -> None:
         look.loaded[name] = model
     _read_tokenizer(look, readable, model)
     if readable and look.task is not None:
-        look.found.add(*look.task.output.fits(model, _words_of(look, name)))
+        unfit = look.task.output.fits(model, _words_of(look, name))
+        if not unfit and look.experiment.trainer_of(name) is None:
+            unfit = look.task.output.strange(model)
+        look.found.add(*unfit)
     targets = look.setup.targets
     if targets is not None and model is not None and not look.bad("pseudo"):
         targets.reader(model, look.tokenizer)
@@ -105,13 +108,11 @@ def _student(look: Look, name: str, student: Any) -> None:
 
 
 def _is_fine(look: Look, wrong: Problem, teacher: Any, student: Any, own_words: bool) -> bool:
-    """A model with the task's names was made for the task; that the other's fit the task is looked at apart, and names
-    of another language or case are no error there. A teacher with words of its own reads its own rows."""
+    """Beside a task with classes, the names of each model are looked at beside the task's. A teacher with words of its
+    own reads its own rows."""
     if own_words and "token" in wrong.asked:  # but what stands at each token can only be compared at the same tokens
         return look.task is None or not look.task.output.per_token
-    names = _class_names(look.task)
-    theirs = [[str(name) for name in model.config.id2label.values()] for model in (student, teacher)]
-    return names in theirs and wrong.found.startswith("other names")
+    return "order" in wrong.asked and _class_names(look.task) is not None
 
 
 def _class_names(task: Task | None) -> list[str] | None:

@@ -54,6 +54,7 @@ class Output(ABC):
         writes: whether answers are texts that `generate` writes; such models may be read by a black box alone, and
             teach by what they write (`textkd.Pseudo`).
         timed_rows: rows of the large batch that speed is measured on.
+        takes_labels: whether the order of `labels` may be asked for, as `labels` of the task.
         packages: whose versions matter for the metrics, beside the usual ones.
 
     Example:
@@ -72,6 +73,7 @@ class Output(ABC):
     per_token: bool = False
     writes: bool = False
     timed_rows: int = 32
+    takes_labels: bool = False
     packages: tuple[str, ...] = ()
 
     @property
@@ -187,6 +189,28 @@ class Output(ABC):
 
         Returns:
             Problems, to be raised; none where all fits.
+        """
+        return []
+
+    def strange(self, model: Any) -> list[Problem]:
+        """Why it is not known what a model's answers mean: asked of one that is used as it is, not trained here.
+
+        Args:
+            model: one that `fits`.
+
+        Returns:
+            Problems, to be raised; none where all is known.
+        """
+        return []
+
+    def on_trust(self, model: Any) -> list[str]:
+        """What a model that is used as it is does not say of its answers, and what was taken for it: a sentence each.
+
+        Args:
+            model: one that `fits` and is not `strange`.
+
+        Returns:
+            Sentences for a reader of the results; none where the model says all.
         """
         return []
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from textkd.errors import Problem, fail, problem
+from textkd.models.label_names import FOREIGN, OTHER_ORDER, SAME, UNNAMED, compared, label_names
 from textkd.tasks.output import Output
 
 
@@ -35,20 +37,44 @@ class Named(Output):
         return {"num_labels": len(names), **labels, **kind}
 
     def fits(self, model: Any, processor: Any) -> list[Problem]:
-        """Where the outputs of a model and the classes of the task differ in number or order. Names that the task does
-        not have (LABEL_0, ...) say nothing about the order."""
+        """Where the outputs of a model and the classes of the task differ in number or order."""
         asked, count, names = f"{self.name} with {type(model).__name__}", getattr(model, "num_labels", None), self.names
         if count is None:
             return []
         if count != len(names):
             what = f"a head of {count} outputs; the task has {len(names)}"
             return [problem(asked, what, fix="a model that was trained on this task, or finetune it on the task first")]
-        own = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
-        low_own, low_names = ([name.lower() for name in part] for part in (own, names))
-        if low_own != low_names and sorted(low_own) == sorted(low_names):
-            fix = "correct id2label in its config.json where it is wrong; else take a model with the task's order"
+        own = label_names(model)
+        if compared(own, names) == OTHER_ORDER:
+            near = {one: names[i] for one in own for i in range(len(names)) if compared([one], [names[i]]) == SAME}
+            order = [near.get(one, one) for one in own]
+            fix = "correct id2label in its config.json where it is wrong; "
+            fix += f"else labels: {order} of the task" if self.takes_labels else "else a model with the task's order"
             return [problem(asked, f"labels in the order {own}; the task has {names}", fix=fix)]
         return []
+
+    def strange(self, model: Any) -> list[Problem]:
+        """Names that are not the task's: nobody knows which of them is which."""
+        own, names = label_names(model), self.names
+        if self.labels is None or len(own) != len(names) or compared(own, names) != FOREIGN:
+            return []
+        written = json.dumps({str(i): name for i, name in enumerate(names)})
+        fix = f'"id2label": {written} in its config.json, or these names in the order that its outputs have; '
+        found = f"its labels are {own}; the task has {names}"
+        return [problem(f"{self.name} with {type(model).__name__}", found, fix=f"{fix}else finetune it on the task")]
+
+    def on_trust(self, model: Any) -> list[str]:
+        """That the order of its outputs is the task's, where it has no names for them."""
+        own, names = label_names(model), self.names
+        if self.labels is None or len(own) != len(names) or compared(own, names) != UNNAMED:
+            return []
+        return [f"its labels are {_few(own)}, which says nothing: they were taken as {_few(names)}, in this order"]
+
+    def configure(self, model: Any, processor: Any, rows: Any) -> None:
+        """Names the outputs as the task does, in whose order they were trained."""
+        for name, value in self.head().items():
+            if name != "num_labels":
+                setattr(model.config, name, value)
 
     def refuse_nan(self, values: np.ndarray[Any, Any], rows: int, of: int) -> None:
         """Raises `TextkdError` where `rows` of `of` rows hold NaN."""
@@ -61,3 +87,7 @@ class Named(Output):
         if predictions != labels or not labels:
             found = f"{predictions} predictions, {labels} labels"
             raise fail(f"one prediction for each label of {self.name}", found)
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
