@@ -214,6 +214,21 @@ class Output(ABC):
         """
         return []
 
+    def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
+        """How a published folder answers otherwise, read by plain transformers alone, than was measured.
+
+        Args:
+            folder: with model and tokenizer (or processor).
+            shown: rows of `Task.load`.
+            rows: the same, encoded.
+            said: what `predict` gave for each.
+            device: that the model runs on.
+
+        Returns:
+            In how many rows, and what; "" where all agree, or nothing is known of it (the default).
+        """
+        return ""
+
     def configure(self, model: Any, processor: Any, rows: Any) -> None:  # noqa: B027  (some outputs need nothing)
         """Writes into the config of a model that is about to be published what it needs to answer by itself.
 
@@ -231,6 +246,11 @@ def agreement(reference: Any, student: Any) -> dict[str, int]:
         "both_right": int((one & other).sum()), "only_reference": int((one & ~other).sum()),
         "only_student": int((~one & other).sum()), "both_wrong": int((~one & ~other).sum()),
     }  # fmt: skip
+
+
+def counted(differing: int, rows: int, what: str) -> str:
+    """ "3 of 8 rows: what"; "" where none differs."""
+    return f"{differing} of {rows} rows{what and f': {what}'}" if differing else ""
 
 
 def texts_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from transformers import AutoTokenizer
 
 from textkd.errors import Problem, fail, problem
 from textkd.models.label_names import FOREIGN, OTHER_ORDER, SAME, UNNAMED, compared, label_names
 from textkd.tasks.output import Output
+
+CLOSE = 0.02  # as a share of the logits: bf16 and TF32 are no other model
 
 
 class Named(Output):
@@ -76,6 +79,15 @@ class Named(Output):
             if name != "num_labels":
                 setattr(model.config, name, value)
 
+    def plain(self, folder: str, device: Any) -> tuple[Any, Any]:
+        """The tokenizer and the model of a published folder, as plain transformers loads them."""
+        return AutoTokenizer.from_pretrained(folder), self.auto_class.from_pretrained(folder).eval().to(device)
+
+    def other_names(self, model: Any) -> str:
+        """Names of a published model that are not the task's; "" where they are."""
+        own = label_names(model)
+        return "" if self.labels is None or own == self.names else f"its labels are {own}, not {self.names}"
+
     def refuse_nan(self, values: np.ndarray[Any, Any], rows: int, of: int) -> None:
         """Raises `TextkdError` where `rows` of `of` rows hold NaN."""
         if rows:
@@ -87,6 +99,11 @@ class Named(Output):
         if predictions != labels or not labels:
             found = f"{predictions} predictions, {labels} labels"
             raise fail(f"one prediction for each label of {self.name}", found)
+
+
+def is_close(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """Whether two arrays of logits are those of one model on one text, run in other batches."""
+    return one.shape == other.shape and bool(np.all(np.abs(one - other) <= CLOSE * (1 + np.abs(other).max(initial=0))))
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:
