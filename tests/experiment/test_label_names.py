@@ -93,7 +93,7 @@ def test_names_that_only_count_are_told_and_the_student_is_named_as_the_task(tin
     recipe["teacher"]["path"] = str(copy_teacher(tiny, **ids("LABEL_0", "LABEL_1")))
     run = build.from_recipe(tiny.write(recipe))
     run.check()
-    note = "its labels are LABEL_0, LABEL_1, which says nothing: they were taken as negative, positive, in this order"
+    note = "its labels are LABEL_0, LABEL_1: names that say nothing, they were taken as negative, positive, in this order"
     assert f"teacher: {note}" in describe.notes(run.setup)
     result = run.run()
     warnings = json.loads((tiny.folder / "run" / "results.json").read_text())["warnings"]

@@ -71,7 +71,7 @@ class Named(Output):
         own, names = label_names(model), self.names
         if self.labels is None or len(own) != len(names) or compared(own, names) != UNNAMED:
             return []
-        return [f"its labels are {_few(own)}, which says nothing: they were taken as {_few(names)}, in this order"]
+        return [f"its labels are {_few(own)}: names that say nothing, they were taken as {_few(names)}, in this order"]
 
     def configure(self, model: Any, processor: Any, rows: Any) -> None:
         """Names the outputs as the task does, in whose order they were trained."""
