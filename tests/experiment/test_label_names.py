@@ -1,4 +1,4 @@
-"""What a model's outputs are called: compared with the task's names, refused, told, and written into what is published."""
+"""What a model's outputs are called: compared with the task's names, refused, told; and what is published names them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_foreign_names_are_refused_and_the_fix_helps(tiny: Tiny) -> None:
     fix = '"id2label": {"0": "negative", "1": "positive"}'
     assert fix in message
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **json.loads("{%s}" % fix)}))
+    (folder / "config.json").write_text(json.dumps({**config, **json.loads("{" + fix + "}")}))
     build.from_recipe(tiny.write(recipe)).check()
 
 
@@ -93,7 +93,9 @@ def test_names_that_only_count_are_told_and_the_student_is_named_as_the_task(tin
     recipe["teacher"]["path"] = str(copy_teacher(tiny, **ids("LABEL_0", "LABEL_1")))
     run = build.from_recipe(tiny.write(recipe))
     run.check()
-    note = "its labels are LABEL_0, LABEL_1: names that say nothing, they were taken as negative, positive, in this order"
+    note = (
+        "its labels are LABEL_0, LABEL_1: names that say nothing, they were taken as negative, positive, in this order"
+    )
     assert f"teacher: {note}" in describe.notes(run.setup)
     result = run.run()
     warnings = json.loads((tiny.folder / "run" / "results.json").read_text())["warnings"]

@@ -74,8 +74,22 @@ def students(look: Look) -> None:
             readable = look.task is not None and not look.bad("task")
             made = look.models.start(name) if readable else look.models.made_of(name, look.loaded)
             _student(look, name, made)
+    _together(look)
     lengths = list(look.loaded.values())
     look.found.add(*_length_problems(look.setup.rows.max_length, lengths))
+
+
+def _together(look: Look) -> None:
+    """Whether all models can read the same batches, which are made for the first, as the teachers have learnt to."""
+    if look.task is None or not look.loaded:
+        return
+    first, *others = look.loaded
+    for name in others:
+        with look.found.collecting(look.experiment.models[name].where):
+            look.found.add(*look.task.output.beside(look.loaded[name], look.loaded[first]))
+    if not look.found.problems and not look.places:
+        with look.found.collecting("" if len(look.setup.teachers) > 1 else look.experiment.models[first].where):
+            _ = look.setup.rows.suited
 
 
 def _can_be_made(look: Look, spec: ModelSpec) -> bool:

@@ -192,6 +192,18 @@ class Output(ABC):
         """
         return []
 
+    def beside(self, model: Any, other: Any) -> list[Problem]:
+        """Where two models cannot read the same batches.
+
+        Args:
+            model: that of the two which is judged.
+            other: the one that batches are made for.
+
+        Returns:
+            Problems, to be raised; none where both can.
+        """
+        return []
+
     def strange(self, model: Any) -> list[Problem]:
         """Why it is not known what a model's answers mean: asked of one that is used as it is, not trained here.
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from transformers import TrOCRProcessor, VisionEncoderDecoderModel
 
-from textkd.errors import Problem, fail
+from textkd.errors import Problem, fail, problem
 from textkd.tasks import metrics
-from textkd.tasks.ocr.fitting import settle_tokens, size_problems, token_problems
+from textkd.tasks.ocr.fitting import model_token, settle_tokens, size_problems, token_problems
 from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, settle_settings, transcribe
 from textkd.tasks.ocr.processor import decode_texts, one_spaced
 from textkd.tasks.ocr.rows import LineCollator, LineRows, texts_of
@@ -91,6 +91,15 @@ class LineTexts(Output):
     def fits(self, model: Any, processor: Any) -> list[Problem]:
         """Where a model and a processor do not fit: the size of images, the ids of tokens."""
         return [*size_problems(processor, model), *token_problems(processor, model)]
+
+    def beside(self, model: Any, other: Any) -> list[Problem]:
+        """Texts that begin with another token: one of the two would be trained and measured with a foreign one."""
+        own, theirs = (model_token(one, "decoder_start_token_id") for one in (model, other))
+        if own == theirs:
+            return []
+        found = f"texts begin with token {own} in this model, with {theirs} in the one that batches are made for"
+        fix = f"decoder_start_token_id: {theirs} in its config.json and generation_config.json: it learns that here"
+        return [problem("models that read the same batches", found, fix=fix)]
 
     def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[str], device: Any) -> str:
         """The texts that a plain ``generate(pixel_values)`` writes."""

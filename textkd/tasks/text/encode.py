@@ -53,8 +53,8 @@ def encode(
 
 
 def check_length(tokenizer: Any, max_length: int, pair: bool = True) -> None:
-    """Raises `TextkdError` where no text (or pair) fits `max_length` tokens. What the tokenizer says of its model is not
-    looked at: the positions of the model that is there decide."""
+    """Raises `TextkdError` where no text (or pair) fits `max_length` tokens. What the tokenizer says of its model does
+    not count: the positions of the model that is there do."""
     special, of = tokenizer.num_special_tokens_to_add(pair=pair), "a pair" if pair else "a text"
     if max_length <= special:
         raise fail(f"max_length {max_length}", f"{special} places of {of} are special tokens", fix="give 128, say")
