@@ -1,4 +1,4 @@
-"""What a model's outputs are called: compared with the task's names, refused, told; and what is published names them."""
+"""What a model's outputs are called: compared with the task's names, refused, told; published."""
 
 from __future__ import annotations
 

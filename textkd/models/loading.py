@@ -19,7 +19,7 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
-from textkd.models.fixes import repair_positions
+from textkd.models.fixes import plain_outputs, repair_positions
 from textkd.models.label_names import label_problems
 from textkd.models.model_files import (
     WEIGHTS,
@@ -30,7 +30,7 @@ from textkd.models.model_files import (
     resolve_path,
 )
 from textkd.models.no_code import from_pretrained
-from textkd.models.vocabulary import vocabulary
+from textkd.models.vocabulary import ids_of, vocabulary
 
 __all__ = [
     "check_pair",
@@ -139,6 +139,7 @@ def load_with_report(
             "or ignore_mismatched_sizes=True to start these weights anew",
         )
     repair_positions(model)
+    plain_outputs(model)
     _leave_out_unread_pooler(model, info)
     return model, info
 
@@ -227,8 +228,8 @@ def _vocabulary_problems(teacher: Any, student: Any, tokenizer_t: Any, tokenizer
     elif size_t != size_s and size_t is not None and size_s is not None:
         yield problem(asked, f"vocab_size is {size_t} in the teacher and {size_s} in the student", fix=fix)
     for side, size, tokenizer in (("teacher", size_t, tokenizer_t), ("student", size_s, tokenizer_s)):
-        if tokenizer is not None and size is not None and len(tokenizer) > size:
-            found = f"its tokenizer has {len(tokenizer)} tokens, its embeddings {size} rows"
+        if tokenizer is not None and size is not None and (ids := ids_of(tokenizer)) > size:
+            found = f"its tokenizer has {len(tokenizer)} tokens with ids up to {ids - 1}, its embeddings {size} rows"
             yield problem(f"the {side}'s tokenizer", found, fix=f"take the tokenizer that belongs to the {side}")
 
 

@@ -192,6 +192,18 @@ class Output(ABC):
         """
         return []
 
+    def tried(self, model: Any, batch: Mapping[str, Any]) -> list[Problem]:
+        """Whether a model answers at all as `predict` wants it, tried before anything is trained.
+
+        Args:
+            model: one that `fits`.
+            batch: of the task's collator, a few rows.
+
+        Returns:
+            Problems, to be raised; none where it answers, or nobody tries (the default).
+        """
+        return []
+
     def beside(self, model: Any, other: Any) -> list[Problem]:
         """Where two models cannot read the same batches.
 

@@ -2,8 +2,8 @@
 given.
 
 Labels are a text and eos. A TrOCR that was trained with ``<s> text </s>`` behind `decoder_start_token_id` = ``<s>``, as
-a well-known tutorial does, writes a ``<s>`` before each text: under labels without one it is a place behind, and most of
-what it would teach is wrong.
+a well-known tutorial does, writes a ``<s>`` before each text: under labels without one it is a place behind, and most
+of what it would teach is wrong.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def suited(
 
 def _sentence(name: str, form: Form) -> str:
     with_it, without = f"{form.told:.0%}", f"{form.bare:.0%}"
-    return (f"{name}: it was trained with {len(form.lead)} more token before each text (it says {with_it} of the tokens "
-            f"right under such labels, {without} without): labels are made so for all models")  # fmt: skip
+    return (f"{name}: it was trained with {len(form.lead)} more token before each text (it says {with_it} of "
+            f"the tokens right under such labels, {without} without): labels are made so for all models")  # fmt: skip
 
 
 def _likeness(said: Sequence[str], texts: Sequence[str]) -> float:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import AutoTokenizer
 
 from textkd.errors import Problem, fail, problem
+from textkd.models.forward import evaluating, inputs_of
 from textkd.models.label_names import FOREIGN, OTHER_ORDER, SAME, UNNAMED, compared, label_names
 from textkd.tasks.output import Output
 
@@ -55,6 +57,21 @@ class Named(Output):
             fix += f"else labels: {order} of the task" if self.takes_labels else "else a model with the task's order"
             return [problem(asked, f"labels in the order {own}; the task has {names}", fix=fix)]
         return []
+
+    def tried(self, model: Any, batch: Mapping[str, Any]) -> list[Problem]:
+        """Whether its forward gives a tensor of `logits`, one for each name."""
+        asked = f"the answers of {type(model).__name__} to {self.name}"
+        try:
+            with evaluating(model), torch.inference_mode():
+                logits = model(**inputs_of(model, batch))["logits"]
+        except Exception as error:  # of anybody's module
+            found = f"it fails on the first rows: {type(error).__name__}: {str(error)[:200]}"
+            return [problem(asked, found, fix='a forward that gives {"logits": ...} (return_dict: true in its config)')]
+        wanted = (2 + self.per_token, len(self.names))
+        if (logits.dim(), logits.shape[-1]) == wanted or len(self.names) == 1:
+            return []
+        found = f"logits of shape {list(logits.shape)}"
+        return [problem(asked, found, fix=f"{wanted[0]} dimensions, the last one of {wanted[1]}")]
 
     def strange(self, model: Any) -> list[Problem]:
         """Names that are not the task's: nobody knows which of them is which."""
