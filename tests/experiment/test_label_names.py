@@ -122,3 +122,6 @@ def test_tags_of_other_names_are_refused(tmp_path: Path) -> None:
     assert "its labels are" in Tokens(["O", "B-person", "I-person"]).strange(tagger)[0].found
     assert Tokens(["O", "B-per", "I-per"]).strange(tagger) == []
     assert Tokens(["O", "I-per", "B-per"]).fits(tagger, make_tokenizer())
+    nameless = tagger.base_model  # somebody's own module may have no names at all
+    del nameless.config
+    assert Tokens(["O"]).strange(nameless) == Tokens(["O"]).on_trust(nameless) == []

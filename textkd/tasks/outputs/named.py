@@ -75,8 +75,8 @@ class Named(Output):
 
     def strange(self, model: Any) -> list[Problem]:
         """Names that are not the task's: nobody knows which of them is which."""
-        own, names = label_names(model), self.names
-        if self.labels is None or len(own) != len(names) or compared(own, names) != FOREIGN:
+        own, names = self._names_of(model), self.names
+        if own is None or compared(own, names) != FOREIGN:
             return []
         written = json.dumps({str(i): name for i, name in enumerate(names)})
         fix = f'"id2label": {written} in its config.json, or these names in the order that its outputs have; '
@@ -85,15 +85,22 @@ class Named(Output):
 
     def on_trust(self, model: Any) -> list[str]:
         """That the order of its outputs is the task's, where it has no names for them."""
-        own, names = label_names(model), self.names
-        if self.labels is None or len(own) != len(names) or compared(own, names) != UNNAMED:
+        own, names = self._names_of(model), self.names
+        if own is None or compared(own, names) != UNNAMED:
             return []
         return [f"its labels are {_few(own)}: names that say nothing, they were taken as {_few(names)}, in this order"]
+
+    def _names_of(self, model: Any) -> list[str] | None:
+        """What a model calls its outputs, where these can be the task's classes."""
+        if self.labels is None or getattr(getattr(model, "config", None), "id2label", None) is None:
+            return None
+        own = label_names(model)
+        return own if len(own) == len(self.names) else None
 
     def configure(self, model: Any, processor: Any, rows: Any) -> None:
         """Names the outputs as the task does, in whose order they were trained."""
         for name, value in self.head().items():
-            if name != "num_labels":
+            if name != "num_labels" and hasattr(model, "config"):
                 setattr(model.config, name, value)
 
     def plain(self, folder: str, device: Any) -> tuple[Any, Any]:
