@@ -19,6 +19,7 @@ from textkd.experiment.finetune import LABELS_ONLY
 from textkd.experiment.plan import Experiment, Source
 from textkd.experiment.shorthand import (
     CONTROL,
+    MOST_PEERS,
     STUDENT,
     Common,
     Link,
@@ -169,7 +170,7 @@ class Builder:
     def _names(self) -> set[str]:
         """The names of all models that this run trains beside its teachers."""
         block, links = self.recipe.cohort, {link.name for link in self.recipe.chain or ()}
-        size = 0 if block is None else block.size or 2
+        size = 0 if block is None else min(block.size or 2, MOST_PEERS)
         named = None if block is None else block.students
         return links | set(named or (f"peer_{i}" for i in range(1, size + 1))) | {STUDENT, CONTROL}
 
@@ -234,7 +235,8 @@ class Builder:
         size = 2 if block.size is None else block.size
         self.found.add(*cohort_problems(size))
         return {
-            f"peer_{i}": self._student(self.recipe.student or {}, first, teachers) for i in range(1, max(size, 2) + 1)
+            f"peer_{i}": self._student(self.recipe.student or {}, first, teachers)
+            for i in range(1, min(max(size, 2), MOST_PEERS) + 1)
         }
 
     def _reported(self, *rooms: str) -> bool:

@@ -202,11 +202,11 @@ def _inside(at: Any, name: str, asked: str) -> Any:
 def _key(at: Mapping[Any, Any], name: str) -> Any:
     """`name` as a key of this block: of a layer map, whose keys are numbers, a number."""
     is_map = bool(at) and all(type(key) is int for key in at)
-    return int(name) if is_map and re.fullmatch(r"-?\d+", name) else name
+    return int(name) if is_map and re.fullmatch(r"-?[0-9]{1,9}", name) else name
 
 
 def _index(items: list[Any], name: str, asked: str) -> int:
-    if not re.fullmatch(r"-?\d+", name) or not -len(items) <= int(name) < len(items):
+    if not re.fullmatch(r"-?[0-9]{1,9}", name) or not -len(items) <= int(name) < len(items):
         fix = f"0 to {len(items) - 1}" if items else "the list is empty"
         raise fail(asked, f"{name} is not an index of a list of {len(items)}", fix=fix)
     return int(name)
