@@ -175,7 +175,13 @@ def split(text: str) -> tuple[str, Any]:
     path, equals, right = text.partition("=")
     if not equals or not path:
         raise fail(f"override {text!r}", "no `=`" if path else "no key", fix="a.b=value, as training.seed=1")
-    return path, parse(right, f"override {text!r}", fix="close every bracket and quote; put a text in quotes")
+    asked, fix = f"override {text!r}", "close every bracket and quote; put a text in quotes"
+    try:
+        return path, parse(right, asked, fix)
+    except TextkdError as error:
+        if not isinstance(error.__cause__, yaml.YAMLError):
+            raise
+        raise fail(asked, "what follows `=` is not YAML", fix=fix) from error  # YAML's own words repeat it, secrets too
 
 
 def put(values: dict[str, Any], path: str, value: Any, asked: str) -> None:
