@@ -19,6 +19,7 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.models.finite import check_finite
 from textkd.models.fixes import repair_positions
 from textkd.models.model_files import (
     WEIGHTS,
@@ -137,24 +138,10 @@ def load_with_report(
             fix="give the number of labels and the sizes that the weights were saved with, "
             "or ignore_mismatched_sizes=True to start these weights anew",
         )
-    _check_finite(asked, model)
+    check_finite(asked, model)
     repair_positions(model)
     _leave_out_unread_pooler(model, info)
     return model, info
-
-
-def _check_finite(asked: str, model: PreTrainedModel) -> None:
-    """Raises `TextkdError` with the names of weights that hold NaN or inf: every loss on them would be nan."""
-    bad = [
-        name for name, weight in model.named_parameters()
-        if weight.is_floating_point() and not weight.sum().isfinite() and not weight.isfinite().all()
-    ]  # fmt: skip
-    if bad:
-        weight = model.get_parameter(bad[0])
-        count = int((~weight.isfinite()).sum())
-        found = f"{count:,} of {weight.numel():,} values of {bad[0]} are not finite (nan or inf)"
-        found += f", and some of {len(bad) - 1} further weights" if len(bad) > 1 else ""
-        raise fail(asked, found, fix="save the model again from a checkpoint that is sound")
 
 
 def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
