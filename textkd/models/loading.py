@@ -288,8 +288,7 @@ def _told(asked: str, source: str) -> Iterator[None]:
     except TextkdError:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, RuntimeError and its own kinds
-        # ends at the first blank line: the rest is advice about the hub
-        said = f"{type(error).__name__}: {str(error).strip().split(chr(10) * 2)[0]}"
+        said = f"{type(error).__name__}: {str(error).strip().split(chr(10) * 2)[0]}"  # no advice
         if os.path.isdir(source):
             raise fail(
                 asked, f"{source} does not load: {said}", fix="check config.json and the files beside it"
