@@ -15,7 +15,7 @@ HIDDEN = "(not written)"
 LONGEST, MOST_TOLD = 700, 40  # characters of a part of a message, problems in one message: it is read, not scrolled
 _SECRETS = re.compile(r"(^|_)(passw(or)?d|passphrase|secrets?|credentials?|(api|access|private)_?key)(_|$)|token$")
 _TOKENS = re.compile(r"(^|_)(pad|bos|eos|unk|cls|sep|mask|start|end|image)_token$")  # of a vocabulary
-_NAME = re.compile(r"""([\w-]+)["']?\s*[:=]\s*""")
+_NAME = re.compile(r"""(?<![\w-])([\w-]+)["']?\s*[:=]\s*""")
 # "3 become no token: they are not counted": the noun behind a word, a colon, and words; no option and its value
 _PROSE = re.compile(r"(?<=\w )token: (?=[a-z]+ [a-z]+\b)(?!.*hf_)")
 _VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\[[^]]*]|\{[^}]*}|[^\n,}\]'"]*""")
