@@ -38,11 +38,13 @@ def check_teaching(
         TextkdError: one, with every pair whose loss teaches the models nothing.
     """
     ours = {id(one) for model in learners.values() for one in _projections(model)}
-    moved = {name: _moved(tap) for name, tap in targets.items()}
     found = Collector()
     for pair in objective.pairs:
         with found.collecting(pair.name):
-            ways = [ChainMap(dict(taps), dict(one)) for one in (targets, moved)]
+            every = ChainMap(dict(taps), dict(targets))
+            sources, others = pair.read
+            moved = {name: _moved(every[name].detach()) for name in others if name not in sources}
+            ways = [every, ChainMap(moved, every)]
             later = ((way, objective.value(pair, way, batch, at)) for at in MOMENTS for way in ways)
             _check(pair, chain([(ways[0], values[pair.name])], later), ours)
     found.raise_any()
