@@ -7,14 +7,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import datasets
 
 from textkd.errors import Collector, fail, problem
-from textkd.models.files import at_home
+from textkd.models.files import at_home, in_package
 from textkd.tasks.data.formats import Dialect, Table, dialect_of, read_table
 
 
@@ -116,13 +115,7 @@ def resolve(path: str | Path) -> Path:
     shown = str(path)
     if not shown.startswith("package:"):
         return at_home(path)
-    package, _, inner = shown.removeprefix("package:").partition("/")
-    spec = find_spec(package) if package.isidentifier() else None
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    if not folders:
-        found = f"no Python package named {package!r} is installed"
-        raise fail(f"data file {shown}", found, fix=f"pip install {package.replace('_', '-')}")
-    places = [Path(folder) / inner for folder in folders]
+    places = in_package(shown)
     return next((place for place in places if place.is_file()), places[0])
 
 
