@@ -121,6 +121,11 @@ class Collector:
         finally:
             self.problems[before:] = [replace(p, where=_join(where, p.where)) for p in self.problems[before:]]
 
+    def raise_once(self) -> None:
+        """`raise_any`, where every block of a model has the same fault at one place: it is told of the first."""
+        self.problems = list({(p.where, p.found): p for p in reversed(self.problems)}.values())[::-1]
+        self.raise_any()
+
     def raise_any(self) -> None:
         if self.problems:
             raise TextkdError(*dict.fromkeys(self.problems))

@@ -41,11 +41,11 @@ def check_teaching(
     moved = {name: _moved(tap) for name, tap in targets.items()}
     found = Collector()
     for pair in objective.pairs:
-        with found.collecting(pair.name):
+        with found.collecting(pair.place):
             ways = [ChainMap(dict(taps), dict(one)) for one in (targets, moved)]
             later = ((way, objective.value(pair, way, batch, at)) for at in MOMENTS for way in ways)
             _check(pair, chain([(ways[0], values[pair.name])], later), ours)
-    found.raise_any()
+    found.raise_once()
 
 
 def _check(pair: Pair, tried: Iterable[tuple[Any, Tensor]], ours: set[int]) -> None:
