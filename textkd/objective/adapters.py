@@ -116,7 +116,9 @@ def _shape(s: Tensor, t: Tensor, pool: nn.Module | None) -> tuple[int, ...]:
 def _kind(pair: Pair, s: Tensor, t: Tensor, grids: tuple[Grid, Grid] | None) -> str | None:
     if pair.projection == "grid" and grids is None:
         raise fail(
-            "projection grid", f"{pair.source.at(None).address} has no grid of patches", fix="match hidden states of an encoder"
+            "projection grid",
+            f"{pair.source.at(None).address} has no grid of patches",
+            fix="match hidden states of an encoder",
         )
     if pair.projection != "auto":
         return None if pair.projection == "none" else pair.projection

@@ -38,6 +38,11 @@ RESERVED: dict[str, Any] = {
     "prediction_loss_only": False,  # the report needs metrics
     "batch_eval_metrics": False,
 }
+# what to give in their place
+INSTEAD = {
+    "label_smoothing_factor": "leave it out; options: {label_smoothing: 0.1} of the match of labels does it",
+    "resume_from_checkpoint": "leave it out; the same command goes on by itself",
+}
 
 # beside TrainingArguments: dropout, the model's rate in this training (without dropout a student follows its teacher's
 # hidden states several times closer); average, the decay of an exponential moving average of the weights, which is
@@ -58,7 +63,12 @@ def check_arguments(
                                     fix="give it in the recipe's own training block"))  # fmt: skip
         elif name in RESERVED:
             problems.append(
-                problem(f"{name}: {training[name]}", "textkd sets this itself", where=name, fix="leave it out")
+                problem(
+                    f"{name}: {training[name]}",
+                    "textkd sets this itself",
+                    where=name,
+                    fix=INSTEAD.get(name, "leave it out"),
+                )  # fmt: skip
             )
         elif name not in known:
             problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,

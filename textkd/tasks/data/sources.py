@@ -14,7 +14,7 @@ import datasets
 
 from textkd.errors import Collector, fail, problem
 from textkd.models.files import at_home, in_package
-from textkd.tasks.data.formats import Dialect, Table, dialect_of, read_table
+from textkd.tasks.data.formats import SAVED, Dialect, Table, dialect_of, read_table
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,16 @@ class HubSource:
 
 
 def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset:
-    """One split of a data set of the hub or of a folder, the only call of `datasets.load_dataset`.
+    """One split of a data set of the hub, or of a folder (also of `save_to_disk`): the only call of
+    `datasets.load_dataset`.
 
     Raises:
         TextkdError: it needs a script of its own, which is never run. All other errors are those of `datasets`.
     """
     try:
+        folder = at_home(dataset)
+        if any((folder / name).is_file() for name in SAVED):
+            return _saved(folder, split)
         return datasets.load_dataset(os.path.expanduser(dataset), config, split=split)
     except RuntimeError as error:
         if "script" not in str(error):
@@ -86,6 +90,19 @@ def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset
         raise fail(
             f"the data set {dataset!r}", "it needs a Python script of its own, which is never run", fix=fix
         ) from error
+
+
+def _saved(folder: Path, split: str) -> datasets.Dataset:
+    """One split of what `save_to_disk` wrote: a data set of several, or a single one, which is called train."""
+    saved = datasets.load_from_disk(str(folder))
+    splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+    if split not in splits:
+        fix = "name one that it has: splits: {train: ..., eval: ...} (of lines for ocr: split: ...)"
+        if "train" in splits:
+            fix = f"eval: {{fraction: 0.1, seed: 0}} takes a part of train; or {fix}"
+        raise fail(f"split {split!r} of the data set {folder}", f"it has {', '.join(splits)}", near=(split, splits),
+                   fix=fix)  # fmt: skip
+    return splits[split]
 
 
 Source = FileSource | HubSource
