@@ -80,7 +80,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("frozen", stages({"matches": [LABELS], "frozen": ["bert.embedings"]}), ["stages[0].frozen", "nearest: bert.emb"]),
     ("all frozen", stages({"matches": [LABELS], "frozen": ["bert", "classifier"]}), ["no parameter is left to train"]),
     # blocks
-    ("shrink", put("student.shrink.layers", [2, 9]), ["student: asked", "the teacher has 4 blocks, not 9"]),
+    ("shrink", put("student.shrink.layers", [2, 9]), ["student: asked", "has 4 blocks, not 9"]),
     ("student block", put("matches.2.layers", {3: 4}), ["hidden:3", "has 2 blocks"]),
     ("teacher block", put("matches.2.layers", {1: 5}), ['"hidden:5" of teacher', "has 4 blocks"]),
     ("address", put("matches.2", {"tap": "hidden:3"}), ["matches[2].tap", '"hidden:3" of student', "has 2 blocks"]),

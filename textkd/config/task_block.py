@@ -20,7 +20,7 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Task:
         raise fail(f"task {name or '(no name)'}", "no such task", near=(name, tasks.names()), where=where, fix=fix)
     known = tasks.kind(name).options
     for key in [key for key in options if key not in known]:
-        fix = tasks.kind(name).elsewhere.get(str(key)) or f"one of {', '.join(known)}"
+        fix = (tasks.kind(name).elsewhere or {}).get(str(key)) or f"one of {', '.join(known)}"
         asked, near = f"{key}: {options.pop(key)!r}", (str(key), known)
         found.add(problem(asked, f"task {name} has no such option", near=near, where=str(key), fix=fix))
     try:

@@ -144,7 +144,9 @@ def _refuse_other_places(source: Address, target: Address, student: nn.Module, t
     if grids[0] != grids[1]:
         fix = "give both encoders one patch_size, or match encoder.hidden, which is pooled to the coarser grid"
         raise fail(
-            f"{source} beside {target}", f"{grids[0]}; the teacher has {grids[1]}: other places of the image", fix=fix
+            f"{source} beside {target}",
+            f"{grids[0]}; the other side has {grids[1]}: other places of the image",
+            fix=fix,
         )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
 from textkd.errors import fail
@@ -45,7 +44,7 @@ class Kind:
     auto_class: Any
     of_model: Callable[..., Task] | None = None
     make_new: Callable[[Mapping[str, Any], Task | None], Any] | None = None
-    elsewhere: Mapping[str, str] = MappingProxyType({})
+    elsewhere: Mapping[str, str] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -68,17 +68,19 @@ def check_arguments(
                     "textkd sets this itself",
                     where=name,
                     fix=INSTEAD.get(name, "leave it out"),
-                )  # fmt: skip
+                )
             )
         elif name not in known:
             problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,
                                     fix="a name of transformers.TrainingArguments"))  # fmt: skip
     problems += _metric_problem(training.get("metric_for_best_model"), metrics)
-    return problems or _refused(training)
+    wrong = {p.where for p in problems}
+    return problems + _refused({name: value for name, value in training.items() if name not in wrong}, bool(wrong))
 
 
-def _refused(training: Mapping[str, Any]) -> list[Problem]:
-    """What TrainingArguments refuses: each value that it refuses alone, or values that do not go together."""
+def _refused(training: Mapping[str, Any], is_part: bool) -> list[Problem]:
+    """What TrainingArguments refuses: each value that it refuses alone, or values that do not go together, which is
+    not known of a part of them."""
     try:
         make_arguments(training, "unused")
     except TextkdError as error:
@@ -88,7 +90,7 @@ def _refused(training: Mapping[str, Any]) -> list[Problem]:
                 make_arguments({name: value}, "unused")
             except TextkdError as of_one:
                 alone += [replace(p, asked=f"{name}: {value!r}", where=name) for p in of_one.problems]
-        return alone or list(error.problems)
+        return alone or ([] if is_part else list(error.problems))
     return []
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.parquet
 
-from textkd.errors import Problem, fail, problem
+from textkd.errors import Problem, TextkdError, fail, problem
 
 UTF_8 = "utf-8"
 OTHERS = ("gb18030", "cp1252")  # encodings that a file may have instead, tried in this order
@@ -90,7 +90,7 @@ def read_table(path: Path, dialect: Dialect) -> Table:
     return table
 
 
-def missing(path: Path) -> Exception:
+def missing(path: Path) -> TextkdError:
     if path.is_dir():
         held = sorted(p.name for p in path.iterdir())
         fix = f"give one of its files{': ' if held else ''}{', '.join(held[:12])}"

@@ -12,9 +12,9 @@ from typing import Any
 
 import datasets
 
-from textkd.errors import Collector, fail, problem
+from textkd.errors import Collector, Problem, fail, problem
 from textkd.models.files import at_home, in_package
-from textkd.tasks.data.formats import SAVED, Dialect, Table, dialect_of, read_table
+from textkd.tasks.data.formats import SAVED, Dialect, Table, dialect_of, missing, read_table
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,12 @@ def extra_splits(collector: Collector, given: Mapping[str, Any] | None) -> dict[
             fix = "letters, digits and _, such as receipts"
             collector.add(problem(f"the name {name!r}", "no name for a split", fix=fix, where="extra_evals"))
     return {f"eval_{name}": (str(name), files) for name, files in (given or {}).items()}
+
+
+def lost_files(collector: Collector, sources: Mapping[str, Any]) -> list[Problem]:
+    """Files that are not there, beside options that are bad: nothing is read then, which would tell them."""
+    lost = [source.path for source in sources.values() if isinstance(source, FileSource) and not source.path.is_file()]
+    return [p for path in dict.fromkeys(lost if collector.problems else ()) for p in missing(path).problems]
 
 
 def resolve(path: str | Path) -> Path:

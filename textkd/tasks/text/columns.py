@@ -9,7 +9,7 @@ from typing import Any
 from textkd.errors import Collector, fail, problem
 from textkd.tasks.data.formats import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
-from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source
+from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source, lost_files
 from textkd.tasks.text.rows import Layout
 from textkd.tasks.text.task import TaskSpec, TextTask
 
@@ -99,6 +99,7 @@ def text(
     for split, (more, path) in extra_splits(collector, extra_evals).items():
         with collector.collecting(f"extra_evals.{more}"):
             _add_file(sources, split, path, dataset, options)
+    collector.add(*lost_files(collector, sources))
     collector.raise_any()
     columns = label if isinstance(label, str) else tuple(label)
     spec = TaskSpec(

@@ -9,7 +9,7 @@ from typing import Any
 from textkd.errors import Collector, fail, problem
 from textkd.tasks.data.formats import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
-from textkd.tasks.data.sources import extra_splits
+from textkd.tasks.data.sources import extra_splits, lost_files
 from textkd.tasks.tokens.bio import OUTSIDE, tags_of, type_of
 from textkd.tasks.tokens.files import TagFiles, tag_files
 from textkd.tasks.tokens.task import TokensTask
@@ -83,6 +83,7 @@ def tokens(
         collector.add(problem("a file of train sentences", "none", fix="give a file", where="train"))
     with collector.collecting("labels"):
         _check(collector, labels)
+    collector.add(*lost_files(collector, {split: part for split, files in sources.items() for part in files.parts}))
     collector.raise_any()
     tags = None if labels is None else tuple(labels) if OUTSIDE in labels else tags_of(labels)
     return TokensTask(sources, labels=tags, holdout=holdout, limit=part, skip_damaged=skip_damaged, name=name)
