@@ -71,7 +71,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("loss of another family", put("matches.2.loss", "kl"), ["a loss of attention or logits", "the tap is hidden"]),
     ("tap", put("matches.2.tap", "hiden"), ["matches[2].tap", "nearest: hidden"]),
     ("task", put("task.name", "gleu"), ["task.name", "no such task"]),
-    ("subset", put("task.subset", "sst"), ["task.subset", "nearest: glue/sst2"]),
+    ("subset", put("task.subset", "sst"), ["task.subset", "nearest: sst2"]),
     ("layer map", put("matches.2.layers", "unifrom"), ["matches[2].layers", "nearest: uniform"]),
     ("schedule", put("matches.2.schedule", {"kind": "linaer"}), ["matches[2].schedule", "nearest: linear"]),
     ("projection", put("matches.2.projection", "liner"), ["matches[2].projection", "nearest: linear"]),
@@ -82,7 +82,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     # blocks
     ("shrink", put("student.shrink.layers", [2, 9]), ["student: asked", "has 4 blocks, not 9"]),
     ("student block", put("matches.2.layers", {3: 4}), ["hidden:3", "has 2 blocks"]),
-    ("teacher block", put("matches.2.layers", {1: 5}), ['"hidden:5" of teacher', "has 4 blocks"]),
+    ("teacher block", put("matches.2.layers", {1: 5}), ["matches[2].layers", '"hidden:5" of teacher', "has 4 blocks"]),
     ("address", put("matches.2", {"tap": "hidden:3"}), ["matches[2].tap", '"hidden:3" of student', "has 2 blocks"]),
     ("one block open", put("matches.2", {"student": "hidden", "teacher": "hidden:4"}), ["hidden has no block number"]),
     ("module", put("matches.2", {"tap": "module:bert.pooler.dens"}), ["nearest: bert.pooler.dense"]),
