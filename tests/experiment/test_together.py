@@ -20,7 +20,8 @@ ROWS = {name: change for name, change, _ in RECIPES}
 # they are seen on models, or beside a task: where these are bad, too, nobody can know
 SEEN_LATER = {
     "control frozen", "frozen", "all frozen", "finetune frozen", "finetune frozen nothing", "address", "twice",
-    "student block", "teacher block", "module", "size of vocabulary", "student's vocabulary", "another run", "length 41",
+    "student block", "teacher block", "module", "size of vocabulary", "student's vocabulary", "another run",
+    "length 41",
     "teacher's label count", "teacher's label order", "no tokenizer", "a cached teacher that pads on the left",
     "shrink",
 }  # fmt: skip
@@ -95,7 +96,7 @@ def test_data_arguments_students_and_matches(tiny: Tiny) -> None:
 
 def test_beside_a_teacher_that_is_not_there(tiny: Tiny) -> None:
     recipe = tiny.recipe
-    recipe["teachers"] = {"big": recipe.pop("teacher"), "other": {"path": "DIR/x".replace("DIR", str(tiny.folder))}}
+    recipe["teachers"] = {"big": recipe.pop("teacher"), "other": {"path": str(tiny.folder / "x")}}
     recipe["matches"][1]["from"] = "bigg"
     recipe["student"] = {"shrink": {"layers": [99]}, "from": "big"}
     found = [problem.where for problem in problems_of(recipe, tiny)]
