@@ -15,14 +15,14 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Task:
     those of its kind (`tasks.kind`). Unknown options go to `found` and are left out; else raises `TextkdError`."""
     name, options = _name_of(block)
     if name not in tasks.names():
-        where, asked, known = "name", name, list(tasks.names())
+        where, asked, kinds = "name", name, list(tasks.names())
         if "subset" in block and "subset" not in options:
             where, asked = "subset", str(block["subset"])
-            known = [one.partition("/")[2] for one in known if one.startswith(f"{block['name']}/")]
+            kinds = [one.partition("/")[2] for one in kinds if one.startswith(f"{block['name']}/")]
         elif "subset" in block:
-            known = list(dict.fromkeys(one.partition("/")[0] for one in known))
-        fix = f"one of {', '.join(known)}"
-        raise fail(f"task {name or '(no name)'}", "no such task", near=(asked, known), where=where, fix=fix)
+            kinds = list(dict.fromkeys(one.partition("/")[0] for one in kinds))
+        fix = f"one of {', '.join(kinds)}"
+        raise fail(f"task {name or '(no name)'}", "no such task", near=(asked, kinds), where=where, fix=fix)
     known = tasks.kind(name).options
     for key in [key for key in options if key not in known]:
         fix = (tasks.kind(name).elsewhere or {}).get(str(key)) or f"one of {', '.join(known)}"

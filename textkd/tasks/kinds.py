@@ -36,8 +36,8 @@ class Kind:
         elsewhere: of keys that stand in another place than the `task:` block, what to do.
 
     Example:
-        >>> kind("ocr").eval_options
-        {'image': (<class 'str'>,), 'text': (<class 'str'>,), 'num_beams': (<class 'int'>,)}
+        >>> kind("tokens").eval_options["skip_damaged"], kind("ocr").eval_options["num_beams"]
+        ((<class 'bool'>,), (<class 'int'>,))
     """
 
     make: Callable[..., Task]
