@@ -4,6 +4,7 @@ neither said nor written."""
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 HIDDEN = "(not written)"
+LONGEST, MOST_TOLD = 700, 40  # characters of a part of a message, problems in one message: it is read, not scrolled
 _SECRETS = re.compile(
     r"(^|_)(passw(or)?d|pwd|passphrase|secrets?|credentials?|authorization|bearer)(_|$)"
     r"|(api|access|private|secret|service|account|signing|wandb)_?keys?(_|$)|(auth|access|api|hub|hf)_?token|token$"
@@ -45,11 +47,11 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.where}: " if self.where else ""
-        lines = [f"{head}asked: {scrub(self.asked)}", f"  found: {scrub(self.found)}"]
+        lines = [f"{brief(head, 200)}asked: {brief(scrub(self.asked))}", f"  found: {brief(scrub(self.found))}"]
         if self.nearest:
-            lines.append(f"  nearest: {', '.join(self.nearest)}")
+            lines.append(f"  nearest: {brief(', '.join(self.nearest))}")
         if self.fix:
-            lines.append(f"  fix: {scrub(self.fix)}")
+            lines.append(f"  fix: {brief(scrub(self.fix))}")
         return "\n".join(lines)
 
 
@@ -78,7 +80,9 @@ class TextkdError(Exception):
         super().__init__(*problems)
 
     def __str__(self) -> str:
-        body = "\n".join(str(problem) for problem in self.problems)
+        body = "\n".join(str(problem) for problem in self.problems[:MOST_TOLD])
+        if more := len(self.problems) - MOST_TOLD:
+            body += f"\n... and {more} more: they are told when these are mended" if more > 0 else ""
         return body if len(self.problems) == 1 else f"{len(self.problems)} problems\n{body}"
 
 
@@ -97,8 +101,62 @@ def fail(
 
 
 def nearest(name: str, names: Iterable[str], most: int = 3) -> tuple[str, ...]:
-    """The names that look most like `name`, best first."""
-    return tuple(difflib.get_close_matches(str(name), [str(n) for n in names], n=most, cutoff=0.5))
+    """The names that look most like `name`, best first. What is longer than any name, or stands behind thousands of
+    others, is not compared: it would take minutes."""
+    known = [str(n) for n in itertools.islice(names, 5000) if len(str(n)) <= LONGEST]
+    return tuple(difflib.get_close_matches(str(name), known, n=most, cutoff=0.5)) if len(str(name)) <= LONGEST else ()
+
+
+def brief(text: str, most: int = LONGEST) -> str:
+    """A part of a message, cut where it is too long to be read; half of a character (a lone surrogate), which no file
+    and no terminal takes, as its number."""
+    text = str(text)
+    if len(text) > most:
+        text = f"{text[:most]}... ({len(text):,} characters)"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+@contextmanager
+def reading(asked: str, fix: str = "", where: str = "") -> Iterator[None]:
+    """Around the reading of what a user gave: a file, a value, a model. Whatever libraries raise over it becomes one
+    `TextkdError`; there is no list of classes, for nobody knows all that they raise.
+
+    Args:
+        asked: what is read.
+        fix: what to do about it.
+        where: its place in the recipe.
+
+    Raises:
+        TextkdError: as it was raised inside, or made of any other `Exception`.
+    """
+    try:
+        yield
+    except TextkdError:
+        raise
+    except Exception as error:
+        raise fail(asked, said(error), fix=fix, where=where) from error
+
+
+_SAID: dict[type[BaseException], str] = {
+    RecursionError: "nested too deep to be read",
+    MemoryError: "more than the memory holds",
+    UnicodeEncodeError: "half of a character (a lone surrogate, as \\ud800)",
+}
+
+
+def said(error: BaseException) -> str:
+    """What an exception of a library says, in a line."""
+    if words := _SAID.get(type(error)):
+        return words
+    if isinstance(error, OSError) and error.strerror:
+        named = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{named}"
+    if isinstance(error, ConnectionError):
+        return f"the hub cannot be reached ({(str(error).splitlines() or ['no message'])[0]})"
+    text = " ".join(str(error).split())
+    if "integer string conversion" in text:
+        return "a number of more than 4,300 digits"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class Collector:

@@ -94,7 +94,7 @@ def test_the_names_of_the_field_are_there_with_their_sources() -> None:
 def test_the_same_as_written_out(tiny: Tiny) -> None:
     _, values = build.read(of(tiny, "hinton"))
     assert values["matches"] == [
-        {"tap": "labels", "weight": 0.1}, {"tap": "logits", "loss": "kl", "temperature": 4, "weight": 0.9},
+        {"tap": "labels", "weight": 0.1}, {"tap": "logits", "temperature": 4, "weight": 0.9},
     ]  # fmt: skip
     assert "preset" not in values
     assert build.read(of(tiny, {"name": "hinton"}))[1] == values
@@ -152,7 +152,7 @@ def test_every_wrong_change_is_told(tiny: Tiny) -> None:
 def test_in_python() -> None:
     parts = textkd.preset("hinton", "matches.1.temperature=8")
     assert parts == {"matches": [
-        Match("labels", weight=0.1), Match("logits", loss="kl", weight=0.9, temperature=8)]}  # fmt: skip
+        Match("labels", weight=0.1), Match("logits", weight=0.9, temperature=8)]}  # fmt: skip
     stages = textkd.preset("tinybert")["stages"]
     assert [stage.name for stage in stages] == ["intermediate", "prediction"]
     assert stages[1].matches[0].loss == "soft_cross_entropy"

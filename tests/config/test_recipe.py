@@ -202,7 +202,8 @@ def test_values_of_arguments(training: dict[str, Any], words: str) -> None:
             "lr_scheduler_type": "cosine",
         },
         {"optim_args": "a=1", "report_to": ["none"], "max_steps": -1, "save_strategy": "no", "eval_steps": 0.1},
-        {"lr_scheduler_kwargs": {"num_cycles": 1}, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+        {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"num_cycles": 1}},
+        {"gradient_checkpointing_kwargs": {"use_reentrant": False}},
     ],
 )
 def test_good_arguments(training: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("layer map", put("matches.2.layers", "unifrom"), ["matches[2].layers", "nearest: uniform"]),
     ("schedule", put("matches.2.schedule", {"kind": "linaer"}), ["matches[2].schedule", "nearest: linear"]),
     ("projection", put("matches.2.projection", "liner"), ["matches[2].projection", "nearest: linear"]),
-    ("scheduler", put("training.lr_scheduler_type", "linaer"), ["training.lr_scheduler_type", "linaer", "'linear'"]),
+    ("scheduler", put("training.lr_scheduler_type", "linaer"), ["training.lr_scheduler_type", "nearest: linear"]),
     ("save and best", put("training.load_best_model_at_end", "yes"), ["training.load_best_model_at_end"]),
     ("frozen", stages({"matches": [LABELS], "frozen": ["bert.embedings"]}), ["stages[0].frozen", "nearest: bert.emb"]),
     ("all frozen", stages({"matches": [LABELS], "frozen": ["bert", "classifier"]}), ["no parameter is left to train"]),

@@ -124,6 +124,18 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     "chain and cohort": (
         lambda tiny: chained(tiny, link("a", 1, 3), cohort={"size": 2}), {"cohort": "both are given"},
     ),
+    "texts for a cohort": (
+        lambda tiny: peers(tiny, {"size": 2}) | {"pseudo": {"min_confidence": 0.9}},
+        {"pseudo": "leave one of them out"},
+    ),
+    "a black box for a cohort": (
+        lambda tiny: peers(tiny, {"size": 2}) | {"teacher": {"recogniser": "lines.onnx"}},
+        {"teacher": "a cohort learns from what teachers say of each row"},
+    ),
+    "a block for a new teacher of texts": (
+        lambda tiny: short(tiny) | {"teacher": {"config": {"num_hidden_layers": 2}, "finetune": {"max_steps": 1}}},
+        {"teacher.config": "not made anew"},
+    ),
     "a cohort of one": (lambda tiny: peers(tiny, {"size": 1}), {"cohort": "nobody to learn from"}),
     "a cohort of one by name": (
         lambda tiny: peers(tiny, {"students": {"a": SHRINK}}, "student"), {"cohort": "nobody to learn from"},

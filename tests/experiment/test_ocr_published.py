@@ -126,3 +126,16 @@ def test_maps_over_other_patches_are_refused_where_there_are_as_many(published: 
         build.from_recipe(reading.write(values)).check()
     values["matches"] = [{"tap": "labels"}, {"tap": "encoder.hidden"}, {"tap": "decoder.cross_query"}]
     build.from_recipe(reading.write(values)).check()
+
+
+@pytest.mark.parametrize(("option", "value"), [("height", 48), ("tokenizer", "unigram"), ("characters", "abc")])
+def test_options_without_effect_are_refused(published: Path, tmp_path: Path, option: str, value: object) -> None:
+    """The processor of the teacher's folder has a size and a tokenizer."""
+    reading = Reading(tmp_path, published)
+    recipe = reading.recipe
+    recipe["task"].pop("processor", None)
+    build.from_recipe(reading.write(recipe)).check()
+    recipe["task"][option] = value
+    with pytest.raises(TextkdError) as caught:
+        build.from_recipe(reading.write(recipe)).check()
+    assert [p.where for p in caught.value.problems] == [f"task.{option}"]

@@ -139,7 +139,7 @@ def test_two_processes_are_both_refused_a_folder_that_is_in_use(tiny: Tiny) -> N
     with FileLock(tiny.folder / ".run.lock"):
         ended = start_forked(tiny.write(tiny.recipe), tiny.folder)()
     assert [code for code, _ in ended] == [2, 2]
-    assert "another process is working in this folder" in ended[0][1]
+    assert sum("another process is working in this folder" in said for _, said in ended) == 1
 
 
 @pytest.mark.slow
@@ -148,6 +148,7 @@ def test_two_processes_wait_together_for_a_teacher_that_another_run_trains(tiny:
     made = build.from_recipe(tiny.write(values))
     made.check()
     kept = home(made, "teacher", 1)
+    kept = kept.with_name(f"{kept.name}-2processes")  # of two processes it is another teacher
     kept.parent.mkdir(parents=True)
     with FileLock(kept.with_name(f".{kept.name}.lock")):
         wait = start_forked(tiny.write(values), tiny.folder)

@@ -211,7 +211,7 @@ def test_each_model_is_saved_by_its_own_means(tmp_path: Path, monkeypatch: pytes
     own = {f"{name}/{file}" for name in PAIR for file in ("config.json", "model.safetensors")}
     assert saved["checkpoint-2"] == saved["final.part"] == own  # nothing of all models in one
     final = tmp_path / "stage-1" / "final"
-    assert sorted(path.name for path in final.iterdir()) == ["peer_1", "peer_2", "stage.json"]
+    assert sorted(path.name for path in final.iterdir()) == ["peer_1", "peer_2", "stage.json", "textkd-files.json"]
     for name, model in models.items():
         loaded = type(model).from_pretrained(final / name)
         assert differences(state(loaded), state(model)) == 0

@@ -22,8 +22,8 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 import typer
 
 from textkd.cli import folders, runs
-from textkd.cli.say import tell
-from textkd.errors import TextkdError, fail, scrub
+from textkd.cli.say import tell, tell_once
+from textkd.errors import TextkdError, fail, said, scrub
 
 # torch and transformers are imported inside the commands: `textkd --help` need not wait for them
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -76,33 +76,44 @@ def _usage(error: Any) -> TextkdError:
     return fail(asked, f"{said[:1].lower()}{said[1:]}", near=near, fix=f"{known}{path} --help")
 
 
+def _nobody_reads() -> int:
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    return 0
+
+
 def _run_command() -> int:
     try:
         return int(app(standalone_mode=False) or 0)
     except TextkdError as error:
-        tell(str(error), style="red")
+        tell_once(str(error), style="red")
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # typer takes the end of a file for a Ctrl-C
+            raise error.__cause__ from None
         return 130
     except BrokenPipeError:  # `textkd ls losses | head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        return 0
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-        fix = "choose a place that can be written, or correct its permissions"
-        tell(str(fail(f"{error.filename}", f"{error.strerror}", fix=fix)), style="red")
+        return _nobody_reads()
+    except SystemExit as stopped:  # so typer and rich say it
+        if isinstance(stopped.__context__, OSError) and stopped.__context__.errno == errno.EPIPE:
+            return _nobody_reads()
+        raise
+    except OSError as error:  # of whatever kind: a place, a disk, a name; what was finished before is whole
+        fix = "choose a place that can be written and has room, then give the same command again"
+        tell_once(str(fail(f"{error.filename or 'a file'}", said(error), fix=fix)), style="red")
         return 2
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-            fix = "choose a place that can be written and has room"
-            tell(str(fail(f"{error.filename or 'writing a file'}", f"{error.strerror}", fix=fix)), style="red")
-            return 2
         if not hasattr(error, "format_message"):
             raise
-        if type(error).__name__ == "NoArgsIsHelpError":
-            print(error.format_message())
-        else:
-            tell(str(_usage(error)), style="red")
-        return 2
+        return _misused(error)
+
+
+def _misused(error: Any) -> int:
+    """A command line that typer cannot read, or one without a command."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message())
+    else:
+        tell_once(str(_usage(error)), style="red")
+    return 2
 
 
 def main() -> None:
@@ -113,5 +124,5 @@ def main() -> None:
     code = _run_command()
     if code == 130:
         goes_on = any(word in ("run", "cache") for word in sys.argv[1:2])
-        tell("stopped; the same command goes on from there" if goes_on else "stopped")
+        tell_once("stopped; the same command goes on from there" if goes_on else "stopped")
     sys.exit(code)

@@ -76,7 +76,7 @@ def plan(
 
 def _notes(distiller: Any) -> list[str]:
     """What to know of the data before a training."""
-    return [] if distiller.task is None else [f"note: {note}" for note in distiller.task.warnings()]
+    return [f"note: {note}" for note in distiller.notes]
 
 
 def cache(file: RecipeFile, overrides: Overrides = None) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,6 +17,28 @@ from rich.table import Table
 
 def tell(text: str, style: str | None = None) -> None:
     Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
+
+
+STALE_S = 60.0
+
+
+def tell_once(text: str, style: str | None = None) -> None:
+    """`tell`; of several processes of one launch on a machine, the first that comes here."""
+    if "RANK" not in os.environ:
+        return tell(text, style)
+    launch = [os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")]
+    name = hashlib.sha256(repr([os.getppid(), *launch]).encode()).hexdigest()[:16]
+    mark = Path(tempfile.gettempdir()) / f"textkd-told-{name}"
+    with suppress(OSError):
+        if time.time() - mark.stat().st_mtime > STALE_S:  # of an earlier launch from the same shell
+            mark.unlink()
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return None
+    except OSError:  # no place for it: better twice than never
+        pass
+    return tell(text, style)
 
 
 def show(table: Table) -> None:

@@ -35,7 +35,7 @@ def preset(name: str, *overrides: str) -> dict[str, Any]:
         >>> for match in preset("hinton", "matches.1.temperature=8")["matches"]:
         ...     print(match.tap, match.loss, match.temperature)
         labels None None
-        logits kl 8
+        logits None 8
     """
     values: dict[str, Any] = {"preset": {"name": name}}
     expand(values, [f"preset.{text}" for text in overrides])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from textkd.config import shipped
-from textkd.errors import Collector, fail
+from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
 from textkd.models.files import at_home
 
 First = Callable[[dict[str, Any], Sequence[str]], Sequence[str]]
@@ -19,13 +20,28 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 
 
+# A recipe is read by people: what is larger is no recipe, or an attack (nine aliases of nine aliases of ...)
+LARGEST_FILE, MOST_VALUES, DEEPEST, LARGEST_NUMBER = 1 << 18, 100_000, 50, 2**63 - 1
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's numbers and booleans, which refuses a key that stands twice in a block."""
+    """SafeLoader with YAML 1.2's numbers and booleans (dates are texts), which refuses a key that stands twice in a
+    block, and keys that are no texts or whole numbers."""
+
+    def get_single_data(self) -> Any:
+        node = self.get_single_node()
+        if node is None:
+            return None
+        _count(node, {})
+        return self.construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         first: dict[Any, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                what = f"a {'list' if isinstance(key, yaml.SequenceNode) else 'block'} for a key in line {line}"
+                raise fail("a key that is a text or a whole number", what, fix="put a text with brackets in quotes")
             if key.value in first and key.tag != "tag:yaml.org,2002:merge":
                 found = f"twice, in line {first[key.value]} and in line {line}"
                 raise fail(f"key {key.value}", found, fix="keep one of the two")
@@ -33,7 +49,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_NUMBER_OR_BOOL = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+_NUMBER_OR_BOOL = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBER_OR_BOOL]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -43,24 +59,70 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOA
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(f"^(?:{_BOOL.pattern})$"), list("tTfF"))
 
 
+def _count(node: yaml.Node, known: dict[int, int], above: tuple[int, ...] = ()) -> int:
+    """How many values a node stands for, each alias counted as often as it is written. Raises `TextkdError`."""
+    if id(node) in above:
+        what = f"the alias in line {node.start_mark.line + 1} stands inside of what it names"
+        raise fail("values that end", what, fix="write out what it stands for")
+    if len(above) >= DEEPEST:
+        what = f"line {node.start_mark.line + 1} is nested more than {DEEPEST} deep"
+        raise fail("blocks and lists that can be read", what, fix="write it flatter")
+    if id(node) not in known:
+        inner = [node.value] if isinstance(node, yaml.ScalarNode) else node.value
+        parts = [part for one in inner for part in (one if isinstance(one, tuple) else (one,))]
+        total = 1 + sum(_count(part, known, (*above, id(node))) for part in parts if isinstance(part, yaml.Node))
+        if total > MOST_VALUES:
+            what = f"line {node.start_mark.line + 1} stands for {total:,} values or more with its aliases"
+            raise fail(f"at most {MOST_VALUES:,} values", what, fix="write out what is meant, without aliases")
+        known[id(node)] = total
+    return known[id(node)]
+
+
+def _judge(value: Any, place: str = "") -> Iterator[Problem]:
+    """What no place of a recipe can hold, wherever it stands."""
+    at = f" at {place}" if place else ""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if type(key) not in (str, int):
+                fix = "put it in quotes"
+                yield problem(f"a key{at} that is a text or a whole number", f"{key!r}", fix=fix)
+            yield from _judge(key, place)
+            yield from _judge(inner, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _judge(inner, f"{place}[{number}]")
+    elif isinstance(value, str):
+        if "\0" in value or (not value.isascii() and value != value.encode("utf-8", "replace").decode("utf-8")):
+            what = "a NUL character" if "\0" in value else "half of a character (a lone surrogate, as \\ud800)"
+            yield problem(f"a text{at}", f"{what} in {value!r}", fix="write whole characters")
+    elif type(value) is int and abs(value) > LARGEST_NUMBER:
+        what = f"one of {value.bit_length() * 0.30103:,.0f} digits"
+        yield problem(f"a number{at}", what, fix=f"at most {LARGEST_NUMBER}")
+    elif value is not None and type(value) not in (int, float, bool):
+        yield problem(f"a text, a number, a list or a block{at}", f"a {type(value).__name__}", fix="put it in quotes")
+
+
 def load(file: str | Path, overrides: Sequence[str] = (), first: First | None = None) -> dict[str, Any]:
     """The values of a YAML file under ``a.b=c`` overrides. first: changes the values and returns the overrides that it
     leaves. Raises `TextkdError`: no such file, not UTF-8, not YAML, not keys and values, a key twice, and every
     override that cannot be."""
-    path, asked = shipped.found(at_home(file)), f"recipe {file}"
-    if not path.is_file():
-        raise _missing(path)
+    asked = f"recipe {file}"
+    with reading(asked, fix="textkd ls recipes"):
+        path = shipped.found(at_home(file))
+        if not path.is_file():
+            raise _missing(path)
+        if path.stat().st_size > LARGEST_FILE:
+            raise fail(asked, f"{path.stat().st_size:,} bytes", fix=f"a recipe has at most {LARGEST_FILE:,}")
     found = Collector()
     values: Any = {}
     with found.collecting():
+        with reading(asked, fix="check its permissions"):
+            data = path.read_bytes()
         try:
-            values = parse(path.read_text(encoding="utf-8"))
+            text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise fail(asked, f"not UTF-8 (byte {error.start})", fix="save it as UTF-8") from error
-        except OSError as error:
-            raise fail(asked, f"cannot be read: {error.strerror}", fix="check its permissions") from error
-        except (yaml.YAMLError, ValueError) as error:
-            raise fail(asked, f"not YAML: {' '.join(str(error).split())}", fix="correct that line") from error
+        values = parse(text, asked)
         if not isinstance(values, dict):
             what = "the file is empty" if values is None else f"a {type(values).__name__}, not keys and values"
             raise fail(asked, what, fix="task: ..., teacher: ..., student: ..., matches: ...")
@@ -76,9 +138,25 @@ def load(file: str | Path, overrides: Sequence[str] = (), first: First | None = 
     return values
 
 
-def parse(text: str) -> Any:
-    """The value that a YAML text writes; ``1e-4`` is a number, ``no`` a text. Raises `yaml.YAMLError`."""
-    return yaml.load(text, Loader=_Loader)
+def parse(text: str, asked: str = "YAML", fix: str = "correct that line") -> Any:
+    """The value that a YAML text writes; ``1e-4`` is a number, ``no`` and ``2026-01-01`` are texts.
+
+    Args:
+        text: YAML.
+        asked: what an error is about.
+        fix: what to do about one.
+
+    Raises:
+        TextkdError: it is no YAML, is larger than any recipe is, or holds what no recipe can.
+    """
+    with reading(asked, fix=fix):
+        try:
+            value = yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise fail(asked, f"not YAML: {' '.join(str(error).split())}", fix=fix) from error
+    if wrong := list(_judge(value)):
+        raise TextkdError(*(replace(one, asked=f"{asked}: {one.asked}") for one in wrong))
+    return value
 
 
 def dump(values: Mapping[str, Any]) -> str:
@@ -97,14 +175,7 @@ def split(text: str) -> tuple[str, Any]:
     path, equals, right = text.partition("=")
     if not equals or not path:
         raise fail(f"override {text!r}", "no `=`" if path else "no key", fix="a.b=value, as training.seed=1")
-    try:
-        return path, parse(right)
-    except (yaml.YAMLError, ValueError) as error:
-        raise fail(
-            f"override {text!r}",
-            "what follows `=` is not YAML",
-            fix="close every bracket and quote; put a text in quotes",
-        ) from error
+    return path, parse(right, f"override {text!r}", fix="close every bracket and quote; put a text in quotes")
 
 
 def put(values: dict[str, Any], path: str, value: Any, asked: str) -> None:

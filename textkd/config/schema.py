@@ -84,7 +84,7 @@ class TeacherBlock(_Block, BlackBox):
     """
 
     path: str = ""
-    config: dict[str, dict[str, Any]] | None = None
+    config: dict[str, Any] | None = None
     finetune: FinetuneBlock | None = None
     keep: str | None = None
     sha256: str | None = None

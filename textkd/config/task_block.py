@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd import tasks
-from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.errors import Collector, TextkdError, fail, problem, reading
+from textkd.losses.options import fits, hints, say
 from textkd.tasks import Task
 
 
@@ -28,10 +29,13 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Task:
         fix = (tasks.kind(name).elsewhere or {}).get(str(key)) or f"one of {', '.join(known)}"
         asked, near = f"{key}: {options.pop(key)!r}", (str(key), known)
         found.add(problem(asked, f"task {name} has no such option", near=near, where=str(key), fix=fix))
-    try:
+    due = hints(tasks.kind(name).make)
+    wrong = [problem(f"{key}: {value!r}", f"a {type(value).__name__}", fix=f"give {say(due[key])}", where=key)
+             for key, value in options.items() if key in due and not fits(value, due[key])]  # fmt: skip
+    if wrong:
+        raise TextkdError(*wrong)
+    with reading(f"task {name} with {options}", fix="give each option a value of its kind"):
         return tasks.get(name, **options)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise fail(f"task {name} with {options}", f"{error}", fix="give each option a value of its kind") from error
 
 
 def _name_of(block: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

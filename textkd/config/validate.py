@@ -97,8 +97,15 @@ def _who_problems(recipe: Recipe) -> list[Problem]:
     if recipe.chain is not None and len(recipe.teachers or {}) > 1:
         what = "a link learns from the one before, the first from one teacher"
         found.append(problem("chain with several teachers", what, fix="keep one teacher", where="teachers"))
+    if recipe.cohort is not None and recipe.pseudo is not None:
+        what = "the students of a cohort learn from each other, and from what a teacher that is a model says"
+        found.append(problem("pseudo beside cohort", what, fix="leave one of them out", where="pseudo"))
     if recipe.cohort is not None and recipe.chain is not None:
         found.append(problem("cohort and chain", "both are given", fix="keep one", where="cohort"))
+    if recipe.cohort is not None and recipe.teacher is not None and recipe.teacher.is_black_box:
+        what = "it gives texts alone, and a cohort learns from what teachers say of each row"
+        found.append(problem("a black box beside cohort", what, fix="path: FOLDER, or a student in place of the cohort",
+                             where="teacher"))  # fmt: skip
     blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
     return found + [p for where, one in blocks.items() if one is not None for p in _teacher_problems(one, where)]
 

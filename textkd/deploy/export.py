@@ -103,7 +103,7 @@ def student_folder(run_dir: str | os.PathLike[str]) -> Path:
 def _of_results(folder: Path) -> tuple[str, str]:
     """The name of the model that the report of a finished run is about, and the folder of the recipe's first seed."""
     name, first = "student", ""  # of a run that is not finished, or whose results cannot be read
-    with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+    with suppress(Exception):
         results = json.loads((folder / "results.json").read_text())
         first = f"seed-{results['seeds'][0]}"
         name = str(results["compare"]["student"])

@@ -10,6 +10,7 @@ from textkd.experiment.collect_results import Bound
 from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
 from textkd.experiment.setup import Setup
+from textkd.models import processes
 from textkd.teachers.cache import AUGMENTED
 from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import target_problems
@@ -30,7 +31,7 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     Raises:
         TextkdError: everything that is wrong, at once.
     """
-    if problems := launch_problems():
+    if problems := [*processes.launch_problems(), *launch_problems()]:
         raise TextkdError(*problems)  # at once: the models would be loaded wrongly
     if problems := setup.experiment.problems():
         raise TextkdError(*problems)
@@ -86,9 +87,14 @@ def _padding(look: Look) -> None:
 
 
 def _pseudo(look: Look) -> None:
-    reader = any(spec.is_black_box for spec in look.experiment.models.values())
+    readers = [spec for spec in look.experiment.models.values() if spec.is_black_box]
+    if readers and look.task is not None and not look.task.output.writes:
+        what = f"the answers of the task {look.task.name} are no texts, and it gives nothing else"
+        look.found.add(problem("a black box as teacher", what, fix="a teacher that is a model: path: FOLDER",
+                               where=readers[0].where))  # fmt: skip
+        readers = []
     if look.setup.pseudo is None:
-        if reader:
+        if readers:
             look.found.add(words.missing())
     elif look.task is not None:
         tuned = any(training.where.endswith("finetune") for training in look.experiment.trainings)
@@ -108,7 +114,7 @@ def _folder(look: Look) -> None:
         elif not (folder.path / "run.json").is_file():
             folder.check("")
         elif not look.found.problems and not look.places:  # else the folder may well be this recipe's, once mended
-            folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup))
+            folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup), look.experiment.name)
 
 
 def _control_problems(block: Arguments) -> list[Problem]:

@@ -88,7 +88,7 @@ def collect_results(
             "layer_maps": [row for one in bound for row in _layer_maps(one, models)],
             **shown,
             "measure": measure, "versions": report.versions(*output.packages), "hardware": report.hardware(),
-            "warnings": [*task.warnings(), *experiment.warnings, *_told(experiment, finished), *_doubts(task, runs)],
+            "warnings": [*data.notes, *experiment.warnings, *_told(experiment, finished), *_doubts(task, runs)],
         }
     )  # fmt: skip
     for seed in finished:

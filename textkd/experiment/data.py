@@ -17,6 +17,7 @@ from textkd.experiment.models import Models
 from textkd.experiment.plan import Experiment, ModelSpec, Training
 from textkd.models import loading
 from textkd.models.forward import positions
+from textkd.models.words import hash_of
 from textkd.teachers.generation.pseudo_labels import Targets
 from textkd.training.stages import Data
 
@@ -36,6 +37,7 @@ class Rows:
     def __init__(self, experiment: Experiment, models: Models, tokenizer: Any = None, max_length: int | None = None):
         self.experiment, self.models, self.max_length = experiment, models, max_length
         self.given_tokenizer = tokenizer
+        self._words: str | None = None
 
     @property
     def targets(self) -> Targets | None:
@@ -60,14 +62,28 @@ class Rows:
     @cached_property
     def fingerprint(self) -> str:
         """A text that changes with the data, the tokenizer and how many tokens a row may have."""
-        words = getattr(self.tokenizer, "tokenizer", self.tokenizer)
-        made_of = [self.experiment.task.fingerprint(), sorted(words.get_vocab().items()), repr(words), self.room[1]]
+        made_of = [self.experiment.task.fingerprint(), self.words(), self.room[1]]
         return hashlib.sha256(repr(made_of).encode()).hexdigest()
+
+    def words(self, name: str = "") -> str:
+        """A hash of the tokenizer by which a model reads; of everybody's, where it has none of its own."""
+        own = self.own_words.get(name) if name else None
+        if own is not None:
+            return hash_of(own)
+        if self._words is None:
+            self._words = hash_of(self.tokenizer)
+        return self._words
 
     @cached_property
     def room(self) -> tuple[frozenset[str], int]:
         """The columns that the models take, and how many tokens a row may have."""
         return self.models.room(self.max_length)
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a reader of the results should know of the rows, and of what is lost when they are encoded."""
+        task = self.experiment.task
+        return [*task.doubts(self.tokenizer, self.room[1]), *task.warnings()]
 
     @cached_property
     def data(self) -> Data:

@@ -13,11 +13,13 @@ from typing import Any
 from textkd.errors import HIDDEN, without_secrets
 from textkd.experiment.plan import ModelSpec, Node, Training
 from textkd.experiment.setup import Setup
+from textkd.models.processes import processes
+from textkd.models.versions import versions
 from textkd.teachers.cache.keys import VOLATILE
 from textkd.teachers.cache.keys import identity as weights_and_config
 from textkd.training.stages import Stage
 
-VERSION = 3  # of the hashes of nodes
+VERSION = 4  # of the hashes of nodes
 PLACES = ("output_dir", "logging_dir", "run_name", "seed")  # arguments that change no weight, or that a node has itself
 
 
@@ -40,7 +42,8 @@ def inputs(setup: Setup) -> dict[str, str]:
     A model that a function makes is known by its config: random weights differ in a last bit on other kinds of CPU.
     """
     experiment = setup.experiment
-    made = {"data": experiment.task.fingerprint()}
+    made = {"data": experiment.task.fingerprint(), "tokenizer": setup.rows.words()}
+    made.update({f"tokenizer of {name}": setup.rows.words(name) for name in setup.rows.own_words})
     if setup.targets is not None:
         readers = [setup.models.start(name) for name in setup.teachers]
         made["pseudo labels"] = setup.targets.fingerprint(readers[0])
@@ -72,9 +75,10 @@ def key(setup: Setup, node: Node) -> str:
         [experiment.models[name].source.told for name in training.trains],
         "" if training.targets is None else training.targets.fingerprint(_writer(setup, training)),
     ]  # fmt: skip
-    own = [setup.rows.own_words[name] for name in (*training.trains, *training.reads) if name in setup.rows.own_words]
+    parts += [processes().num_processes, versions()]
+    own = [setup.rows.words(name) for name in (*training.trains, *training.reads) if name in setup.rows.own_words]
     if own:
-        parts.append([(sorted(words.get_vocab().items()), repr(words)) for words in own])
+        parts.append(own)
     return hashlib.sha256(f"{_stable(parts)}{_own(setup, parts)}".encode()).hexdigest()[:32]
 
 

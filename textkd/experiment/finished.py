@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from torch import nn
 
 from textkd.errors import fail
 from textkd.models import loading
-from textkd.models.files import saving, write_json
+from textkd.models.files import read_record, saving, write_json
 from textkd.models.model_files import fingerprint_of
 from textkd.models.processes import processes
 from textkd.tasks import Task
@@ -45,10 +44,15 @@ class Finished:
         """The model that `folder` holds, or None if its training has not ended."""
         if not cls.is_there(folder):
             return None
-        record = json.loads((folder / RECORD).read_text())
+        fix = "delete this folder: the same command trains it again"
+        record = read_record(folder / RECORD, "the finished model", fix)
+        lost = [name for name in ("metrics", "history", "steps") if name not in record]
+        if lost or not isinstance(record["metrics"], dict):
+            what = f"{RECORD} is damaged: it holds no {' or '.join(lost or ['metrics'])}"
+            raise fail(f"the finished model {folder}", what, fix=fix)
         if not is_sound(folder, record):
             what = f"its weights are other ones than those that {RECORD} has measured"
-            raise fail(f"the finished model {folder}", what, fix="delete this folder: the same command trains it again")
+            raise fail(f"the finished model {folder}", what, fix=fix)
         return cls(folder, record, lambda: loading.load_model(str(folder), task.output.auto_class))
 
     def complete(self, data: Any, task: Task) -> Finished:

@@ -27,6 +27,7 @@ def teachers(look: Look) -> None:
         elif not look.places & {spec.where, f"{spec.where}.path", f"{spec.where}.{BLACK_BOX}"}:
             with look.found.collecting(spec.where):
                 _teacher(look, name)
+    _unused_options(look)
 
 
 def _teacher(look: Look, name: str) -> None:
@@ -51,6 +52,14 @@ def _read_tokenizer(look: Look, readable: bool, model: Any) -> None:
         told = told or first not in look.loaded  # it is the first model's, and what is wrong with that is told as its
         with suppress(TextkdError) if told else nullcontext():
             look.tokenizer = look.setup.rows.tokenizer
+
+
+def _unused_options(look: Look) -> None:
+    """Options of the task that a tokenizer from a folder leaves without effect."""
+    if look.task is not None and not look.bad("task"):
+        names = [name for name, spec in look.experiment.models.items() if not spec.is_black_box and name in look.loaded]
+        with look.found.collecting("task"):
+            look.found.add(*look.task.unused(look.setup.rows.folder_of(names[0]) if names else ""))
 
 
 def _words_of(look: Look, name: str) -> Any:

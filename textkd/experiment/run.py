@@ -20,6 +20,7 @@ from textkd.experiment.same_steps import same_steps
 from textkd.experiment.setup import Setup
 from textkd.experiment.storage import NodeIndex
 from textkd.models.processes import locked, processes
+from textkd.models.versions import difference, versions
 from textkd.objective.match_checks import needs_teacher
 from textkd.teachers.frozen import FrozenModel
 from textkd.training import several
@@ -55,8 +56,14 @@ class Runner:
         if training.kept is None:
             return {name: self.folder.model(name, node.seed) for name in training.trains}
         key = training.key(node.seed) if training.key else f"{node.name}-{self.key(node)[:10]}-seed{node.seed}"
+        key += self._read_by(training)
         several = len(training.trains) > 1
         return {name: training.kept / key / name if several else training.kept / key for name in training.trains}
+
+    def _read_by(self, training: Training) -> str:
+        """What the folder of a kept model is named by beside its own key: the tokenizer, and more than one process."""
+        several = processes().num_processes
+        return f"-{self.rows.words(training.trains[0])[:6]}{f'-{several}processes' if several > 1 else ''}"
 
     def key(self, node: Node) -> str:
         """A hash of all that a node's models depend on."""
@@ -129,6 +136,10 @@ class Runner:
                 shutil.rmtree(work, ignore_errors=True)  # left by a kill between publishing and tidying up
             if node.training.kept is not None and node not in self._made:
                 log.info("%s: %s is there already, from an earlier run", node.name, next(iter(homes.values())))
+                if told := difference(next(iter(found.values())).record.get("versions", {}), versions()):
+                    log.warning(
+                        "%s was trained with other code: %s; delete its folder to train it anew", node.name, told
+                    )
             return {name: one.complete(self.rows.seen_by(name), self.experiment.task) for name, one in found.items()}
         if not self._take(node, homes):
             self._train(node, homes, work)
@@ -170,7 +181,14 @@ class Runner:
         with report.PeakMemory(processes().device) as memory:
             trained = run_stages(work, models, frozen, self._stages(node), data, {}, seed, label,
                                  training.share_encoder, training.update)  # fmt: skip
-        record = {**vars(trained), "peak_mb": memory.mb, "seed": seed, "node": self.key(node), **told}
+        record = {
+            **vars(trained),
+            "peak_mb": memory.mb,
+            "seed": seed,
+            "node": self.key(node),
+            "versions": versions(),
+            **told,
+        }
         if processes().is_main_process:
             for name, model in models.items():
                 self.rows.publish(name, homes[name], model, {**record, **_own(record, name, training)})

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from textkd.errors import fail
+from textkd.experiment.changed import changes, shown
 from textkd.experiment.finished import RECORD, is_sound
-from textkd.models.files import at_home, saving, write_json
+from textkd.models.files import at_home, read_record, saving, write_json
 from textkd.models.processes import processes
+from textkd.models.versions import difference, versions
+
+log = logging.getLogger("textkd")
 
 
 @dataclass(frozen=True)
@@ -36,35 +42,92 @@ class RunFolder:
     def is_finished(self) -> bool:
         return (self.path / "results.json").is_file()
 
-    def check(self, fingerprint: str, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Raises `TextkdError` if the folder belongs to another recipe, to this one on other `inputs` (what they are ->
-        a hash of their content), or holds something that is no run."""
-        owner = self.path / "run.json"
-        if not owner.is_file():
+    @property
+    def has_finished(self) -> bool:
+        """Whether a model, or a stage of one, is finished here."""
+        finished = ("results.json", f"seed-*/*/{RECORD}", "seed-*/*.work/*/final/stage.json")
+        return any(True for pattern in finished for _ in self.path.glob(pattern))
+
+    def check(self, fingerprint: str, inputs: Mapping[str, str] = MappingProxyType({}), name: str = "") -> None:
+        """Raises `TextkdError` if the folder belongs to another recipe (one that was edited may begin anew where
+        nothing is finished), to this one on other `inputs` (what they are -> a hash of their content), or holds
+        something that is no run."""
+        known = self._known()
+        if known is None:
             if self.path.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
                 raise fail(f"run folder {self.path}", "a folder with other things in it", where="training.output_dir",
                            fix="training.output_dir=<a new folder>")  # fmt: skip
             return
-        try:
-            known = json.loads(owner.read_text())
-        except ValueError as error:
-            raise fail(f"run folder {self.path}", f"run.json is damaged: {error}", fix="delete the folder") from error
         fix = "training.output_dir=<a new folder>, or delete this one"
-        if known.get("fingerprint") != _digest(fingerprint):
-            found = f"the run of another recipe ({known.get('name')})"
+        if (told := _edited(known, fingerprint)) != []:
+            if known.get("name") == name and not self.has_finished:
+                return
+            found = f"the run of another recipe ({known.get('name')}): {shown(told)}"
             raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
-        before = known.get("inputs", {})  # early folders have none
-        if other := [name for name, content in inputs.items() if before.get(name, content) != content]:
+        before = known.get("inputs")  # early folders have none
+        before = before if isinstance(before, Mapping) else {}
+        if other := [what for what, content in inputs.items() if before.get(what, content) != content]:
             found = f"the run of this recipe on another content of: {', '.join(other)}"
             raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
 
     def claim(self, fingerprint: str, name: str, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Writes whose folder it is, once."""
-        if processes().is_main_process and not (self.path / "run.json").is_file():
-            self.path.mkdir(parents=True, exist_ok=True)
-            about = {"name": name, "fingerprint": _digest(fingerprint), "inputs": dict(inputs), "recipe": fingerprint}
-            write_json(self.path / "run.json", about)
+        """Writes whose folder it is; what an edited recipe left unfinished goes. After `check`. Raises `TextkdError` if
+        another number of processes has begun here: a step would have other rows."""
+        known = self._known()
+        if known is not None and _edited(known, fingerprint) == []:
+            self._refuse_other_processes(known)
+        if processes().is_main_process:
+            self._claim(fingerprint, name, inputs)
         processes().wait_for_everyone()
+
+    def _claim(self, fingerprint: str, name: str, inputs: Mapping[str, str]) -> None:
+        known, code = self._known(), versions()
+        if known is not None and (told := _edited(known, fingerprint)) != []:
+            log.warning("%s: the recipe was edited (%s); nothing was finished, it begins anew", self.path, shown(told))
+            for place in self.path.glob("seed-*"):
+                shutil.rmtree(place)
+            known = None
+        if known is not None and self.is_finished:
+            return
+        seen = list((known or {}).get("versions", []))
+        if seen and self._is_begun and (told_code := difference(seen[-1], code)):
+            log.warning("%s was begun with other code: %s; it goes on", self.path, told_code)
+        if known is None or not seen or seen[-1] != code or not self._is_begun:
+            self.path.mkdir(parents=True, exist_ok=True)
+            kept = known or {"name": name, "fingerprint": _digest(fingerprint), "inputs": dict(inputs)}
+            worked = seen if seen and seen[-1] == code else [*seen, code]
+            about = {**kept, "processes": processes().num_processes, "versions": worked, "recipe": fingerprint}
+            if about != known:
+                write_json(self.path / "run.json", about)
+
+    def _refuse_other_processes(self, known: Mapping[str, Any]) -> None:
+        here = processes().num_processes
+        begun = known.get("processes", here)  # early folders do not say so
+        if begun != here and self._is_begun and not self.is_finished:
+            found = f"it was begun on {_count(begun)}: on {_count(here)} a step has other rows, an epoch other steps"
+            fix = f"start it on {_count(begun)}; or training.output_dir=<a new folder>, or delete this one"
+            raise fail(f"go on in {self.path} on {_count(here)}", found, where="training.output_dir", fix=fix)
+
+    @property
+    def _is_begun(self) -> bool:
+        return any(True for _ in self.path.glob("seed-*"))
+
+    def _known(self) -> dict[str, Any] | None:
+        """What run.json says; None where there is none."""
+        owner = self.path / "run.json"
+        return read_record(owner, "run folder", "delete the folder") if owner.is_file() else None
+
+
+def _edited(known: Mapping[str, Any], fingerprint: str) -> list[str] | None:
+    """What a recipe says otherwise than that of a folder; [] where it is the same one, None where nobody can tell."""
+    if known.get("fingerprint") == _digest(fingerprint):
+        return []
+    told = changes(str(known.get("recipe", "")), fingerprint)
+    return told or None
+
+
+def _count(number: Any) -> str:
+    return f"{number} process{'' if number == 1 else 'es'}"
 
 
 REUSE = "TEXTKD_REUSE"  # 0: every node is trained anew
@@ -95,7 +158,7 @@ class NodeIndex:
             known = json.loads(self._file(key).read_text())
             homes = {str(name): self.folder / str(place) for name, place in known.items()}
             records = [json.loads((home / RECORD).read_text()) for home in homes.values()]
-        except (OSError, ValueError, AttributeError):
+        except Exception:  # whatever a damaged file holds
             return {}
         return (
             homes

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from textkd.errors import Problem, TextkdError, problem
+from textkd.errors import Problem, TextkdError, problem, reading
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.encodings import own_tokenizers
 from textkd.experiment.look import Look
@@ -45,7 +45,8 @@ def trainings(look: Look) -> list[Bound]:
                 path = f"{training.place(i)}.matches".lstrip(".")
                 if path in look.places or "stages" in look.places:
                     continue
-                with look.found.collecting("matches"):
+                fix = "look at the config of the models and at the options of the matches"
+                with look.found.collecting("matches"), reading("a step on the first rows", fix=fix):
                     pairs = _bind(look, training, stage)
                     bound += [Bound(i + 1, pairs)] if any(pair.targets for pair in pairs) else []
     return bound

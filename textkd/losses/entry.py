@@ -41,6 +41,7 @@ class Loss:
         per: what the mean of the loss runs over: "row" (sample), "position" (valid token; a sample where there are no
             tokens), "pair" (valid query x key).
         per_row_if: option values with which it runs over rows instead. See `unit`.
+        padded_if: option values with which it does so, each row's sum over all its pairs, padding too.
         any_width_if: option values with which the last axes may differ.
         padding_if: option values with which taps at padded positions matter.
         arity: "" for one tap of each side; else lists of taps come: "layers" all pairs of the layer map in one call,
@@ -84,6 +85,7 @@ class Loss:
     min_classes: int = 1
     per: str = "position"
     per_row_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    padded_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     any_width_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     padding_if: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     arity: Arity = ""
@@ -126,7 +128,11 @@ class Loss:
         Returns:
             One of `UNITS`: "row", "position", "pair".
         """
-        return "row" if self._given(options, self.per_row_if) else self.per
+        return "row" if self._given(options, self.per_row_if) or self.is_padded(options) else self.per
+
+    def is_padded(self, options: Mapping[str, Any]) -> bool:
+        """Whether each row's sum is divided by all its query-key pairs, padding too."""
+        return self._given(options, self.padded_if)
 
     def fits_any_width(self, options: Mapping[str, Any]) -> bool:
         """Whether the last axes of student and teacher may differ with these options."""

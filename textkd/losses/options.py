@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
@@ -115,8 +116,8 @@ def _keywords(name: str, target: Callable[..., Any], example: str, skip: int = 0
 
 
 def _options(parameters: Sequence[inspect.Parameter], target: Callable[..., Any]) -> tuple[Option, ...]:
-    hints = _hints(target)
-    return tuple(Option(p.name, hints.get(p.name, Any), p.default) for p in parameters)
+    known = hints(target)
+    return tuple(Option(p.name, known.get(p.name, Any), p.default) for p in parameters)
 
 
 def fits(value: Any, annotation: Any) -> bool:
@@ -131,8 +132,10 @@ def fits(value: Any, annotation: Any) -> bool:
         return any(fits(value, arg) for arg in args)
     if origin is Literal:
         return any(type(value) is type(arg) and value == arg for arg in args)
-    if origin in (list, tuple):
+    if origin in (list, tuple, Sequence):
         return isinstance(value, (list, tuple)) and all(fits(item, args[0]) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(fits(item, args[1]) for item in value.values())
     return _fits_class(value, origin or annotation)
 
 
@@ -145,10 +148,13 @@ def say(annotation: Any) -> str:
         return " or ".join(say(arg) for arg in args)
     if origin is Literal:
         return ("one of " if len(args) > 1 else "") + ", ".join(repr(arg) for arg in args)
-    if origin in (list, tuple):
+    if origin in (list, tuple, Sequence):
         return f"a list of which each is {say(args[0])}"
-    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    if origin is Mapping:
+        return f"a block of which each value is {say(args[1])}"
+    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null",
+             Any: "anything", Path: "a path"}  # fmt: skip
+    return words.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 
 def _fits_class(value: Any, kind: Any) -> bool:
@@ -163,7 +169,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+def hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function, or of what it is a part of."""
     inner = getattr(target, "func", target)
     if not inspect.isroutine(inner):
         inner = type(inner).__call__

@@ -51,6 +51,7 @@ def register(
     min_classes: int = 1,
     per: str | None = None,
     per_row_if: Mapping[str, tuple[Any, ...]] | None = None,
+    padded_if: Mapping[str, tuple[Any, ...]] | None = None,
     any_width_if: Mapping[str, tuple[Any, ...]] | None = None,
     padding_if: Mapping[str, tuple[Any, ...]] | None = None,
     arity: Arity = "",
@@ -77,8 +78,8 @@ def register(
         source: paper or code.
         formula: one line.
         per: what the mean runs over; None: "pair" for attention and scores, "position" for the others.
-        needs, any_width, min_classes, per_row_if, any_width_if, padding_if, arity, min_rows, tokens, targets,
-            chunkable, reads, needs_teacher, to_target, stops_with, gradient_options, distinct,
+        needs, any_width, min_classes, per_row_if, padded_if, any_width_if, padding_if, arity, min_rows, tokens,
+            targets, chunkable, reads, needs_teacher, to_target, stops_with, gradient_options, distinct,
             needs_own_encoding: as of `Loss`.
 
     Returns:
@@ -110,6 +111,7 @@ def register(
             min_classes=min_classes,
             per=per or _unit_of(family),
             per_row_if=dict(per_row_if or {}),
+            padded_if=dict(padded_if or {}),
             any_width_if=dict(any_width_if or {}),
             padding_if=dict(padding_if or {}),
             arity=arity,

@@ -61,9 +61,42 @@ def write_atomic(path: Path, text: str) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
     return path
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems have no such thing for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read_record(path: Path, what: str, fix: str) -> dict[str, Any]:
+    """What `write_json` wrote about a folder. Raises `TextkdError` where the file is damaged.
+
+    Args:
+        path: of the file.
+        what: its folder is, for the message.
+        fix: what to do then.
+    """
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise fail(f"{what} {path.parent}", f"{path.name} is damaged: {error}", fix=fix) from error
+    if not isinstance(known, dict):
+        raise fail(f"{what} {path.parent}", f"{path.name} is damaged: it holds no JSON object", fix=fix)
+    return known
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -108,7 +141,7 @@ def saving(folder: Path, last: Callable[[], str | None] | None = None) -> Iterat
 
 def disk_is_full(error: BaseException, folder: Path) -> bool:
     """Whether `error` comes from a full disk. safetensors and torch wrap the OSError, so their text decides too."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     # the last is what torch's zip writer says
     if any(said in str(error) for said in ("No space left", "os error 28", "unexpected pos")):

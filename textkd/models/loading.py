@@ -19,6 +19,7 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.models.finite import check_finite
 from textkd.models.fixes import repair_positions
 from textkd.models.model_files import (
     WEIGHTS,
@@ -138,6 +139,7 @@ def load_with_report(
             fix="give a model whose weights have these sizes; a head starts anew in a teacher with finetune, and in a "
             f"student {{from: FOLDER, shrink: {{layers: uniform, n_layers: {blocks}}}}} in place of its path",
         )
+    check_finite(asked, model)
     repair_positions(model)
     _leave_out_unread_pooler(model, info)
     return model, info

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,31 @@ def check_folder(folder: Path, allow_pickle: bool) -> list[Path]:
     config = folder / "config.json"
     if not config.is_file():
         raise fail(asked, f"no {config}", fix="give a folder that save_pretrained or `textkd export` wrote")
-    if not isinstance(read_json(config, asked), dict):
+    values = read_json(config, asked)
+    if not isinstance(values, dict):
         raise fail(asked, f"{config} holds no JSON object", fix="copy config.json again from where the model came from")
+    if found := oversized(values):
+        raise fail(asked, f"{config} says {found}", fix="copy config.json again from where the model came from")
     files = _weight_files(folder, asked)
     if not files:
         return _pickles(folder, asked, allow_pickle)
     for file in files:
         _check_safetensors(file, asked)
     return files
+
+
+MOST_BLOCKS, LARGEST_SIZE = 1000, 2**31  # building a million blocks takes hours before anything can say that it fails
+
+
+def oversized(values: Mapping[str, Any]) -> str:
+    """A size in a config that no model has, as "num_hidden_layers: 1000000; at most 1000"; "" where there is none."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and (found := oversized(value)):
+            return f"{name}.{found}"
+        most = MOST_BLOCKS if re.search(r"(^|_)(layers?|blocks?|heads)(_|$)", str(name)) else LARGEST_SIZE
+        if type(value) is int and value > most and "token" not in str(name):
+            return f"{name}: {value}; at most {most}"
+    return ""
 
 
 def check_sha256(asked: str, files: list[Path], expected: str | None) -> None:
@@ -99,7 +117,7 @@ def read_json(file: Path, asked: str) -> Any:
     """The content of a JSON file; a `TextkdError` that names the file and the place when it is broken."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except Exception as error:  # also of lists thousands deep, and numbers of thousands of digits
         fix = "copy the file again from where the model came from"
         raise fail(asked, f"{file} is not readable JSON: {error}", fix=fix) from error
 

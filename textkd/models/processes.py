@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast
 from filelock import FileLock, Timeout
 
-from textkd.errors import fail
+from textkd.errors import Problem, fail, problem
 
 log = logging.getLogger("textkd")
 
@@ -20,6 +21,21 @@ log = logging.getLogger("textkd")
 def processes() -> PartialState:
     """This process among those of the run. Accelerate asks to be told of CPUs; else every process would be alone."""
     return PartialState(cpu=not torch.accelerator.is_available())
+
+
+# how a launcher tells a process that there are others
+_OTHERS = ("RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def launch_problems() -> list[Problem]:
+    """Whether `accelerate launch` was asked for several processes and started one: on CPUs it leaves them to MPI, and
+    gives one process the address of a meeting to which nobody comes."""
+    asked = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
+    if not asked or any(name in os.environ for name in _OTHERS) or torch.accelerator.is_available():
+        return []
+    found = "it started one: its launcher of CPUs leaves the others to MPI"
+    fix = "accelerate launch --multi_gpu --num_processes N (on CPUs too: gloo), or torchrun --nproc_per_node N"
+    return [problem("several processes of `accelerate launch`", found, fix=fix)]
 
 
 WAIT_S = 30.0  # for a lock at a time: far below what processes wait for each other at most

@@ -18,8 +18,11 @@ from textkd.objective.match import Match
 from textkd.objective.schedules import Schedule
 from textkd.objective.tap_pairs import Ends, Models, owned_ends, written_ends
 
-DEFAULT_LOSS = {"logits": "kl", "hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
+# of logits, by what the labels of the task are: a softmax is for one class of several
+OF_LOGITS = {"flags": "bce", "numbers": "mse"}
+DEFAULT_LOSS = {"hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 NO_PROJECTION = (None, "auto", "none")
+COLDEST, HOTTEST = 1e-3, 1e4  # temperatures
 
 
 class Comparison(NamedTuple):
@@ -44,6 +47,8 @@ def comparison(match: Match, family: str, label_loss: str | None) -> Comparison:
             )
     with found.collecting("temperature"):
         temperature = None if match.temperature is None else Schedule.parse(match.temperature, positive=True)
+        found.add(*_degree_problems(() if temperature is None else temperature.values, "temperature"))
+    found.add(*_degree_problems((match.options.get("temperature"),), "options.temperature"))
     found.add(*_weight_problems(match.weight), *_projection_problems(match.projection, family))
     if match.fused and loss is not None:
         found.add(*_fused_problems(match, loss, family))
@@ -56,8 +61,10 @@ def comparison(match: Match, family: str, label_loss: str | None) -> Comparison:
 def _loss(asked: str | Callable[..., Any] | None, family: str, label_loss: str | None) -> Loss:
     if asked is not None and not isinstance(asked, str):
         return losses.as_loss(asked, family)
-    loss = losses.get(asked or DEFAULT_LOSS.get(family, label_loss or "cross_entropy"), family)
-    targets = losses.get(label_loss, "labels").targets if label_loss else loss.targets
+    targets = losses.get(label_loss, "labels").targets if label_loss else ""
+    default = {**DEFAULT_LOSS, "logits": OF_LOGITS.get(targets, "kl")}.get(family, label_loss or "cross_entropy")
+    loss = losses.get(asked or default, family)
+    targets = targets or loss.targets
     if (family == "labels" or "labels" in loss.needs) and loss.targets != targets:
         what, fix = f"it takes {loss.targets}, and the labels of this task are {targets}", "another loss"
         fix = f"loss: {label_loss}, or leave it out" if family == "labels" else fix
@@ -76,6 +83,15 @@ def _option_problems(match: Match, loss: Loss) -> list[Problem]:
     if "temperature" in match.options:
         problems.append(problem(asked, "`options.temperature` is there too", where="temperature", fix="keep one"))
     return problems
+
+
+def _degree_problems(values: Sequence[Any], where: str) -> list[Problem]:
+    """Temperatures at which float32 holds no differences: of all classes alike, or of one class alone."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if all(COLDEST <= value <= HOTTEST for value in numbers if value > 0):
+        return []
+    what = f"between {COLDEST:g} and {HOTTEST:g} float32 tells classes apart, beyond that nothing is learnt"
+    return [problem(f"{where} {', '.join(f'{value:g}' for value in numbers)}", what, fix="as 4.0", where=where)]
 
 
 def _weight_problems(weight: Any) -> list[Problem]:

@@ -13,6 +13,7 @@ from textkd.errors import Collector, fail
 from textkd.losses import LinearLogits, check_shapes
 from textkd.models.forward import own_columns
 from textkd.models.taps import Tap, mask_for, require_some
+from textkd.objective.counting import count, padded_length
 from textkd.objective.pair import Pair
 
 Batch = Mapping[str, Tensor]
@@ -101,8 +102,15 @@ class Objective:
         for pair, key in zip(self.pairs, keys, strict=True):
             if key not in counts:
                 own = own_columns(batch, pair.source.model)
-                counts[key] = _count(mask_for(pair.source.address, own, None), key[1], own)
+                counts[key] = count(mask_for(pair.source.address, own, None), key[1], own)
         return torch.stack([counts[key] for key in keys])
+
+    def lengths(self, batch: Batch) -> Tensor | None:
+        """[P] pairs of a row with its padding where a loss divides by them, else 1; None where none does. The longest
+        micro-batch of a step counts, as in one batch of all of them."""
+        if not any(pair.loss.is_padded(pair.options) for pair in self.pairs):
+            return None
+        return torch.tensor([padded_length(pair, batch) for pair in self.pairs])
 
     def inside(self, targets: Mapping[str, Tensor], batch: Batch, progress: float = 0.0) -> Finish | None:
         """What the forward of the trained models must finish with: the losses that use weights of these models.
@@ -142,7 +150,7 @@ class Objective:
             taps: of all models, as ``student/hidden:2``; a projected one as ``student/<name of its projection>``.
             batch: the tensors that masks and labels come from.
             progress: the share of the training that is done, in [0, 1].
-            expected: mean `items` of the step's micro-batches; None where the batch stands alone.
+            expected: mean `items` of the step's micro-batches, times their largest `lengths`; None: it stands alone.
             computed: losses that the forward finished with (`inside`), by pair.
 
         Returns:
@@ -155,6 +163,8 @@ class Objective:
         if not self._checked:
             self._check(taps, batch)
         shares = None if expected is None else self.items(batch) / expected.clamp(min=1)
+        if shares is not None and (lengths := self.lengths(batch)) is not None:
+            shares = shares * lengths.to(shares.device)
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         for i, pair in enumerate(self.pairs):
@@ -288,13 +298,3 @@ def _made_by(head: nn.Linear, hidden: Tensor) -> LinearLogits:
 
 def _mask(pair: Pair, batch: Batch, tap: Tensor | LinearLogits) -> Tensor | None:
     return mask_for(pair.source.address, batch, tap.hidden if isinstance(tap, LinearLogits) else tap)
-
-
-def _count(mask: Tensor | None, unit: str, batch: Batch) -> Tensor:
-    if mask is None or unit == "row":
-        some = next(iter(batch.values()))
-        return torch.tensor(float(len(some)), device=some.device)
-    if mask.dim() > 2:  # a mask of pairs; its rows are the positions
-        return (mask if unit == "pair" else mask.any(-1)).sum().float()
-    valid = mask.sum(-1).float()
-    return (valid**2).sum() if unit == "pair" else valid.sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from textkd.errors import reading
 from textkd.models.files import at_home, write_atomic
 from textkd.report.public import summary
 from textkd.report.results import load
@@ -28,7 +29,9 @@ def build(run_dir: str | Path) -> Path:
 
     folder = at_home(run_dir)
     results = load(folder)
-    page = render(results)
-    text = json.dumps(summary(results), indent=2, ensure_ascii=False, allow_nan=False)
+    with reading(f"the results of {folder}", fix="delete results.json and start the same `textkd run` again"):
+        page = render(results)
+        text = json.dumps(summary(results), indent=2, ensure_ascii=False, allow_nan=False)
+        text.encode("utf-8"), page.encode("utf-8")
     write_atomic(folder / SUMMARY_FILE, text + "\n")
     return write_atomic(folder / FILE, page)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from textkd.errors import TextkdError, fail, problem
+from textkd.errors import TextkdError, fail, problem, reading
 from textkd.models.files import write_atomic
 from textkd.report import first_edition
 from textkd.report.evidence import GALLERY_LINES, Disagreements, GalleryLine, LayerMap
@@ -202,16 +202,21 @@ def load(run_dir: str | Path) -> Results:
     """
     path = Path(run_dir) / FILE
     asked = f"the results of {Path(run_dir)}"
-    if not Path(run_dir).is_dir():
+    fix = f"delete {FILE} and start the same `textkd run` again"
+    with reading(asked, fix=fix):
+        return _load(Path(run_dir), path, asked, fix)
+
+
+def _load(folder: Path, path: Path, asked: str, fix: str) -> Results:
+    if not folder.is_dir():
         raise fail(asked, "there is no such folder", fix="give the folder that `textkd run` wrote")
     if not path.is_file():
-        fix = "start the same `textkd run` again: it goes on where it stopped"
-        raise fail(asked, f"the run is not finished: no {FILE} in the folder", fix=fix)
+        again = "start the same `textkd run` again: it goes on where it stopped"
+        raise fail(asked, f"the run is not finished: no {FILE} in the folder", fix=again)
     try:
         return Results.model_validate_json(path.read_bytes())
     except ValidationError as error:
         found = [(".".join(map(str, e["loc"])) or FILE, e["msg"]) for e in error.errors(include_url=False)]
-        fix = f"delete {FILE} and start the same `textkd run` again"
         raise TextkdError(*(problem(asked, f"damaged: {what}", where=at, fix=fix) for at, what in found)) from error
 
 

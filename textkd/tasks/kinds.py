@@ -93,7 +93,11 @@ class Kind:
         if self.make_new is None:
             found = "models of this kind of task are not made anew: they start from a pretrained one"
             raise fail("config: a model with random weights", found, fix="path: FOLDER_OR_HUB_ID", where="config")
-        return self.make_new(config, task)
+        try:
+            return self.make_new(config, task)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:  # of the model's own class
+            what = f"{type(error).__name__}: {error}"
+            raise fail("config: a model with random weights", what, fix="correct config", where="config") from error
 
 
 _KINDS: dict[str, Kind] = {

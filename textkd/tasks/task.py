@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import fail
+from textkd.errors import Problem, fail
 from textkd.models.loading import load_tokenizer
 from textkd.tasks.output import Output
 
@@ -169,6 +169,29 @@ class Task(ABC):
 
     def warnings(self) -> list[str]:
         """What a reader of the results should know of the data."""
+        return []
+
+    def unused(self, path: str) -> list[Problem]:
+        """Options that were given and have no effect, because the tokenizer (or processor) comes from a model's folder.
+
+        Args:
+            path: the folder; "" where there is none.
+
+        Returns:
+            Problems, each at the name of its option; none (the default) where all options count.
+        """
+        return []
+
+    def doubts(self, processor: Any, max_length: int) -> list[str]:
+        """What is lost of the rows when they are encoded, such as texts that are cut.
+
+        Args:
+            processor: as of `encode`.
+            max_length: as of `encode`.
+
+        Returns:
+            Sentences; none (the default) where nothing is lost.
+        """
         return []
 
     def fingerprint(self) -> str:

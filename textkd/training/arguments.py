@@ -4,6 +4,8 @@ TrainingArguments itself does not look at types, and finds out in the middle of 
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
@@ -16,6 +18,7 @@ from transformers import TrainingArguments
 from textkd.errors import Problem, TextkdError, fail, is_secret, problem
 from textkd.losses.options import fits, say
 from textkd.models.files import at_home
+from textkd.training.tried_arguments import try_parts
 
 # textkd's own defaults; everything else is transformers'
 DEFAULTS: dict[str, Any] = {
@@ -79,19 +82,48 @@ def check_arguments(
 
 
 def _refused(training: Mapping[str, Any], is_part: bool) -> list[Problem]:
-    """What TrainingArguments refuses: each value that it refuses alone, or values that do not go together, which is
-    not known of a part of them."""
+    """What TrainingArguments, or Trainer at its begin, refuses, at the values that it is about: those without which all
+    is well; where there are several faults, each value that is refused alone, which is all that is known of a part."""
+    whole = _error_of(training)
+    if whole is None:
+        return []
+    alone = [(name, error) for name in training if (error := _error_of({name: training[name]})) is not None]
+    if is_part:
+        return [_at(p, name, training[name]) for name, error in alone for p in error.problems]
+    without = {name: {other: training[other] for other in training if other != name} for name in training}
+    guilty = [(name, whole) for name, rest in without.items() if _error_of(rest) is None]
+    found = [_at(p, name, training[name]) for name, error in guilty or alone for p in error.problems]
+    return found or list(whole.problems)
+
+
+def _error_of(training: Mapping[str, Any]) -> TextkdError | None:
+    """What is wrong with arguments that are made and tried, without any trace of it."""
+    environment = dict(os.environ)  # TrainingArguments writes into it
     try:
-        make_arguments(training, "unused")
+        try_parts(make_arguments(training, "unused"))
     except TextkdError as error:
-        alone = []
-        for name, value in training.items():
-            try:
-                make_arguments({name: value}, "unused")
-            except TextkdError as of_one:
-                alone += [replace(p, asked=f"{name}: {value!r}", where=name) for p in of_one.problems]
-        return alone or ([] if is_part else list(error.problems))
-    return []
+        return error
+    except Exception as error:  # of whatever library makes the part
+        return _told(error)
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+    return None
+
+
+def _told(error: Exception) -> TextkdError:
+    said = str(error).strip().split("\n")[0] or type(error).__name__
+    fix = "correct it in training; transformers.TrainingArguments explains every argument"
+    return fail("the arguments of a training", said, fix=fix)
+
+
+def _at(wrong: Problem, name: str, value: Any) -> Problem:
+    """A problem at the argument that it is about; of the values that it may have, the nearest."""
+    asked, (said, _, listed) = f"{name}: {value!r}", wrong.found.partition("please select one of")
+    known = re.findall(r"'([^']+)'", listed)
+    if not known:
+        return replace(wrong, asked=asked, where=name)
+    return problem(asked, said.strip(" ,"), near=(str(value), known), fix=f"one of {', '.join(known)}", where=name)
 
 
 def _metric_problem(name: Any, metrics: Collection[str]) -> list[Problem]:
@@ -122,11 +154,7 @@ def make_arguments(training: Mapping[str, Any], output_dir: str | Path, **forced
     try:
         return _Arguments(**values)
     except (ValueError, TypeError, ImportError) as error:
-        raise fail(
-            "the arguments of a training",
-            str(error).split("\n")[0],
-            fix="correct it in training; transformers.TrainingArguments explains every argument",
-        ) from error
+        raise _told(error) from error
 
 
 def _at_home(value: Any) -> Any:

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import TrainingArguments
 
-from textkd.errors import Problem, problem
+from textkd.errors import Collector, Problem, problem
 from textkd.models.forward import evaluating
 from textkd.objective import projections
 from textkd.objective.match import Match
 from textkd.objective.pair import Pair
+from textkd.teachers.unchanged import shared_problems
 from textkd.training import fsdp
 from textkd.training.freezing import frozen as frozen_parts
 from textkd.training.teaching import check_teaching
@@ -58,7 +59,7 @@ def check(
             if fsdp.asked():
                 capture.for_sharded()
         if rows:
-            _try(wiring, batch, frozen_names)
+            _try(wiring, batch, frozen_names, by_name(frozen, "teacher"))
     finally:
         wiring.close()
         for model, had in zip(models, before, strict=True):
@@ -67,10 +68,15 @@ def check(
     return wiring.objective.pairs
 
 
-def _try(wiring: Wiring, batch: Mapping[str, Tensor], frozen_names: Sequence[str]) -> None:
+def _try(
+    wiring: Wiring, batch: Mapping[str, Tensor], frozen_names: Sequence[str], read: Mapping[str, nn.Module]
+) -> None:
     """The losses of one step. Raises one `TextkdError` with all that cannot be computed or teaches nothing."""
     module = wiring.learners.module
     with evaluating(module), torch.random.fork_rng(devices=[]), frozen_parts(module, frozen_names):
+        found = Collector()
+        found.add(*(() if wiring.shared else shared_problems(wiring.learners.models, read)))
+        found.raise_any()
         targets = wiring.frozen.taps(batch)
         device = next(module.parameters()).device
         forward = wiring.learners.forward(module, {name: column.to(device) for name, column in batch.items()})

@@ -63,6 +63,14 @@ class LossRecord(TrainerCallback, ExportableState):  # type: ignore[misc]
     def state(self) -> dict[str, Any]:
         return {"args": {}, "attributes": self.saved}
 
+    def not_finite(self, rows: Tensor) -> tuple[int, list[str]] | None:
+        """The first of `rows` that is not finite and its parts that are not; None where all are finite."""
+        bad = ~torch.isfinite(rows)
+        if not bool(bad.any()):
+            return None
+        first = int(bad.any(1).nonzero()[0])
+        return first, [name for name, one in zip(self.names, bad[first, 1:].tolist(), strict=True) if one]
+
 
 def history(log_history: list[dict[str, Any]], parts: list[str], stage: int) -> list[dict[str, Any]]:
     """Trainer's log as rows {"step", "epoch", "stage", "loss", "parts", "eval"}, one per logged step."""

@@ -8,12 +8,11 @@ an unfinished one resumes from its last complete checkpoint.
 from __future__ import annotations
 
 import copy
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,17 @@ from torch import Tensor, nn
 
 from textkd.models.files import saving, write_json
 from textkd.models.processes import processes
+from textkd.models.sums import write_sums
 from textkd.objective import projections
 from textkd.objective.match import Match
 from textkd.tasks.metrics.directions import falls
 from textkd.teachers.frozen import FrozenModel
+from textkd.teachers.unchanged import unchanged
 from textkd.training import fsdp
 from textkd.training.arguments import make_arguments
 from textkd.training.cache_filling import autocast, fill_all, note
 from textkd.training.callbacks import Bar, StopOnSignal
-from textkd.training.checkpoints import last_checkpoint, refuse_lost, remove_incomplete
+from textkd.training.checkpoints import last_checkpoint, read_stage, refuse_lost, remove_incomplete
 from textkd.training.dropout import dropout
 from textkd.training.ema import Average
 from textkd.training.freezing import frozen, head_modules
@@ -169,17 +170,17 @@ class _Run:
     def finished(self) -> Trained | None:
         """A finished stage's record, its weights loaded into the models; None if the stage has not ended."""
         processes().wait_for_everyone()
-        record = self.folder / "final" / "stage.json"
-        if not record.is_file():
+        final = self.folder / "final"
+        told = read_stage(final, {one.name for one in fields(Trained)})
+        if told is None:
             return None
-        self._load(self.folder / "final")
-        return Trained(**json.loads(record.read_text()))
+        self._load(final)
+        return Trained(**told)
 
     def train(self, title: str) -> Trained:
         arguments = make_arguments(self._training(), self.folder, seed=self.seed)
-        set_seed(
-            (self.seed * 1000 + self.number) % 2**32
-        )  # projections: the same whether the stages before ran now or earlier
+        # projections: the same whether the stages before ran now or earlier
+        set_seed((self.seed * 1000 + self.number) % 2**32)
         wiring = self._wire(arguments)
         for before in range(1, self.number):  # once more, for projections that earlier stages have trained
             self._load(self.work / f"stage-{before}" / "final")
@@ -199,7 +200,8 @@ class _Run:
             average = Average(wiring.learners.module, rate, checkpoint) if rate else None
             trainer = self._trainer(wiring, arguments, average, [bar, stop])
             fsdp.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
-            trainer.train(resume_from_checkpoint=checkpoint)
+            with unchanged({name: one.model for name, one in self.frozen_models.items()}):
+                trainer.train(resume_from_checkpoint=checkpoint)
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt
             if average is not None:
@@ -289,6 +291,7 @@ class _Run:
             trainer.save_model(str(part))
             if trainer.args.should_save:
                 write_json(part / "stage.json", asdict(trained))
+                write_sums(part)
         if trainer.args.should_save:
             os.replace(part, final)
             for checkpoint in self.folder.glob("checkpoint-*"):

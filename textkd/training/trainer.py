@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import ChainMap
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -10,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Trainer
@@ -19,11 +17,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from textkd.errors import TextkdError, fail
 from textkd.models.files import saving
+from textkd.models.sums import write_sums
 from textkd.training import fsdp, several
 from textkd.training.callbacks import Boundaries, Epochs
 from textkd.training.checkpoints import last_checkpoint, refuse_lost
 from textkd.training.cpu_attention import bf16_attention
 from textkd.training.ema import Average
+from textkd.training.eval_loss import EvalLoss
 from textkd.training.loss_log import LossRecord
 from textkd.training.sampler import by_length
 from textkd.training.wiring import Wiring
@@ -103,7 +103,9 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if batches and (len(batches) > 1 or self.args.world_size > 1):
             items = torch.stack([self.objective.items(batch) for batch in batches]).mean(0).to(device)
-            self._expected = self.accelerator.reduce(items, "mean") if self.args.world_size > 1 else items
+            self._expected = self._mean_over_processes(items)
+            if lengths := [one for batch in batches if (one := self.objective.lengths(batch)) is not None]:
+                self._expected *= self.accelerator.gather(torch.stack(lengths).amax(0)[None].to(device)).amax(0)
         return batches, None
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> None:
@@ -150,8 +152,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         return loss, {"loss": loss, **{name: one["logits"] for name, one in outputs.items()}}
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """None are counted: Trainer would walk through all parameters in every step, and leave the teacher out."""
-        return 0
+        return 0  # none are counted: Trainer would walk through all parameters in every step, and leave the teacher out
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's own, of the averaged weights where there are such."""
@@ -162,21 +163,27 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> Any:
         """Trainer's own; where the task's answers are generated, their ids stand in place of the logits."""
-        if self.generate is None:
-            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         inputs = self._prepare_inputs(inputs)
-        with torch.no_grad():
-            with self.compute_loss_context_manager():
-                loss = self.compute_loss(model, inputs).detach()
-            texts = [self.generate(one, inputs) for one in self.models.values()]
-            said = tuple(texts) if self.is_several else texts[0]
-            return loss * self._weight(inputs["labels"]), said, inputs["labels"]
+        if self.generate is None:
+            loss, said, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        else:
+            loss = self._loss_of(model, inputs)
+            with torch.no_grad():
+                texts = [self.generate(one, inputs) for one in self.models.values()]
+            said, labels = tuple(texts) if self.is_several else texts[0], inputs["labels"]
+        self._lost.add(loss, inputs, partial(self._loss_of, model))
+        return loss, said, labels
 
-    def _weight(self, labels: Tensor) -> Tensor:
-        """Tokens per row of a batch over those of the evaluation set: Trainer weighs the mean loss of a batch, which is
-        one of tokens, by its rows, so its mean would depend on how the rows are cut into batches."""
-        expected = float(np.mean(self.eval_dataset[self.args.length_column_name]))
-        return (labels >= 0).sum() / (len(labels) * max(expected, 1.0))
+    def _loss_of(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, inputs).detach()  # type: ignore[no-any-return]
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's own, with the mean loss of the rows themselves."""
+        self._lost = EvalLoss(self.accelerator)
+        found = super().evaluation_loop(*args, **kwargs)
+        self._lost.put(found.metrics, f"{kwargs.get('metric_key_prefix', 'eval')}_loss")
+        return found
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         rows = self._rows() if "loss" in logs else None
@@ -205,15 +212,9 @@ class DistilMixin(Trainer):  # type: ignore[misc]
     def _rows(self) -> Tensor | None:
         """The recorded steps, averaged over processes; a step that is not finite ends the run on all of them."""
         rows = self.record.rows(self._mean_over_processes)
-        if rows is not None and not bool(torch.isfinite(rows).all()):
-            first = int((~torch.isfinite(rows)).any(1).nonzero()[0])
-            bad = [
-                name
-                for name, value in zip(self.record.names, rows[first, 1:].tolist(), strict=True)
-                if not math.isfinite(value)
-            ]
-            step = self.state.global_step - len(rows) + 1 + first
-            raise self._not_finite(step, f"the loss is not finite; parts: {', '.join(bad) or 'their weighted sum'}")
+        if rows is not None and (bad := self.record.not_finite(rows)):
+            step = self.state.global_step - len(rows) + 1 + bad[0]
+            raise self._not_finite(step, f"the loss is not finite; parts: {', '.join(bad[1]) or 'their weighted sum'}")
         return rows
 
     def _mean_over_processes(self, value: Tensor) -> Tensor:
@@ -292,6 +293,7 @@ class DistilMixin(Trainer):  # type: ignore[misc]
         if self.average is not None:
             self.average.save(Path(output_dir), self.args.should_save)
         self.accelerator.wait_for_everyone()  # the state, written next, says that everything of every process is there
+        write_sums(Path(output_dir), self.args.should_save)
 
 
 class DistilTrainer(DistilMixin, Trainer):  # type: ignore[misc]

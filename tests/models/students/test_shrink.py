@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import tiny_teachers
@@ -261,3 +262,21 @@ def test_real_minilm() -> None:
     first = half.bert.encoder.layer[0](hidden[1])
     first = first[0] if isinstance(first, tuple) else first
     assert torch.allclose(first, hidden[2], atol=1e-5)
+
+
+class Own(hf.BertForSequenceClassification):
+    """A class of somebody's own, which uses what it draws."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.gain = torch.nn.Parameter(torch.nn.init.normal_(torch.empty(3, 4)) * 0.1)
+        self.register_buffer("ones", torch.nn.init.ones_(torch.empty(3)), persistent=False)
+        self.scale = torch.nn.init.constant_(torch.empty(3), 2.0)
+
+
+def test_a_class_of_ones_own_may_use_what_it_draws() -> None:
+    teacher = Own(CONFIGS["bert"]())
+    student = shrink(teacher, layers=[1, 3])
+    assert torch.equal(student.gain, teacher.gain)
+    assert student.ones.tolist() == [1.0] * 3
+    assert student.scale.tolist() == [2.0] * 3

@@ -159,7 +159,10 @@ BAD_FILES = {  # content of an SST-2 file, and what must be told
     "too many columns": (tsv(HEADER, ("a", "b", 1)), ["line 2", "3 columns where 2 are due"]),
     "not UTF-8": (tsv(HEADER, ("a", 1)).encode() + b"caf\xe9\t1\n", ["line 3", "byte 0xE9 at position 4"]),
     "UTF-16": (tsv(HEADER, ("a", 1)).encode("utf-16"), ["UTF-16"]),
-    "a name twice": (tsv(("sentence", "label", "label"), ("a", 1, 1)), ["names label twice"]),
+    "a name twice": (
+        tsv(("sentence", "label", "label"), ("a", 1, 1)),
+        ["names 'label' more than once", "rename or remove"],
+    ),
 }
 
 

@@ -25,7 +25,7 @@ Heads = Literal["same", "mean", "sum"]
     source="TinyBERT, Jiao et al. 2020, arXiv:1909.10351 (pairs: all); heads: sum is TextBrewer's attention_mse_sum",
     formula="mean over heads and valid query x key pairs of (A_s - A_t)^2",
     any_width_if={"heads": ("mean", "sum")},
-    per_row_if={"pairs": ("all",)},
+    padded_if={"pairs": ("all",)},
 )
 @register(
     "mse",
@@ -33,7 +33,7 @@ Heads = Literal["same", "mean", "sum"]
     source="TinyBERT, Jiao et al. 2020, arXiv:1909.10351, which compares scores before softmax (pairs: all)",
     formula="mean over heads and valid query x key pairs of (S_s - S_t)^2",
     any_width_if={"heads": ("mean", "sum")},
-    per_row_if={"pairs": ("all",)},
+    padded_if={"pairs": ("all",)},
 )
 def mse(
     student: Tensor,

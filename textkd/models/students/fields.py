@@ -8,6 +8,7 @@ from typing import Any
 import transformers
 
 from textkd.errors import Collector, Problem, fail, nearest, problem
+from textkd.models.model_files import oversized
 
 # What no recipe sets: identity of the config, and what the teacher decides.
 NOT_FIELDS = ("architectures", "transformers_version", "model_type", "_name_or_path", "is_encoder_decoder", "label2id")
@@ -35,6 +36,9 @@ def override(
     values.update(given)
     wrong = Collector()
     wrong.add(*_impossible(config_class, values, what))
+    if found := oversized(given):
+        wrong.add(problem(f"{what} {found.partition(';')[0]}", f"larger than any model{found[found.index(';'):]}",
+                          fix="give a smaller size"))  # fmt: skip
     wrong.raise_any()
     return values
 

@@ -78,7 +78,9 @@ def shrink(
     if teacher.config.model_type == "albert":
         sources, config.num_hidden_groups = _albert_groups(teacher.config, chosen)
     fits = config.model_type in FITS  # it may keep weights of its own
-    with torch.random.fork_rng(devices=[]), nullcontext() if fits else no_init_weights():  # all others are copied
+    # all weights are copied; a class of somebody's own may use what it draws
+    idle = no_init_weights() if type(teacher).__module__.startswith("transformers.") and not fits else nullcontext()
+    with torch.random.fork_rng(devices=[]), idle:
         student: PreTrainedModel = type(teacher)(config)
     copy_weights(teacher, student, {path: sources}, allow_missing=fits)
     if fits:

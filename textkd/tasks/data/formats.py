@@ -6,15 +6,15 @@ import csv
 import encodings.aliases
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
-
-from textkd.errors import Problem, TextkdError, fail, problem
+from textkd.errors import Problem, TextkdError, fail, problem, reading, said
+from textkd.tasks.data.parquet import read_columns
 
 UTF_8 = "utf-8"
 OTHERS = ("gb18030", "cp1252")  # encodings that a file may have instead, tried in this order
@@ -66,6 +66,9 @@ def dialect_of(path: Path, delimiter: str | None = None, quoted: bool | None = N
     """The dialect that the suffix of `path` stands for: csv is quoted, tsv is not; `delimiter`, `quoted` overrule."""
     if path.is_dir():
         raise missing(path)
+    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n'):
+        fix = 'one character, as ";" or "\\t"'
+        raise fail(f"delimiter: {delimiter!r}", "not one character between columns", fix=fix)
     kind = "csv" if delimiter and path.suffix not in SUFFIXES else SUFFIXES.get(path.suffix.lower())
     if kind is None:
         found = f"the suffix {path.suffix!r}; known are {', '.join(SUFFIXES)}"
@@ -76,18 +79,39 @@ def dialect_of(path: Path, delimiter: str | None = None, quoted: bool | None = N
 
 def read_table(path: Path, dialect: Dialect) -> Table:
     """Reads a file. Raises `TextkdError` where no row can be read; damaged rows are listed in the table."""
-    if not path.is_file():
-        raise missing(path)
-    if dialect.kind == "parquet":
-        return _parquet(path)
-    data = path.read_bytes()
-    text, bad_lines = decode(data, path, dialect)
-    if dialect.kind in ("csv", "tsv"):
-        table = _delimited(text, bad_lines, dialect, path)
-    else:
-        table = _json_lines(text, bad_lines) if dialect.kind == "jsonl" else _json(text, bad_lines, path)
-    table.reads_as = other_encoding(data) if bad_lines and not dialect.is_given else ""
-    return table
+    with reading(f"rows in {path}", fix="repair the file"):
+        if not path.is_file():
+            raise missing(path)
+        if dialect.kind == "parquet":
+            return _parquet(path)
+        data = path.read_bytes()
+        text, bad_lines = decode(data, path, dialect)
+        if dialect.kind in ("csv", "tsv"):
+            table = _delimited(text, bad_lines, dialect, path)
+        else:
+            table = _json_lines(text, bad_lines) if dialect.kind == "jsonl" else _json(text, bad_lines, path)
+        table.reads_as = other_encoding(data) if bad_lines and not dialect.is_given else ""
+        if not table.names and table.damaged:
+            line, what = table.damaged[0]
+            more = f"; encoding: {table.reads_as}, if all of it was saved so" if table.reads_as else ""
+            raise fail(
+                f"rows in {path}", f"none that can be read; {table.unit} {line}: {what}", fix=f"repair the file{more}"
+            )
+        return table
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text. Raises `ValueError`, which says what is wrong in a line, for whatever no row can hold:
+    no JSON, a number of thousands of digits, lists thousands deep, half of a character."""
+    try:
+        value = json.loads(text)
+        if "\\u" in text:  # the one way to write half of a character
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError:
+        raise
+    except Exception as error:
+        raise ValueError(said(error)) from error
+    return value
 
 
 def missing(path: Path) -> TextkdError:
@@ -165,14 +189,26 @@ def _delimited(text: str, bad_lines: dict[int, str], dialect: Dialect, path: Pat
         if dialect.is_given:
             fix = f"save it with {json.dumps(dialect.delimiter)} between its columns"
         raise fail(f"columns apart by {json.dumps(dialect.delimiter)} in {path}", found, fix=fix)
-    twice = sorted({name for name in table.names if table.names.count(name) > 1})
-    if twice:
-        raise fail(f"one column of each name in {path}", f"the header names {', '.join(twice)} twice")
+    _check_header(table.names, dialect, path)
     if not has_header:
         _add(table, start, end, first, bad_lines)
     for start, end, cells in records:
         _add(table, start, end, cells, bad_lines)
     return table
+
+
+def _check_header(names: tuple[str, ...], dialect: Dialect, path: Path) -> None:
+    """Every column has a name of its own."""
+    counts = Counter(names)
+    if counts[""] > 1:
+        places = [str(place) for place, name in enumerate(names, start=1) if not name]
+        sign = "tab" if dialect.delimiter == "\t" else repr(dialect.delimiter)
+        found = f"{len(places)} of the {len(names)} columns have no name: {', '.join(places[:12])}"
+        fix = f"name them, or take them out: a {sign} too many at the end of each line makes such columns"
+        raise fail(f"a name for each column in the header of {path}", found, fix=fix)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
+        found = f"the header names {', '.join(map(repr, twice))} more than once"
+        raise fail(f"one column of each name in {path}", found, fix="rename or remove one of them")
 
 
 def _add(table: Table, start: int, end: int, cells: list[str] | str, bad_lines: dict[int, str]) -> None:
@@ -220,9 +256,11 @@ def _json_lines(text: str, bad_lines: dict[int, str]) -> Table:
         if not line.strip() or number in bad_lines:
             continue
         try:
-            records.append((number, json.loads(line)))
+            records.append((number, json_value(line)))
         except json.JSONDecodeError as error:
             damaged.append((number, f"not JSON: {error.msg} at position {error.pos + 1}"))
+        except ValueError as error:
+            damaged.append((number, f"JSON that cannot be read: {error}"))
     return _objects(records, damaged, "line")
 
 
@@ -231,10 +269,12 @@ def _json(text: str, bad_lines: dict[int, str], path: Path) -> Table:
     if bad_lines:
         raise fail(asked, "; ".join(f"line {line}: {what}" for line, what in list(bad_lines.items())[:8]))
     try:
-        value = json.loads(text)
+        value = json_value(text)
     except json.JSONDecodeError as error:
         fix = "one object a line is jsonl: rename the file to .jsonl" if error.msg == "Extra data" else ""
         raise fail(asked, f"not JSON: {error.msg} in line {error.lineno}", fix=fix) from None
+    except ValueError as error:
+        raise fail(asked, f"JSON that cannot be read: {error}", fix="repair the file") from None
     if not isinstance(value, list):
         raise fail(asked, f"a JSON {type(value).__name__}", fix="write [{...}, {...}]")
     return _objects(list(enumerate(value, start=1)), [], "record")
@@ -250,9 +290,6 @@ def _objects(records: list[tuple[int, Any]], damaged: list[tuple[int, str]], uni
 
 
 def _parquet(path: Path) -> Table:
-    try:
-        columns = pyarrow.parquet.read_table(path).to_pydict()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise fail(f"rows in {path}", f"not a parquet file: {error}") from None
+    columns = read_columns(path)
     rows = list(zip(*columns.values(), strict=True))
     return Table(tuple(columns), rows, list(range(1, len(rows) + 1)), unit="row")

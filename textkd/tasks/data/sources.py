@@ -12,7 +12,7 @@ from typing import Any
 
 import datasets
 
-from textkd.errors import Collector, Problem, fail, problem
+from textkd.errors import Collector, Problem, fail, problem, reading
 from textkd.models.files import at_home, in_package
 from textkd.tasks.data.formats import SAVED, Dialect, Table, dialect_of, missing, read_table
 
@@ -54,15 +54,10 @@ class HubSource:
         return "/".join(part for part in (self.dataset, self.config, self.split) if part)
 
     def read(self) -> Table:
-        try:
+        asked = f"split {self.split!r} of the hub's data set {self.dataset!r}"
+        with reading(asked, fix=self.fix):
             loaded = load_split(self.dataset, self.config, self.split)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            reason = (str(error).splitlines() or ["no message"])[0]
-            found = f"{type(error).__name__}: {reason}"
-            if isinstance(error, ConnectionError):
-                found = f"the hub cannot be reached ({reason})"
-            raise fail(f"split {self.split!r} of the hub's data set {self.dataset!r}", found, fix=self.fix) from error
-        columns = {name: _named(loaded.features[name], loaded[name][:]) for name in loaded.column_names}
+            columns = {name: _named(loaded.features[name], loaded[name][:]) for name in loaded.column_names}
         rows = list(zip(*columns.values(), strict=True))
         return Table(tuple(columns), rows, list(range(1, len(rows) + 1)), unit="row")
 

@@ -10,9 +10,10 @@ from textkd.errors import Collector, problem
 from textkd.tasks.data.holdout import holdout_of
 from textkd.tasks.data.sources import extra_splits
 from textkd.tasks.ocr.generate import Generation
+from textkd.tasks.ocr.options import check_whole
 from textkd.tasks.ocr.processor import check_shape
 from textkd.tasks.ocr.sources import KINDS, PART, Spec
-from textkd.tasks.ocr.task import OcrTask
+from textkd.tasks.ocr.task import USUAL, OcrTask
 
 # options of the lines of a split, and where they stand
 OF_LINES = {
@@ -79,7 +80,7 @@ def ocr(
         shape["characters"] = characters
     if processor is None:
         collector.add(*check_shape(**shape))
-    elif shape != {"height": 32, "width": 1024, "kind": "char", "vocab_size": None}:
+    elif shape != USUAL:
         found = "the processor has its own size and tokenizer"
         fix = "leave height, width, tokenizer, vocab_size and characters out, or the processor"
         collector.add(problem("processor: with height, width, tokenizer, vocab_size or characters", found, fix=fix))
@@ -87,8 +88,7 @@ def ocr(
     if not 0 <= strength <= 3:
         fix = "true, false, or a strength from 0 to 3"
         collector.add(problem(f"augment: {augment!r}", "not true, false or a number from 0 to 3", fix=fix))
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        collector.add(problem(f"seed: {seed!r}", "not a whole number from 0", where="seed"))
+    check_whole(collector, seed=(seed, 0))
     sources: dict[str, Spec] = {}
     holdout, settings = None, Generation()
     with collector.collecting():

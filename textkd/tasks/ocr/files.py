@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet
 from PIL import Image
 
-from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
 from textkd.models.files import at_home
 from textkd.tasks.data.formats import UTF_8, Table, read_table
+from textkd.tasks.data.parquet import open_parquet
 from textkd.tasks.data.sources import FileSource, file_source
 from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
@@ -197,14 +197,12 @@ def _read_parquet(
 ) -> tuple[Table, pa.ChunkedArray]:
     if not origin.path.is_file():
         read_table(origin.path, origin.dialect)  # says that the file is missing, and what is there
-    try:
-        file = pyarrow.parquet.ParquetFile(origin.path)
+    with reading(f"rows in {origin}", fix="write the file again"):
+        file = open_parquet(origin.path)
         known = tuple(file.schema_arrow.names)
         column = _check_columns(known, image, due, str(origin))
         names = tuple(dict.fromkeys([*due, *(name for name in more if name in known)]))
         content = file.read(columns=list(dict.fromkeys([column, *names])))
-    except (pa.ArrowException, OSError) as error:
-        raise fail(f"rows in {origin}", f"not a parquet file: {error}") from None
     images = content.column(column)
     if pa.types.is_dictionary(images.type):
         images = images.cast(images.type.value_type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import GenerationConfig
 
 from textkd.errors import Collector, problem
 from textkd.models.forward import evaluating, positions
+from textkd.tasks.ocr.options import MOST
 from textkd.tasks.ocr.processor import Quiet, decode_texts
 
 Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Tensor]]
@@ -63,9 +65,13 @@ def _wrong(key: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "not a number"
     if key in ("length_penalty", "repetition_penalty"):
+        if not math.isfinite(value):
+            return "not a finite number"
         return "" if value > 0 or key == "length_penalty" else "it must be above 0"
     least = 0 if key == "no_repeat_ngram_size" else 1
-    return "" if isinstance(value, int) and value >= least else f"a whole number from {least}"
+    return (
+        "" if isinstance(value, int) and least <= value <= MOST[key] else f"a whole number from {least} to {MOST[key]}"
+    )
 
 
 @dataclass(frozen=True)

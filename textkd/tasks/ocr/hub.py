@@ -13,7 +13,7 @@ from typing import Any
 import datasets
 from PIL import Image
 
-from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.errors import Collector, TextkdError, fail, problem, reading
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import load_split
 from textkd.tasks.ocr.files import COLUMNS
@@ -72,17 +72,11 @@ class HubLines(LineTable):
         return self._chosen(rows)
 
     def _load(self) -> Any:
-        try:
+        here = os.path.exists(self.dataset)
+        fix = "split: another one" if here else "reach https://huggingface.co, or read files: {path: ...}"
+        kind = "the data set" if here else "the hub's data set"
+        with reading(f"split {self.split!r} of {kind} {self.dataset!r}", fix=fix):
             return load_split(self.dataset, self.config, self.split)
-        except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
-            reason = (str(error).splitlines() or ["no message"])[0]
-            found = f"{type(error).__name__}: {reason}"
-            if isinstance(error, ConnectionError):
-                found = f"the hub cannot be reached ({reason})"
-            here = Path(self.dataset).exists()
-            fix = "split: another one" if here else "reach https://huggingface.co, or read files: {path: ...}"
-            kind = "the data set" if here else "the hub's data set"
-            raise fail(f"split {self.split!r} of {kind} {self.dataset!r}", found, fix=fix) from error
 
     def _chosen(self, rows: Any) -> Any:
         if not self._where:

@@ -104,7 +104,7 @@ def new_reader(config: Mapping[str, Any], task: Any = None) -> VisionEncoderDeco
     for key in (key for key in sides if not isinstance(config.get(key) or {}, Mapping)):
         fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}"
         found.add(problem(f"config.{key}: {config[key]!r}", "not a block of fields", fix=fix, where="config"))
-    found.raise_any()
+    config = {key: config[key] for key in sides if isinstance(config.get(key), Mapping)}
     made: list[VisionEncoderDecoderModel] = []
     tokenizer: Any = MADE_UP if task is None else task.processing("").tokenizer
     if task is None and config.get("decoder"):

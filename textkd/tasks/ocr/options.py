@@ -6,18 +6,28 @@ from typing import Any
 
 from textkd.errors import Collector, problem
 
+# what takes more memory or time than any machine has
+MOST = {"n": 100_000_000, "repeat": 10_000, "seed": 2**32 - 1, "height": 4096, "width": 32_768, "words": 10_000,
+        "num_beams": 1000, "max_new_tokens": 100_000, "no_repeat_ngram_size": 100_000}  # fmt: skip
+
 
 def check_whole(collector: Collector, **values: tuple[Any, int]) -> None:
-    """A problem for every name=(value, least) whose value is no whole number from least."""
+    """A problem for every name=(value, least) whose value is no whole number from least to the most of that name."""
     for name, (value, least) in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            collector.add(problem(f"{name}: a whole number from {least}", repr(value), where=name))
+        most = MOST.get(name, 2**63 - 1)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            upto = f" to {most}" if name in MOST else ""
+            collector.add(problem(f"{name}: a whole number from {least}{upto}", repr(value), where=name))
 
 
 def check_range(collector: Collector, name: str, value: Any) -> None:
     """A problem unless value is [least, most], two whole numbers from 1."""
     good = isinstance(value, list | tuple) and len(value) == 2
-    good = good and all(isinstance(v, int) and not isinstance(v, bool) for v in value) and 1 <= value[0] <= value[1]
+    good = (
+        good
+        and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+        and 1 <= value[0] <= value[1] <= MOST["words"]
+    )
     if not good:
         collector.add(problem(f"{name}: [least, most], whole numbers from 1", repr(value), where=name))
 

@@ -23,6 +23,7 @@ from PIL import Image
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.models.files import at_home
 from textkd.models.no_code import from_pretrained
+from textkd.tasks.ocr.options import MOST
 
 KINDS = ("char", "unigram")
 UNIGRAM_SIZE = 1000
@@ -66,8 +67,9 @@ def check_shape(height: int, width: int, kind: str, vocab_size: int | None, char
     if kind not in KINDS:
         problems.append(problem(f"tokenizer {kind!r}", f"the kinds are {', '.join(KINDS)}", near=(str(kind), KINDS)))
     whole = all(isinstance(side, int) and not isinstance(side, bool) for side in (height, width))
-    if not whole or not 8 <= height <= width:
+    if not whole or not 8 <= height <= min(width, MOST["height"]) or width > MOST["width"]:
         found = "whole numbers are needed, the height at least 8, the width at least the height"
+        found += f"; at most {MOST['height']} and {MOST['width']}"
         problems.append(problem(f"height {height!r}, width {width!r}", found, fix="height: 32, width: 1024, say"))
     if vocab_size is not None and kind == "char":
         found = "a character tokenizer has one token for each character of the transcripts"

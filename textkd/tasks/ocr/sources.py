@@ -113,9 +113,8 @@ def _one(spec: Mapping[str, Any], unlabelled: bool) -> LineTable:
 
 def _check_values(spec: Mapping[str, Any], collector: Collector, unlabelled: bool) -> None:
     for key, least in (("limit", 1), ("repeat", 1), ("seed", 0)):
-        value = spec.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            collector.add(problem(f"{key}: a whole number from {least}", repr(value), where=key))
+        if spec.get(key) is not None:
+            check_whole(collector, **{key: (spec[key], least)})
     if isinstance(spec.get("words"), list | tuple):
         check_range(collector, "words", spec["words"])
     elif spec.get("words") is not None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import Collector, TextkdError, fail
+from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.tasks.ocr import left_out, notes
 from textkd.tasks.ocr.augment import augment as augmented
 from textkd.tasks.ocr.fitting import model_token
@@ -22,6 +22,9 @@ from textkd.tasks.ocr.rows import LineCollator, LineRows, Lines
 from textkd.tasks.ocr.sources import Spec, lines
 from textkd.tasks.ocr.splits import Chosen, hold_out
 from textkd.tasks.task import Task
+
+# what `height`, `width`, `tokenizer` and `vocab_size` are by default
+USUAL: dict[str, Any] = {"height": 32, "width": 1024, "kind": "char", "vocab_size": None}
 
 
 class OcrTask(Task):
@@ -95,6 +98,15 @@ class OcrTask(Task):
         if self._given is None and path:
             self._processor = load_processor(path)
         return self.processor
+
+    def unused(self, path: str) -> list[Problem]:
+        """The size of images and the tokenizer, where a folder says both."""
+        if self._given is not None or not path:
+            return []
+        what, fix = f"the processor of {path} has its own size and tokenizer", "leave it out, or processor: FOLDER"
+        given = [name for name, value in self.shape.items() if value != USUAL.get(name)]
+        return [problem(f"{name}: {self.shape[key]!r}", what, fix=fix, where=name)
+                for key, name in ((key, "tokenizer" if key == "kind" else key) for key in given)]  # fmt: skip
 
     def table(self, split: str) -> LineTable:
         """The lines of a split. Raises `TextkdError` for an unknown split and for data that cannot be read."""

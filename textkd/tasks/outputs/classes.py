@@ -35,6 +35,17 @@ class Classes(ByRow):
         """Class ids [N]; what are ids already stay as they are."""
         return logits.argmax(axis=-1) if logits.ndim == 2 else logits.astype(np.int64)
 
+    def doubts(self, predictions: Any, references: Any) -> list[str]:
+        """As of `ByRow`; and answers that are no better than the same one for all rows."""
+        found = super().doubts(predictions, references)
+        decided, truth = self.decide(predictions), np.asarray(references)
+        ids, counts = np.unique(truth, return_counts=True)
+        right, always = float((decided == truth).mean()), float(counts.max() / len(truth))
+        if len(ids) > 1 and right <= always and not (decided == decided[0]).all():
+            said = f"accuracy {right:.3f} is no better than that of always {self.word(ids[counts.argmax()])!r}"
+            found.append(f"{said}: {always:.3f}")
+        return found
+
     def word(self, answer: Any) -> str:
         return self.names[int(answer)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from textkd.errors import Collector, fail, problem
 from textkd.tasks.data.formats import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
 from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source, lost_files
+from textkd.tasks.text.labels import BadLabelError, label_text
 from textkd.tasks.text.rows import Layout
 from textkd.tasks.text.task import TaskSpec, TextTask
 
@@ -140,7 +142,10 @@ def text_of_model(
 def _check_labels(
     collector: Collector, kind: str, label: str | Sequence[str], labels: Sequence[str | int] | None
 ) -> None:
-    if not isinstance(label, str) and kind != "multi_label":
+    if not label:
+        fix = "the name of the column of labels, or several of 0/1 columns"
+        collector.add(problem(f"label: {label!r}", "no column", fix=fix, where="label"))
+    if not isinstance(label, str) and len(label) > 0 and kind != "multi_label":
         fix = "type: multi_label reads several 0/1 columns"
         collector.add(problem(f"label: {list(label)} for type {kind}", "more than one column", fix=fix, where="label"))
     if labels is None:
@@ -150,11 +155,22 @@ def _check_labels(
         collector.add(
             problem("labels of a regression", "scores have no classes", fix="leave labels: out", where="labels")
         )
-    elif isinstance(labels, str) or not least <= len(set(map(str, labels))) == len(labels):
-        collector.add(problem(f"labels: a list of {least} or more different names", repr(labels), where="labels"))
+    elif not isinstance(labels, list | tuple) or not least <= len(_different(labels)) == len(labels):
+        fix = "1, 1.0 and '1' are one name; none is empty"
+        what = f"labels: a list of {least} or more different names"
+        collector.add(problem(what, repr(labels), fix=fix, where="labels"))
     if not isinstance(label, str) and len(labels) != len(label):
         found = f"{len(labels)} labels for {len(label)} columns"
         collector.add(problem("one name for each label column", found, where="labels"))
+
+
+def _different(labels: Sequence[Any]) -> set[str]:
+    """The labels as cells are read; those that no cell could hold are left out."""
+    found = set[str]()
+    for label in labels:
+        with suppress(BadLabelError):
+            found.add(label_text(label))
+    return found
 
 
 def _add_file(

@@ -115,7 +115,7 @@ def clean(
             label = reader.read(labels[i])
         except BadLabelError as error:
             asked = f"{at}: a label in column {', '.join(map(repr, layout.label_columns))}"
-            bad["labels"].append(Problem(asked, error.found, error.near, "correct the label in the file"))
+            bad["labels"].append(Problem(asked, error.found, error.near, error.fix))
             continue
         rows.add(label, *(column[i] for _, column in texts))
     if without_label:

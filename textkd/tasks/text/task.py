@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,19 @@ from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import FileSource, Source, file_source, resolve
 from textkd.tasks.outputs.by_row import ByRow
 from textkd.tasks.table_task import TableTask
+from textkd.tasks.text import tokenized
 from textkd.tasks.text.encode import Collator, encode
-from textkd.tasks.text.labels import Classes, LabelReader, LabelSets, Scores, members, names_in
+from textkd.tasks.text.labels import (
+    BadLabelError,
+    Classes,
+    LabelReader,
+    LabelSets,
+    Scores,
+    are_vectors,
+    members,
+    names_in,
+    twins,
+)
 from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select
 
 
@@ -110,16 +122,33 @@ class TextTask(TableTask):
         label = pick_layout(table, self.spec.layouts, source).label
         if not isinstance(label, str):
             return label
-        cells: Iterable[Any] = table.column(label)
+        cells, lists = table.column(label), list[Sequence[Any]]()
         if self.spec.type == "multi_label":
-            cells = (m for cell in cells if cell is not None for m in members(cell, self.spec.separator))
+            lists = list(self._lists(cells))
+            cells = [member for some in lists for member in some]
         names = names_in(cells)
+        if self.spec.type == "multi_label" and are_vectors(lists, names):
+            fix = "labels: [...], a name for each place; or one 0/1 column for each label: label: [first, second]"
+            raise fail(
+                f"labels in column {label!r} of {source}", "nothing but 0 and 1: vectors without names?", fix=fix
+            )
         if len(names) < 2 and self.spec.type == "classification" and table.rows and not table.damaged:
-            fix = "check label: and where:, or give labels: [...]"
+            several = any(isinstance(cell, list | tuple) and len(cell) > 1 for cell in cells)
+            fix = (
+                "type: multi_label: the cells are lists"
+                if several
+                else "check label: and where:, or give labels: [...]"
+            )
             raise fail(
                 f"two classes or more in column {label!r} of {source}", f"only {', '.join(names) or 'none'}", fix=fix
             )
         return names
+
+    def _lists(self, cells: Iterable[Any]) -> Iterator[Sequence[Any]]:
+        """The labels of each cell; cells that hold none are left to the reader."""
+        for cell in cells:
+            with suppress(BadLabelError):
+                yield members(cell, self.spec.separator)
 
     def _reader(self) -> LabelReader:
         if self.spec.type == "regression":
@@ -228,6 +257,12 @@ class TextTask(TableTask):
             del settings["limit"]  # so that what was trained before there was such a key is found again
         return settings
 
+    def doubts(self, processor: Any, max_length: int) -> list[str]:
+        """Texts that are cut at `max_length`, words that the tokenizer does not know."""
+        return [doubt for split in self.splits for doubt in tokenized.doubts(
+            processor, [pair if pair[1] else pair[0] for pair in self.rows(split).pairs()], max_length,
+            f"{self.name} {split}")]  # fmt: skip
+
     def warnings(self) -> list[str]:
         """What a reader of the results should know: rows left out, eval texts that stand in the train split too, empty
         texts, classes that never occur. Reads all splits."""
@@ -244,4 +279,6 @@ class TextTask(TableTask):
             absent = [name for i, name in enumerate(self.labels or []) if i not in set(rows["train"].label)]
             if absent:
                 notes[f"{self.name} train: no row of class {', '.join(absent)}"] = None
+        notes |= {f"{self.name}: classes {names} differ in nothing but case, blanks or encoding; they stay apart": None
+                  for names in twins(self.labels or [])}  # fmt: skip
         return list(notes)

@@ -7,14 +7,14 @@ each (the benchmark of Snips).
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import TextkdError, fail, problem
+from textkd.errors import TextkdError, fail, problem, reading
 from textkd.tasks.data.formats import (
     SUFFIXES,
     UTF_8,
@@ -22,6 +22,7 @@ from textkd.tasks.data.formats import (
     Table,
     decode,
     dialect_of,
+    json_value,
     missing,
     other_encoding,
     read_table,
@@ -44,25 +45,25 @@ class TagFile(FileSource):
 
     def read(self) -> Table:
         """`words` and `tags` of every sentence; damaged ones apart. Raises `TextkdError` where none can be read."""
-        if not self.path.is_file():
-            raise missing(self.path)
-        if self.dialect.kind == "conll":
-            text, bad = decode(data := self.path.read_bytes(), self.path, self.dialect)
-            table = _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
-            table.reads_as = other_encoding(data) if bad else ""
-            return table
-        if self.dialect.kind == "json" and (pieces := _pieces(self.path, self.dialect)) is not None:
-            return pieces
-        return self._lists(read_table(self.path, self.dialect))
+        with reading(f"sentences in {self.path}", fix="repair the file"):
+            if not self.path.is_file():
+                raise missing(self.path)
+            if self.dialect.kind == "conll":
+                text, bad = decode(data := self.path.read_bytes(), self.path, self.dialect)
+                table = _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
+                table.reads_as = other_encoding(data) if bad else ""
+                return table
+            if self.dialect.kind == "json" and (pieces := _pieces(self.path, self.dialect)) is not None:
+                return pieces
+            return self._lists(read_table(self.path, self.dialect))
 
     def _number(self, given: int | str | None, usual: int) -> int:
         if given is None:
             return usual
-        try:
-            return int(given)
-        except ValueError:
+        if not re.fullmatch(r"-?[0-9]{1,4}", str(given)):
             fix = "0 is the first column, -1 the last"
-            raise fail(f"column {given!r} of {self.path}", "its columns have numbers, no names", fix=fix) from None
+            raise fail(f"column {given!r} of {self.path}", "its columns have numbers, no names", fix=fix)
+        return int(given)
 
     def _lists(self, table: Table) -> Table:
         columns, wrong = [], []
@@ -165,8 +166,8 @@ def _pieces(path: Path, dialect: Dialect) -> Table | None:
     the file is of another kind."""
     text, bad = decode(path.read_bytes(), path, dialect)
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = json_value(text)
+    except ValueError:
         return None
     if not (isinstance(value, dict) and all(isinstance(rows, list) for rows in value.values())):
         return None

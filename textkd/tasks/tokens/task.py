@@ -12,6 +12,7 @@ from textkd.errors import fail
 from textkd.tasks.data.formats import Table
 from textkd.tasks.outputs.tokens import Tokens
 from textkd.tasks.table_task import TableTask
+from textkd.tasks.text import tokenized
 from textkd.tasks.tokens.bio import tags_of, types_in
 from textkd.tasks.tokens.encode import TokenCollator, encode_words
 from textkd.tasks.tokens.files import TagFiles, tag_files
@@ -133,6 +134,12 @@ class TokensTask(TableTask):
         own = next(iter(self.sources.values())).parts[0]
         files = tag_files(file, own.word, own.tag)
         return TokensTask({"eval": files}, labels=self.labels, skip_damaged=self.skip_damaged, name=self.name)
+
+    def doubts(self, processor: Any, max_length: int) -> list[str]:
+        """Sentences that are cut at `max_length`, words that the tokenizer does not know."""
+        return [doubt for split in self.splits for doubt in tokenized.doubts(
+            processor, [" ".join(words) for words in self.rows(split).words], max_length, f"{self.name} {split}")
+        ]  # fmt: skip
 
     def warnings(self) -> list[str]:
         """What a reader of the results should know: repaired tags, sentences left out, words without a label (of what

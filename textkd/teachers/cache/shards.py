@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.models.files import disk_is_full
+from textkd.models.files import disk_is_full, sync
 from textkd.teachers.cache.keys import VERSION, Keys, as_numpy
 from textkd.teachers.cache.layout import Layout
 
@@ -110,11 +110,23 @@ class Block:
     def read(self, name: str, i: int) -> dict[str, NDArray[Any]]:
         """The parts of row i, checked if it is the first time. Raises `DamagedError`."""
         entry = self.entries[name]
+        self._refuse_cut()
         if not entry.is_checked[i]:
             if entry.checksum(i) != entry.checks[i]:
                 raise DamagedError(self, f"row {i} of {name} is not what was written")
             entry.is_checked[i] = True
         return entry.row(i)
+
+    def _refuse_cut(self) -> None:
+        """Reading what is mapped behind the end of a file kills the process. A file that is gone is still mapped."""
+        if self.path is None:
+            return
+        try:
+            size = os.stat(self.path).st_size
+        except OSError:
+            return
+        if size != self.bytes:
+            raise DamagedError(self, f"it has {size:,} bytes of {self.bytes:,}")
 
 
 def join(blocks: Sequence[Block]) -> Block:
@@ -139,7 +151,8 @@ def write(folder: Path, block: Block) -> Path:
     tensors = {"keys": torch.from_numpy(block.keys.astype(np.uint64).view(np.int64).copy())}
     about = []
     for number, (name, entry) in enumerate(block.entries.items()):
-        about.append({"name": name, "layout": asdict(entry.layout), "parts": list(entry.parts)})
+        kinds = {part: str(column.data.dtype) for part, column in entry.parts.items()}
+        about.append({"name": name, "layout": asdict(entry.layout), "parts": list(entry.parts), "types": kinds})
         tensors[f"{number}.checks"] = torch.from_numpy(entry.checks.astype(np.int64))
         for part, column in entry.parts.items():
             tensors[f"{number}.{part}"] = column.data.contiguous()
@@ -150,9 +163,9 @@ def write(folder: Path, block: Block) -> Path:
     part_file, path = folder / f".{name}.part", folder / name
     try:
         save_file(tensors, part_file, metadata=metadata)
-        _sync(part_file)
+        sync(part_file)
         os.replace(part_file, path)
-        _sync(folder)
+        sync(folder)
     except BaseException as error:
         part_file.unlink(missing_ok=True)
         if not isinstance(error, Exception) or not disk_is_full(error, folder):
@@ -169,12 +182,12 @@ def open_shard(path: Path) -> Block:
         file: Any = safe_open(path, "pt")
         metadata = file.metadata() or {}
         head = metadata["entries"]
-        entries, heads = dict[str, Entry](), {"keys": file.get_tensor("keys")}
+        entries, heads = dict[str, Entry](), {"keys": _index_in(file, "keys")}
         for number, about in enumerate(json.loads(head)):
             entries[about["name"]] = _entry(file, number, about, heads)
     except FileNotFoundError:
         raise
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise DamagedError(lost, f"{error}" or type(error).__name__) from error
     if metadata.get("hash") != _hash(head, heads):
         raise DamagedError(lost, "its index is not what was written")
@@ -182,13 +195,25 @@ def open_shard(path: Path) -> Block:
 
 
 def _entry(file: Any, number: int, about: Mapping[str, Any], heads: dict[str, Tensor]) -> Entry:
-    parts = {}
+    parts, kinds = {}, about.get("types", {})  # early shards have none
     for part in about["parts"]:
-        starts = heads[f"{number}.{part}.starts"] = file.get_tensor(f"{number}.{part}.starts")
-        parts[part] = Part(file.get_tensor(f"{number}.{part}"), starts.numpy().copy())
-    checks = heads[f"{number}.checks"] = file.get_tensor(f"{number}.checks")
+        starts = heads[f"{number}.{part}.starts"] = _index_in(file, f"{number}.{part}.starts")
+        data = file.get_tensor(f"{number}.{part}")
+        if str(data.dtype) != kinds.get(part, str(data.dtype)) or data.shape != (int(starts[-1]),):
+            raise ValueError(
+                f"its header says {data.dtype} {list(data.shape)} of {part}, which is not what was written"
+            )
+        parts[part] = Part(data, starts.numpy().copy())
+    checks = heads[f"{number}.checks"] = _index_in(file, f"{number}.checks")
     layout = Layout(tuple(about["layout"]["dims"]), about["layout"]["of"])
     return Entry(layout, parts, checks.numpy().astype(np.uint32), np.zeros(len(checks), np.bool_))
+
+
+def _index_in(file: Any, name: str) -> Tensor:
+    tensor: Tensor = file.get_tensor(name)
+    if tensor.dtype != torch.int64 or not tensor.numel():
+        raise ValueError(f"its header says {tensor.dtype} of {name}, which is not what was written")
+    return tensor
 
 
 def _hash(head: str, tensors: Mapping[str, Tensor]) -> str:
@@ -197,11 +222,3 @@ def _hash(head: str, tensors: Mapping[str, Tensor]) -> str:
         if name == "keys" or name.endswith((".checks", ".starts")):
             digest.update(tensors[name].numpy().tobytes())
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,263 @@
+"""Options of wrong types, sizes of no machine, broken weights, disks that refuse: a message, and nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_line import inside, textkd
+from ocr_lab import Reading
+from safetensors.torch import load_file, save_file
+from spoil import copy_teacher
+from tiny_lab import Tiny
+
+from textkd import TextkdError, tasks
+from textkd.config import shipped
+from textkd.config.task_block import task_of
+from textkd.errors import Collector
+from textkd.models import files
+
+HUGE = 10**400
+
+
+def make(**block: Any) -> None:
+    """A task of a recipe's block, with all that is wrong in it raised."""
+    found = Collector()
+    task_of(block, found).problems()
+    found.raise_any()
+
+
+WRONG = [5, 2.5, True, "", ",,", [], [["x"]], {"a": 1}, [None], {1: 2}, HUGE, float("nan")]
+
+
+@pytest.mark.parametrize("name", ["text", "tokens", "ocr", "glue/sst2"])
+def test_options_of_wrong_types(name: str, tmp_path: Path) -> None:
+    """Every option of every kind of task under values of all types: it is taken, or a message says what is due."""
+    file = tmp_path / "x.csv"
+    file.write_text("text,label\na,b\nc,d\n")
+    usual = {"train": str(file), "eval": str(file)} if name in ("text", "tokens") else {}
+    refused, longest = 0, 0
+    for option in tasks.kind(name).options:
+        for value in WRONG:
+            if option in ("path", "dataset") and value == "":
+                continue  # the hub, or no data set
+            told = ""
+            try:
+                task_of({"name": name, **usual, option: value}, Collector())
+            except TextkdError as error:
+                told = str(error)
+            refused += bool(told)
+            longest = max(longest, len(told))
+    assert refused > len(WRONG)
+    assert longest < 5000
+
+
+OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"name": "text", "text": 5}, "text: asked: text: 5\n  found: a int\n  fix: give a text"),
+    ({"name": "text", "delimiter": ",,"}, "not one character between columns"),
+    ({"name": "text", "type": "multi_label", "label": []}, "no column"),
+    ({"name": "text", "labels": ["1", "1.0"]}, "different names"),
+    ({"name": "tokens", "labels": {"a": 1}}, "give a list of which each is a text"),
+    ({"name": "ocr", "width": HUGE}, "at most 4096 and 32768"),
+    ({"name": "ocr", "seed": HUGE}, "seed: a whole number from 0 to 4294967295"),
+    ({"name": "ocr", "generation": {"num_beams": 10**9}}, "a whole number from 1 to 1000"),
+    ({"name": "ocr", "generation": {"length_penalty": float("inf")}}, "not a finite number"),
+    ({"name": "ocr", "train": {"rendered": {"n": 10**12}}}, "n: a whole number from 1 to 100000000"),
+    ({"name": "ocr", "train": {"digits": {"n": 9}, "repeat": 10**9}}, "repeat: a whole number from 1 to 10000"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("block", "due"), OPTIONS, ids=[f"{list(block.items())[-1]}"[:40] for block, _ in OPTIONS])
+def test_an_option_that_cannot_be(block: dict[str, Any], due: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label\na,b\nc,d\n")
+    usual = {} if block["name"] == "tokens" else {"train": str(tmp_path / "x.csv")}
+    if block["name"] == "ocr":
+        usual = {"train": {"digits": {"n": 4}}, "eval": {"digits": {"n": 4}}}
+    with pytest.raises(TextkdError) as raised:
+        make(**{"eval": str(tmp_path / "x.csv"), **usual, **block})
+    assert due in str(raised.value)
+
+
+SIZES = [("num_hidden_layers", 1_000_000), ("hidden_size", 2**40), ("num_hidden_layers", HUGE)]
+
+
+@pytest.mark.parametrize(("name", "value"), SIZES, ids=["layers", "width", "digits"])
+def test_a_student_larger_than_any_model(
+    name: str, value: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    code, said = textkd(
+        capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)), f"student={{config: {{{name}: {value}}}}}"
+    )
+    assert code == 2
+    assert "larger than any model" in said or "400 digits" in said
+    assert time.monotonic() - began < 10
+
+
+def test_a_student_that_cannot_read_a_row(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = "student={config: {num_hidden_layers: 2, type_vocab_size: 0}}"
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)), change)
+    assert code == 2
+    assert "a step on the first rows" in said
+
+
+def test_a_folder_with_a_million_blocks(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_teacher(tiny)
+    config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": 1_000_000}
+    (folder / "config.json").write_text(json.dumps(config))
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)), f"student={{path: {folder}}}")
+    assert code == 2
+    assert "num_hidden_layers: 1000000; at most 1000" in said
+
+
+@pytest.mark.parametrize("side", ["teacher", "student"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_weight_that_is_not_finite_is_named(
+    side: str, value: float, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, recipe = copy_teacher(tiny), tiny.recipe
+    weights = load_file(folder / "model.safetensors")
+    name = "bert.encoder.layer.2.output.dense.weight"
+    weights[name].view(-1)[3] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    recipe[side] = {"path": str(folder)}
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(recipe)))
+    assert code == 2
+    assert f"{side}: asked: the model {folder} found: 1 of 512 values of {name} are not finite" in said
+    assert "options" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG])
+def test_a_disk_that_refuses_run_json(
+    number: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """run.json is the first file of a run; the others are written by the same function."""
+    replace = os.replace
+
+    def refuse(old: Any, new: Any) -> None:
+        if str(new).endswith("run.json"):
+            raise OSError(number, os.strerror(number), str(new))
+        replace(old, new)
+
+    monkeypatch.setattr(files.os, "replace", refuse)
+    code, said = textkd(capsys, monkeypatch, "run", str(tiny.write(tiny.recipe)))
+    assert code == 2
+    assert os.strerror(number) in said or "no space left" in said
+    assert "run.json" in said
+    assert not any(name.endswith((".tmp", "run.json")) for name in inside(tiny.folder / "run"))
+
+
+GARBAGE = {
+    "a list": "[1, 2]", "a number": "5", "deep": "[" * 100_000, "bytes": "\0\1", 
+    "types": '{"models": 5, "compare": []}',
+    "first edition": '{"student": [], "teacher": 3, "models": {"a": [1]}}', "digits": f'{{"seeds": [{"1" * 5000}]}}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_in_results(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(GARBAGE[name])
+    for words in (["report", str(tmp_path / "run")], ["export", str(tmp_path / "run"), str(tmp_path / "out")]):
+        code, said = textkd(capsys, monkeypatch, *words)
+        assert code == 2
+        assert len(said) < 10_000
+    assert inside(tmp_path) == {"run", "run/results.json"}
+
+
+@pytest.mark.parametrize("command", ["ls presets hinton", *(
+    pytest.param(words, marks=pytest.mark.long) for words in ("ls losses", "ls presets", "ls losses --markdown")
+)])  # fmt: skip
+def test_a_pipe_that_is_closed(command: str) -> None:
+    """As `textkd ls presets hinton | head -0`."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    code = "from textkd.cli.app import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], stdout=writes, stderr=subprocess.PIPE)
+    os.close(writes)
+    assert b"Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 0
+
+
+# -- mutated recipes --------------------------------------------------------------------------------------------------
+
+STRANGE = [
+    None, True, False, 0, -1, 1, 10**18, 1e300, float("nan"), float("inf"), "", "x", "~", "a" * 5000,
+    "\u00e9\U0001f600", [], [[]], [None], {}, {"a": 1}, {1: 2}, [1, 2, 3], "hidden", {"kind": "linear"},
+]  # fmt: skip
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if path:
+        yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield from _places(one, (*path, key))
+
+
+def _mutate(recipe: Any, rng: random.Random) -> str:
+    """Changes one place: its value, its key, or it goes or stands beside itself. Returns what was done."""
+    *parents, last = rng.choice(list(_places(recipe)))
+    at = recipe
+    for part in parents:
+        at = at[part]
+    way = rng.choice(["value", "value", "value", "key", "drop"])
+    if way == "value":
+        at[last] = rng.choice(STRANGE)
+    elif way == "drop":
+        del at[last]
+    elif isinstance(at, dict):
+        at[rng.choice([f"{last}s", str(last)[:-1] or "x", "", 7, "path", "config"])] = at.pop(last)
+    else:
+        at.insert(0, at[last])
+    return f"{way} {parents} {last}"
+
+
+def _check_mutant(seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(seed)
+    kind = rng.choice(["tiny", "tiny", "ocr", "shipped"])
+    if kind == "shipped":
+        file = rng.choice(sorted(shipped.recipes().values()))
+        recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+    else:
+        recipe = tiny.recipe if kind == "tiny" else Reading(tiny.folder).recipe
+    done = [_mutate(recipe, rng) for _ in range(rng.choice([1, 1, 2, 3])) if recipe]
+    recipe["training"] = recipe.get("training") or {}
+    if isinstance(recipe["training"], dict):
+        recipe["training"].setdefault("output_dir", str(tiny.folder / "run"))
+    began = time.monotonic()
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(recipe)))  # another exception would end the test
+    assert code in (0, 2), (done, said)
+    assert len(said) < 40_000, done
+    assert time.monotonic() - began < 10, done
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mutated_recipe(
+    seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _check_mutant(seed, tiny, capsys, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(6, 306))
+def test_mutated_recipes(
+    seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _check_mutant(seed, tiny, capsys, monkeypatch)

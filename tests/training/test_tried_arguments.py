@@ -1,0 +1,65 @@
+"""Arguments that TrainingArguments takes and Trainer stumbles over at its begin, or in the middle of a run."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from textkd.training.arguments import argument_problems
+
+WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words of the message
+    "a misspelt report": ({"report_to": "wandbb"}, "report_to", "wandb"),
+    "a report that is not installed": ({"report_to": "comet_ml"}, "report_to", "install"),
+    "an optimizer that is not installed": ({"optim": "lomo"}, "optim", "lomo"),
+    "another": ({"optim": "galore_adamw"}, "optim", "galore"),
+    "a third": ({"optim": "adamw_bnb_8bit"}, "optim", "bitsandbytes"),
+    "a misspelt optimizer": ({"optim": "adamw_torc"}, "optim", "nearest: adamw_torch"),
+    "a schedule that needs more": ({"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_type", "min_lr"),
+    "words that the schedule lacks": ({"lr_scheduler_kwargs": {"foo": 1}}, "lr_scheduler_kwargs", "foo"),
+    "an end above the begin": (
+        {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"lr_end": 1.0}}, "lr_scheduler_kwargs", "lr_end",
+    ),
+    "kernels that are not there": ({"use_liger_kernel": True}, "use_liger_kernel", "pip install"),
+    "a beta above 1": ({"adam_beta1": 2.0}, "adam_beta1", "2.0"),
+    "no words for the optimizer": ({"optim_args": "rank"}, "optim_args", "KEY=VALUE"),
+    "no such compiler": ({"torch_compile": True, "torch_compile_backend": "nope"}, "torch_compile_backend", "inductor"),
+    "too many processes": ({"dataloader_num_workers": 100_000}, "dataloader_num_workers", "1024"),
+    "the hub, offline": ({"push_to_hub": True}, "push_to_hub", "HF_HUB_OFFLINE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_it_is_refused_before_a_run(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    training, where, words = WRONG[what]
+    (found,) = argument_problems({"num_train_epochs": 2, **training})
+    assert found.where == where
+    assert words in str(found)
+
+
+def test_two_faults_are_told_at_once() -> None:
+    found = argument_problems({"adam_beta1": 2.0, "report_to": "wandbb", "learning_rate": 1e-3})
+    assert {p.where for p in found} == {"adam_beta1", "report_to"}
+
+
+def test_no_trace_is_left() -> None:
+    before = dict(os.environ)
+    argument_problems({"torch_compile": True, "torch_compile_backend": "eager", "adam_beta1": 2.0})
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"optim": "adafactor"}, {"optim": "sgd"}, {"optim": "rmsprop"},
+        {"lr_scheduler_type": "cosine", "warmup_steps": 3},
+        {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+        {"lr_scheduler_type": "constant"}, {"adam_beta1": 0.5, "adam_epsilon": 1e-6}, {"report_to": "none"},
+    ],
+)  # fmt: skip
+def test_what_works_is_taken(training: dict[str, Any]) -> None:
+    assert argument_problems(training) == []

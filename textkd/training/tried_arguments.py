@@ -1,0 +1,98 @@
+"""What Trainer makes of its arguments (optimizer, schedule of the rate, reports), made once on a tiny model: before a
+run, and not in the middle of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from huggingface_hub import constants, get_token
+from torch import nn
+from transformers import Trainer, TrainingArguments
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+from transformers.utils import is_liger_kernel_available
+
+from textkd.errors import fail
+
+STEPS = 10  # of the schedule of the rate
+MOST_WORKERS = 1024
+
+
+class _Tiny(nn.Module):
+    """A layer, a norm and embeddings: the kinds of weights that optimizers tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings, self.layer, self.norm = nn.Embedding(2, 2), nn.Linear(2, 2), nn.LayerNorm(2)
+
+
+def try_parts(arguments: TrainingArguments) -> None:
+    """Makes the parts of a training and throws them away.
+
+    Args:
+        arguments: of the training.
+
+    Raises:
+        Exception: whatever the part raises that cannot be made; a `TextkdError` where textkd knows better.
+
+    Example:
+        >>> try_parts(TrainingArguments("unused", use_cpu=True, optim="adamw_torch"))
+        >>> try_parts(TrainingArguments("unused", use_cpu=True, adam_beta1=2.0))
+        Traceback (most recent call last):
+        ...
+        ValueError: Invalid beta parameter at index 0: 2.0
+    """
+    for one in PARTS:
+        one(arguments)
+
+
+def _optimizer(arguments: TrainingArguments) -> None:
+    """The optimizer, and its rate over the steps."""
+    if any("=" not in part for part in (arguments.optim_args or "=").split(",")):
+        raise fail(f"optim_args: {arguments.optim_args}", "not of the form KEY=VALUE,KEY=VALUE", fix="as rank=64")
+    kind: Any = Trainer
+    trainer = kind.__new__(kind)  # without all that its constructor does
+    trainer.model, trainer.args = _Tiny(), arguments
+    trainer.optimizer = trainer.lr_scheduler = trainer.optimizer_cls_and_kwargs = None
+    trainer.create_optimizer()
+    trainer.create_scheduler(STEPS)
+
+
+def _reports(arguments: TrainingArguments) -> None:
+    for callback in get_reporting_integration_callbacks(arguments.report_to):
+        callback()
+
+
+def _hub(arguments: TrainingArguments) -> None:
+    if not arguments.push_to_hub:
+        return
+    fix = "leave push_to_hub out, and upload the finished folder: hf upload NAME FOLDER"
+    if constants.HF_HUB_OFFLINE:
+        raise fail("push_to_hub", "HF_HUB_OFFLINE is set", fix=fix)
+    if not (arguments.hub_token or get_token()):
+        raise fail("push_to_hub", "nobody is logged in to the hub", fix=f"hf auth login; or {fix}")
+
+
+def _kernels(arguments: TrainingArguments) -> None:
+    if arguments.use_liger_kernel and not is_liger_kernel_available():
+        raise fail("use_liger_kernel", "liger-kernel is not installed", fix="pip install liger-kernel, or leave it out")
+
+
+def _compiler(arguments: TrainingArguments) -> None:
+    if not arguments.torch_compile:
+        return
+    from torch import _dynamo  # heavy
+
+    known = _dynamo.list_backends(exclude_tags=())
+    if (asked := arguments.torch_compile_backend) not in known:
+        fix = f"one of {', '.join(_dynamo.list_backends())}"
+        raise fail(f"torch_compile_backend: {asked}", "no such backend", near=(str(asked), known), fix=fix)
+
+
+def _workers(arguments: TrainingArguments) -> None:
+    if arguments.dataloader_num_workers > MOST_WORKERS:
+        asked = f"dataloader_num_workers: {arguments.dataloader_num_workers}"
+        raise fail(asked, "each is a process of its own", fix=f"give {MOST_WORKERS} or less; one per core is usual")
+
+
+PARTS: tuple[Callable[[TrainingArguments], None], ...] = (_optimizer, _reports, _hub, _kernels, _compiler, _workers)
