@@ -12,10 +12,11 @@ import pytest
 from command_line import textkd
 from ocr_lab import processor
 from tiny_lab import Tiny, make_teacher, make_tokenizer
+from transformers import AutoModelForSequenceClassification
 
 import textkd as package
 from textkd.errors import TextkdError
-from textkd.models.loading import load_tokenizer
+from textkd.models.loading import load_model, load_tokenizer
 from textkd.tasks.data.sources import load_split
 from textkd.tasks.ocr.processor import load_processor
 
@@ -169,3 +170,39 @@ def test_everything_is_loaded_in_one_place() -> None:
         ("models/no_code.py", "from_pretrained"),
         ("tasks/data/sources.py", "load_dataset"),
     }
+
+
+KERNEL = "somebody/kernel"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"attn_implementation": KERNEL}, {"_attn_implementation": f"{KERNEL}@v1:f"},
+        {"attn_implementation": {"": "sdpa", "decoder": KERNEL}}, {"part": {"attn_implementation": KERNEL}},
+    ],
+)  # fmt: skip
+def test_kernels_that_a_config_asks_for_are_not_fetched(config: dict[str, Any], tmp_path: Path) -> None:
+    make_teacher().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
+    with pytest.raises(TextkdError, match=rf"asks for \w+: {KERNEL}[\s\S]*never run"):
+        load_model(str(tmp_path), AutoModelForSequenceClassification)
+
+
+@pytest.mark.parametrize("name", ["trust_remote_code", "custom_generate", "use_kernels", "attn_implementation"])
+def test_arguments_do_not_ask_for_code(name: str, tmp_path: Path, keyboard: Asked) -> None:
+    make_teacher().save_pretrained(tmp_path)
+    value = True if name.startswith(("trust", "use")) else KERNEL
+    with pytest.raises(TextkdError, match=rf"{name}[\s\S]*never run"):
+        load_model(str(tmp_path), AutoModelForSequenceClassification, **{name: value})
+    assert load_model(str(tmp_path), AutoModelForSequenceClassification, trust_remote_code=False)
+
+
+@pytest.mark.parametrize("place", ["teacher", "student", "training", "task", "matches.0.options"])
+def test_no_key_of_a_recipe_asks_for_code(
+    place: str, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)), f"{place}.trust_remote_code=true")
+    assert code == 2
+    assert "trust_remote_code" in said

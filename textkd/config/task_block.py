@@ -16,12 +16,17 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Task:
     those of its kind (`tasks.kind`). Unknown options go to `found` and are left out; else raises `TextkdError`."""
     name, options = _name_of(block)
     if name not in tasks.names():
-        where = "subset" if "subset" in block and "subset" not in options else "name"
-        fix = f"one of {', '.join(tasks.names())}"
-        raise fail(f"task {name or '(no name)'}", "no such task", near=(name, tasks.names()), where=where, fix=fix)
+        where, asked, kinds = "name", name, list(tasks.names())
+        if "subset" in block and "subset" not in options:
+            where, asked = "subset", str(block["subset"])
+            kinds = [one.partition("/")[2] for one in kinds if one.startswith(f"{block['name']}/")]
+        elif "subset" in block:
+            kinds = list(dict.fromkeys(one.partition("/")[0] for one in kinds))
+        fix = f"one of {', '.join(kinds)}"
+        raise fail(f"task {name or '(no name)'}", "no such task", near=(asked, kinds), where=where, fix=fix)
     known = tasks.kind(name).options
     for key in [key for key in options if key not in known]:
-        fix = f"one of {', '.join(known)}"
+        fix = (tasks.kind(name).elsewhere or {}).get(str(key)) or f"one of {', '.join(known)}"
         asked, near = f"{key}: {options.pop(key)!r}", (str(key), known)
         found.add(problem(asked, f"task {name} has no such option", near=near, where=str(key), fix=fix))
     due = hints(tasks.kind(name).make)

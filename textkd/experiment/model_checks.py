@@ -107,6 +107,8 @@ def _can_be_made(look: Look, spec: ModelSpec) -> bool:
     if boxes:
         return look.task is not None and not look.bad_any("task", *(one.where for one in boxes))
     made_from = [name for name in spec.source.reads if name not in look.loaded]
+    if len(look.setup.teachers) > 1 and spec.source.reads:  # beside those that are not there it can be made and tried
+        return not made_from
     return not made_from and all(name in look.loaded for name in look.setup.teachers)
 
 

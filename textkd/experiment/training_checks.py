@@ -56,9 +56,8 @@ def trainings(look: Look) -> list[Bound]:
 def _control_problems(look: Look, training: Training) -> None:
     """Of a control only what it freezes is its own; the rest is that of its student, in whose place it is tried."""
     student = look.loaded.get(look.experiment.report.student)
-    if student is not None:
-        with look.found.collecting("control"):
-            look.found.add(*frozen_problems(student, training.stages[0].frozen))
+    with look.found.collecting("control"):
+        look.found.add(*frozen_problems(student, training.stages[0].frozen))
 
 
 def _stage_problems(look: Look, training: Training, stage: Stage) -> None:
@@ -93,7 +92,7 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     look.found.add(*_word_problems(look, read, stage.matches))
     boxes = [name for name, spec in specs.items() if spec.is_black_box]
     if len(read) + len(boxes) < len(specs):
-        check_words(stage.matches, label_loss)
+        check_words(stage.matches, label_loss, (training.trains, tuple(specs)))
         return []
     if boxes:
         check_words(stage.matches, label_loss)

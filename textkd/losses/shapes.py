@@ -23,7 +23,6 @@ _LENGTH = (
 _FIX = {
     "classes": "give student and teacher the same labels (or vocabulary), in the same order",
     "width": "use a projection (linear is the default)",
-    "heads": "give the student as many heads, or match hidden states or a loss of relations instead",
     "head width": "give the student the same head width, or match hidden states or a loss of relations instead",
     "batch": "both sides must see the same samples",
     "length": _LENGTH,
@@ -67,10 +66,23 @@ def check_shapes(
     problems, any_width = [], entry.fits_any_width(options or {})
     for name, mine, its in zip(axes, student, teacher, strict=True):
         if _differ(mine, its) and not (any_width and name in _WIDTHS):
-            problems.append(problem(asked, f"{name}: {mine} against {its}", fix=_FIX[name]))
+            fix = _heads(entry) if name == "heads" else _FIX[name]
+            problems.append(problem(asked, f"{name}: {mine} against {its}", fix=fix))
     if entry.family == "logits":
         problems += _check_classes(entry, asked, student[-1])
     return problems
+
+
+def _heads(entry: Loss) -> str:
+    """What to do where the numbers of heads differ: some losses make one map of them first."""
+    rest = "give the student as many heads, or match hidden states or a loss of relations"
+    if entry.any_width_if:
+        return " or ".join(f"options: {{{name}: {values[0]}}}" for name, values in entry.any_width_if.items()) + (
+            f" compares one map of all heads; else {rest}"
+        )
+    if entry.family in ("attention", "scores"):
+        return f"loss: mse with options: {{heads: mean}} compares one map of all heads; else {rest}"
+    return rest
 
 
 def _check_labels(entry: Loss, logits: Shape, labels: Shape) -> list[Problem]:

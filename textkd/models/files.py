@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,35 @@ def at_home(path: str | os.PathLike[str]) -> Path:
     """A path that a user gave, with the home folder for a leading ``~``. Called where such a path is read, so that all
     who see it afterwards mean the same place."""
     return Path(os.path.expanduser(path))
+
+
+def in_package(name: str, hint: Mapping[str, str] | None = None) -> list[Path]:
+    """Where ``package:NAME/INNER`` may be: a place in each folder of the installed Python package NAME, which is found
+    without importing it. None of them leads out of the package.
+
+    Args:
+        name: as it was written.
+        hint: how packages are installed, where that is not ``pip install NAME``.
+
+    Raises:
+        TextkdError: not of this form, not installed, or out of the package.
+    """
+    package, _, inner = name.removeprefix("package:").partition("/")
+    parts = inner.replace("\\", "/").split("/")
+    if not package.isidentifier() or ".." in parts or inner.startswith(("/", "\\")) or ":" in parts[0]:
+        guess = re.sub(r"\W.*", "", package.replace("-", "_")) or "NAME"
+        fix = f"name an importable package and a place in it: package:{guess}/model"
+        raise fail(name, "not of the form package:NAME/PLACE", fix=fix)
+    spec = importlib.util.find_spec(package)  # of a top-level name it does not run the package's code
+    roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
+    if not roots:
+        install = (hint or {}).get(package, f"pip install {package.replace('_', '-')}")
+        raise fail(name, f"the Python package {package} is not installed", fix=install)
+    places = [root / inner for root in roots]
+    for root, place in zip(roots, places, strict=True):
+        if not place.resolve().is_relative_to(root.resolve()):
+            raise fail(name, f"a link that leads out of the package, to {place.resolve()}", fix="give that path itself")
+    return places
 
 
 def write_atomic(path: Path, text: str) -> Path:

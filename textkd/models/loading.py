@@ -133,11 +133,12 @@ def load_with_report(
         )
     if info["mismatched_keys"] and not new_head:
         name, there, here = sorted(info["mismatched_keys"])[0]
+        blocks = getattr(model.config, "num_hidden_layers", "N")
         raise fail(
             asked,
             f"{name} is {list(there)} in the file and {list(here)} in the model",
-            fix="give the number of labels and the sizes that the weights were saved with, "
-            "or ignore_mismatched_sizes=True to start these weights anew",
+            fix="give a model whose weights have these sizes; a head starts anew in a teacher with finetune, and in a "
+            f"student {{from: FOLDER, shrink: {{layers: uniform, n_layers: {blocks}}}}} in place of its path",
         )
     check_finite(asked, model)
     repair_positions(model)

@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from textkd.errors import fail
+from textkd.models.files import in_package
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -127,20 +128,12 @@ def fingerprint_of(files: list[Path]) -> str:
 
 
 def _package_folder(name: str) -> str:
+    places = in_package(name, INSTALL)
+    for folder in places:
+        if folder.is_dir():
+            return str(folder)
     package, _, inside = name.removeprefix("package:").partition("/")
-    importable = package.replace("-", "_").split(".")[0]
-    if not package.isidentifier() or ".." in Path(inside).parts or os.path.isabs(inside):
-        fix = f"name an importable package and a folder in it: package:{importable}/model"
-        raise fail(name, "not of the form package:NAME/FOLDER", fix=fix)
-    # find_spec of a top-level name does not run the package's code
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        hint = INSTALL.get(package, f"pip install {package.replace('_', '-')}")
-        raise fail(name, f"the Python package {package} is not installed", fix=hint)
-    roots = list(spec.submodule_search_locations or [])
-    for folder in (os.path.join(root, inside) for root in roots):
-        if os.path.isdir(folder):
-            return folder
+    roots = importlib.util.find_spec(package).submodule_search_locations or []  # type: ignore[union-attr]
     held = [entry for root in roots for entry in sorted(os.listdir(root))]
     found = f"{package} is installed and has no folder {inside!r}"
     raise fail(name, found, near=(inside, held), fix=f"it holds: {', '.join(held)}")

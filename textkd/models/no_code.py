@@ -1,16 +1,22 @@
 """The one place that calls transformers' `from_pretrained`: code that lies in a model's folder is never run.
 
 transformers asks at the prompt whether such code (`auto_map` in a JSON file of the folder) may run, wherever nobody
-told it. Here it is always told, so nobody is asked.
+told it. Here it is always told, so nobody is asked. Nor is a kernel of the hub fetched and run because a config asks
+for one (`attn_implementation: OWNER/NAME`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import transformers
 
 from textkd.errors import fail
+
+CODE = ("trust_remote_code", "custom_generate", "use_kernels", "kernel_config")
+KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 
 
 def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
@@ -19,11 +25,24 @@ def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
     Args:
         loader: a class with `from_pretrained`: of a model, config, tokenizer or processor.
         source: a folder or a hub id.
-        kwargs: further arguments of `from_pretrained`.
+        kwargs: further arguments of `from_pretrained`, none of which asks for code.
 
     Raises:
-        TextkdError: `source` cannot be loaded without code of its own. All other errors are transformers'.
+        TextkdError: `source` cannot be loaded without code of its own, or that is asked for. All other errors are
+            transformers'.
     """
+    asking = [name for name in CODE if kwargs.pop(name, None)]
+    asking += [f"{name}: {value}" for name, value in _kernels(kwargs)]
+    if asking:
+        fix = f"leave {', '.join(asking)} out"
+        raise fail(f"load {source} with {', '.join(asking)}", "code of others is never run", fix=fix)
+    if hasattr(loader, "_from_config") or hasattr(loader, "from_config"):  # a model, or what finds its class
+        told: Any = {}
+        with suppress(Exception):  # what is wrong with the config is told when it is loaded
+            told, _ = transformers.PreTrainedConfig.get_config_dict(source)
+        for name, value in _kernels(told):
+            found = f"its config.json asks for {name}: {value}, a kernel of the hub; code of others is never run"
+            raise fail(f"load {source}", found, fix=f"take {name} out of config.json")
     try:
         return loader.from_pretrained(source, trust_remote_code=False, **kwargs)
     except ValueError as error:
@@ -32,6 +51,16 @@ def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
         found = "it needs Python code of its own (auto_map in its JSON files); code in model folders is never run"
         fix = "give a model, tokenizer or processor of a kind that transformers itself has (model_type in config.json)"
         raise fail(f"load {source}", found, fix=fix) from error
+
+
+def _kernels(values: Any) -> Iterator[tuple[str, str]]:
+    """(key, name) of every kernel of the hub that a config, or a part of it, asks for."""
+    for name, value in values.items() if isinstance(values, Mapping) else ():
+        if name in KERNELS:
+            asked = value.values() if isinstance(value, Mapping) else [value]
+            yield from ((name, one) for one in asked if isinstance(one, str) and "/" in one)
+        elif isinstance(value, Mapping):
+            yield from _kernels(value)
 
 
 def saved_class(source: str) -> tuple[str, Any]:

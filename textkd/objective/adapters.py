@@ -42,10 +42,10 @@ def adapt(
         learner = models[pair.source.model]
         sources, targets = pair.read
         if not pair.targets:
-            with found.collecting(pair.name):
+            with found.collecting(pair.place):
                 out.append(_with_state(learner, replace(pair, projection=None), [taps[sources[0]].shape], [], rows))
             continue
-        with found.collecting(pair.name):
+        with found.collecting(pair.place):
             own, its, made = list[tuple[int, ...]](), list[tuple[int, ...]](), pair
             for i, key in enumerate(sources):
                 other = pair.target_of(i)
@@ -60,7 +60,7 @@ def adapt(
             if not problems:
                 made = _with_state(learner, made, own, its[: len(pair.targets)], rows)
             out.append(replace(made, projection=None if made.projection in ("auto", "none") else made.projection))
-    found.raise_any()
+    found.raise_once()
     return out, adapters
 
 
@@ -116,7 +116,9 @@ def _shape(s: Tensor, t: Tensor, pool: nn.Module | None) -> tuple[int, ...]:
 def _kind(pair: Pair, s: Tensor, t: Tensor, grids: tuple[Grid, Grid] | None) -> str | None:
     if pair.projection == "grid" and grids is None:
         raise fail(
-            "projection grid", f"{pair.source.address} has no grid of patches", fix="match hidden states of an encoder"
+            "projection grid",
+            f"{pair.source.at(None).address} has no grid of patches",
+            fix="match hidden states of an encoder",
         )
     if pair.projection != "auto":
         return None if pair.projection == "none" else pair.projection
@@ -142,7 +144,9 @@ def _refuse_other_places(source: Address, target: Address, student: nn.Module, t
     if grids[0] != grids[1]:
         fix = "give both encoders one patch_size, or match encoder.hidden, which is pooled to the coarser grid"
         raise fail(
-            f"{source} beside {target}", f"{grids[0]}; the teacher has {grids[1]}: other places of the image", fix=fix
+            f"{source} beside {target}",
+            f"{grids[0]}; the other side has {grids[1]}: other places of the image",
+            fix=fix,
         )
 
 

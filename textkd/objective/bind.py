@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from textkd import losses
 from textkd.errors import Collector, Problem, problem
@@ -34,11 +35,12 @@ def bind(
     found.raise_any()
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
-            pairs.extend(_bind_one(match, models, label_loss))
+            pairs.extend(replace(pair, place=f"[{i}]") for pair in _bind_one(match, models, label_loss))
     names = [pair.name for pair in pairs]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         what = "two matches compare the same taps with the same loss"
-        found.add(problem(f'"{name}" twice', what, fix="remove one, or add up the weights"))
+        place = [pair.place for pair in pairs if pair.name == name][-1]
+        found.add(problem(f'"{name}" twice', what, fix="remove one, or add up the weights", where=place))
     if not matches:
         found.add(
             problem(

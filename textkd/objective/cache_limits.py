@@ -34,8 +34,8 @@ def _padding_problems(pairs: Sequence[Pair]) -> list[Problem]:
     what = "with these options taps at padded positions matter, and a cache does not keep them"
     fix = "teacher: {cache: false}, or other options (`textkd ls losses`)"
     readers = [pair for pair in pairs if pair.targets and pair.loss.reads_padding(pair.options)]
-    asked = dict.fromkeys(f"{pair.loss.name} of {pair.loss.family}, {dict(pair.options)}" for pair in readers)
-    return [problem(name, what, fix=fix) for name in asked]
+    asked = {pair.place: f"{pair.loss.name} of {pair.loss.family}, {dict(pair.options)}" for pair in readers}
+    return [problem(name, what, fix=fix, where=place) for place, name in asked.items()]
 
 
 def _sparse_problems(pairs: Sequence[Pair], cache: CacheOptions) -> list[Problem]:
@@ -52,15 +52,15 @@ def _sparse_problems(pairs: Sequence[Pair], cache: CacheOptions) -> list[Problem
         "logits": "it reads the teacher's logits as they are, and only probabilities are kept",
         "softmax": "it is not linear in the teacher's probabilities, of which drawn classes are an estimate",
     }
-    fix = f"teacher.cache.logits: dense, or one of {', '.join(known)}"
-    found = [problem(f"{pair.name} {how}", what[_reads(pair)], fix=fix, where="teacher.cache.logits")
+    fix = f"teacher.cache.logits: dense, or loss: one of {', '.join(known)}"
+    found = [problem(f"{pair.name} {how}", what[_reads(pair)], fix=fix, where=pair.place)
              for pair in readers if _reads(pair) not in able]  # fmt: skip
     other = [pair for pair in readers if _reads(pair) in able and not _at(pair, cache.temperature)]
     if other and (drawn or len(other) == len(readers)):
         what_else = f"teacher.cache.temperature: {cache.temperature:g}, at which alone the kept part is exact"
         fix = "give the cache and the match one temperature, or teacher.cache.logits: dense"
         found += [problem(f"{pair.name} {how}", f"another temperature than {what_else}", fix=fix,
-                          where="teacher.cache.temperature") for pair in other]  # fmt: skip
+                          where=f"{pair.place}.temperature") for pair in other]  # fmt: skip
     return found
 
 

@@ -16,7 +16,7 @@ from textkd.objective import projections
 from textkd.objective.layer_maps import read_layers
 from textkd.objective.match import Match
 from textkd.objective.schedules import Schedule
-from textkd.objective.tap_pairs import Ends, written_ends
+from textkd.objective.tap_pairs import Ends, Models, owned_ends, written_ends
 
 # of logits, by what the labels of the task are: a softmax is for one class of several
 OF_LOGITS = {"flags": "bce", "numbers": "mse"}
@@ -163,16 +163,24 @@ def needs_teacher(match: Match) -> bool:
         return True  # what is wrong with it is told elsewhere
 
 
-def check_words(matches: Sequence[Match], label_loss: str | None) -> None:
+def check_words(
+    matches: Sequence[Match], label_loss: str | None, names: tuple[Sequence[str], Sequence[str]] | None = None
+) -> None:
     """`bind` as far as it goes without models: misspelt taps, losses, options, layer maps, schedules, projections, bad
-    numbers. label_loss: see `bind`; None: not known, so the loss of `labels` is not looked at. Raises `TextkdError`."""
+    numbers. label_loss: see `bind`; None: not known, so the loss of `labels` is not looked at. names: of the models
+    that learn and of those that are read; with them, whether a match names others. Raises `TextkdError`."""
     found = Collector()
+    sides: Any = [dict.fromkeys(part) for part in names or ()]
+    models = Models(*sides) if sides else None
     for i, match in enumerate(matches):
         with found.collecting(f"[{i}]"):
             sources, _ = written_ends(match)
             with found.collecting():
                 how = comparison(match, sources[0].address.family, label_loss)
                 found.add(*tap_problems(match, how.loss, written_ends(match)))
+            if models is not None:
+                with found.collecting():
+                    owned_ends(match, written_ends(match), models, needs_teacher(match))
             if match.layers is not None:
                 read_layers(match.layers)
     found.raise_any()

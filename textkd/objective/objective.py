@@ -190,14 +190,14 @@ class Objective:
         self._check(taps, batch)
         found, values = Collector(), dict[str, Tensor]()
         for pair in self.pairs:
-            with found.collecting(pair.name):
+            with found.collecting(pair.place):
                 value = values[pair.name] = self.value(pair, taps, batch, 0.0)
                 if not torch.isfinite(value):
                     raise fail(
                         f"the loss of {pair.name}", f"{float(value)} on the first rows", fix="look at its options"
                     )
         self._checked = False
-        found.raise_any()
+        found.raise_once()
         return values
 
     def value(self, pair: Pair, taps: Batch, batch: Batch, progress: float) -> Tensor:
@@ -230,7 +230,7 @@ class Objective:
     def _check(self, taps: Batch, batch: Batch) -> None:
         found = Collector()
         for pair in self.pairs:
-            with found.collecting(pair.name):
+            with found.collecting(pair.place):
                 _check_read(pair, taps, batch)
                 sources = sources_of(pair, taps)
                 if torch.is_grad_enabled() and not any(tap.requires_grad for tap in sources):
@@ -247,7 +247,7 @@ class Objective:
                     require_some(mask, pair.name)
                 for one, other in zip(sources, targets, strict=False):
                     found.add(*check_shapes(pair.loss, tuple(one.shape), tuple(other.shape), pair.options))
-        found.raise_any()
+        found.raise_once()
         self._checked = True
 
 

@@ -29,6 +29,7 @@ class Pair:
             trained models is over (`Objective.inside`).
         heads: where the logits are made inside the loss, the layers of source and target that make them; the taps are
             then what goes into these.
+        place: the match among all, as "[2]": where its problems are.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Pair:
     heads: tuple[nn.Linear | None, nn.Linear | None] = (None, None)
     combine: Combination | None = None
     target_gradient: bool = False
+    place: str = ""
 
     @property
     def source(self) -> Tap:

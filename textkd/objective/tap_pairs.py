@@ -144,8 +144,9 @@ def taps_of(match: Match, ends: Ends, arity: Arity, models: Models) -> list[Ends
     """The taps of every pair, with blocks that are there."""
     found, wrong, pairs = Collector(), dict[Problem, list[str]](), list[Ends]()
     for sources, targets in _expand(match, ends, arity, models):
-        own = _resolved(sources, "student" if match.student else "tap", models, wrong)
-        others = _resolved(targets, "teacher" if match.teacher else "tap", models, wrong)
+        sides = ("student" if match.student else "tap", "teacher" if match.teacher else "tap")
+        keys = sides if match.layers is None else ("layers", "layers")  # which wrote the blocks
+        own, others = _resolved(sources, keys[0], models, wrong), _resolved(targets, keys[1], models, wrong)
         with found.collecting("teacher" if match.teacher else "from"):
             _refuse_itself(own, others)
         pairs.append((own, others))

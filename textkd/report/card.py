@@ -35,9 +35,8 @@ def model_card(results: Results, which: str | None = None) -> str:
     model, spoken = results.models[name], words.spoken(name)
     others = {other: results.models[other] for other in model.taught_by if other in results.models}
     head = head_of(model.architecture)
-    # Markdown, read by people and by the hub's own cleaner: HTML escapes would show in it.
-    templates = environment(autoescape=False)
-    templates.filters["cell"] = _cell
+    templates = environment(autoescape=False, finalize=_harmless)
+    templates.filters |= {"cell": _cell, "as_it_is": _AsItIs}
     return templates.get_template("card.md.j2").render(
         front=yaml.safe_dump(_front_matter(results, name, head), sort_keys=False, allow_unicode=True),
         results=results,
@@ -80,6 +79,19 @@ def _front_matter(results: Results, name: str, head: Head) -> dict[str, Any]:
 def _has_pairs(results: Results) -> bool:
     examples = results.disagreements.examples if results.disagreements else []
     return any(example.text_b is not None for example in examples)
+
+
+class _AsItIs(str):
+    """Text that is put into a card as it is: what stands in a code fence, and what textkd wrote itself."""
+
+
+def _harmless(value: Any) -> Any:
+    """Text of a recipe, of data or models in the middle of Markdown: one line, with neither HTML, which the hub shows,
+    nor links and images. Twice is as good as once."""
+    if not isinstance(value, str) or isinstance(value, _AsItIs):
+        return value
+    line = " ".join(value.splitlines()).replace("<", "&lt;")
+    return line.replace("](", "]&#40;").replace("][", "]&#91;").replace("]:", "]&#58;")
 
 
 def _cell(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from textkd.errors import fail
-from textkd.tasks.ocr.factory import ocr, ocr_of_model
+from textkd.tasks.ocr.factory import OF_LINES, ocr, ocr_of_model
 from textkd.tasks.ocr.new_model import new_reader
 from textkd.tasks.ocr.output import LineTexts
 from textkd.tasks.outputs.by_row import ByRow
@@ -33,16 +33,18 @@ class Kind:
             None: the task is made without options and reads the file by itself.
         make_new: ``f(config, task) -> model`` with random weights, of a recipe's `config:` block of a teacher. task
             None: a look at the block alone. None: models of this kind of task start from pretrained ones.
+        elsewhere: of keys that stand in another place than the `task:` block, what to do.
 
     Example:
-        >>> kind("ocr").eval_options
-        {'image': (<class 'str'>,), 'text': (<class 'str'>,), 'num_beams': (<class 'int'>,)}
+        >>> kind("tokens").eval_options["skip_damaged"], kind("ocr").eval_options["num_beams"]
+        ((<class 'bool'>,), (<class 'int'>,))
     """
 
     make: Callable[..., Task]
     auto_class: Any
     of_model: Callable[..., Task] | None = None
     make_new: Callable[[Mapping[str, Any], Task | None], Any] | None = None
+    elsewhere: Mapping[str, str] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -102,7 +104,7 @@ _KINDS: dict[str, Kind] = {
     **{f"glue/{subset}": Kind(partial(glue, subset), ByRow.auto_class) for subset in SUBSETS},
     "text": Kind(text, ByRow.auto_class, text_of_model),
     "tokens": Kind(tokens, Tokens.auto_class, tokens_of_model),
-    "ocr": Kind(ocr, LineTexts.auto_class, ocr_of_model, new_reader),
+    "ocr": Kind(ocr, LineTexts.auto_class, ocr_of_model, new_reader, elsewhere=OF_LINES),
 }
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from textkd.errors import Collector, fail
+from textkd.tasks.data.formats import UTF_8, Dialect
 from textkd.tasks.data.holdout import RowsT, draw, hold_out
 from textkd.tasks.data.sources import FileSource
 from textkd.tasks.task import Task
@@ -91,7 +92,15 @@ class TableTask(Task):
         if not self._fingerprint:
             made = self.settings()
             made["sources"] = {split: source.digest() for split, source in self.sources.items()}
-            made["dialects"] = [asdict(s.dialect) for s in self.sources.values() if isinstance(s, FileSource)]
+            made["dialects"] = [_told(s.dialect) for s in self.sources.values() if isinstance(s, FileSource)]
             text = json.dumps(made, sort_keys=True, default=str)
             self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return self._fingerprint
+
+
+def _told(dialect: Dialect) -> dict[str, Any]:
+    """A dialect for the fingerprint: UTF-8 is not told, as nothing else was read before."""
+    told = asdict(dialect)
+    if told["encoding"] == UTF_8:
+        del told["encoding"]
+    return told

@@ -41,6 +41,11 @@ RESERVED: dict[str, Any] = {
     "prediction_loss_only": False,  # the report needs metrics
     "batch_eval_metrics": False,
 }
+# what to give in their place
+INSTEAD = {
+    "label_smoothing_factor": "leave it out; options: {label_smoothing: 0.1} of the match of labels does it",
+    "resume_from_checkpoint": "leave it out; the same command goes on by itself",
+}
 
 # beside TrainingArguments: dropout, the model's rate in this training (without dropout a student follows its teacher's
 # hidden states several times closer); average, the decay of an exponential moving average of the weights, which is
@@ -61,24 +66,32 @@ def check_arguments(
                                     fix="give it in the recipe's own training block"))  # fmt: skip
         elif name in RESERVED:
             problems.append(
-                problem(f"{name}: {training[name]}", "textkd sets this itself", where=name, fix="leave it out")
+                problem(
+                    f"{name}: {training[name]}",
+                    "textkd sets this itself",
+                    where=name,
+                    fix=INSTEAD.get(name, "leave it out"),
+                )
             )
         elif name not in known:
             problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,
                                     fix="a name of transformers.TrainingArguments"))  # fmt: skip
     problems += _metric_problem(training.get("metric_for_best_model"), metrics)
-    return problems or _refused(training)
+    wrong = {p.where for p in problems}
+    return problems + _refused({name: value for name, value in training.items() if name not in wrong}, bool(wrong))
 
 
-def _refused(training: Mapping[str, Any]) -> list[Problem]:
+def _refused(training: Mapping[str, Any], is_part: bool) -> list[Problem]:
     """What TrainingArguments, or Trainer at its begin, refuses, at the values that it is about: those without which all
-    is well; where there are several faults, each value that is refused alone."""
+    is well; where there are several faults, each value that is refused alone, which is all that is known of a part."""
     whole = _error_of(training)
     if whole is None:
         return []
+    alone = [(name, error) for name in training if (error := _error_of({name: training[name]})) is not None]
+    if is_part:
+        return [_at(p, name, training[name]) for name, error in alone for p in error.problems]
     without = {name: {other: training[other] for other in training if other != name} for name in training}
     guilty = [(name, whole) for name, rest in without.items() if _error_of(rest) is None]
-    alone = [(name, error) for name in training if (error := _error_of({name: training[name]})) is not None]
     found = [_at(p, name, training[name]) for name, error in guilty or alone for p in error.problems]
     return found or list(whole.problems)
 

@@ -96,9 +96,10 @@ def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) 
     for pair in pairs:
         least = pair.loss.min_rows
         if size < least:
-            asked, fix = f"batches of {size} for {pair.name}", f"per_device_train_batch_size: {least} or more"
-            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix))
+            asked, fix = f"batches of {size} for {pair.name}", f"training.per_device_train_batch_size: {least} or more"
+            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix, where=pair.place))
         elif 0 < rest < least:
-            asked, fix = f"a last batch of {rest} for {pair.name}", "dataloader_drop_last: true, or another batch size"
-            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix))
+            asked = f"a last batch of {rest} for {pair.name}"
+            fix = "training.dataloader_drop_last: true, or another batch size"
+            problems.append(problem(asked, f"it compares {least} samples or more", fix=fix, where=pair.place))
     return problems

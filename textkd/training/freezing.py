@@ -31,11 +31,14 @@ def frozen(model: nn.Module, asked: Sequence[str], more: Sequence[str] = ()) -> 
             parameter.requires_grad_(True)
 
 
-def frozen_problems(model: nn.Module, names: Any) -> list[Problem]:
-    """What is wrong with the names of frozen parts: no list, modules that `model` lacks, nothing left to train."""
+def frozen_problems(model: nn.Module | None, names: Any) -> list[Problem]:
+    """What is wrong with the names of frozen parts: no list, modules that `model` lacks, nothing left to train. None:
+    the model is not there."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         fix = f"frozen: [{names}]" if isinstance(names, str) and names else "frozen: [bert.embeddings], or leave it out"
         return [problem(f"frozen: {names!r}", "no list of module names", fix=fix, where="frozen")]
+    if model is None:
+        return []
     known = dict(model.named_modules()).keys() | dict(model.named_parameters()).keys()
     within = {str(name): [own for own, _ in model.named_parameters() if _is_within(own, str(name))] for name in names}
     found = []

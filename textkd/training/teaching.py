@@ -40,14 +40,14 @@ def check_teaching(
     ours = {id(one) for model in learners.values() for one in _projections(model)}
     found = Collector()
     for pair in objective.pairs:
-        with found.collecting(pair.name):
+        with found.collecting(pair.place):
             every = ChainMap(dict(taps), dict(targets))
             sources, others = pair.read
             moved = {name: _moved(every[name].detach()) for name in others if name not in sources}
             ways = [every, ChainMap(moved, every)]
             later = ((way, objective.value(pair, way, batch, at)) for at in MOMENTS for way in ways)
             _check(pair, chain([(ways[0], values[pair.name])], later), ours)
-    found.raise_any()
+    found.raise_once()
 
 
 def _check(pair: Pair, tried: Iterable[tuple[Any, Tensor]], ours: set[int]) -> None:

@@ -104,7 +104,9 @@ def copy_weights(
             if allow_missing:
                 continue
             fix = "load the teacher anew with from_pretrained; only unchanged models of transformers can be shrunk"
-            raise fail(f"a smaller {type(teacher).__name__}", f"the teacher has no weight for {name}", fix=fix)
+            raise fail(
+                f"a smaller {type(teacher).__name__}", f"the model it is made of has no weight for {name}", fix=fix
+            )
         in_block = any(name.startswith(f"{path}.") for path in sources)
         shared = None if in_block else copies.get(id(source))
         if shared is None:

@@ -111,7 +111,11 @@ def _block_numbers(teacher_blocks: int, layers: Sequence[Any], n_layers: int | N
     bad = [k for k in layers if not 1 <= abs(k) <= teacher_blocks]
     if bad:
         fix = f"use 1 to {teacher_blocks}, or -1 to -{teacher_blocks} from the end"
-        wrong.add(problem(asked, f"the teacher has {teacher_blocks} blocks, not {', '.join(map(str, bad))}", fix=fix))
+        wrong.add(
+            problem(
+                asked, f"the model it is made of has {teacher_blocks} blocks, not {', '.join(map(str, bad))}", fix=fix
+            )
+        )
     chosen = [k if k > 0 else teacher_blocks + 1 + k for k in layers if k not in bad]
     twice = sorted({k for k in chosen if chosen.count(k) > 1})
     if twice:
@@ -126,5 +130,5 @@ def _block_numbers(teacher_blocks: int, layers: Sequence[Any], n_layers: int | N
 
 def _check_count(teacher_blocks: int, n: int) -> None:
     if type(n) is not int or not 1 <= n <= teacher_blocks:
-        found = f"the teacher has {teacher_blocks} blocks"
+        found = f"the model it is made of has {teacher_blocks} blocks"
         raise fail(f"a student of {n!r} blocks", found, fix=f"use 1 to {teacher_blocks}")

@@ -19,6 +19,8 @@ def note_damaged(rows: Rows, table: Table, shown: str, skip: bool) -> None:
         rows.notes.append(f"{shown}: {told} left out ({table.unit} {lines})")
         return
     fix = f"repair the row, or give skip_damaged: true to leave such {table.kind}s out"
+    if table.reads_as:
+        fix += f"; encoding: {table.reads_as}, if the whole file was saved so"
     problems = [problem(f"{shown}, {table.unit} {line}: a whole row", what, fix=fix) for line, what in damaged]
     rows.problems += capped(problems, shown, "rows")
 

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import csv
+import encodings.aliases
 import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import fail, reading, said
+from textkd.errors import Problem, TextkdError, fail, problem, reading, said
 from textkd.tasks.data.parquet import read_columns
 
+UTF_8 = "utf-8"
+OTHERS = ("gb18030", "cp1252")  # encodings that a file may have instead, tried in this order
+SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes of a Dataset, of a DatasetDict
+SIGNS = (";", "\t", "|", ",")  # what columns are apart by
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
 class Dialect:
     """How a delimited file is written. `headers`: a first row that holds all names of one of them is a header;
-    `headerless`: the names of the columns where it is not (CoLA)."""
+    `headerless`: the names of the columns where it is not (CoLA). encoding: of its text."""
 
     kind: str
     delimiter: str = "\t"
     quoted: bool = False
     headerless: tuple[str, ...] = ()
     headers: tuple[tuple[str, ...], ...] = ()
+    encoding: str = UTF_8
+
+    @property
+    def is_given(self) -> bool:
+        """Whether whoever names the file cannot say how it is written: that of a benchmark."""
+        return bool(self.headers or self.headerless)
 
 
 @dataclass
 class Table:
     """Rows (each a sequence of cells) under `names`; `lines[i]` is where row i begins. `damaged`: (line, what is wrong)
     of the rows that are lost. kind: what a row is. `together`: a damaged line -> the first one of the same sentence,
-    where a row is a sentence of many lines."""
+    where a row is a sentence of many lines. reads_as: where lines are not UTF-8, an encoding that the whole file may
+    have."""
 
     names: tuple[str, ...]
     rows: list[Any] = field(default_factory=list)
@@ -42,6 +55,7 @@ class Table:
     unit: str = "line"
     kind: str = "row"
     together: dict[int, int] = field(default_factory=dict)
+    reads_as: str = ""
 
     def column(self, name: str) -> list[Any]:
         place = self.names.index(name)
@@ -50,6 +64,8 @@ class Table:
 
 def dialect_of(path: Path, delimiter: str | None = None, quoted: bool | None = None, **more: Any) -> Dialect:
     """The dialect that the suffix of `path` stands for: csv is quoted, tsv is not; `delimiter`, `quoted` overrule."""
+    if path.is_dir():
+        raise missing(path)
     if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n'):
         fix = 'one character, as ";" or "\\t"'
         raise fail(f"delimiter: {delimiter!r}", "not one character between columns", fix=fix)
@@ -68,13 +84,19 @@ def read_table(path: Path, dialect: Dialect) -> Table:
             raise missing(path)
         if dialect.kind == "parquet":
             return _parquet(path)
-        text, bad_lines = decode(path.read_bytes(), path)
+        data = path.read_bytes()
+        text, bad_lines = decode(data, path, dialect)
         if dialect.kind in ("csv", "tsv"):
-            return _delimited(text, bad_lines, dialect, path)
-        table = _json_lines(text, bad_lines) if dialect.kind == "jsonl" else _json(text, bad_lines, path)
+            table = _delimited(text, bad_lines, dialect, path)
+        else:
+            table = _json_lines(text, bad_lines) if dialect.kind == "jsonl" else _json(text, bad_lines, path)
+        table.reads_as = other_encoding(data) if bad_lines and not dialect.is_given else ""
         if not table.names and table.damaged:
             line, what = table.damaged[0]
-            raise fail(f"rows in {path}", f"none that can be read; {table.unit} {line}: {what}", fix="repair the file")
+            more = f"; encoding: {table.reads_as}, if all of it was saved so" if table.reads_as else ""
+            raise fail(
+                f"rows in {path}", f"none that can be read; {table.unit} {line}: {what}", fix=f"repair the file{more}"
+            )
         return table
 
 
@@ -92,16 +114,52 @@ def json_value(text: str) -> Any:
     return value
 
 
-def missing(path: Path) -> Exception:
+def missing(path: Path) -> TextkdError:
+    if path.is_dir():
+        held = sorted(p.name for p in path.iterdir())
+        fix = f"give one of its files{': ' if held else ''}{', '.join(held[:12])}"
+        if set(SAVED) & set(held):
+            fix = f"dataset: {path} in place of files"
+            return fail(f"data file {path}", "a folder that `save_to_disk` of `datasets` wrote", fix=fix)
+        return fail(f"data file {path}", "a folder", fix=fix)
     siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     found = f"the folder holds {', '.join(siblings[:12]) or 'nothing'}" if path.parent.is_dir() else "no such folder"
     return fail(f"data file {path}", found, near=(path.name, siblings), fix="correct the path")
 
 
-def decode(data: bytes, path: Path) -> tuple[str, dict[int, str]]:
-    """The text, and the lines that are not UTF-8 with their first bad byte."""
+def encoding_problems(encoding: Any) -> list[Problem]:
+    """What is wrong with the option `encoding`."""
+    known = sorted({*encodings.aliases.aliases.values()})
+    try:
+        "".encode(encoding)
+        return []
+    except (LookupError, TypeError, ValueError):
+        fix = "encoding: gb18030, say; leave it out for UTF-8"
+        near = (str(encoding), known)
+        return [problem(f"encoding: {encoding!r}", "no encoding of texts", near=near, fix=fix, where="encoding")]
+
+
+def other_encoding(data: bytes) -> str:
+    """An encoding that these bytes, which are not UTF-8, may have; "" for none that is known."""
+    for name in OTHERS:
+        with suppress(UnicodeDecodeError):
+            data.decode(name)
+            return name
+    return ""
+
+
+def decode(data: bytes, path: Path, dialect: Dialect) -> tuple[str, dict[int, str]]:
+    """The text, and the lines that are not UTF-8 with their first bad byte. Raises `TextkdError` where the text has
+    not the encoding that was asked for."""
+    if dialect.encoding.lower().replace("_", "-") not in (UTF_8, "utf8"):
+        try:
+            return data.decode(dialect.encoding).removeprefix("\ufeff"), {}
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{data[error.start]:02X} at position {error.start + 1} is not {dialect.encoding}"
+            raise fail(f"{dialect.encoding} text in {path}", found, fix="another encoding, or none for UTF-8") from None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise fail(f"UTF-8 text in {path}", "a UTF-16 byte-order mark", fix="save the file as UTF-8")
+        fix = "save the file as UTF-8" + ("" if dialect.is_given else ", or encoding: utf-16")
+        raise fail(f"UTF-8 text in {path}", "a UTF-16 byte-order mark", fix=fix)
     if not data.strip():
         raise fail(f"rows in {path}", "the file is empty", fix="give a file with a header and rows")
     try:
@@ -125,6 +183,12 @@ def _delimited(text: str, bad_lines: dict[int, str], dialect: Dialect, path: Pat
     named = any(set(names) <= set(first) for names in dialect.headers)
     has_header = named or len(first) != len(dialect.headerless)  # always, where no column names are given
     table = Table(tuple(first) if has_header else dialect.headerless, damaged=list(bad_lines.items()))
+    if len(first) == 1 and has_header and not named and (sign := next((s for s in SIGNS if s in first[0]), None)):
+        found = f"its first line has none: {first[0][:80]!r}"
+        fix = f"delimiter: {json.dumps(sign)}"
+        if dialect.is_given:
+            fix = f"save it with {json.dumps(dialect.delimiter)} between its columns"
+        raise fail(f"columns apart by {json.dumps(dialect.delimiter)} in {path}", found, fix=fix)
     _check_header(table.names, dialect, path)
     if not has_header:
         _add(table, start, end, first, bad_lines)

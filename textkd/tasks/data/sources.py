@@ -7,15 +7,14 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from textkd.errors import Collector, fail, problem, reading
-from textkd.models.files import at_home
-from textkd.tasks.data.formats import Dialect, Table, dialect_of, read_table
+from textkd.errors import Collector, Problem, fail, problem, reading
+from textkd.models.files import at_home, in_package
+from textkd.tasks.data.formats import SAVED, Dialect, Table, dialect_of, missing, read_table
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,16 @@ class HubSource:
 
 
 def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset:
-    """One split of a data set of the hub or of a folder, the only call of `datasets.load_dataset`.
+    """One split of a data set of the hub, or of a folder (also of `save_to_disk`): the only call of
+    `datasets.load_dataset`.
 
     Raises:
         TextkdError: it needs a script of its own, which is never run. All other errors are those of `datasets`.
     """
     try:
+        folder = at_home(dataset)
+        if any((folder / name).is_file() for name in SAVED):
+            return _saved(folder, split)
         return datasets.load_dataset(os.path.expanduser(dataset), config, split=split)
     except RuntimeError as error:
         if "script" not in str(error):
@@ -82,6 +85,19 @@ def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset
         raise fail(
             f"the data set {dataset!r}", "it needs a Python script of its own, which is never run", fix=fix
         ) from error
+
+
+def _saved(folder: Path, split: str) -> datasets.Dataset:
+    """One split of what `save_to_disk` wrote: a data set of several, or a single one, which is called train."""
+    saved = datasets.load_from_disk(str(folder))
+    splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+    if split not in splits:
+        fix = "name one that it has: splits: {train: ..., eval: ...} (of lines for ocr: split: ...)"
+        if "train" in splits:
+            fix = f"eval: {{fraction: 0.1, seed: 0}} takes a part of train; or {fix}"
+        raise fail(f"split {split!r} of the data set {folder}", f"it has {', '.join(splits)}", near=(split, splits),
+                   fix=fix)  # fmt: skip
+    return splits[split]
 
 
 Source = FileSource | HubSource
@@ -106,18 +122,18 @@ def extra_splits(collector: Collector, given: Mapping[str, Any] | None) -> dict[
     return {f"eval_{name}": (str(name), files) for name, files in (given or {}).items()}
 
 
+def lost_files(collector: Collector, sources: Mapping[str, Any]) -> list[Problem]:
+    """Files that are not there, beside options that are bad: nothing is read then, which would tell them."""
+    lost = [source.path for source in sources.values() if isinstance(source, FileSource) and not source.path.is_file()]
+    return [p for path in dict.fromkeys(lost if collector.problems else ()) for p in missing(path).problems]
+
+
 def resolve(path: str | Path) -> Path:
     """The place of a path on disk. A package is found without importing it (its code need not run)."""
     shown = str(path)
     if not shown.startswith("package:"):
         return at_home(path)
-    package, _, inner = shown.removeprefix("package:").partition("/")
-    spec = find_spec(package) if package.isidentifier() else None
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    if not folders:
-        found = f"no Python package named {package!r} is installed"
-        raise fail(f"data file {shown}", found, fix=f"pip install {package.replace('_', '-')}")
-    places = [Path(folder) / inner for folder in folders]
+    places = in_package(shown)
     return next((place for place in places if place.is_file()), places[0])
 
 

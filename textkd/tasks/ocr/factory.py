@@ -12,8 +12,15 @@ from textkd.tasks.data.sources import extra_splits
 from textkd.tasks.ocr.generate import Generation
 from textkd.tasks.ocr.options import check_whole
 from textkd.tasks.ocr.processor import check_shape
-from textkd.tasks.ocr.sources import Spec
+from textkd.tasks.ocr.sources import KINDS, PART, Spec
 from textkd.tasks.ocr.task import USUAL, OcrTask
+
+# options of the lines of a split, and where they stand
+OF_LINES = {
+    key: f"inside train and eval, beside where the lines are: train: {{path: FILE, {key}: ...}}"
+    for key in dict.fromkeys([*(key for keys in KINDS.values() for key in keys), *PART, *KINDS])
+    if key != "seed"
+}
 
 
 def ocr(
@@ -97,13 +104,15 @@ def ocr(
 
 def ocr_of_model(
     model: Any, folder: str, file: str | Path, image: str | None = None, text: str | None = None,
-    num_beams: int | None = None,
+    num_beams: int | None = None, delimiter: str | None = None, encoding: str | None = None,
+    processor: str | None = None,
 ) -> OcrTask:  # fmt: skip
     """The lines of one file for the model whose processor lies in `folder`. image, text: columns; num_beams: of the
-    search for a line's text, 1 (greedy) by default."""
-    columns = {name: column for name, column in (("image", image), ("text", text)) if column is not None}
+    search for a line's text, 1 (greedy) by default; delimiter, encoding: of the file; processor: another folder."""
+    given = {"image": image, "text": text, "delimiter": delimiter, "encoding": encoding}
+    columns = {name: value for name, value in given.items() if value is not None}
     beams = {} if num_beams is None else {"num_beams": num_beams}
-    return ocr(eval={"path": str(file), **columns}, processor=folder, generation=beams)
+    return ocr(eval={"path": str(file), **columns}, processor=processor or folder, generation=beams)
 
 
 def _sources(

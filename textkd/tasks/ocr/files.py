@@ -13,7 +13,7 @@ from PIL import Image
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
 from textkd.models.files import at_home
-from textkd.tasks.data.formats import Table, read_table
+from textkd.tasks.data.formats import UTF_8, Table, read_table
 from textkd.tasks.data.parquet import open_parquet
 from textkd.tasks.data.sources import FileSource, file_source
 from textkd.tasks.ocr.images import check_image, open_image
@@ -23,6 +23,10 @@ from textkd.tasks.text.rows import select
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pnm", ".pgm", ".ppm", ".jp2", ".avif")
+COLUMNS = (  # what to do where a column has another name
+    "name the columns beside the place, as train: {{{}, image: COLUMN, text: COLUMN}} (with textkd eval: image=COLUMN "
+    "text=COLUMN); for lines without transcription: unlabelled: true there"
+)
 ROW = "\0row"  # no column of a file is called that
 
 
@@ -45,11 +49,13 @@ class FileLines(LineTable):
         delimiter: str | None = None,
         quoted: bool | None = None,
         folder: Path | None = None,
+        encoding: str = UTF_8,
     ) -> None:
-        origin = file_source(path, delimiter=delimiter, quoted=quoted)
+        origin = file_source(path, delimiter=delimiter, quoted=quoted, encoding=encoding)
         self.path, self.source, self._origin = origin.path, str(origin.path), origin
         self.folder = folder or origin.path.parent
         self._settings = [image, text, dict(where or {}), unlabelled, delimiter, quoted]
+        self._settings += [] if encoding == UTF_8 else [encoding]
         table, self._images = _read(origin, image, [] if unlabelled else [text], list(where or {}))
         table = select(table, where or {}, self.source)
         self._unit, self._lines = table.unit, table.lines
@@ -59,6 +65,8 @@ class FileLines(LineTable):
     def _fill(self, table: Table, text: str, unlabelled: bool) -> None:
         collector = Collector()
         fix = "repair the row, or leave it out"
+        if table.reads_as:
+            fix += f"; {{path: ..., encoding: {table.reads_as}}}, if the whole file was saved so"
         damaged = [
             problem(f"{self.source}, {table.unit} {line}: a whole row", what, fix=fix)
             for line, what in sorted(table.damaged)
@@ -181,7 +189,7 @@ def _read(
     column = _check_columns(table.names, image, due, str(origin))
     cells = table.column(column)
     rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]
-    return Table((*table.names, ROW), rows, table.lines, table.damaged, table.unit), None
+    return Table((*table.names, ROW), rows, table.lines, table.damaged, table.unit, reads_as=table.reads_as), None
 
 
 def _read_parquet(
@@ -229,7 +237,7 @@ def _check_columns(names: Sequence[str], image: str | None, due: Sequence[str], 
         image = next((name for name in ("image", "file_name") if name in names), "image")
     missing = [name for name in dict.fromkeys([image, *due]) if name not in names]
     found = f"the columns {', '.join(map(repr, names))}"
-    fix = "name the columns with image: and text:; for lines without transcription: unlabelled: true"
+    fix = COLUMNS.format("path: FILE")
     if missing:
         raise TextkdError(*(problem(f"column {n!r} in {shown}", found, near=(n, names), fix=fix) for n in missing))
     return image

@@ -16,12 +16,11 @@ from PIL import Image
 from textkd.errors import Collector, TextkdError, fail, problem, reading
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import load_split
+from textkd.tasks.ocr.files import COLUMNS
 from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
 from textkd.tasks.text.rows import select
-
-SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes of a Dataset, of a DatasetDict
 
 
 class HubLines(LineTable):
@@ -62,7 +61,7 @@ class HubLines(LineTable):
         names = rows.column_names
         due = [self._image, *([] if self._unlabelled else [self._text])]
         found = f"the columns {', '.join(map(repr, names))}"
-        fix = "name the columns with image: and text:; for lines without transcription: unlabelled: true"
+        fix = COLUMNS.format("dataset: ID")
         missing = [name for name in due if name not in names]
         if missing:
             asked = [f"column {name!r} in {self.source}" for name in missing]
@@ -77,9 +76,6 @@ class HubLines(LineTable):
         fix = "split: another one" if here else "reach https://huggingface.co, or read files: {path: ...}"
         kind = "the data set" if here else "the hub's data set"
         with reading(f"split {self.split!r} of {kind} {self.dataset!r}", fix=fix):
-            if any((Path(self.dataset) / name).is_file() for name in SAVED):
-                saved = datasets.load_from_disk(self.dataset)
-                return saved[self.split] if isinstance(saved, datasets.DatasetDict) else saved
             return load_split(self.dataset, self.config, self.split)
 
     def _chosen(self, rows: Any) -> Any:

@@ -70,10 +70,10 @@ def check_shape(height: int, width: int, kind: str, vocab_size: int | None, char
     if not whole or not 8 <= height <= min(width, MOST["height"]) or width > MOST["width"]:
         found = "whole numbers are needed, the height at least 8, the width at least the height"
         found += f"; at most {MOST['height']} and {MOST['width']}"
-        problems.append(problem(f"height {height!r}, width {width!r}", found, fix="height=32, width=1024, say"))
+        problems.append(problem(f"height {height!r}, width {width!r}", found, fix="height: 32, width: 1024, say"))
     if vocab_size is not None and kind == "char":
         found = "a character tokenizer has one token for each character of the transcripts"
-        problems.append(problem(f"vocab_size {vocab_size!r}", found, fix="leave it out, or tokenizer=unigram"))
+        problems.append(problem(f"vocab_size {vocab_size!r}", found, fix="leave it out, or tokenizer: unigram"))
     elif vocab_size is not None and (isinstance(vocab_size, bool) or not isinstance(vocab_size, int)):
         problems.append(problem(f"vocab_size {vocab_size!r}", "not a whole number", fix="1000, say"))
     if not isinstance(characters, str):
@@ -84,7 +84,9 @@ def check_shape(height: int, width: int, kind: str, vocab_size: int | None, char
 def _check_lines(lines: Sequence[str], kind: str, vocab_size: int | None) -> list[Problem]:
     if not any(lines):
         found = f"{len(lines)} texts without a character"
-        return [problem("transcripts to train a tokenizer on", found, fix="give transcribed lines, or processor=")]
+        return [
+            problem("transcripts to train a tokenizer on", found, fix="give transcribed lines, or processor: FOLDER")
+        ]
     least = _least(lines)
     if kind == "unigram" and isinstance(vocab_size, int) and vocab_size < least:
         found = f"{least - OVERHEAD} different characters, a space and {OVERHEAD - 1} special tokens"
@@ -151,7 +153,8 @@ def _check_folder(folder: Path, asked: str) -> None:
     for what, due in (("an image processor", IMAGE_FILES), ("a tokenizer", TOKENIZER_FILES)):
         if not set(due) & set(names):
             found = f"no file of {what} in {folder} (it holds {', '.join(names) or 'nothing'})"
-            fix = f"one of {', '.join(due)} beside the weights, or give processor="
+            fix = f"one of {', '.join(due)} beside the weights, or task.processor: FOLDER"
+            fix += " (textkd eval: processor=FOLDER)"
             collector.add(problem(asked, found, fix=fix))
     for name in names:
         if name in (*IMAGE_FILES, "tokenizer.json", "tokenizer_config.json"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.data.formats import SUFFIXES
+from textkd.tasks.data.formats import SUFFIXES, encoding_problems
 from textkd.tasks.data.sources import resolve
 from textkd.tasks.ocr.cut import Cut
 from textkd.tasks.ocr.digits import DigitLines
@@ -29,7 +29,7 @@ Spec = str | Path | Mapping[str, Any] | Sequence[Any]
 PART = ("words", "limit", "repeat", "seed", "unlabelled")  # options of every kind
 COLUMNS = ("image", "text", "where")
 KINDS: dict[str, tuple[str, ...]] = {
-    "path": (*COLUMNS, "delimiter", "quoted"),
+    "path": (*COLUMNS, "delimiter", "quoted", "encoding"),
     "dataset": (*COLUMNS, "config", "split"),
     "rendered": (),
     "digits": (),
@@ -44,6 +44,7 @@ TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "where": (Mapping, "{column: value, ...}"),
     "delimiter": (str, "a character"),
     "quoted": (bool, "true or false"),
+    "encoding": (str, "the name of an encoding"),
     "unlabelled": (bool, "true or false"),
 }
 SHAPES = "a path, {path: FILE or FOLDER}, {dataset: ID, split: train}, {rendered: {n: 1000}}, {digits: {n: 1000}}"
@@ -54,7 +55,8 @@ def lines(spec: Spec, *, unlabelled: bool = False) -> LineTable:
 
     spec: a path (parquet, csv, tsv, json, jsonl; a folder of images with metadata.csv or .jsonl; a pattern such as
     `train-*.parquet`; `package:NAME/inner/path`), or one of
-        {path: ..., image: column, text: column, where: {column: value or values}, delimiter: , quoted: }
+        {path: ..., image: column, text: column, where: {column: value or values}, delimiter: , quoted: ,
+         encoding: }
         {dataset: hub id, config: , split: train, image: , text: , where: }
         {rendered: {n: , texts: , seed: , ...}}  options of `RenderedLines`; texts: sentences, a .txt file with one
                                                  a line, or a spec of lines whose transcriptions are taken
@@ -120,6 +122,8 @@ def _check_values(spec: Mapping[str, Any], collector: Collector, unlabelled: boo
     if spec.get("words") is not None and (unlabelled or spec.get("unlabelled")):
         found, fix = "the transcription says how many words there are to cut at", "leave words: out"
         collector.add(problem("words: of lines without transcription", found, fix=fix, where="words"))
+    if isinstance(spec.get("encoding"), str):
+        collector.add(*encoding_problems(spec["encoding"]))
     for key, (kind, words) in TYPES.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
             collector.add(problem(f"{key}: {words}", repr(spec[key]), where=key))

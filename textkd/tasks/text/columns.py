@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
+from textkd.tasks.data.formats import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
-from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source
+from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source, lost_files
 from textkd.tasks.text.labels import BadLabelError, label_text
 from textkd.tasks.text.rows import Layout
 from textkd.tasks.text.task import TaskSpec, TextTask
@@ -37,6 +38,7 @@ def text(
     extra_evals: Mapping[str, str | Path] | None = None,
     delimiter: str | None = None,
     quoted: bool | None = None,
+    encoding: str = UTF_8,
     label_separator: str = ",",
     skip_damaged: bool = False,
     limit: int | Mapping[str, Any] | None = None,
@@ -54,12 +56,13 @@ def text(
         type: classification, regression or multi_label.
         labels: class names in the order of their ids; None: the sorted names of the train data.
         where: {column: value or list of values}: keeps those rows only.
-        dataset: a hub id, in place of files.
+        dataset: a hub id, or a folder (also of `save_to_disk`), in place of files.
         config: its configuration.
         splits: its splits: {"train": "train", "eval": "validation", "eval_test": "test"}; the first two by default.
         extra_evals: {name: file}: finished models are measured on these too, as "eval_NAME".
         delimiter: between columns, where the suffix says another one.
         quoted: whether cells are quoted; None: csv is, tsv is not.
+        encoding: of the files, as gb18030.
         label_separator: between the labels of a cell (multi_label).
         skip_damaged: rows of a wrong shape are left out, with a warning, instead of an error.
         limit: so many train rows, drawn at random; or {"rows": 10000, "seed": 0}.
@@ -87,7 +90,8 @@ def text(
             problem(f"type {type!r}", f"the types are {', '.join(METRICS)}", near=(type, METRICS), where="type")
         )
     _check_labels(collector, type, label, labels)
-    options = {"delimiter": delimiter, "quoted": quoted}
+    collector.add(*(wrong := encoding_problems(encoding)))
+    options = {"delimiter": delimiter, "quoted": quoted, "encoding": UTF_8 if wrong else encoding}
     holdout, part = parts_of(collector, eval, limit)
     sources = _hub(collector, dataset, config, splits, holdout) if dataset else {}
     files = {"train": train} if isinstance(eval, Mapping) else {"train": train, "eval": eval}
@@ -97,6 +101,7 @@ def text(
     for split, (more, path) in extra_splits(collector, extra_evals).items():
         with collector.collecting(f"extra_evals.{more}"):
             _add_file(sources, split, path, dataset, options)
+    collector.add(*lost_files(collector, sources))
     collector.raise_any()
     columns = label if isinstance(label, str) else tuple(label)
     spec = TaskSpec(
@@ -122,16 +127,17 @@ _text = text  # a parameter below has the same name
 
 def text_of_model(
     model: Any, folder: str, file: str | Path, text: str = "text", text_pair: str | None = None, label: str = "label",
-    skip_damaged: bool = False,
+    skip_damaged: bool = False, delimiter: str | None = None, encoding: str = UTF_8,
 ) -> TextTask:  # fmt: skip
     """One labelled file, with the classes of `model`; text, text_pair, label: its columns. skip_damaged: rows of a
-    wrong shape are left out."""
+    wrong shape are left out. delimiter, encoding: of the file."""
     names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
     kind = {"regression": "regression", "multi_label_classification": "multi_label"}.get(
         str(model.config.problem_type), "regression" if model.num_labels == 1 else "classification"
     )
     labels = None if kind == "regression" else names
     columns: dict[str, Any] = {"text": text, "text_pair": text_pair, "label": label}
+    columns |= {"delimiter": delimiter, "encoding": encoding}
     return _text(file, file, type=kind, labels=labels, skip_damaged=skip_damaged, **columns).with_file(file)
 
 

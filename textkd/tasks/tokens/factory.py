@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
+from textkd.tasks.data.formats import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
-from textkd.tasks.data.sources import extra_splits
+from textkd.tasks.data.sources import extra_splits, lost_files
 from textkd.tasks.tokens.bio import OUTSIDE, tags_of, type_of
 from textkd.tasks.tokens.files import TagFiles, tag_files
 from textkd.tasks.tokens.task import TokensTask
@@ -22,6 +23,7 @@ def tokens(
     *,
     word: int | str | None = None,
     tag: int | str | None = None,
+    encoding: str = UTF_8,
     labels: Sequence[str] | None = None,
     extra_evals: Mapping[str, Files] | None = None,
     limit: int | Mapping[str, Any] | None = None,
@@ -42,6 +44,7 @@ def tokens(
             (words or tokens).
         tag: the column of tags: a number in CoNLL files (the last by default), a name elsewhere (tags, ner_tags or
             labels).
+        encoding: of the files, as gb18030.
         labels: the types of entities, or every tag in the order of its id; None: the sorted types of the train data.
         extra_evals: {name: files}: finished models are measured on these too, as "eval_NAME".
         limit: so many train sentences, drawn at random; or {"rows": 1000, "seed": 0}.
@@ -65,13 +68,14 @@ def tokens(
     """
     collector, sources = Collector(), dict[str, TagFiles]()
     holdout, part = parts_of(collector, eval, limit)
+    collector.add(*(wrong := encoding_problems(encoding)))
     given: dict[str, Any] = {"train": train, "eval": None if isinstance(eval, Mapping) else eval}
     extra = extra_splits(collector, extra_evals)
     given |= {split: files for split, (_, files) in extra.items()}
     for split, files in given.items():
         if files is not None:
             with collector.collecting(f"extra_evals.{extra[split][0]}" if split in extra else split):
-                sources[split] = tag_files(files, word, tag)
+                sources[split] = tag_files(files, word, tag, UTF_8 if wrong else encoding)
     if eval is None:
         fix = "give a file, or eval: {fraction: 0.1, seed: 0}"
         collector.add(problem("a file of eval sentences", "none", fix=fix, where="eval"))
@@ -79,6 +83,7 @@ def tokens(
         collector.add(problem("a file of train sentences", "none", fix="give a file", where="train"))
     with collector.collecting("labels"):
         _check(collector, labels)
+    collector.add(*lost_files(collector, {split: part for split, files in sources.items() for part in files.parts}))
     collector.raise_any()
     tags = None if labels is None else tuple(labels) if OUTSIDE in labels else tags_of(labels)
     task = TokensTask(sources, labels=tags, holdout=holdout, limit=part, skip_damaged=skip_damaged, name=name)
@@ -100,12 +105,12 @@ def _check(collector: Collector, labels: Sequence[str] | None) -> None:
 
 def tokens_of_model(
     model: Any, folder: str, file: str | Path, word: str | None = None, tag: str | None = None,
-    skip_damaged: bool = False,
+    skip_damaged: bool = False, encoding: str = UTF_8,
 ) -> TokensTask:  # fmt: skip
     """One tagged file, with the tags of `model`. word, tag: its columns, by number (CoNLL) or name. skip_damaged:
-    sentences with ragged columns are left out."""
+    sentences with ragged columns are left out. encoding: of the file."""
     names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
     if OUTSIDE not in names:
         fix = "set id2label in the model's config.json to the tags that its outputs mean"
         raise fail(f"tags O, B-TYPE and I-TYPE of the model {folder}", f"its labels are {', '.join(names)}", fix=fix)
-    return tokens(eval=file, word=word, tag=tag, labels=names, skip_damaged=skip_damaged)
+    return tokens(eval=file, word=word, tag=tag, labels=names, skip_damaged=skip_damaged, encoding=encoding)

@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import TextkdError, fail, problem, reading
-from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, decode, dialect_of, json_value, missing, read_table
+from textkd.tasks.data.formats import (
+    SUFFIXES,
+    UTF_8,
+    Dialect,
+    Table,
+    decode,
+    dialect_of,
+    json_value,
+    missing,
+    other_encoding,
+    read_table,
+)
 from textkd.tasks.data.sources import FileSource, resolve
 
 NAMES = ("words", "tags")
@@ -38,9 +49,11 @@ class TagFile(FileSource):
             if not self.path.is_file():
                 raise missing(self.path)
             if self.dialect.kind == "conll":
-                text, bad = decode(self.path.read_bytes(), self.path)
-                return _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
-            if self.dialect.kind == "json" and (pieces := _pieces(self.path)) is not None:
+                text, bad = decode(data := self.path.read_bytes(), self.path, self.dialect)
+                table = _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
+                table.reads_as = other_encoding(data) if bad else ""
+                return table
+            if self.dialect.kind == "json" and (pieces := _pieces(self.path, self.dialect)) is not None:
                 return pieces
             return self._lists(read_table(self.path, self.dialect))
 
@@ -65,7 +78,7 @@ class TagFile(FileSource):
                 columns.append(table.column(found))
         if wrong:
             raise TextkdError(*wrong)
-        made = Table(NAMES, damaged=list(table.damaged), unit=table.unit, kind=KIND)
+        made = Table(NAMES, damaged=list(table.damaged), unit=table.unit, kind=KIND, reads_as=table.reads_as)
         for words, tags, line in zip(*columns, table.lines, strict=True):
             _add(made, words, tags, line)
         return made
@@ -82,22 +95,25 @@ class TagFiles:
 
     def digest(self) -> str:
         """Of the content of all."""
-        return hashlib.sha256("".join(part.digest() for part in self.parts).encode()).hexdigest()
+        other = [part.dialect.encoding for part in self.parts if part.dialect.encoding != UTF_8]
+        return hashlib.sha256("".join([*(part.digest() for part in self.parts), *other]).encode()).hexdigest()
 
 
-def tag_files(paths: str | Path | Sequence[str | Path], word: int | str | None, tag: int | str | None) -> TagFiles:
+def tag_files(
+    paths: str | Path | Sequence[str | Path], word: int | str | None, tag: int | str | None, encoding: str = UTF_8
+) -> TagFiles:
     """The files of a split: one or several. json, jsonl and parquet hold lists; what has another suffix holds CoNLL
     columns."""
     every = [paths] if isinstance(paths, str | Path) else list(paths)
-    return TagFiles(tuple(TagFile(path, _dialect(path), word, tag) for path in map(resolve, every)))
+    return TagFiles(tuple(TagFile(path, _dialect(path, encoding), word, tag) for path in map(resolve, every)))
 
 
-def _dialect(path: Path) -> Dialect:
+def _dialect(path: Path, encoding: str) -> Dialect:
     kind = SUFFIXES.get(path.suffix.lower(), "conll")
     if kind == "csv":
         fix = "CoNLL columns under another suffix, or jsonl with lists of words and tags"
         raise fail(f"tagged words in {path}", "a csv file has one row for a text, and no sentences of words", fix=fix)
-    return dialect_of(path) if kind in LISTS else Dialect("conll")
+    return dialect_of(path, encoding=encoding) if kind in LISTS else Dialect("conll", encoding=encoding)
 
 
 def _add(table: Table, words: Any, tags: Any, line: int) -> None:
@@ -145,10 +161,10 @@ def _blocks(text: str) -> Iterator[tuple[int, list[tuple[int, list[str]]]]]:
             block = []
 
 
-def _pieces(path: Path) -> Table | None:
+def _pieces(path: Path, dialect: Dialect) -> Table | None:
     """{intent: [{"data": [{"text": ..., "entity": ...}, ...]}, ...]}: words with the tags of their pieces. None where
     the file is of another kind."""
-    text, bad = decode(path.read_bytes(), path)
+    text, bad = decode(path.read_bytes(), path, dialect)
     try:
         value = json_value(text)
     except ValueError:
