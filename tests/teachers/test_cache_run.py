@@ -175,7 +175,7 @@ def test_augmented_lines_are_refused() -> None:
 KL = {"tap": "logits", "loss": "kl", "temperature": 4}
 SPARSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "logits themselves": ({"tap": "logits", "loss": "mse"}, {"top_k": 2}, "logits/mse.*reads the teacher's logits as"),
-    "of mass": ({"tap": "logits", "loss": "bce"}, {"mass": 0.9}, "logits/bce.*dense, or one of .*kl"),
+    "of mass": ({"tap": "logits", "loss": "bce"}, {"mass": 0.9}, "logits/bce.*dense, or loss: one of .*kl"),
     "not linear": ({"tap": "logits", "loss": "reverse_kl"}, {"samples": 8}, "reverse_kl.*not linear"),
     "another temperature": (KL, {"top_k": 2}, "another temperature than teacher.cache.temperature: 1"),
     "one of two": (KL, {"samples": 8}, "another temperature"),
