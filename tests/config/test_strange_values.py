@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from textkd import TextkdError
 from textkd.config import recipe_file
 from textkd.config.validate import validate
-from textkd.errors import brief, nearest
+from textkd.errors import brief, nearest, scrub
 
 NINE = ",".join(["*{}"] * 9)
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -76,6 +76,7 @@ def test_a_large_file_is_no_recipe(tmp_path: Path) -> None:
 def test_a_long_value_is_cut_in_messages() -> None:
     assert len(brief("x" * 200_000)) < 1000
     assert nearest("x" * 200_000, ["y" * 200_000, "loss"]) == ()
+    assert scrub("x" * 200_000 + " hub_token=y") == "x" * 200_000 + " hub_token=(not written)"
     _, problems = validate({"foo": "y" * 200_000})
     assert len(str(TextkdError(*problems))) < 5000
 

@@ -220,7 +220,7 @@ def test_a_model_whose_processor_is_anothers(
     assert code == 2, said
     assert "2 problems" in said
     assert "16 x 128" in said
-    assert "tokens, the decoder" in said
+    assert "19 tokens with ids up to 18, the decoder 16 rows" in said
 
 
 def test_a_student_that_takes_other_images_or_has_no_pad_token(

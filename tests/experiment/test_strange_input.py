@@ -110,7 +110,25 @@ def test_a_student_that_cannot_read_a_row(
     change = "student={config: {num_hidden_layers: 2, type_vocab_size: 0}}"
     code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)), change)
     assert code == 2
-    assert "a step on the first rows" in said
+    assert "a forward that gives" in said
+
+
+ODD = [
+    ("cohort={size: 1000000000000000000}", "more models than a report shows"),
+    (f"matches.2.tap='hidden:{'9' * 5000}'", "5,024 characters) fix: \"hidden:4\""),
+    (f"matches.{'9' * 5000}.tap=logits", "fix: 0 to 2"),
+    ("matches.1.temperature=1.0e+300", "float32 tells classes apart"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "due"), ODD, ids=[change[:20] for change, _ in ODD])
+def test_a_number_that_cannot_be(
+    change: str, due: str, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(tiny.recipe)), change)
+    assert code == 2
+    assert due in said
+    assert len(said) < 5000
 
 
 def test_a_folder_with_a_million_blocks(

@@ -55,7 +55,7 @@ def test_tokenizers_are_compared_by_their_ids() -> None:
     (only,) = check_pair(tiny(), tiny(), one, two)
     assert "5 of them with the same id" in only.found
     (only,) = check_pair(tiny(), tiny(vocab_size=6), one, one)
-    assert "7 tokens, its embeddings 6 rows" in only.found
+    assert "7 tokens with ids up to 6, its embeddings 6 rows" in only.found
 
 
 def test_label_names_of_a_language_model_do_not_count() -> None:

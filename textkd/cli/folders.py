@@ -58,7 +58,9 @@ def evaluate(
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line with the metrics on stdout.")] = False,
-    max_length: Annotated[int | None, typer.Option(help="Tokens per row; 128, or the model's positions.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens per row, if not those that its tokenizer says.")
+    ] = None,
     options: Annotated[
         list[str] | None,
         typer.Argument(

@@ -75,8 +75,10 @@ def plan(
 
 
 def _notes(distiller: Any) -> list[str]:
-    """What to know of the data before a training."""
-    return [f"note: {note}" for note in distiller.notes]
+    """What to know of data and models before a training."""
+    from textkd.experiment import describe  # only now: torch comes with it
+
+    return [f"note: {note}" for note in describe.notes(distiller.setup)]
 
 
 def cache(file: RecipeFile, overrides: Overrides = None) -> None:

@@ -13,12 +13,13 @@ from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
 from textkd.config.student_block import FROM, from_problems, student_of
 from textkd.config.task_block import kind_of, task_of
 from textkd.config.teacher_block import Parts, keep_of, teacher_of, without_place
-from textkd.errors import Collector, TextkdError, hidden, problem
+from textkd.errors import Collector, TextkdError, hidden, problem, reading
 from textkd.experiment.distiller import Run
 from textkd.experiment.finetune import LABELS_ONLY
 from textkd.experiment.plan import Experiment, Source
 from textkd.experiment.shorthand import (
     CONTROL,
+    MOST_PEERS,
     STUDENT,
     Common,
     Link,
@@ -71,7 +72,7 @@ class Builder:
 
     def _run(self) -> Run | None:
         """The run, as far as it can be made."""
-        with self.found.collecting():
+        with self.found.collecting(), reading("the blocks of the recipe", fix="give each key a value of its kind"):
             pseudo = self._pseudo()
             targets = targets_of(pseudo, self.task, keep_of(self._first, self.output))
             doubled = bool(self.recipe.matches) and bool(self.recipe.stages)
@@ -169,7 +170,7 @@ class Builder:
     def _names(self) -> set[str]:
         """The names of all models that this run trains beside its teachers."""
         block, links = self.recipe.cohort, {link.name for link in self.recipe.chain or ()}
-        size = 0 if block is None else block.size or 2
+        size = 0 if block is None else min(block.size or 2, MOST_PEERS)
         named = None if block is None else block.students
         return links | set(named or (f"peer_{i}" for i in range(1, size + 1))) | {STUDENT, CONTROL}
 
@@ -234,7 +235,8 @@ class Builder:
         size = 2 if block.size is None else block.size
         self.found.add(*cohort_problems(size))
         return {
-            f"peer_{i}": self._student(self.recipe.student or {}, first, teachers) for i in range(1, max(size, 2) + 1)
+            f"peer_{i}": self._student(self.recipe.student or {}, first, teachers)
+            for i in range(1, min(max(size, 2), MOST_PEERS) + 1)
         }
 
     def _reported(self, *rooms: str) -> bool:

@@ -175,7 +175,13 @@ def split(text: str) -> tuple[str, Any]:
     path, equals, right = text.partition("=")
     if not equals or not path:
         raise fail(f"override {text!r}", "no `=`" if path else "no key", fix="a.b=value, as training.seed=1")
-    return path, parse(right, f"override {text!r}", fix="close every bracket and quote; put a text in quotes")
+    asked, fix = f"override {text!r}", "close every bracket and quote; put a text in quotes"
+    try:
+        return path, parse(right, asked, fix)
+    except TextkdError as error:
+        if not isinstance(error.__cause__, yaml.YAMLError):
+            raise
+        raise fail(asked, "what follows `=` is not YAML", fix=fix) from error  # YAML's own words repeat it, secrets too
 
 
 def put(values: dict[str, Any], path: str, value: Any, asked: str) -> None:
@@ -202,11 +208,11 @@ def _inside(at: Any, name: str, asked: str) -> Any:
 def _key(at: Mapping[Any, Any], name: str) -> Any:
     """`name` as a key of this block: of a layer map, whose keys are numbers, a number."""
     is_map = bool(at) and all(type(key) is int for key in at)
-    return int(name) if is_map and re.fullmatch(r"-?\d+", name) else name
+    return int(name) if is_map and re.fullmatch(r"-?[0-9]{1,9}", name) else name
 
 
 def _index(items: list[Any], name: str, asked: str) -> int:
-    if not re.fullmatch(r"-?\d+", name) or not -len(items) <= int(name) < len(items):
+    if not re.fullmatch(r"-?[0-9]{1,9}", name) or not -len(items) <= int(name) < len(items):
         fix = f"0 to {len(items) - 1}" if items else "the list is empty"
         raise fail(asked, f"{name} is not an index of a list of {len(items)}", fix=fix)
     return int(name)

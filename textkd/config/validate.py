@@ -130,8 +130,11 @@ def _mend(values: Any, error: Any) -> bool:
     *parents, last = error["loc"]
     if isinstance(last, int):
         return False  # without a member of a list all later ones would have other numbers
-    for part in parents:
-        values = values[part]
+    try:
+        for part in parents:
+            values = values[part]
+    except (KeyError, IndexError, TypeError):
+        return False  # a key such as "[" is told from an alternative of a type by nothing
     path = ".".join(part for part in error["loc"] if isinstance(part, str))
     if path in _STAND_INS:
         values[last] = copy.deepcopy(_STAND_INS[path])

@@ -88,7 +88,8 @@ def collect_results(
             "layer_maps": [row for one in bound for row in _layer_maps(one, models)],
             **shown,
             "measure": measure, "versions": report.versions(*output.packages), "hardware": report.hardware(),
-            "warnings": [*data.notes, *experiment.warnings, *_told(experiment, finished), *_doubts(task, runs)],
+            "max_length": None if output.writes else data.room[1],
+            "warnings": [*_doubts(task, runs), *data.notes, *experiment.warnings, *_told(experiment, finished)],
         }
     )  # fmt: skip
     for seed in finished:

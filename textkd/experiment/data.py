@@ -86,10 +86,20 @@ class Rows:
         return [*task.doubts(self.tokenizer, self.room[1]), *task.warnings()]
 
     @cached_property
+    def suited(self) -> bool:
+        """Whether rows are encoded as the teachers have learnt; raises `TextkdError` where they cannot be."""
+        specs = self.experiment.models
+        teachers = {name: model for name, model in self.models.running.items() if specs[name].teaches}
+        given = [name for name in teachers if self.experiment.trainer_of(name) is None]
+        self.experiment.task.suit(teachers, given, self.tokenizer)
+        return True
+
+    @cached_property
     def data(self) -> Data:
         """The encoded task; its columns are the union of what the models take. Of lines that somebody else reads, those
         with a transcription: what a teacher and the control train on."""
         task, bare = self.experiment.task, self.targets is not None and not self.targets.own
+        assert self.suited
         encoded: dict[str, Any] = {
             split: [] if bare and split == "train" else task.encoded(self.tokenizer, split, *self.room)
             for split in ("train", *task.eval_splits)
@@ -102,6 +112,7 @@ class Rows:
         task = self.experiment.task
         if "data" in self.__dict__ or self.targets is not None:
             return {}
+        assert self.suited
         found = {split: task.few(self.tokenizer, split, *self.room, FEW) for split in ("train", *task.eval_splits)}
         return {split: one for split, one in found.items() if one is not None}
 

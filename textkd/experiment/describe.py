@@ -51,6 +51,15 @@ def _blocks(setup: Setup, name: str) -> str:
     return f"{count} block{'' if count == 1 else 's'}"
 
 
+def notes(setup: Setup) -> list[str]:
+    """What to know of data and models before a training: sentences, a line each."""
+    if setup.task is None:
+        return []
+    given = [name for name in setup.models.running if setup.experiment.trainer_of(name) is None]
+    trusted = [(name, told) for name in given for told in setup.task.output.on_trust(setup.models.start(name))]
+    return [*setup.rows.notes, *(f"{name}: {told}" for name, told in trusted)]
+
+
 def table(setup: Setup, runner: Runner, timed: bool = True) -> list[dict[str, str]]:
     """The graph, a row for each node in the order in which they run.
 

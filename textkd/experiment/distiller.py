@@ -101,11 +101,6 @@ class Run:
         return self.experiment.warnings
 
     @property
-    def notes(self) -> list[str]:
-        """Sentences on the data and on what is lost when it is encoded, for the report too."""
-        return [] if not self.experiment.tasks else self.setup.rows.notes
-
-    @property
     def data(self) -> Data:
         """The task as a training takes it: encoded rows, collator, metrics."""
         return self.setup.rows.data

@@ -11,8 +11,10 @@ from textkd import tasks
 from textkd.errors import Collector, Problem, fail, problem
 from textkd.models import loading
 from textkd.models.forward import forward_inputs, positions
+from textkd.tasks import Task
 
 log = logging.getLogger("textkd")
+NO_LIMIT = 10**6  # a tokenizer without a limit says 1e30
 
 
 def evaluate(
@@ -21,7 +23,8 @@ def evaluate(
     """The metrics of `task_name` for the model in `model_dir` on `file`.
 
     task_name: "glue/sst2", or a kind of task that fits itself to the model.
-    max_length: tokens per row; the task's default, or fewer where the model has fewer positions.
+    max_length: tokens per row; what its tokenizer says, else the task's default; fewer where the model has fewer
+    positions.
     options: of the kind of task, each as ``label=verdict``.
     Raises `TextkdError`: unknown task, bad file, damaged model or one without a trained head, another number or order
     of labels than the task's.
@@ -37,13 +40,19 @@ def evaluate(
     processor, output, most, wrong = None, task.output, positions(model), Collector()
     with wrong.collecting():
         processor = task.processing(model_dir)
-    wrong.add(*output.fits(model, processor), *length_problems(max_length, most))
+    wrong.add(*(output.fits(model, processor) or output.strange(model)), *length_problems(max_length, most))
     wrong.raise_any()
-    rows = task.encode(processor, "eval", forward_inputs(model), max_length or min(task.default_length, most))
+    rows = task.encode(processor, "eval", forward_inputs(model), max_length or min(_own_length(processor, task), most))
     said, wanted = output.predict(model, rows, task.collator(processor, model)), output.references(rows)
-    for note in [*task.warnings(), *output.doubts(said, wanted)]:
+    for note in [*output.on_trust(model), *task.warnings(), *output.doubts(said, wanted)]:
         log.warning(note)
     return dict(output.compute_metrics(said, wanted))
+
+
+def _own_length(processor: Any, task: Task) -> int:
+    """Where a model's folder has its rows cut: a plain tokenizer does it there too."""
+    said = getattr(processor, "model_max_length", None)
+    return said if isinstance(said, int) and 0 < said < NO_LIMIT else task.default_length
 
 
 def _options(task_name: str, texts: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from textkd.errors import fail
+from textkd.experiment.plainly import plain_doubts
 from textkd.models import loading
 from textkd.models.files import read_record, saving, write_json
 from textkd.models.model_files import fingerprint_of
@@ -70,7 +71,7 @@ class Finished:
         """A model that was trained elsewhere, evaluated here."""
         measured = _measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))
         folder = Path(str(getattr(model, "name_or_path", "")))
-        record = {**NOT_TRAINED, **measured}
+        record = {**NOT_TRAINED, **measured, "doubts": [*task.output.on_trust(model), *measured["doubts"]]}
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model, is_given=True)
 
     @classmethod
@@ -81,13 +82,21 @@ class Finished:
         the reloaded weights. length: tokens per row, at which its tokenizer cuts texts too."""
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        task.output.configure(model, tokenizer, data.eval)
+        longest = max(_evaluated(data).values(), key=lambda rows: max(rows["length"], default=0))
+        task.output.configure(model, tokenizer, longest)
         with saving(part), _cutting_at(tokenizer, length):
             model.save_pretrained(part)
             tokenizer.save_pretrained(part)
-        reloaded = loading.load_model(str(part), task.output.auto_class).to(next(model.parameters()).device)
-        measured = _measured(task, data, lambda rows: task.output.predict(reloaded, rows, data.collator))
-        write_json(part / RECORD, {**record, **measured, "weights": fingerprint_of(_weights(part))})
+        device, said = next(model.parameters()).device, dict[int, Any]()
+        reloaded = loading.load_model(str(part), task.output.auto_class).to(device)
+
+        def answer(rows: Any) -> Any:
+            said[id(rows)] = task.output.predict(reloaded, rows, data.collator)
+            return said[id(rows)]
+
+        measured = _measured(task, data, answer)
+        doubts = [*plain_doubts(part, task, data.eval, said[id(data.eval)], device), *measured["doubts"]]
+        write_json(part / RECORD, {**record, **measured, "doubts": doubts, "weights": fingerprint_of(_weights(part))})
         os.replace(part, folder)
 
     @classmethod
@@ -100,12 +109,12 @@ class Finished:
 
 @contextmanager
 def _cutting_at(tokenizer: Any, length: int) -> Iterator[None]:
-    """Inside, a tokenizer says that its model takes `length` tokens, or fewer where it says so itself."""
+    """Inside, a tokenizer says that its model takes `length` tokens."""
     before = getattr(tokenizer, "model_max_length", None)
     if before is None:  # a processor of images
         yield
         return
-    tokenizer.model_max_length = min(before, length)
+    tokenizer.model_max_length = length
     try:
         yield
     finally:

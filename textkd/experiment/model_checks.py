@@ -37,7 +37,10 @@ def _teacher(look: Look, name: str) -> None:
         look.loaded[name] = model
     _read_tokenizer(look, readable, model)
     if readable and look.task is not None:
-        look.found.add(*look.task.output.fits(model, _words_of(look, name)))
+        unfit = look.task.output.fits(model, _words_of(look, name))
+        if not unfit and look.experiment.trainer_of(name) is None:
+            unfit = look.task.output.strange(model)
+        look.found.add(*unfit)
     targets = look.setup.targets
     if targets is not None and model is not None and not look.bad("pseudo"):
         targets.reader(model, look.tokenizer)
@@ -80,8 +83,22 @@ def students(look: Look) -> None:
             readable = look.task is not None and not look.bad("task")
             made = look.models.start(name) if readable else look.models.made_of(name, look.loaded)
             _student(look, name, made)
+    _together(look)
     lengths = list(look.loaded.values())
     look.found.add(*_length_problems(look.setup.rows.max_length, lengths))
+
+
+def _together(look: Look) -> None:
+    """Whether all models can read the same batches, which are made for the first, as the teachers have learnt to."""
+    if look.task is None or not look.loaded:
+        return
+    first, *others = look.loaded
+    for name in others:
+        with look.found.collecting(look.experiment.models[name].where):
+            look.found.add(*look.task.output.beside(look.loaded[name], look.loaded[first]))
+    if not look.found.problems and not look.places:
+        with look.found.collecting("" if len(look.setup.teachers) > 1 else look.experiment.models[first].where):
+            _ = look.setup.rows.suited
 
 
 def _can_be_made(look: Look, spec: ModelSpec) -> bool:
@@ -116,13 +133,11 @@ def _student(look: Look, name: str, student: Any) -> None:
 
 
 def _is_fine(look: Look, wrong: Problem, teacher: Any, student: Any, own_words: bool) -> bool:
-    """A model with the task's names was made for the task; that the other's fit the task is looked at apart, and names
-    of another language or case are no error there. A teacher with words of its own reads its own rows."""
+    """Beside a task with classes, the names of each model are looked at beside the task's. A teacher with words of its
+    own reads its own rows."""
     if own_words and "token" in wrong.asked:  # but what stands at each token can only be compared at the same tokens
         return look.task is None or not look.task.output.per_token
-    names = _class_names(look.task)
-    theirs = [[str(name) for name in model.config.id2label.values()] for model in (student, teacher)]
-    return names in theirs and wrong.found.startswith("other names")
+    return "order" in wrong.asked and _class_names(look.task) is not None
 
 
 def _class_names(task: Task | None) -> list[str] | None:

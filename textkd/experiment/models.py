@@ -48,6 +48,9 @@ class Models:
             model = self._build(name, {one: ends[one] for one in self._reads(name)}, (seed + APART * number) % 2**32)
             given = any(model is one for one in (*self._starts.values(), *ends.values()))
             made[name] = loading.clone(model) if given else model
+            kind = self.experiment.task.output.head().get("problem_type")
+            if kind and hasattr(made[name], "config"):  # its teacher may have had another task
+                made[name].config.problem_type = kind
         return made
 
     @property

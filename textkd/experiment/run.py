@@ -113,7 +113,10 @@ class Runner:
     def given(self, model: str) -> Finished:
         """A model that nobody trains here, judged on the task."""
         if model not in self._given:
-            self._given[model] = self.rows.judge_given(self.models.start(model), self.experiment.models[model])
+            one = self.rows.judge_given(self.models.start(model), self.experiment.models[model])
+            self._given[model] = one
+            for doubt in one.record["doubts"]:
+                log.warning("%s: %s", model, doubt)
         return self._given[model]
 
     def finish(self, node: Node) -> dict[str, Finished]:

@@ -258,9 +258,15 @@ def link_problems(names: Sequence[str], teachers: Sequence[str]) -> list[Problem
     return name_problems("a link", named, {**TAKEN, **dict.fromkeys(teachers, back)})
 
 
+MOST_PEERS = 20
+
+
 def cohort_problems(size: int) -> list[Problem]:
     """What is wrong with the size of a cohort."""
     fix = "cohort: {size: 2}, or a teacher in place of a cohort"
+    if size > MOST_PEERS:
+        fix = f"cohort: {{size: 2}}, at most {MOST_PEERS}"
+        return [problem(f"a cohort of {size}", "more models than a report shows", fix=fix, where="cohort")]
     return [] if size > 1 else [problem(f"a cohort of {size}", "nobody to learn from", fix=fix, where="cohort")]
 
 

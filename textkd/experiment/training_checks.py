@@ -14,6 +14,7 @@ from textkd.experiment.look import Look
 from textkd.experiment.made_up import made_up_batch
 from textkd.experiment.plan import Training
 from textkd.models import loading
+from textkd.models.forward import own_columns
 from textkd.objective.cache_limits import cache_problems, kept_problems
 from textkd.objective.match import Match
 from textkd.objective.match_checks import check_words, needs_teacher
@@ -103,6 +104,11 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     if (boxes or not read) and (not batch or look.task is None):
         check_words(stage.matches, label_loss)
         return []
+    if look.rows and look.task is not None:
+        for name, model in {**read, **trained}.items():
+            look.found.add(*look.task.output.tried(model, own_columns(batch, name)))
+        if look.found.problems:
+            return []
     frozen_parts = stage.frozen if look.rows else ()
     arguments = training.arguments(stage)
     compiled = any(arguments.get(name) for name in dry_run.COMPILES)

@@ -1,4 +1,4 @@
-"""What transformers leaves broken in a model that it loads."""
+"""What transformers leaves broken in a model that it loads, and what its config may ask of its outputs."""
 
 from __future__ import annotations
 
@@ -37,3 +37,32 @@ def repair_positions(model: nn.Module) -> int:
         part.register_buffer("weights", table.to(device=like.device, dtype=like.dtype), persistent=False)
         repaired += 1
     return repaired
+
+
+PLAIN = {"return_dict": True, "output_attentions": False, "output_hidden_states": False, "chunk_size_feed_forward": 0}
+
+
+def plain_outputs(model: nn.Module) -> None:
+    """Makes a model return named outputs, no more than it is asked for, of rows of any length, in place.
+
+    A config may say otherwise for all its life (``return_dict: false``, ``output_attentions: true``,
+    ``chunk_size_feed_forward``); none of it changes a weight or a logit.
+
+    Args:
+        model: any model; without a config nothing happens.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> model = BertModel(BertConfig(num_hidden_layers=1, hidden_size=4, num_attention_heads=1, return_dict=False))
+        >>> plain_outputs(model)
+        >>> model.config.return_dict
+        True
+    """
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        for part in (config, getattr(config, "encoder", None), getattr(config, "decoder", None)):
+            for name, value in PLAIN.items():
+                if getattr(part, name, value) != value:
+                    setattr(part, name, value)
+        if getattr(module, "chunk_size_feed_forward", 0):
+            module.chunk_size_feed_forward = 0  # type: ignore[assignment]

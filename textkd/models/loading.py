@@ -20,7 +20,8 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.models.finite import check_finite
-from textkd.models.fixes import repair_positions
+from textkd.models.fixes import plain_outputs, repair_positions
+from textkd.models.label_names import label_problems
 from textkd.models.model_files import (
     WEIGHTS,
     check_folder,
@@ -30,7 +31,7 @@ from textkd.models.model_files import (
     resolve_path,
 )
 from textkd.models.no_code import from_pretrained
-from textkd.models.vocabulary import vocabulary
+from textkd.models.vocabulary import ids_of, vocabulary
 
 __all__ = [
     "check_pair",
@@ -141,6 +142,7 @@ def load_with_report(
         )
     check_finite(asked, model)
     repair_positions(model)
+    plain_outputs(model)
     _leave_out_unread_pooler(model, info)
     return model, info
 
@@ -211,7 +213,7 @@ def check_pair(
 
     With both tokenizers the vocabularies themselves are compared, without them the sizes in the configs.
     """
-    return [*_vocabulary_problems(teacher, student, tokenizer_t, tokenizer_s), *_label_problems(teacher, student)]
+    return [*_vocabulary_problems(teacher, student, tokenizer_t, tokenizer_s), *label_problems(teacher, student)]
 
 
 def _vocabulary_problems(teacher: Any, student: Any, tokenizer_t: Any, tokenizer_s: Any) -> Iterator[Problem]:
@@ -229,36 +231,9 @@ def _vocabulary_problems(teacher: Any, student: Any, tokenizer_t: Any, tokenizer
     elif size_t != size_s and size_t is not None and size_s is not None:
         yield problem(asked, f"vocab_size is {size_t} in the teacher and {size_s} in the student", fix=fix)
     for side, size, tokenizer in (("teacher", size_t, tokenizer_t), ("student", size_s, tokenizer_s)):
-        if tokenizer is not None and size is not None and len(tokenizer) > size:
-            found = f"its tokenizer has {len(tokenizer)} tokens, its embeddings {size} rows"
+        if tokenizer is not None and size is not None and (ids := ids_of(tokenizer)) > size:
+            found = f"its tokenizer has {len(tokenizer)} tokens with ids up to {ids - 1}, its embeddings {size} rows"
             yield problem(f"the {side}'s tokenizer", found, fix=f"take the tokenizer that belongs to the {side}")
-
-
-def _label_problems(teacher: Any, student: Any) -> Iterator[Problem]:
-    if not (hasattr(teacher, "num_labels") and hasattr(student, "num_labels")):
-        return  # a masked language model has labels in its config and none in its outputs
-    names_t, names_s = (_label_names(m) for m in (teacher, student))
-    if len(names_t) != len(names_s):
-        yield problem(
-            "the same labels for teacher and student",
-            f"{len(names_t)} in the teacher, {len(names_s)} in the student",
-            fix=f"load the student with num_labels={len(names_t)}, or finetune the teacher on this task",
-        )
-        return
-    default = [f"LABEL_{i}" for i in range(len(names_t))]
-    low_t, low_s = ([name.lower() for name in names] for names in (names_t, names_s))
-    if low_t == low_s or default in (names_t, names_s):
-        return
-    order = "the same names in another order" if sorted(low_t) == sorted(low_s) else "other names"
-    yield problem(
-        "the same labels in the same order for teacher and student",
-        f"{order}: {names_t} in the teacher, {names_s} in the student",
-        fix="load the student with the teacher's id2label and label2id; label 0 must mean the same to both",
-    )
-
-
-def _label_names(model: Any) -> list[str]:
-    return [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
 
 
 def _hub_file(repo: str, name: str = WEIGHTS) -> Path:

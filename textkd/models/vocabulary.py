@@ -28,3 +28,19 @@ def vocabulary(tokenizer: Any) -> dict[str, int]:
     if known is None or known[0] != words:
         _READ[tokenizer] = known = words, tokenizer.get_vocab()
     return known[1]
+
+
+def ids_of(tokenizer: Any) -> int:
+    """How many rows an embedding needs for a tokenizer's words: one more than the largest id.
+
+    Args:
+        tokenizer: one of transformers.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models
+        >>> from transformers import PreTrainedTokenizerFast
+        >>> inner = Tokenizer(models.WordLevel({"a": 0, "b": 7}, unk_token="a"))
+        >>> ids_of(PreTrainedTokenizerFast(tokenizer_object=inner))
+        8
+    """
+    return max(vocabulary(tokenizer).values(), default=-1) + 1

@@ -68,6 +68,7 @@ class Results(Strict):
         measure: how speed was measured.
         versions: of Python and the libraries.
         hardware: what speed was measured on.
+        max_length: tokens of a row, at which texts were cut; None: not known, or the rows are no texts.
         warnings: what the report tells beside its figures.
 
     Raises:
@@ -104,6 +105,7 @@ class Results(Strict):
     measure: Measure
     versions: dict[str, str]
     hardware: Hardware
+    max_length: int | None = None
     warnings: list[str] = Field(default=[])
 
     _before = model_validator(mode="before")(first_edition.results)

@@ -54,6 +54,7 @@ class Output(ABC):
         writes: whether answers are texts that `generate` writes; such models may be read by a black box alone, and
             teach by what they write (`textkd.Pseudo`).
         timed_rows: rows of the large batch that speed is measured on.
+        takes_labels: whether the order of `labels` may be asked for, as `labels` of the task.
         packages: whose versions matter for the metrics, beside the usual ones.
 
     Example:
@@ -72,6 +73,7 @@ class Output(ABC):
     per_token: bool = False
     writes: bool = False
     timed_rows: int = 32
+    takes_labels: bool = False
     packages: tuple[str, ...] = ()
 
     @property
@@ -190,6 +192,67 @@ class Output(ABC):
         """
         return []
 
+    def tried(self, model: Any, batch: Mapping[str, Any]) -> list[Problem]:
+        """Whether a model answers at all as `predict` wants it, tried before anything is trained.
+
+        Args:
+            model: one that `fits`.
+            batch: of the task's collator, a few rows.
+
+        Returns:
+            Problems, to be raised; none where it answers, or nobody tries (the default).
+        """
+        return []
+
+    def beside(self, model: Any, other: Any) -> list[Problem]:
+        """Where two models cannot read the same batches.
+
+        Args:
+            model: that of the two which is judged.
+            other: the one that batches are made for.
+
+        Returns:
+            Problems, to be raised; none where both can.
+        """
+        return []
+
+    def strange(self, model: Any) -> list[Problem]:
+        """Why it is not known what a model's answers mean: asked of one that is used as it is, not trained here.
+
+        Args:
+            model: one that `fits`.
+
+        Returns:
+            Problems, to be raised; none where all is known.
+        """
+        return []
+
+    def on_trust(self, model: Any) -> list[str]:
+        """What a model that is used as it is does not say of its answers, and what was taken for it: a sentence each.
+
+        Args:
+            model: one that `fits` and is not `strange`.
+
+        Returns:
+            Sentences for a reader of the results; none where the model says all.
+        """
+        return []
+
+    def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
+        """How a published folder answers otherwise, read by plain transformers alone, than was measured.
+
+        Args:
+            folder: with model and tokenizer (or processor).
+            shown: rows of `Task.load`.
+            rows: the same, encoded.
+            said: what `predict` gave for each.
+            device: that the model runs on.
+
+        Returns:
+            In how many rows, and what; "" where all agree, or nothing is known of it (the default).
+        """
+        return ""
+
     def configure(self, model: Any, processor: Any, rows: Any) -> None:  # noqa: B027  (some outputs need nothing)
         """Writes into the config of a model that is about to be published what it needs to answer by itself.
 
@@ -207,6 +270,11 @@ def agreement(reference: Any, student: Any) -> dict[str, int]:
         "both_right": int((one & other).sum()), "only_reference": int((one & ~other).sum()),
         "only_student": int((~one & other).sum()), "both_wrong": int((~one & ~other).sum()),
     }  # fmt: skip
+
+
+def counted(differing: int, rows: int, what: str) -> str:
+    """ "3 of 8 rows: what"; "" where none differs."""
+    return f"{differing} of {rows} rows{what and f': {what}'}" if differing else ""
 
 
 def texts_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,20 @@ class Task(ABC):
             fix = "Distiller(..., tokenizer=AutoTokenizer.from_pretrained(FOLDER))"
             raise fail("the teacher's tokenizer", "it comes from no folder and no hub", fix=fix, where="teacher")
         return load_tokenizer(path)
+
+    def suit(  # noqa: B027  (most tasks need nothing)
+        self, models: Mapping[str, Any], given: Collection[str], processor: Any
+    ) -> None:
+        """Suits how rows are encoded to what the models that teach have learnt before. Called before `encode`.
+
+        Args:
+            models: those that teach, as they start, by name.
+            given: those of them that are used as they are: what they say on the rows must be what they have learnt.
+            processor: as of `encode`.
+
+        Raises:
+            TextkdError: a given model has learnt something that rows are not encoded to.
+        """
 
     def problems(self, splits: Collection[str] | None = None) -> None:
         """Reads splits and looks for all that is wrong in them.

@@ -68,7 +68,7 @@ def test_lines_that_are_not_there():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"n": 0}, "n: asked: n: a whole number from 1\n  found: 0"),
+        ({"n": 0}, "n: asked: n: a whole number from 1 to 100000000\n  found: 0"),
         ({"n": 2.5}, "found: 2.5"),
         ({"n": None}, "found: None"),
         ({"n": True}, "found: True"),

@@ -145,7 +145,7 @@ def test_phrases():
     ("options", "words"),
     [
         ({}, "n: asked: n: how many lines\n  found: neither n nor texts"),
-        ({"n": 0}, "n: a whole number from 1\n  found: 0"),
+        ({"n": 0}, "n: a whole number from 1 to 100000000\n  found: 0"),
         (
             {"n": 3, "style": "recepit"},
             "style 'recepit'\n  found: the styles are mixed, prose, receipt\n  nearest: receipt",

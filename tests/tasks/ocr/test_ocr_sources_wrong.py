@@ -69,7 +69,7 @@ def test_files_that_are_none(tmp_path):
     assert "the file is empty" in told(tmp_path / "empty.csv")
     assert "the file has no rows (a header alone is no data)" in told(tmp_path / "header.csv")
     assert "the file has no rows (a header alone is no data)" in told(tmp_path / "norows.parquet")
-    assert "the file has no rows" in told(tmp_path / "none.jsonl")
+    assert "none that can be read; line 3: a list" in told(tmp_path / "none.jsonl")
     assert "the folder holds nothing" in told(tmp_path / "dir")
     assert "images in column 'image'" in told(tmp_path / "ints.parquet")
     assert "found: the type int64\n  fix: store encoded bytes" in told(tmp_path / "ints.parquet")
@@ -107,7 +107,7 @@ def test_all_problems_of_a_list_at_once(tmp_path):
         ({"renderd": {"n": 3}}, "one source of lines\n  found: the keys renderd\n  nearest: rendered"),
         ({"rendered": {"n": 3}, "digits": {"n": 3}}, "rendered and digits together"),
         ({"digits": {"n": 3}, "limit": 0}, "limit: a whole number from 1\n  found: 0"),
-        ({"digits": {"n": 3}, "repeat": "2"}, "repeat: a whole number from 1\n  found: '2'"),
+        ({"digits": {"n": 3}, "repeat": "2"}, "repeat: a whole number from 1 to 10000\n  found: '2'"),
         ({"digits": {"n": 3}, "seed": 1}, "no limit: to draw"),
         ({"digits": {"n": 3}, "unlabelled": "yes"}, "unlabelled: true or false\n  found: 'yes'"),
         (

@@ -105,7 +105,7 @@ class Address:
             return cls(kind, side=side)
         if not KINDS[kind][1]:
             raise fail(f'tap "{text}"', f"{kind} belongs to the model, not to a block", fix=f'"{kind}"')
-        if not re.fullmatch(r"-?\d+", argument):
+        if not re.fullmatch(r"-?[0-9]{1,6}", argument):
             raise fail(
                 f'tap "{text}"',
                 f'"{argument}" is not a block number',

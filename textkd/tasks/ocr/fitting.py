@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from textkd.errors import Problem, problem
+from textkd.models.vocabulary import ids_of
 from textkd.tasks.ocr.processor import pixels
 
 
@@ -54,8 +55,8 @@ def token_problems(processor: Any, model: Any) -> list[Problem]:
             found = f"{given} in the model, {value} in the tokenizer"
             problems.append(problem(f"one {name}", found, fix="take the tokenizer of this model"))
     rows = model.config.decoder.vocab_size
-    if len(tokenizer) > rows:
-        found = f"the tokenizer has {len(tokenizer)} tokens, the decoder {rows} rows"
+    if (ids := ids_of(tokenizer)) > rows:
+        found = f"the tokenizer has {len(tokenizer)} tokens with ids up to {ids - 1}, the decoder {rows} rows"
         problems.append(problem("a decoder for this tokenizer", found, fix="take the tokenizer of this model"))
     return problems
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from transformers import VisionEncoderDecoderModel
+import torch
+from transformers import TrOCRProcessor, VisionEncoderDecoderModel
 
-from textkd.errors import Problem, fail
+from textkd.errors import Problem, fail, problem
 from textkd.tasks import metrics
-from textkd.tasks.ocr.fitting import settle_tokens, size_problems, token_problems
+from textkd.tasks.ocr.fitting import model_token, settle_tokens, size_problems, token_problems
 from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, settle_settings, transcribe
-from textkd.tasks.ocr.processor import decode_texts
+from textkd.tasks.ocr.processor import decode_texts, one_spaced
 from textkd.tasks.ocr.rows import LineCollator, LineRows, texts_of
-from textkd.tasks.output import Evaluation, Examples, Output, Pictures
+from textkd.tasks.output import Evaluation, Examples, Output, Pictures, counted
 
 
 class LineTexts(Output):
@@ -90,6 +91,25 @@ class LineTexts(Output):
     def fits(self, model: Any, processor: Any) -> list[Problem]:
         """Where a model and a processor do not fit: the size of images, the ids of tokens."""
         return [*size_problems(processor, model), *token_problems(processor, model)]
+
+    def beside(self, model: Any, other: Any) -> list[Problem]:
+        """Texts that begin with another token: one of the two would be trained and measured with a foreign one."""
+        own, theirs = (model_token(one, "decoder_start_token_id") for one in (model, other))
+        if own == theirs:
+            return []
+        found = f"texts begin with token {own} in this model, with {theirs} in the one that batches are made for"
+        fix = f"decoder_start_token_id: {theirs} in its config.json and generation_config.json: it learns that here"
+        return [problem("models that read the same batches", found, fix=fix)]
+
+    def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[str], device: Any) -> str:
+        """The texts that a plain ``generate(pixel_values)`` writes."""
+        processor = TrOCRProcessor.from_pretrained(folder)
+        model = VisionEncoderDecoderModel.from_pretrained(folder).eval().to(device)
+        images = processor(images=[row["image"] for row in shown], return_tensors="pt").pixel_values.to(device)
+        with torch.inference_mode():
+            texts = processor.batch_decode(model.generate(images), skip_special_tokens=True)
+        far = [i for i in range(len(texts)) if one_spaced(texts[i]) != one_spaced(said[i])]
+        return counted(len(far), len(rows), f"{texts[far[0]]!r} where {said[far[0]]!r} was read" if far else "")
 
     def configure(self, model: Any, processor: Any, rows: LineRows) -> None:
         """Makes a plain ``model.generate(pixel_values)`` read as it is read here: the ids of tokens, the settings."""

@@ -172,9 +172,11 @@ class LineCollator:
     def _marks(self, images: Tensor, labels: Sequence[Sequence[int]], longest: int) -> Tensor:
         """[B, longest]: see `token_marks`."""
         marks = torch.full((len(labels), longest), torch.nan)
+        tokenizer = self.processor.tokenizer
         for i, ids in enumerate(labels):
-            pieces = self.processor.tokenizer.convert_ids_to_tokens(list(ids[:-1]))
-            marks[i, : len(pieces)] = torch.from_numpy(token_marks(ink_of(images[i, 0].numpy()), pieces))
+            front = 1 if ids and ids[0] == tokenizer.bos_token_id else 0  # a place of no piece
+            pieces = tokenizer.convert_ids_to_tokens(list(ids[front:-1]))
+            marks[i, front : front + len(pieces)] = torch.from_numpy(token_marks(ink_of(images[i, 0].numpy()), pieces))
         return marks
 
     def _pixels(self, features: Sequence[dict[str, Any]]) -> Tensor:

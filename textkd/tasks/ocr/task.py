@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
+from textkd.tasks.ocr import form as forms
 from textkd.tasks.ocr import left_out, notes
 from textkd.tasks.ocr.augment import augment as augmented
 from textkd.tasks.ocr.fitting import model_token
@@ -66,6 +67,8 @@ class OcrTask(Task):
         self._processor = self._given = processor
         self._tables: dict[str, LineTable] = {}
         self._notes: dict[str, list[str]] = {}
+        self._lead: tuple[int, ...] = ()  # ids before each text in the labels
+        self._forms: list[str] = []  # what is to be told of them
 
     def __repr__(self) -> str:
         return f"OcrTask({self.name!r}, splits={list(self.splits)})"
@@ -107,6 +110,11 @@ class OcrTask(Task):
         given = [name for name, value in self.shape.items() if value != USUAL.get(name)]
         return [problem(f"{name}: {self.shape[key]!r}", what, fix=fix, where=name)
                 for key, name in ((key, "tokenizer" if key == "kind" else key) for key in given)]  # fmt: skip
+
+    def suit(self, models: Mapping[str, Any], given: Collection[str], processor: Any) -> None:
+        """Finds the form of labels that the teachers were trained with, see `textkd.tasks.ocr.form`."""
+        suited = forms.suited(self.table("eval"), models, given, lambda model: self.collator(processor, model))
+        self._lead, self._forms = suited
 
     def table(self, split: str) -> LineTable:
         """The lines of a split. Raises `TextkdError` for an unknown split and for data that cannot be read."""
@@ -171,7 +179,7 @@ class OcrTask(Task):
         told = [i for i, text in enumerate(table.texts) if text is not None]
         texts = [str(table.texts[i]) for i in told]
         for i, ids in zip(told, encode_texts(tokenizer, texts), strict=True):
-            labels[i] = ids
+            labels[i] = [*self._lead, *ids]
         long = {i for i in told if len(labels[i]) > max_length}
         found = self._notes[split] = list(table.notes)
         shown = f"{self.name} {split}"
@@ -269,7 +277,7 @@ class OcrTask(Task):
                     self.encode(self.processor, split)
                 except TextkdError as error:
                     self._notes[split] = [f"{self.name} {split}: {one.found}" for one in error.problems]
-        found = [note for split in self.splits for note in self._notes[split]]
+        found = [*self._forms, *(note for split in self.splits for note in self._notes[split])]
         if "train" in self.splits:
             for split in self.eval_splits:
                 found += notes.leaks(self.table("train"), self.table(split), f"{self.name} {split}")

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import AutoModelForSequenceClassification
 
 from textkd.tasks import metrics
-from textkd.tasks.output import EXAMPLES, Examples, agreement, texts_of
-from textkd.tasks.outputs.named import Named
+from textkd.tasks.output import EXAMPLES, Examples, agreement, counted, texts_of
+from textkd.tasks.outputs.named import Named, is_close
 from textkd.tasks.predict import predict
 
 Array = np.ndarray[Any, Any]
@@ -83,6 +84,19 @@ class ByRow(Named):
         elif names and (truth == truth[0]).all():
             found.append(f"all {rows} labels are {truth[0]}: {names} undefined, counted as 0")
         return found
+
+    def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
+        """Logits of the texts as the folder's own tokenizer cuts them, and the names of the outputs."""
+        texts = [texts_of(row) for row in shown]
+        if not all("text_a" in row for row in texts):
+            return ""
+        columns = [[row[name] for row in texts] for name in ("text_a", "text_b") if all(name in row for row in texts)]
+        tokenizer, model = self.plain(folder, device)
+        batch = tokenizer(*columns, truncation=True, padding=True, return_tensors="pt").to(device)
+        with torch.inference_mode():
+            logits = model(**batch).logits.float().cpu().numpy()
+        far = [not is_close(one, np.asarray(other)) for one, other in zip(logits, said, strict=True)]
+        return counted(sum(far), len(rows), "other logits") or self.other_names(model)
 
     def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
         """The rows in which two models say different things, the surest first, and how many rows each of them has

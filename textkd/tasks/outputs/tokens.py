@@ -12,8 +12,8 @@ from transformers import AutoModelForTokenClassification
 from textkd.models.conventions import IGNORED
 from textkd.models.forward import evaluating, inputs_of
 from textkd.tasks import metrics
-from textkd.tasks.output import EXAMPLES, Examples, agreement
-from textkd.tasks.outputs.named import Named
+from textkd.tasks.output import EXAMPLES, Examples, agreement, counted
+from textkd.tasks.outputs.named import Named, is_close
 
 Array = np.ndarray[Any, Any]
 
@@ -95,6 +95,21 @@ class Tokens(Named):
         if not any(map(_spans, true)):
             found.append(f"there is no entity in {len(true)} sentences: precision, recall and f1 are counted as 0")
         return found
+
+    def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
+        """Logits of the words' first pieces, in the words joined by spaces as the folder's own tokenizer cuts them."""
+        if not all("words" in row for row in shown):
+            return ""
+        tokenizer, model = self.plain(folder, device)
+        texts = [" ".join(row["words"]) for row in shown]
+        batch = tokenizer(texts, truncation=True, padding=True, return_tensors="pt").to(device)
+        with torch.inference_mode():
+            logits = model(**batch).logits.float().cpu().numpy()
+        far = 0
+        for one, mask, row, other in zip(logits, batch["attention_mask"].cpu().numpy(), rows, said, strict=True):
+            real, labels = one[mask == 1], np.asarray(row["labels"])
+            far += len(real) != len(labels) or not is_close(real[labels != IGNORED], np.asarray(other))
+        return counted(far, len(rows), "other logits") or self.other_names(model)
 
     def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
         """The sentences that two models tag differently, the surest first, with the entities that each found.

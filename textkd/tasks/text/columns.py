@@ -117,7 +117,9 @@ def text(
         holdout=holdout,
         limit=part,
     )
-    return TextTask(spec, sources)
+    task = TextTask(spec, sources)
+    task.output.takes_labels = True
+    return task
 
 
 _text = text  # a parameter below has the same name

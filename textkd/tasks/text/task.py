@@ -203,8 +203,7 @@ class TextTask(TableTask):
             max_length: tokens per row; pairs are cut longest first.
 
         Raises:
-            TextkdError: with all that is wrong in the split; max_length leaves no room for text, or is more than the
-                tokenizer's model takes.
+            TextkdError: with all that is wrong in the split; max_length leaves no room for text.
         """
         return self._encode(self.load(split), processor, split, model_inputs, max_length)
 

@@ -38,8 +38,7 @@ def encode_words(
         were cut off, or that the tokenizer makes nothing of).
 
     Raises:
-        TextkdError: the tokenizer cannot tell where its pieces stand; max_length leaves no room for text, or is more
-            than the tokenizer's model takes.
+        TextkdError: the tokenizer cannot tell where its pieces stand; max_length leaves no room for text.
 
     Example:
         >>> from tokenizers import Tokenizer, models, pre_tokenizers

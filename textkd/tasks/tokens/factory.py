@@ -86,7 +86,9 @@ def tokens(
     collector.add(*lost_files(collector, {split: part for split, files in sources.items() for part in files.parts}))
     collector.raise_any()
     tags = None if labels is None else tuple(labels) if OUTSIDE in labels else tags_of(labels)
-    return TokensTask(sources, labels=tags, holdout=holdout, limit=part, skip_damaged=skip_damaged, name=name)
+    task = TokensTask(sources, labels=tags, holdout=holdout, limit=part, skip_damaged=skip_damaged, name=name)
+    task.output.takes_labels = True
+    return task
 
 
 def _check(collector: Collector, labels: Sequence[str] | None) -> None:
