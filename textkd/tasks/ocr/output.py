@@ -9,6 +9,7 @@ import torch
 from transformers import TrOCRProcessor, VisionEncoderDecoderModel
 
 from textkd.errors import Problem, fail, problem
+from textkd.models.no_code import from_pretrained
 from textkd.tasks import metrics
 from textkd.tasks.ocr.fitting import model_token, settle_tokens, size_problems, token_problems
 from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, settle_settings, transcribe
@@ -103,8 +104,8 @@ class LineTexts(Output):
 
     def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[str], device: Any) -> str:
         """The texts that a plain ``generate(pixel_values)`` writes."""
-        processor = TrOCRProcessor.from_pretrained(folder)
-        model = VisionEncoderDecoderModel.from_pretrained(folder).eval().to(device)
+        processor = from_pretrained(TrOCRProcessor, folder)
+        model = from_pretrained(VisionEncoderDecoderModel, folder).eval().to(device)
         images = processor(images=[row["image"] for row in shown], return_tensors="pt").pixel_values.to(device)
         with torch.inference_mode():
             texts = processor.batch_decode(model.generate(images), skip_special_tokens=True)

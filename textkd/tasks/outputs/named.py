@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 from textkd.errors import Problem, fail, problem
 from textkd.models.forward import evaluating, inputs_of
 from textkd.models.label_names import FOREIGN, OTHER_ORDER, SAME, UNNAMED, compared, label_names
+from textkd.models.no_code import from_pretrained
 from textkd.tasks.output import Output
 
 CLOSE = 0.02  # as a share of the logits: bf16 and TF32 are no other model
@@ -105,7 +106,7 @@ class Named(Output):
 
     def plain(self, folder: str, device: Any) -> tuple[Any, Any]:
         """The tokenizer and the model of a published folder, as plain transformers loads them."""
-        return AutoTokenizer.from_pretrained(folder), self.auto_class.from_pretrained(folder).eval().to(device)
+        return from_pretrained(AutoTokenizer, folder), from_pretrained(self.auto_class, folder).eval().to(device)
 
     def other_names(self, model: Any) -> str:
         """Names of a published model that are not the task's; "" where they are."""
