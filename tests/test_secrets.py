@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,17 @@ def test_a_secret_in_an_address_is_not_said(
     code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(recipe)), words)
     assert code == 2
     assert SECRET not in said
+
+
+@pytest.mark.parametrize("before", [690, 20 * 700 - 10])
+def test_a_secret_is_not_cut_in_half_and_said(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_SECRET", secret := "no/known*look+of~one")
+    message = str(fail("x" * (before - 1) + " " + secret, "found"))
+    assert secret[:4] not in message
+    assert len(message) < 1000
+
+
+def test_a_message_of_many_names_is_made_at_once() -> None:
+    began = time.monotonic()
+    str(fail("api_key=[ " * 50_000, "token: a b " * 40_000))
+    assert time.monotonic() - began < 5

@@ -47,11 +47,11 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.where}: " if self.where else ""
-        lines = [f"{brief(head, 200)}asked: {brief(scrub(self.asked))}", f"  found: {brief(scrub(self.found))}"]
+        lines = [f"{brief(head, 200)}asked: {_told(self.asked)}", f"  found: {_told(self.found)}"]
         if self.nearest:
             lines.append(f"  nearest: {brief(', '.join(self.nearest))}")
         if self.fix:
-            lines.append(f"  fix: {brief(scrub(self.fix))}")
+            lines.append(f"  fix: {_told(self.fix)}")
         return "\n".join(lines)
 
 
@@ -114,6 +114,16 @@ def brief(text: str, most: int = LONGEST) -> str:
     if len(text) > most:
         text = f"{text[:most]}... ({len(text):,} characters)"
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+def _told(text: str) -> str:
+    """`brief` of a part without its secrets. They go first, for half of one is not known as one; what lies far behind
+    the cut is not looked at, it would take minutes."""
+    text = str(text)
+    seen = scrub(text[: 20 * LONGEST])
+    if len(seen) > LONGEST or len(text) > 20 * LONGEST:
+        seen = f"{seen[:LONGEST]}... ({len(text):,} characters)"
+    return brief(seen, len(seen))
 
 
 @contextmanager
