@@ -71,7 +71,7 @@ FIXES: dict[str, tuple[str, dict[str, Any]]] = {
     "layer map": ("nearest: uniform", {"matches[2].layers": "uniform"}),
     "schedule": ("nearest: linear", {"matches[2].schedule": {"kind": "linear"}}),
     "projection": ("nearest: linear", {"matches[2].projection": "linear"}),
-    "scheduler": ("'linear'", {"training.lr_scheduler_type": "linear"}),
+    "scheduler": ("nearest: linear", {"training.lr_scheduler_type": "linear"}),
     "save and best": ("true or false", {"training.load_best_model_at_end": True}),
     "frozen": ("nearest: bert.embeddings", {"stages[0].frozen": ["bert.embeddings"]}),
     "all frozen": ("freeze less", {"stages[0].frozen": ["bert"]}),

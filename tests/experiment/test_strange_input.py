@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -237,7 +238,7 @@ def _mutate(recipe: Any, rng: random.Random) -> str:
         at = at[part]
     way = rng.choice(["value", "value", "value", "key", "drop"])
     if way == "value":
-        at[last] = rng.choice(STRANGE)
+        at[last] = copy.deepcopy(rng.choice(STRANGE))
     elif way == "drop":
         del at[last]
     elif isinstance(at, dict):
@@ -254,7 +255,7 @@ def _check_mutant(seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], mon
         file = rng.choice(sorted(shipped.recipes().values()))
         recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
     else:
-        recipe = tiny.recipe if kind == "tiny" else Reading(tiny.folder).recipe
+        recipe = copy.deepcopy(tiny.recipe if kind == "tiny" else Reading(tiny.folder).recipe)
     done = [_mutate(recipe, rng) for _ in range(rng.choice([1, 1, 2, 3])) if recipe]
     recipe["training"] = recipe.get("training") or {}
     if isinstance(recipe["training"], dict):
