@@ -19,6 +19,8 @@ from tiny_lab import Tiny
 from textkd.config.build import from_recipe
 from textkd.errors import Problem, TextkdError
 
+pytestmark = pytest.mark.long  # each tries many recipes or trains readers
+
 OUT: Any = object()  # a key is left out
 Change = Callable[[dict, Tiny], None]
 

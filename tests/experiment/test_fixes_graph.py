@@ -15,6 +15,8 @@ from tiny_lab import Tiny
 
 from textkd.tasks.ocr.processor import line_processor
 
+pytestmark = pytest.mark.long  # each tries many recipes or trains readers
+
 GRAPHS: dict[str, tuple[str, dict[str, Any]]] = {
     "several teachers without from": ("add from: big", {"matches[0].from": "big", "matches[1].from": "big"}),
     "from nobody": ("nearest: big", {"matches[0].from": "big"}),

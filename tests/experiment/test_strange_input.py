@@ -267,15 +267,17 @@ def _check_mutant(seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], mon
     assert time.monotonic() - began < 10, done
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_mutated_recipe(
     seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _check_mutant(seed, tiny, capsys, monkeypatch)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(6, 306))
+@pytest.mark.parametrize("seed", [
+    *(pytest.param(seed, marks=pytest.mark.long) for seed in range(6, 66)),
+    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(66, 306)),
+])  # fmt: skip
 def test_mutated_recipes(
     seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

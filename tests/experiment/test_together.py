@@ -16,6 +16,8 @@ from tiny_lab import Tiny
 from textkd.config.build import read
 from textkd.errors import TextkdError
 
+pytestmark = pytest.mark.long  # each tries many recipes or trains readers
+
 ROWS = {name: change for name, change, _ in RECIPES}
 # they are seen on models, or beside a task: where these are bad, too, nobody can know
 SEEN_LATER = {

@@ -19,6 +19,8 @@ from textkd.tasks.ocr.form import Form, form_of
 from textkd.tasks.ocr.output import LineTexts
 from textkd.tasks.ocr.rows import LineCollator
 
+pytestmark = pytest.mark.long  # each tries many recipes or trains readers
+
 LINES = {"split": "train", "n": 8, "seed": 5, "digits": [2, 5], "height": 16}
 BOS, EOS = 0, 2
 
