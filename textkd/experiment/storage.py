@@ -99,6 +99,8 @@ class RunFolder:
             about = {**kept, "processes": processes().num_processes, "versions": worked, "recipe": fingerprint}
             if about != known:
                 write_json(self.path / "run.json", about)
+        for left in self.path.glob(".run.json.*.tmp"):  # by a process that was killed; nobody else is at work here
+            left.unlink(missing_ok=True)
 
     def _refuse_other_processes(self, known: Mapping[str, Any]) -> None:
         here = processes().num_processes
