@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from textkd.errors import reading
 from textkd.experiment.encodings import in_own_words, own_tokenizers, with_own_words
 from textkd.experiment.finished import Finished
 from textkd.experiment.models import Models
@@ -91,7 +92,10 @@ class Rows:
         specs = self.experiment.models
         teachers = {name: model for name, model in self.models.running.items() if specs[name].teaches}
         given = [name for name in teachers if self.experiment.trainer_of(name) is None]
-        self.experiment.task.suit(teachers, given, self.tokenizer)
+        with reading(
+            "what the teachers answer on the first rows", fix="look at the numbers in the config of the model"
+        ):
+            self.experiment.task.suit(teachers, given, self.tokenizer)
         return True
 
     @cached_property
