@@ -1,4 +1,4 @@
-"""Keys of a recipe that would do nothing, because of another key. Known without torch, so that they are told at once."""
+"""Keys of a recipe that would do nothing, because of another key. Known without torch, so they are told at once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def _students(recipe: Recipe) -> Iterator[Problem]:
     if recipe.cohort is not None and recipe.cohort.students and recipe.student is not None:
         what, fix = "each student of the cohort has a block of its own", "leave student out, or cohort: {size: 2}"
         yield problem("student beside cohort.students", what, fix=fix, where="student")
-    blocks = {"student": recipe.student, **{f"chain[{i}].student": one.student for i, one in enumerate(recipe.chain or ())}}
+    blocks = {
+        "student": recipe.student,
+        **{f"chain[{i}].student": one.student for i, one in enumerate(recipe.chain or ())},
+    }
     named = {} if recipe.cohort is None else recipe.cohort.students or {}
     blocks |= {f"cohort.students.{name}": one for name, one in named.items()}
     several = recipe.cohort is not None or recipe.chain is not None or len(teachers_of(recipe)) > 1
@@ -92,7 +95,9 @@ def _pseudo(recipe: Recipe) -> Iterator[Problem]:
                       where=next(iter(blocks)))  # fmt: skip
     elif recipe.chain is not None and recipe.pseudo is not None:
         what = "the links of a chain learn what the model before them says of each row, and no texts"
-        yield problem("pseudo beside chain", what, fix="student: in place of chain, or leave pseudo out", where="pseudo")
+        yield problem(
+            "pseudo beside chain", what, fix="student: in place of chain, or leave pseudo out", where="pseudo"
+        )
     box = first is not None and first.is_black_box
     if box and recipe.pseudo is not None and "num_beams" in recipe.pseudo.model_fields_set:
         what = "a recogniser reads without beams"

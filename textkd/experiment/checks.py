@@ -50,10 +50,9 @@ def _settings(look: Look) -> None:
         fix = "give one of the two, or put the matches into the stages"
         look.found.add(problem("matches and stages", "both are given", fix=fix, where="matches"))
     look.found.add(*seed_problems(look.experiment.seeds))
-    blocks = {}
+    blocks = dict[str, tuple[Arguments, tuple[str, ...]]]()
     for training in look.experiment.trainings:
-        owned = ("output_dir",) if training.kept is not None else ()
-        blocks[training.base.where] = (training.base, owned)
+        blocks[training.base.where] = (training.base, ("output_dir",) if training.kept is not None else ())
         if training.own.values:  # what only the control has, the seed among it, is told with its steps
             of_run = ("output_dir",) if training.own.where == "control" else ("seed", "output_dir")
             blocks[training.own.where] = (training.own, of_run)
