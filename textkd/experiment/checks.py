@@ -53,8 +53,8 @@ def _settings(look: Look) -> None:
     blocks = dict[str, tuple[Arguments, tuple[str, ...]]]()
     for training in look.experiment.trainings:
         blocks[training.base.where] = (training.base, ("output_dir",) if training.kept is not None else ())
-        if training.own.values:  # what only the control has, the seed among it, is told with its steps
-            of_run = ("output_dir",) if training.own.where == "control" else ("seed", "output_dir")
+        if training.own.values:  # of the control both are told with its steps
+            of_run = () if training.own.where == "control" else ("seed", "output_dir")
             blocks[training.own.where] = (training.own, of_run)
     for where, (block, owned) in blocks.items():
         with look.found.collecting(where):
