@@ -27,7 +27,7 @@ def of_lines(before: Any, after: Any) -> Trial:
     def seen(lab: OptionLab, spec: Any) -> Any:
         return table_of(lines(file_of(lab, spec)))
 
-    return lambda lab: (said(seen, lab, before), seen(lab, after))
+    return lambda lab: (lab.once(lambda *_: said(seen, lab, before), before), seen(lab, after))
 
 
 def drawn(kind: str, usual: Options, option: str, value: Any) -> Trial:
@@ -55,7 +55,7 @@ def _read_lines(lab: OptionLab, spec: Any) -> Any:
 
 def _read_texts(lab: OptionLab, options: Options) -> Any:
     task = tasks.text(dataset="@one", splits={"train": "train", "eval": "test"}, **options)
-    return [str(row) for row in task.load("train")]
+    return vars(task.rows("train"))
 
 
 PATH, HERE = {"path": "@lines.parquet"}, {"dataset": "one"}
@@ -112,7 +112,7 @@ def of_ocr(before: Options, after: Options, length: int = 64) -> Trial:
         held = {name: hashlib.sha256(column.numpy().tobytes()).hexdigest() for name, column in batch.items()}
         return held, len(rows), len(task.processor.tokenizer), len(task.table("eval")), task.splits, task.generation
 
-    return lambda lab: (said(seen, lab, before), seen(lab, after))
+    return lambda lab: (lab.once(lambda *_: said(seen, lab, before), before, length), seen(lab, after))
 
 
 UNIGRAM = {"tokenizer": "unigram"}
@@ -148,7 +148,7 @@ def of_reader(before: Options, after: Options) -> Trial:
         found = transcribe(model, rows, collator, generation=Generation.of(options), scores=False)
         return [one.text for one in found]
 
-    return lambda lab: (seen(lab, before), seen(lab, after))
+    return lambda lab: (lab.once(lambda *_: seen(lab, before), before), seen(lab, after))
 
 
 BEAMS = {"num_beams": 3}
@@ -187,7 +187,7 @@ def of_pseudo(before: Options, after: Options) -> Trial:
         rows, _ = targets.rows(Sure(), task.processor, (), 16)
         return [rows[i]["labels"] for i in range(len(rows))]
 
-    return lambda lab: (seen(lab, before), seen(lab, after))
+    return lambda lab: (lab.once(lambda *_: seen(lab, before), before), seen(lab, after))
 
 
 def of_beams(lab: OptionLab, beams: int) -> Any:

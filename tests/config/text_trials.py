@@ -17,10 +17,10 @@ def of_task(name: str, usual: Options, before: Options, after: Options) -> Trial
     def rows(lab: OptionLab, options: Options) -> Any:
         given = {key: value for key, value in {**usual, **options}.items() if value is not None}
         task = tasks.get(name, **filled(lab, given))
-        read = {split: [str(row) for row in task.load(split)] for split in task.splits}
+        read = {split: vars(task.rows(split)) for split in task.splits}
         return read, task.output.labels, task.output.metric_names
 
-    return lambda lab: (said(rows, lab, before), rows(lab, after))
+    return lambda lab: (lab.once(lambda *_: said(rows, lab, before), name, usual, before), rows(lab, after))
 
 
 def text(before: Options, after: Options) -> Trial:
@@ -85,9 +85,9 @@ def of_model(name: str, labels: list[str], file: str, before: Options, after: Op
             task = tasks.kind(name).read(model, lab.file("reader"), lab.file(file), filled(lab, options))
             return table_of(task.table("eval")), task.generation, len(task.processor.tokenizer)
         task = tasks.kind(name).read(model, "folder", lab.file(file), options)
-        return [str(row) for row in task.load("eval")]
+        return vars(task.rows("eval"))
 
-    return lambda lab: (said(seen, lab, before), seen(lab, after))
+    return lambda lab: (lab.once(lambda *_: said(seen, lab, before), name, file, before), seen(lab, after))
 
 
 AB, TAGS = ["a", "b"], ["O", "B-person", "I-person", "B-place", "I-place"]
