@@ -146,7 +146,7 @@ def made_of(first: dict[str, Any], other: dict[str, Any], two_sided: bool = Fals
             spec = lab.made(block)
             torch.manual_seed(0)
             made = said(build, spec, make_reader() if two_sided else make_teacher(), AutoModelForSequenceClassification)
-            return made if isinstance(made, str) else (made.config.to_json_string(), float(_total(made)))
+            return made if isinstance(made, str) else (made.config.to_json_string(), float(_total(made).detach()))
 
         return student(first), student(other)
 

@@ -84,3 +84,12 @@ def test_an_option_of_data_without_effect_is_refused(make: Any, given: Any, said
     with pytest.raises(TextkdError) as caught:
         make(lab, given)
     assert said in f"{caught.value.problems[0].where} {caught.value.problems[0].asked}"
+
+
+def test_of_two_teachers_the_first_writes(lab: OptionLab) -> None:
+    folder = {"path": lab.file("reader")}
+    both = {"teacher": None, "teachers": {"big": folder, "other": folder}, "matches": [{"tap": "labels"}], "pseudo": {}}
+    made = lab.run(lab.ocr, both)
+    student = made.experiment.training("student")
+    assert student.targets is not None
+    assert made.runner._writer(student, {"big": 1, "other": 2}) == 1

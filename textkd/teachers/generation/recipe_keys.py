@@ -63,7 +63,7 @@ class BlackBox(BaseModel):
 
 
 class PseudoBlock(BaseModel):
-    """The teacher writes the targets, as `textkd.Pseudo` explains.
+    """The teacher, of several the first, writes the targets, as `textkd.Pseudo` explains.
 
     lines: a source of lines, as a path, {path: ...} or a list of them, that the teacher reads (default: the task's own
     train lines). num_beams: of a teacher that is a model. mix: the share of the own train lines that take the teacher's
