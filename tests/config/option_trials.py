@@ -204,7 +204,7 @@ def _step(lab: OptionLab, block: dict[str, Any], several: bool) -> Any:
         step = wiring.loss(wiring.learners.module, known["batch"], 0.25)
         step.total.backward()
         grads = {name: float(_grads(model)) for name, model in trained.items()}
-        return {name: round(float(part), 6) for name, part in step.parts.items()}, round(float(step.total), 6), grads
+        return {name: round(float(part), 6) for name, part in step.parts.items()}, round(float(step.total.detach()), 6), grads
     finally:
         wiring.close()
         for model in trained.values():

@@ -98,8 +98,5 @@ def _pseudo(recipe: Recipe) -> Iterator[Problem]:
         yield problem(
             "pseudo beside chain", what, fix="student: in place of chain, or leave pseudo out", where="pseudo"
         )
-    box = first is not None and first.is_black_box
-    if box and recipe.pseudo is not None and "num_beams" in recipe.pseudo.model_fields_set:
-        what = "a recogniser reads without beams"
-        yield problem(f"pseudo.num_beams: {recipe.pseudo.num_beams} beside {BLACK_BOX}", what, fix="leave it out",
-                      where="pseudo.num_beams")  # fmt: skip
+    if first is not None and first.is_black_box and recipe.pseudo is not None:
+        yield from recipe.pseudo.beside_black_box("pseudo")

@@ -79,3 +79,23 @@ class PseudoBlock(BaseModel):
     min_confidence: int | float | None = None
     max_cer: int | float | None = None
     change: str | None = None
+
+    def beside_black_box(self, where: str) -> list[Problem]:
+        """What is given and changes nothing where a black box reads.
+
+        Args:
+            where: the block's place in the recipe.
+
+        Returns:
+            The problems.
+
+        Example:
+            >>> [one.where for one in PseudoBlock(num_beams=2).beside_black_box("pseudo")]
+            ['pseudo.num_beams']
+            >>> PseudoBlock().beside_black_box("pseudo")
+            []
+        """
+        if "num_beams" not in self.model_fields_set:
+            return []
+        asked, fix = f"{where}.num_beams: {self.num_beams} beside {BLACK_BOX}", "leave it out"
+        return [problem(asked, "a recogniser reads without beams", fix=fix, where=f"{where}.num_beams")]
