@@ -17,6 +17,10 @@ def dev(lab: OptionLab) -> str:
     return lab.file("dev.parquet")
 
 
+def bare(lab: OptionLab) -> Options:
+    return {"path": lab.file("lines.parquet"), "unlabelled": True}
+
+
 SIDES = {"shrink": {"decoder_layers": 1}, "share_encoder": True}
 BOX = {"teacher": {"recogniser": "x.onnx"}, "matches": LABELS, "pseudo": {}, **NEW_STUDENT}
 TWO = {"teacher": None, "teachers": two, "matches": [BIG]}
@@ -83,6 +87,7 @@ KEYS_OF_LINES: list[tuple[Options, str]] = [
       "other": {"recogniser": "x.onnx"}}}, "teachers.other.recogniser"),
 ]  # fmt: skip
 LOOKED_AT_OF_LINES: list[tuple[Options, str]] = [
+    ({"task.train": bare, "control": False, "matches": LABELS, "pseudo": {"mix": 0.5}}, "pseudo.mix"),
     *(({f"task.{name}": value}, f"task.{name}") for name, value in
       {"height": 32, "width": 1024, "tokenizer": "char", "characters": "abc"}.items()),
     ({"pseudo": {"lines": dev, "mix": 0.5}}, "pseudo.mix"),

@@ -48,7 +48,7 @@ def read(made: Run) -> Any:
 
 def weights(made: Run) -> Any:
     """The teacher as it is loaded, or why it is not."""
-    return said(lambda: sum(float(p.sum()) for p in made.start("teacher").parameters()))
+    return said(lambda: sum(float(p.detach().sum()) for p in made.start("teacher").parameters()))
 
 
 def pickled(lab: OptionLab) -> str:
@@ -204,7 +204,11 @@ def _step(lab: OptionLab, block: dict[str, Any], several: bool) -> Any:
         step = wiring.loss(wiring.learners.module, known["batch"], 0.25)
         step.total.backward()
         grads = {name: float(_grads(model)) for name, model in trained.items()}
-        return {name: round(float(part), 6) for name, part in step.parts.items()}, round(float(step.total.detach()), 6), grads
+        return (
+            {name: round(float(part), 6) for name, part in step.parts.items()},
+            round(float(step.total.detach()), 6),
+            grads,
+        )
     finally:
         wiring.close()
         for model in trained.values():

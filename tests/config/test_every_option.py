@@ -15,6 +15,7 @@ from option_trials import MATCHES, RECIPES, STUDENTS
 from second_proofs import but_few
 from text_trials import EVALS, TEXTS
 
+from textkd import Distiller
 from textkd.errors import TextkdError
 
 TRIALS = {
@@ -84,6 +85,11 @@ def test_an_option_of_data_without_effect_is_refused(make: Any, given: Any, said
     with pytest.raises(TextkdError) as caught:
         make(lab, given)
     assert said in f"{caught.value.problems[0].where} {caught.value.problems[0].asked}"
+
+
+def test_a_seed_beside_seeds_is_refused_in_python_too() -> None:
+    with pytest.raises(TextkdError, match="beside seeds"):
+        Distiller(None, None, None, args={"seed": 7}, seeds=[1])  # type: ignore[arg-type]
 
 
 def test_of_two_teachers_the_first_writes(lab: OptionLab) -> None:
