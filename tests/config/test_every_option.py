@@ -89,7 +89,7 @@ def test_an_option_of_data_without_effect_is_refused(make: Any, given: Any, said
 
 def test_a_seed_beside_seeds_is_refused_in_python_too() -> None:
     with pytest.raises(TextkdError, match="beside seeds"):
-        Distiller(None, None, None, args={"seed": 7}, seeds=[1])  # type: ignore[arg-type]
+        Distiller(None, None, None, args={"seed": 7}, seeds=[1])
 
 
 def test_of_two_teachers_the_first_writes(lab: OptionLab) -> None:
