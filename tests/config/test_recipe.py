@@ -181,6 +181,12 @@ def test_the_length_of_rows_fits_the_models_by_default(tiny: Tiny) -> None:
         ({"warmup_steps": -1}, "0 or more"),
         ({"learning_rate": float("nan")}, "finite"),
         ({"bf16": "maybe"}, "true or false"),
+        ({"num_train_epochs": 1e300}, "up to 1000000"),
+        ({"per_device_train_batch_size": 2**60}, "a whole number of 1 or more, up to 1048576"),
+        ({"gradient_accumulation_steps": 2**60}, "up to 1048576"),
+        ({"seed": 10**18}, "up to 4294966"),
+        ({"max_steps": 2**60}, "up to 2147483647"),
+        ({"save_total_limit": 2**60}, "up to 2147483647"),
         ({"report_to": 3}, "text"),
         ({"remove_unused_columns": True}, "textkd sets this itself"),
     ],
@@ -204,6 +210,7 @@ def test_values_of_arguments(training: dict[str, Any], words: str) -> None:
         {"optim_args": "a=1", "report_to": ["none"], "max_steps": -1, "save_strategy": "no", "eval_steps": 0.1},
         {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"num_cycles": 1}},
         {"gradient_checkpointing_kwargs": {"use_reentrant": False}},
+        {"max_grad_norm": 10**10, "num_train_epochs": 1_000_000, "per_device_train_batch_size": 2**20},
     ],
 )
 def test_good_arguments(training: dict[str, Any]) -> None:

@@ -46,6 +46,28 @@ def test_two_faults_are_told_at_once() -> None:
     assert {p.where for p in found} == {"adam_beta1", "report_to"}
 
 
+COSINE = {"lr_scheduler_type": "cosine_with_min_lr"}
+FOLLOW: dict[str, tuple[dict[str, Any], set[str]]] = {  # arguments, the places that are told
+    "what it needs has a wrong type": ({**COSINE, "lr_scheduler_kwargs": 5}, {"lr_scheduler_kwargs"}),
+    "what it needs is misspelt": ({**COSINE, "lr_scheduler_kwarg": {"min_lr": 0.1}}, {"lr_scheduler_kwarg"}),
+    "another one has a wrong type": ({**COSINE, "learning_rate": "x"}, {"lr_scheduler_type", "learning_rate"}),
+    "what it needs is there": (
+        {"save_strategy": "best", "metric_for_best_model": "accuracy", "learning_rat": 1}, {"learning_rat"},
+    ),
+    "steps that would fit": (
+        {"load_best_model_at_end": True, "save_strategy": "steps", "save_steps": 7, "eval_strategy": "steps",
+         "eval_steps": "7"}, {"eval_steps"},
+    ),
+    "beside what has nothing to do with it": ({"adam_beta1": 2.0, "seed": "x"}, {"adam_beta1", "seed"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FOLLOW)
+def test_what_follows_from_a_bad_value_is_not_told(what: str) -> None:
+    training, places = FOLLOW[what]
+    assert {p.where for p in argument_problems(training)} == places
+
+
 def test_no_trace_is_left() -> None:
     before = dict(os.environ)
     argument_problems({"torch_compile": True, "torch_compile_backend": "eager", "adam_beta1": 2.0})

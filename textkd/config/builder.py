@@ -30,11 +30,12 @@ from textkd.experiment.shorthand import (
     cohort_problems,
     link_problems,
 )
+from textkd.experiment.storage import folder_of
 from textkd.models import students
-from textkd.models.files import at_home
 from textkd.tasks import Kind, Task, kind
 from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, targets_of
+from textkd.training.arguments import argument_problems
 from textkd.training.stages import Stage
 from textkd.training.trainer import UPDATES
 
@@ -52,7 +53,9 @@ class Builder:
         self.recipe, self.values, self.name = recipe, values, name
         self.found = Collector()
         self.training = dict(recipe.training)
-        self.output = at_home(str(self.training.pop("output_dir", None) or f"runs/{name}"))
+        self.output = folder_of(None, f"runs/{name}")
+        with self.found.collecting():
+            self.output = folder_of(self.training.pop("output_dir", None), self.output)
         self.task: Task | None = None
 
     def build(self) -> Run:
@@ -105,7 +108,10 @@ class Builder:
         training = {name: value for name, value in self.training.items() if name != "seed"}
         default = LABELS_ONLY if self._first.is_black_box else ()
         made = stages or ([] if recipe.cohort is not None and not matches else [Stage(tuple(matches) or default)])
-        seeds = [self.training.get("seed", 42)] if recipe.seeds is None else recipe.seeds
+        own_seed = {name: value for name, value in self.training.items() if name == "seed"}
+        with self.found.collecting("training"):
+            self.found.add(*(wrong := argument_problems(own_seed)))
+        seeds = [42 if wrong else own_seed.get("seed", 42)] if recipe.seeds is None else recipe.seeds
         return Common(
             self.name, self.task, training, tuple(made), bool(stages), recipe.control, tuple(seeds), self._identity(),
             tuple(self._warnings()),

@@ -200,7 +200,8 @@ def _teachers(
 
 
 def _finetuning(name: str, how: Finetune, where: str) -> Training:
-    own_seed = int(how.training["seed"]) if "seed" in how.training else None
+    own_seed = how.training.get("seed")
+    own_seed = own_seed if type(own_seed) is int else None  # what is no number is told with the arguments
     return Training(
         name, (name,), tuple(how.stages), base=Arguments(how.training, f"{where}.finetune"), seed=own_seed,
         kept=how.keep, key=lambda seed: how.folder(seed).name, where=f"{where}.finetune",

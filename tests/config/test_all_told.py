@@ -1,0 +1,56 @@
+"""What `check` once took for good, and what hid behind something else: the places that are told, no more and no less.
+
+A recipe with several faults is the proof: each is told, and nothing that only follows from one of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tiny_lab import Tiny
+
+from textkd.config import build
+from textkd.errors import TextkdError
+
+pytestmark = pytest.mark.long  # a whole check each, of models and data
+
+
+def told(tiny: Tiny, *changes: tuple[str, Any]) -> list[str]:
+    """The places of all problems of the tiny recipe with these changes; None takes a key away."""
+    recipe = tiny.recipe
+    for path, value in changes:
+        *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
+        at: Any = recipe
+        for part in parents:
+            at = at[part]
+        if value is None:
+            at.pop(last)
+        else:
+            at[last] = value
+    try:
+        build.from_recipe(tiny.write(recipe)).check()
+    except TextkdError as error:
+        return sorted(p.where for p in error.problems)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ([("training.output_dir", 5)], ["training.output_dir"]),
+        ([("training.output_dir", [])], ["training.output_dir"]),
+        ([("training.output_dir", "/dev/null/x")], ["training.output_dir"]),
+        ([("teacher.keep", "a" * 5000), ("training.output_dir", "a" * 300)], ["teacher.keep", "training.output_dir"]),
+        ([("teacher.cache", {"folder": "/dev/null/x", "max_gb": 1})], ["teacher.cache.folder"]),
+        ([("teacher.cache", {"max_gb": float("nan"), "temperature": float("inf")})],
+         ["teacher.cache.max_gb", "teacher.cache.temperature"]),
+        ([("training.seed", 10**18)], ["training.seed"]),
+        ([("training.seed", "x"), ("seeds", None)], ["training.seed"]),
+        ([("teacher.finetune", {"seed": "x", "num_train_epochs": 1e300})],
+         ["teacher.finetune.num_train_epochs", "teacher.finetune.seed"]),
+        ([("training.per_device_train_batch_size", 2**60)], ["training.per_device_train_batch_size"]),
+    ],
+)  # fmt: skip
+def test_what_no_run_could_do(changes: list[tuple[str, Any]], places: list[str], tiny: Tiny) -> None:
+    assert told(tiny, *changes) == places
