@@ -54,3 +54,37 @@ def told(tiny: Tiny, *changes: tuple[str, Any]) -> list[str]:
 )  # fmt: skip
 def test_what_no_run_could_do(changes: list[tuple[str, Any]], places: list[str], tiny: Tiny) -> None:
     assert told(tiny, *changes) == places
+
+
+SHRINK = {"shrink": {"layers": [2, 99]}}
+WIDE = {"config": {"hidden_size": 7}}
+NOWHERE = {"path": "nowhere"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "places"),
+    [
+        ([("student", {**SHRINK, "shrnk": 1})], ["student", "student.shrnk"]),
+        ([("student.shrnk", 1), ("matches.2.layers", {3: 4})], ["matches[2].layers", "student.shrnk"]),
+        ([("student.shrink", {"layers": [2, 99], "layer": 1})], ["student", "student.shrink.layer"]),
+        ([("student.shrink", {"layer": [2, 99]})], ["student.shrink.layer"]),
+        ([("student", {**SHRINK, "share_encoder": "yes"})], ["student", "student.share_encoder"]),
+        ([("student", {**NOWHERE, "sha256": 5, "allow_pickle": "yes"})],
+         ["student", "student.allow_pickle", "student.sha256"]),
+        ([("student", {**SHRINK, **NOWHERE})], ["student"]),  # either may be meant
+        ([("student", {**SHRINK, "from": ""})], ["student.from"]),
+        ([("student", {"config": {"hiden_size": 8, "num_hidden_layers": -1, "num_attention_heads": 3}, "frm": 1})],
+         ["student", "student", "student.frm"]),  # 3 heads may fit the width that is meant
+        ([("student", None), ("chain", [{"name": "a", "student": {**SHRINK, "x": 1}},
+                                        {"name": "a", "student": {"shrink": {}}, "training": {"lr": 1}}])],
+         ["chain[0].student", "chain[0].student.x", "chain[1].name", "chain[1].training.lr"]),
+        ([("student", None), ("matches", None),
+          ("cohort", {"students": {"a": {**SHRINK, "x": 1}, "b": WIDE, "control": {"shrink": {}}}, "update": "x"})],
+         ["cohort.students.a", "cohort.students.a.x", "cohort.students.b", "cohort.students.control", "cohort.update"]),
+        ([("teacher", None), ("teachers", {"a": {**NOWHERE, "precision": "fp8"}, "control": NOWHERE}),
+          ("matches", [{"tap": "labels"}])],
+         ["teachers.a", "teachers.a.precision", "teachers.control", "teachers.control"]),
+    ],
+)  # fmt: skip
+def test_a_bad_key_hides_nothing_of_its_block(changes: list[tuple[str, Any]], places: list[str], tiny: Tiny) -> None:
+    assert told(tiny, *changes) == places

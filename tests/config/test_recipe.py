@@ -94,6 +94,16 @@ def test_bad_values_are_left_out_so_that_the_rest_can_be_looked_at(tiny: Tiny) -
     assert yaml.safe_dump(values) == before
 
 
+def test_a_member_of_a_wrong_type_hides_nothing(tiny: Tiny) -> None:
+    values = tiny.recipe | {"max_length": "x"}
+    values["matches"] = [5, {"tap": "logits", "wieght": 1}]
+    del values["student"]
+    values["chain"] = [7, {"name": "a"}]
+    _, problems = validate(values)
+    places = {"max_length", "matches[0]", "matches[1].wieght", "chain[0]", "chain[1].student"}
+    assert {p.where for p in problems} == places
+
+
 def test_required_blocks_are_named_when_absent() -> None:
     made, problems = validate({"teacher": {"finetune": {}}})
     assert {p.where for p in problems} == {"task", "student", "teacher.path"}

@@ -58,6 +58,11 @@ _STAND_INS: dict[str, Any] = {
     "teacher.finetune.stages.matches": [],
 }
 
+# stands for a member of a list that is of a wrong type
+_MEMBERS: dict[Any, Any] = {
+    "matches": {"tap": "labels"}, "stages": {"matches": []}, "chain": {"name": "link", "student": {}},
+}  # fmt: skip
+
 
 def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
     """(recipe, problems). The recipe of bad values leaves out what is bad, so that the rest can be looked at; values
@@ -70,11 +75,11 @@ def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
             problems.update({p.where: p for p in _who_problems(recipe) if _first(p.where) not in told})
             return recipe, list(problems.values())
         except ValidationError as error:
-            for one in _without_echoes(error):
-                found = _problem(one)
-                problems.setdefault(found.where, found)
-                if not _mend(values, one):
-                    return None, list(problems.values())
+            wrong = _without_echoes(error)
+            for one in wrong:
+                problems.setdefault((found := _problem(one)).where, found)
+            if not all([_mend(values, one) for one in wrong]):
+                return None, list(problems.values())
     return None, list(problems.values())
 
 
@@ -128,7 +133,7 @@ def _teacher_problems(block: TeacherBlock, where: str) -> list[Problem]:
 
 def _mend(values: Any, error: Any) -> bool:
     *parents, last = error["loc"]
-    if isinstance(last, int):
+    if isinstance(last, int) and (not parents or parents[-1] not in _MEMBERS):
         return False  # without a member of a list all later ones would have other numbers
     try:
         for part in parents:
@@ -136,7 +141,9 @@ def _mend(values: Any, error: Any) -> bool:
     except (KeyError, IndexError, TypeError):
         return False  # a key such as "[" is told from an alternative of a type by nothing
     path = ".".join(part for part in error["loc"] if isinstance(part, str))
-    if path in _STAND_INS:
+    if isinstance(last, int):
+        values[last] = copy.deepcopy(_MEMBERS[parents[-1]])
+    elif path in _STAND_INS:
         values[last] = copy.deepcopy(_STAND_INS[path])
     else:
         values.pop(last, None)
