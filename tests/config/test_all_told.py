@@ -88,3 +88,33 @@ NOWHERE = {"path": "nowhere"}
 )  # fmt: skip
 def test_a_bad_key_hides_nothing_of_its_block(changes: list[tuple[str, Any]], places: list[str], tiny: Tiny) -> None:
     assert told(tiny, *changes) == places
+
+
+GONE = {"train": "nope.parquet", "eval": "nope2.parquet"}
+DIGITS = {"digits": {"split": "test"}}
+
+
+@pytest.mark.parametrize(
+    ("task", "places"),
+    [
+        ({"name": "ocr", **GONE, "height": "x"}, ["eval", "height", "train"]),
+        ({"name": "ocr", **GONE, "eval": DIGITS, "augment": 7, "generation": {"num_beams": 0}},
+         ["augment", "eval.digits.split", "generation", "train"]),
+        ({"name": "ocr", **GONE, "eval": [DIGITS, {"digits": {"n": -1, "splt": "eval"}}], "tokenizer": "words"},
+         ["eval[0].digits.split", "eval[1].digits.n", "eval[1].digits.splt", "tokenizer", "train"]),
+        ({"name": "ocr", "train": DIGITS, "eval": {"fraction": 0.1}, "extra_evals": {"more": DIGITS}},
+         ["extra_evals.more.digits.split", "train.digits.split"]),
+        ({"name": "ocr", "train": 7, "eval": DIGITS, "seed": "x"}, ["seed", "train"]),  # what eval is, nobody reads
+        ({"name": "glue", "subset": "sst2", "path": "DIR/spoilt", "limit": -1}, ["", "limit"]),
+        ({"name": "text", "train": "nope.csv", "eval": 5, "text": 5}, ["", "eval", "text"]),
+        ({"name": "text", **GONE, "type": "regresion"}, ["", "", "type"]),
+    ],
+)  # fmt: skip
+def test_a_bad_option_of_a_task_does_not_hide_its_files(task: dict[str, Any], places: list[str], tiny: Tiny) -> None:
+    folder = tiny.folder / "spoilt"
+    folder.mkdir()
+    (folder / "train.tsv").write_text("sentence\tlabl\ngood\t1\n")
+    (folder / "dev.tsv").write_text("sentence\tlabel\ngood\t1\nbad\t0\n")
+    recipe = {key: value.replace("DIR", str(tiny.folder)) if key == "path" else value for key, value in task.items()}
+    found = told(tiny, ("task", recipe), ("matches", [{"tap": "labels"}]))
+    assert [place for place in found if place.startswith("task")] == sorted(f"task.{one}".rstrip(".") for one in places)

@@ -92,7 +92,7 @@ def test_columns_that_are_not_there(tmp_path):
 def test_all_problems_of_a_list_at_once(tmp_path):
     path = parquet(tmp_path / "x.parquet", [{"image": b"", "text": ""}])
     message = told([path, tmp_path / "gone.csv", {"digits": {"n": 0}}, {"path": path, "limt": 3}])
-    assert "5 problems" in message  # the first file has two
+    assert "7 problems" in message  # the file that stands there twice has two
     for place in ("[0]: asked:", "[1]: asked:", "[2].digits.n: asked:", "[3]: asked: key 'limt'"):
         assert place in message
     assert "nearest: limit" in message
@@ -120,7 +120,12 @@ def test_all_problems_of_a_list_at_once(tmp_path):
         ({"path": "x.csv", "text": ["a"], "quoted": 1}, "2 problems"),
         ({"rendered": {"n": 3, "fonts": 5}}, "rendered.fonts: asked: fonts: a list of files"),
         ({"rendered": {"n": 3, "fonts": [5]}}, "rendered.fonts: asked: fonts: a list of files"),
-        ({"digits": {"n": 2, "splitt": "eval"}}, "digits: asked: option 'splitt'"),
+        ({"digits": {"n": 2, "splitt": "eval"}}, "digits.splitt: asked: option 'splitt'"),
+        ({"digits": {"n": 0, "splitt": "eval"}}, "2 problems"),
+        ({"digits": {"split": "test"}}, "fix: split: train or eval"),
+        ({"rendered": {"n": 0, "texts": "nowhere.txt", "style": "x", "font": "y"}}, "4 problems"),
+        ({"path": "nowhere.csv", "limit": 0, "word": 2}, "3 problems"),
+        ({"path": "nowhere.csv", "delimiter": ",,"}, "2 problems"),
         ({"rendered": {"n": 3, "font": "x"}}, "nearest: fonts"),
         ({"rendered": {"n": 3, "texts": 5}}, "rendered.texts: asked: texts: a list of sentences\n  found: 5"),
     ],
