@@ -93,7 +93,7 @@ def test_all_problems_of_a_list_at_once(tmp_path):
     path = parquet(tmp_path / "x.parquet", [{"image": b"", "text": ""}])
     message = told([path, tmp_path / "gone.csv", {"digits": {"n": 0}}, {"path": path, "limt": 3}])
     assert "7 problems" in message  # the file that stands there twice has two
-    for place in ("[0]: asked:", "[1]: asked:", "[2].digits.n: asked:", "[3]: asked: key 'limt'"):
+    for place in ("[0]: asked:", "[1]: asked:", "[2].digits.n: asked:", "[3].limt: asked: key 'limt'"):
         assert place in message
     assert "nearest: limit" in message
 
