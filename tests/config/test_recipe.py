@@ -104,6 +104,30 @@ def test_a_member_of_a_wrong_type_hides_nothing(tiny: Tiny) -> None:
     assert {p.where for p in problems} == places
 
 
+CHAIN = [{"name": "a", "student": {"shrink": {}}}]
+COHORT = {"students": {"a": {"path": "x"}, "b": {"path": "y"}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"teacher": {"recogniser": "x.onnx"}, "student": None, "chain": CHAIN}, ["teacher: ", "beside chain"]),
+        ({"teacher": {"recogniser": "x.onnx"}, "student": None, "chain": CHAIN, "pseudo": {}}, ["teacher: "]),
+        ({"student": None, "chain": CHAIN, "pseudo": {}}, ["pseudo: ", "beside chain"]),
+        ({"student": None, "cohort": COHORT, "pseudo": {}}, ["pseudo: ", "beside cohort"]),
+        ({"teacher": {"recogniser": ""}}, ["teacher.recogniser: ", "no path of a file"]),
+        ({"teacher": {"recogniser": "", "path": "x"}}, ["teacher.recogniser: ", "leave it out, and give path"]),
+        ({"pseudo": True}, ["pseudo: ", "not a block", "give a block: {} for all defaults"]),
+        ({"matches": [5]}, ["matches[0]: ", "not a block", "give a block, as {tap: logits}"]),
+        ({"student": None, "chain": [5]}, ["chain[0]: ", "give a block, as {name: assistant"]),
+    ],
+)
+def test_words_that_can_be_followed(change: dict[str, Any], words: list[str], tiny: Tiny) -> None:
+    values = {key: value for key, value in {**tiny.recipe, **change}.items() if value is not None}
+    (only,) = validate(values)[1]
+    assert [word for word in words if word not in str(only)] == []
+
+
 def test_required_blocks_are_named_when_absent() -> None:
     made, problems = validate({"teacher": {"finetune": {}}})
     assert {p.where for p in problems} == {"task", "student", "teacher.path"}

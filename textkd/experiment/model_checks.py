@@ -104,9 +104,9 @@ def _together(look: Look) -> None:
 def _can_be_made(look: Look, spec: ModelSpec) -> bool:
     """Whether the models are there that a student is made from; beside a black box, whether the task is."""
     boxes = [one for one in look.experiment.models.values() if one.is_black_box]
-    if boxes:
-        return look.task is not None and not look.bad_any("task", *(one.where for one in boxes))
     made_from = [name for name in spec.source.reads if name not in look.loaded]
+    if boxes:
+        return not made_from and look.task is not None and not look.bad_any("task", *(one.where for one in boxes))
     if len(look.setup.teachers) > 1 and spec.source.reads:  # beside those that are not there it can be made and tried
         return not made_from
     return not made_from and all(name in look.loaded for name in look.setup.teachers)

@@ -133,8 +133,11 @@ def lost_files(collector: Collector, sources: Mapping[str, Any]) -> list[Problem
 
 
 def resolve(path: str | Path) -> Path:
-    """The place of a path on disk. A package is found without importing it (its code need not run)."""
+    """The place of a path on disk. A package is found without importing it (its code need not run). Raises
+    `TextkdError` for an empty path, which would be the current folder."""
     shown = str(path)
+    if not shown:
+        raise fail("a path of data", "an empty text", fix="give the path of a file, or leave the key out")
     if not shown.startswith("package:"):
         return at_home(path)
     places = in_package(shown)

@@ -88,7 +88,7 @@ class CacheOptions:
             if value is not None and not (_is_number(value, int, float) and 0 < value < math.inf):
                 what = "not a finite number above 0"
                 found.add(problem(f"{name}: {value!r}", what, fix=f"{name}: 4", where=name))
-        if self.folder is not None and not isinstance(self.folder, str):
+        if self.folder is not None and not (isinstance(self.folder, str) and self.folder):
             found.add(problem(f"folder: {self.folder!r}", "not a path", fix="folder: /data/taps", where="folder"))
         found.add(*_logits_problems(self.logits))
         return found.problems
