@@ -13,7 +13,7 @@ from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
 from textkd.config.student_block import FROM, from_problems, student_of
 from textkd.config.task_block import kind_of, task_of
 from textkd.config.teacher_block import Parts, keep_of, teacher_of, without_place
-from textkd.errors import Collector, Problem, TextkdError, hidden, problem, reading
+from textkd.errors import Collector, Problem, TextkdError, hidden, problem
 from textkd.experiment.distiller import Run
 from textkd.experiment.finetune import LABELS_ONLY
 from textkd.experiment.plan import Experiment, Source
@@ -82,7 +82,7 @@ class Builder:
 
     def _run(self) -> Run | None:
         """The run, as far as it can be made."""
-        with self.found.collecting(), reading("the blocks of the recipe", fix="give each key a value of its kind"):
+        with self.found.collecting():
             pseudo = self._pseudo()
             targets = targets_of(pseudo, self.task, keep_of(self._first, self.output))
             doubled = bool(self.recipe.matches) and bool(self.recipe.stages)

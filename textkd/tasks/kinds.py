@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from textkd.errors import fail
+from textkd.errors import fail, is_own_defect
 from textkd.tasks.ocr.factory import APART, OF_LINES, ocr, ocr_of_model
 from textkd.tasks.ocr.new_model import new_reader
 from textkd.tasks.ocr.output import LineTexts
@@ -98,6 +98,8 @@ class Kind:
         try:
             return self.make_new(config, task)
         except (TypeError, ValueError, KeyError, AttributeError) as error:  # of the model's own class
+            if is_own_defect(error):
+                raise
             what = f"{type(error).__name__}: {error}"
             raise fail("config: a model with random weights", what, fix="correct config", where="config") from error
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from textkd.errors import Problem, TextkdError, fail, is_secret, problem
+from textkd.errors import Problem, TextkdError, fail, is_own_defect, is_secret, problem
 from textkd.models.files import at_home
 from textkd.training.argument_values import LARGEST_SEED, OWN, value_problems
 from textkd.training.tried_arguments import try_parts
@@ -109,6 +109,8 @@ def _error_of(training: Mapping[str, Any]) -> TextkdError | None:
     except TextkdError as error:
         return error
     except Exception as error:  # of whatever library makes the part
+        if is_own_defect(error):
+            raise
         return _told(error)
     finally:
         os.environ.clear()

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from line_files import encoded, line_image, parquet, rows_of
+from line_files import encoded, line_image, parquet, png_of_size, rows_of
 from line_sources import table_file, told
 from PIL import Image
 
@@ -248,3 +248,12 @@ def test_only_the_chosen_images_are_checked(tmp_path):
     with pytest.raises(TextkdError) as caught:
         lines({"path": tmp_path / "train-*.parquet", "limit": 4, "repeat": 3}).problems(sample=0)
     assert str(caught.value).startswith("2 problems")
+
+
+def test_a_bomb_is_told_with_the_name_of_its_file(tmp_path):
+    path = table_file(tmp_path, "csv")
+    (tmp_path / "scans" / "1.png").write_bytes(png_of_size(60_000, 60_000))
+    with pytest.raises(TextkdError) as caught:
+        lines(path).problems()
+    (only,) = caught.value.problems
+    assert f"{path}, line 3 (1.png): an image of a line\n  found: a decompression bomb" in str(only)
