@@ -26,6 +26,15 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words
     "no words for the optimizer": ({"optim_args": "rank"}, "optim_args", "KEY=VALUE"),
     "no such compiler": ({"torch_compile": True, "torch_compile_backend": "nope"}, "torch_compile_backend", "inductor"),
     "too many processes": ({"dataloader_num_workers": 100_000}, "dataloader_num_workers", "1024"),
+    "processes that stay, without any": (
+        {"dataloader_persistent_workers": True}, "dataloader_persistent_workers", "num_workers > 0",
+    ),
+    "shards of one process": ({"fsdp": "full_shard"}, "fsdp", "torchrun"),
+    "a misspelt level": ({"log_level": "warnin"}, "log_level", "nearest: warning"),
+    "a tool that masks stop": ({"debug": "underflow_overflow"}, "debug", "stops a run by itself"),
+    "no steps to add up": ({"eval_accumulation_steps": 0}, "eval_accumulation_steps", "of 1 or more"),
+    "less than no noise": ({"neftune_noise_alpha": -1}, "neftune_noise_alpha", "of 0 or more"),
+    "lengths of another column": ({"length_column_name": "size"}, "length_column_name", "textkd sets this itself"),
     "the hub, offline": ({"push_to_hub": True}, "push_to_hub", "HF_HUB_OFFLINE"),
 }  # fmt: skip
 

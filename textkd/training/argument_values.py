@@ -24,6 +24,7 @@ LEAST = {
     "per_device_eval_batch_size": (1, True), "gradient_accumulation_steps": (1, True), "max_grad_norm": (0, True),
     "weight_decay": (0, True), "warmup_steps": (0, True), "logging_steps": (0, False), "save_steps": (0, False),
     "eval_steps": (0, False), "seed": (0, True), "data_seed": (0, True), "dataloader_num_workers": (0, True),
+    "eval_accumulation_steps": (1, True), "neftune_noise_alpha": (0, True), "adam_epsilon": (0, False),
 }  # fmt: skip
 # the largest value: more would never end, or is more than a library can count
 MANY_ROWS, LARGEST_WHOLE = 2**20, 2**31 - 1
@@ -31,7 +32,7 @@ MOST = {
     "num_train_epochs": 1_000_000, "learning_rate": 1_000_000, "weight_decay": 1_000_000, "seed": LARGEST_SEED,
     "data_seed": LARGEST_SEED, "per_device_train_batch_size": MANY_ROWS, "per_device_eval_batch_size": MANY_ROWS,
     "gradient_accumulation_steps": MANY_ROWS, "warmup_steps": LARGEST_WHOLE, "logging_steps": LARGEST_WHOLE,
-    "save_steps": LARGEST_WHOLE, "eval_steps": LARGEST_WHOLE,
+    "save_steps": LARGEST_WHOLE, "eval_steps": LARGEST_WHOLE, "neftune_noise_alpha": 1_000_000,
 }  # fmt: skip
 # words that textkd takes beside transformers' own values
 WORDS = {"bf16": ("auto",)}

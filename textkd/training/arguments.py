@@ -31,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
 RESERVED: dict[str, Any] = {
     "remove_unused_columns": False,  # columns go by each model's signature
     "label_names": ["labels"],
+    "length_column_name": "length",
     "label_smoothing_factor": 0.0,  # Trainer's own loss is not used
     "logging_nan_inf_filter": False,  # a loss that is not finite stops the run
     "save_only_model": False,  # a killed run resumes
@@ -188,7 +189,8 @@ def argument_problems(
     machine cannot do. metrics, owned: as in `check_arguments`. `where` is the name of the argument."""
     if not isinstance(training, Mapping):
         return [problem(f"training {training!r}", "not a block of arguments", fix="as {num_train_epochs: 3}")]
-    bad = [p for name, value in training.items() for p in value_problems(str(name), value)]
+    bad = [p for name, value in training.items() if name not in owned
+           for p in value_problems(str(name), value)]  # fmt: skip
     wrong = {p.where for p in bad}
     good = {name: value for name, value in training.items() if name not in wrong}
     return [*bad, *check_arguments(good, metrics, owned, wrong)]
