@@ -38,7 +38,7 @@ from textkd.models import students
 from textkd.tasks import Kind, Task, kind
 from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, targets_of
-from textkd.training.arguments import argument_problems
+from textkd.training.argument_values import value_problems
 from textkd.training.stages import Stage
 from textkd.training.trainer import UPDATES
 
@@ -116,10 +116,10 @@ class Builder:
         training = {name: value for name, value in self.training.items() if name != "seed"}
         default = LABELS_ONLY if self._first.is_black_box else ()
         made = stages or ([] if recipe.cohort is not None and not matches else [Stage(tuple(matches) or default)])
-        own_seed = {name: value for name, value in self.training.items() if name == "seed"}
+        own_seed = self.training.get("seed", 42)
         with self.found.collecting("training"):
-            self.found.add(*(wrong := argument_problems(own_seed)))
-        seeds = [42 if wrong else own_seed.get("seed", 42)] if recipe.seeds is None else recipe.seeds
+            self.found.add(*(wrong := value_problems("seed", own_seed)))
+        seeds = [42 if wrong else own_seed] if recipe.seeds is None else recipe.seeds
         return Common(
             self.name, self.task, training, tuple(made), bool(stages), recipe.control, tuple(seeds), self._identity(),
             tuple(self._warnings()),
