@@ -110,8 +110,11 @@ def test_a_row_of_classes_is_one_position() -> None:
         ({"logits": "sparse"}, "no way to keep logits"),
         ({"logits": {"mass": 1.5}}, "not a share"),
         ({"logits": {"samples": 3, "mass": 0.5}}, "drawn or the likeliest"),
-        ({"max_gb": 0}, "not a number above 0"),
-        ({"temperature": True}, "not a number above 0"),
+        ({"max_gb": 0}, "not a finite number above 0"),
+        ({"temperature": True}, "not a finite number above 0"),
+        ({"max_gb": float("nan")}, "max_gb: nan"),
+        ({"max_gb": float("inf")}, "max_gb: inf"),
+        ({"temperature": float("nan")}, "temperature: nan"),
         ({"folder": 3}, "not a path"),
     ],
 )

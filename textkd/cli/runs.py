@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from textkd.cli.say import as_table, say, show
+from textkd.cli.say import say, show
 
 RecipeFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A YAML file, or a name of `textkd ls recipes`.", show_default=False)
@@ -68,7 +68,7 @@ def plan(
     from textkd.experiment import describe  # only now: torch comes with it
 
     rows = describe.table(made.setup, made.runner, timed)
-    show(as_table([{name: value for name, value in row.items() if name != "folder"} for row in rows]))
+    show([{name: value for name, value in row.items() if name != "folder"} for row in rows])
     say([f"{row['node']}: {row['folder']}" for row in rows])
     if timed:
         say(["likely: the steps alone, as long as some just took here; evaluations and checkpoints come on top"])

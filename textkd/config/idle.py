@@ -89,14 +89,5 @@ def _pseudo(recipe: Recipe) -> Iterator[Problem]:
         if block.is_black_box:
             what = "the first of several teachers writes the texts, and a black box gives nothing else"
             yield problem(f"{where}.{BLACK_BOX}", what, fix="name it first", where=f"{where}.{BLACK_BOX}")
-    if recipe.chain is not None and first is not None and first.is_black_box:
-        what = "it gives texts alone, and a link learns what the model before it says of each row"
-        yield problem("a black box beside chain", what, fix="path: FOLDER, or student: in place of the chain",
-                      where=next(iter(blocks)))  # fmt: skip
-    elif recipe.chain is not None and recipe.pseudo is not None:
-        what = "the links of a chain learn what the model before them says of each row, and no texts"
-        yield problem(
-            "pseudo beside chain", what, fix="student: in place of chain, or leave pseudo out", where="pseudo"
-        )
     if first is not None and first.is_black_box and recipe.pseudo is not None:
         yield from recipe.pseudo.beside_black_box("pseudo")

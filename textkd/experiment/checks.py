@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment import fingerprint, model_checks, training_checks, unread
@@ -11,6 +12,7 @@ from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
 from textkd.experiment.setup import Setup
 from textkd.models import processes
+from textkd.models.files import place_problems
 from textkd.teachers.cache import AUGMENTED
 from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import target_problems
@@ -107,15 +109,28 @@ def _pseudo(look: Look) -> None:
 
 def _folder(look: Look) -> None:
     folder = look.setup.folder
-    with look.found.collecting():
-        if folder.path.exists() and not folder.path.is_dir():
-            fix = "training.output_dir=<a new folder>"
-            what = "a file"
-            look.found.add(problem(f"run folder {folder.path}", what, fix=fix, where="training.output_dir"))
-        elif not (folder.path / "run.json").is_file():
-            folder.check("")
-        elif not look.found.problems and not look.places:  # else the folder may well be this recipe's, once mended
-            folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup), look.experiment.name)
+    if wrong := place_problems(folder.path, "training.output_dir"):
+        look.found.add(*wrong)
+    else:
+        _kept(look)
+        with look.found.collecting():
+            if not (folder.path / "run.json").is_file():
+                folder.check("")
+            elif not look.found.problems and not look.places:  # else it may well be this recipe's, once mended
+                folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup), look.experiment.name)
+
+
+def _kept(look: Look) -> None:
+    """Where teachers and caches are kept beside the run folder; places that the recipe names are told with their
+    block."""
+    first = look.experiment.models[look.setup.teachers[0]].where if look.setup.teachers else "teacher"
+    kept = [(one.kept, one.where.removesuffix(".finetune") if one.where.endswith(".finetune") else first)
+            for one in look.experiment.trainings if one.kept]  # fmt: skip
+    kept += [(Path(spec.cache.folder), spec.where) for spec in look.experiment.models.values()
+             if spec.cache is not None and spec.cache.folder]  # fmt: skip
+    for place, where in dict(kept).items():
+        if not look.bad_any(f"{where}.keep", f"{where}.cache"):
+            look.found.add(*place_problems(place, f"{where}.keep"))
 
 
 def _control_problems(block: Arguments) -> list[Problem]:

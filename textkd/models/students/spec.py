@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from textkd.errors import Collector, fail, problem
+from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.models.students.composing import SIDES
 
 KINDS = ("shrink", "path", "config")
@@ -55,7 +55,44 @@ def check_spec(spec: Mapping[str, Any]) -> None:
     if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"])):
         fix = "give a folder or a hub id"
         wrong.add(problem(f"student path: {spec['path']!r}", "not a path", fix=fix, where="path"))
+    if "path" in spec and type(spec.get("allow_pickle", False)) is not bool:
+        asked = f"student allow_pickle: {spec['allow_pickle']!r}"
+        wrong.add(problem(asked, "not true or false", fix="allow_pickle: true", where="allow_pickle"))
+    if "path" in spec and not isinstance(spec.get("sha256"), str | None):
+        asked, fix = f"student sha256: {spec['sha256']!r}", "the hash of the weights file as a text, in quotes"
+        wrong.add(problem(asked, "not a text", fix=fix, where="sha256"))
     wrong.raise_any()
+
+
+def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What of a block `student` can be judged though something is wrong with it: all but keys that no student has, and
+    switches of a wrong type.
+
+    Args:
+        spec: the block, perhaps with `from`.
+
+    Returns:
+        The rest of it; None where that would be another student.
+
+    Example:
+        >>> sound_part({"shrink": {"layers": [2, 9], "layer": 1}, "shrnk": 1})
+        {'shrink': {'layers': [2, 9]}}
+        >>> sound_part({"shrink": {"layer": [2, 9]}}) is None
+        True
+    """
+    kept = {key: spec[key] for key in (*KINDS, "from") if key in spec}
+    kept |= {key: spec[key] for key in ("share_encoder", "allow_pickle") if type(spec.get(key)) is bool}
+    kept |= {"sha256": spec["sha256"]} if isinstance(spec.get("sha256"), str) else {}
+    shrink = kept.get("shrink")
+    if isinstance(shrink, Mapping):
+        kept["shrink"] = {key: value for key, value in shrink.items() if key in SHRINK_OPTIONS}
+        if shrink and not kept["shrink"]:
+            return None
+    try:
+        check_spec(kept)
+    except TextkdError:
+        return None
+    return kept
 
 
 def is_mixed(spec: Mapping[str, Any]) -> bool:

@@ -22,6 +22,12 @@ OF_LINES = {
     if key != "seed"
 }
 
+# options on which no line depends
+APART = (
+    "processor", "height", "width", "tokenizer", "vocab_size", "characters", "augment", "generation", "extra_evals",
+    "seed", "skip_unwritable", "skip_long",
+)  # fmt: skip
+
 
 def ocr(
     train: Spec | None = None,
@@ -85,11 +91,13 @@ def ocr(
     elif shape:
         found = "the processor has its own size and tokenizer"
         fix = "leave height, width, tokenizer, vocab_size and characters out, or the processor"
-        collector.add(problem("processor: with height, width, tokenizer, vocab_size or characters", found, fix=fix))
+        asked = "processor: with height, width, tokenizer, vocab_size or characters"
+        collector.add(problem(asked, found, fix=fix, where="processor"))
     strength = float(augment) if isinstance(augment, bool | int | float) else -1.0
     if not 0 <= strength <= 3:
         fix = "true, false, or a strength from 0 to 3"
-        collector.add(problem(f"augment: {augment!r}", "not true, false or a number from 0 to 3", fix=fix))
+        what = "not true, false or a number from 0 to 3"
+        collector.add(problem(f"augment: {augment!r}", what, fix=fix, where="augment"))
     check_whole(collector, seed=(seed, 0))
     if seed != 0 and strength == 0:
         collector.add(problem(f"seed: {seed!r}", "it is that of the degrading, and augment: false", where="seed",
@@ -128,10 +136,11 @@ def _sources(
         with collector.collecting("eval"):
             holdout = holdout_of(eval)
         if train is None:
-            collector.add(problem("eval: a part of the train lines", "no train lines", fix="give train:"))
+            asked, fix = "eval: a part of the train lines", "give train:"
+            collector.add(problem(asked, "no train lines", fix=fix, where="train"))
     elif eval is None:
         fix = "give eval:, such as a parquet file, or eval: {fraction: 0.1, seed: 0}"
-        collector.add(problem("lines to evaluate on", "none", fix=fix))
+        collector.add(problem("lines to evaluate on", "none", fix=fix, where="eval"))
     if train is not None:
         sources["train"] = train
     if eval is not None and holdout is None:

@@ -55,7 +55,9 @@ class RenderedLines(LineTable):
         check_strength(collector, strength)
         if style not in STYLES:
             near, found = (str(style), STYLES), f"the styles are {', '.join(STYLES)}"
-            collector.add(problem(f"style {style!r}", found, near=near, where="style"))
+            collector.add(
+                problem(f"style {style!r}", found, near=near, fix=f"one of {', '.join(STYLES)}", where="style")
+            )
         if n is None and texts is None:
             collector.add(problem("n: how many lines", "neither n nor texts", fix="n: 10000, say", where="n"))
         faces: list[Face] = []

@@ -133,7 +133,7 @@ class OcrTask(Task):
         is wrong: missing files and columns, damaged images, eval lines without transcription."""
         collector = Collector()
         for split in splits or self.splits:
-            with collector.collecting():
+            with collector.collecting(self._place(split)):
                 table = self.table(split)
                 table.problems()
                 if bare := sum(text is None for text in table.texts) * (split != "train"):
@@ -142,6 +142,12 @@ class OcrTask(Task):
             with collector.collecting("processor"):
                 _ = self.processor
         collector.raise_any()
+
+    def _place(self, split: str) -> str:
+        """Where the lines of a split stand among the options."""
+        if self.holdout and split == "eval":
+            return "train"
+        return split if split in ("train", "eval") else f"extra_evals.{split.removeprefix('eval_')}"
 
     def load(self, split: str) -> Lines:
         """The split as rows of image (RGB), text and example_id (row number), nothing left out."""

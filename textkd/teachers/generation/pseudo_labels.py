@@ -17,6 +17,7 @@ from textkd.models.files import at_home
 from textkd.models.processes import locked, processes
 from textkd.tasks import OcrTask, Task
 from textkd.tasks.ocr.linetable import Joined, LineTable
+from textkd.tasks.ocr.options import MOST
 from textkd.tasks.ocr.processor import encode_texts, missing_characters, pixels
 from textkd.tasks.ocr.sources import lines as lines_of
 from textkd.tasks.ocr.splits import Chosen
@@ -82,9 +83,9 @@ class Pseudo:
             if value is not None and not 0 <= value <= most:
                 fix = f"a number from 0{f' to {most:g}' if most < 2 else ', such as 0.2'}"
                 found.add(problem(f"{name}: {value}", "out of range", fix=fix, where=name))
-        if self.num_beams < 1:
-            fix = "1 (greedy) or more"
-            found.add(problem(f"num_beams: {self.num_beams}", "not a number from 1", fix=fix, where="num_beams"))
+        if not 1 <= self.num_beams <= MOST["num_beams"]:
+            what, fix = f"not a number from 1 to {MOST['num_beams']}", "num_beams: 1 (greedy), or 4, say"
+            found.add(problem(f"num_beams: {self.num_beams}", what, fix=fix, where="num_beams"))
         if self.change is not None and self.change not in CHANGES:
             found.add(problem(f"change: {self.change!r}", "no such change", near=(str(self.change), CHANGES),
                               fix=f"one of {', '.join(CHANGES)}", where="change"))  # fmt: skip

@@ -13,7 +13,7 @@ from textkd.errors import Problem, problem
 BLACK_BOX = "recogniser"  # the key
 # what a value of a wrong type should have been
 EXPECTED = {
-    "recogniser": "the path of an .onnx file", "pseudo": "a block, as {min_confidence: 0.9}",
+    "recogniser": "the path of an .onnx file", "pseudo": "a block: {} for all defaults, or {min_confidence: 0.9}",
     "lines": "a path, {path: ...} or a list of these", "num_beams": "a whole number", "mix": "a number from 0 to 1",
     "min_confidence": "a number from 0 to 1", "max_cer": "a number, such as 0.2", "change": "lower or upper",
 }  # fmt: skip
@@ -51,12 +51,15 @@ class BlackBox(BaseModel):
         return Recogniser(self.recogniser)
 
     def beside(self, where: str, given: Iterable[str]) -> list[Problem]:
-        """What is given beside a black box, and cannot be.
+        """What is given beside a black box, and cannot be; or that it names no file.
 
         Args:
             where: the teacher's place in the recipe.
             given: the keys of its block.
         """
+        if not self.recogniser:
+            asked, fix = f"{where}.{BLACK_BOX}: ''", f"{BLACK_BOX}: lines.onnx; or leave it out, and give path: FOLDER"
+            return [problem(asked, "no path of a file", fix=fix, where=f"{where}.{BLACK_BOX}")]
         fix = "leave it out: a recogniser is one file and is used as it is"
         places = [f"{where}.{name}" for name in sorted(set(given) - {BLACK_BOX})]
         return [problem(f"{one} beside {where}.{BLACK_BOX}", "both are given", fix=fix, where=one) for one in places]
