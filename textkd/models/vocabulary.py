@@ -26,7 +26,7 @@ def vocabulary(tokenizer: Any) -> dict[str, int]:
         >>> vocabulary(own) is vocabulary(own), own.add_tokens(["b"]), vocabulary(own)["b"]
         (True, 1, 1)
     """
-    inner = getattr(tokenizer, "backend_tokenizer", None)
+    inner: Any = getattr(tokenizer, "backend_tokenizer", None)
     if not hasattr(inner, "to_str"):
         return dict(tokenizer.get_vocab())
     inside, known = hashlib.blake2b(inner.to_str().encode(), digest_size=16).digest(), _READ.get(tokenizer)
