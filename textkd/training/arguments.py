@@ -4,7 +4,6 @@ TrainingArguments itself does not look at types, and finds out in the middle of 
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
@@ -18,6 +17,7 @@ from transformers import TrainingArguments
 from textkd.errors import Problem, TextkdError, fail, is_secret, problem
 from textkd.losses.options import fits, say
 from textkd.models.files import at_home
+from textkd.training.environment import kept_environment
 from textkd.training.tried_arguments import try_parts
 
 # textkd's own defaults; everything else is transformers'
@@ -98,16 +98,13 @@ def _refused(training: Mapping[str, Any], is_part: bool) -> list[Problem]:
 
 def _error_of(training: Mapping[str, Any]) -> TextkdError | None:
     """What is wrong with arguments that are made and tried, without any trace of it."""
-    environment = dict(os.environ)  # TrainingArguments writes into it
     try:
-        try_parts(make_arguments(training, "unused"))
+        with kept_environment():
+            try_parts(make_arguments(training, "unused"))
     except TextkdError as error:
         return error
     except Exception as error:  # of whatever library makes the part
         return _told(error)
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
     return None
 
 

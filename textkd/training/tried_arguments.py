@@ -10,6 +10,7 @@ from huggingface_hub import constants, get_token
 from torch import nn
 from transformers import Trainer, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+from transformers.training_args import ParallelMode
 from transformers.utils import is_liger_kernel_available
 
 from textkd.errors import fail
@@ -95,4 +96,12 @@ def _workers(arguments: TrainingArguments) -> None:
         raise fail(asked, "each is a process of its own", fix=f"give {MOST_WORKERS} or less; one per core is usual")
 
 
-PARTS: tuple[Callable[[TrainingArguments], None], ...] = (_optimizer, _reports, _hub, _kernels, _compiler, _workers)
+def _shards(arguments: TrainingArguments) -> None:
+    if arguments.fsdp and arguments.parallel_mode != ParallelMode.DISTRIBUTED:
+        fix = "accelerate launch --num_processes 2 ... -m textkd run FILE (docs/many-machines.md), or leave it out"
+        raise fail(f"fsdp: {arguments.fsdp}", "there is one process, and nothing to share out", fix=fix)
+
+
+PARTS: tuple[Callable[[TrainingArguments], None], ...] = (
+    _optimizer, _reports, _hub, _kernels, _compiler, _workers, _shards,
+)  # fmt: skip
