@@ -124,7 +124,7 @@ def test_options_are_read() -> None:
     assert CacheOptions.of(False) is None
     assert CacheOptions.of(True) == CacheOptions()
     assert CacheOptions.of({"precision": "int8", "max_gb": 2}) == CacheOptions("int8", max_gb=2)
-    assert math.isclose(CacheOptions.of({"temperature": 4}).temperature, 4)  # type: ignore[union-attr]
+    assert math.isclose(CacheOptions.of({"logits": {"top_k": 2}, "temperature": 4}).temperature, 4)  # type: ignore[union-attr]
 
 
 def test_values_that_are_not_finite_do_not_fit_8_bits() -> None:

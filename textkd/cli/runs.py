@@ -93,8 +93,7 @@ def cache(file: RecipeFile, overrides: Overrides = None) -> None:
     blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
     if not any(block is not None and block.cache for block in blocks.values()):
         given += [f"{where}.cache=true" for where, block in blocks.items() if block is not None]
-    told = [_cached(one) for one in build.from_recipe(file, given).fill_cache()]
-    say(told or ["no match reads the teacher: nothing to keep"])
+    say([_cached(one) for one in build.from_recipe(file, given).fill_cache()])
 
 
 def _cached(told: dict[str, Any]) -> str:

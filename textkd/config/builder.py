@@ -93,7 +93,7 @@ class Builder:
             if links and (wrong := link_problems([link.name for link in links], list(teachers))):
                 self.found.add(*wrong)  # the rest is looked at under names that stand for them
                 links = [replace(link, name=f"link_{number}") for number, link in enumerate(links)]
-            return chain(common, teachers, links, keep_of(self._first, self.output), targets)
+            return chain(common, teachers, links, keep_of(self._first, self.output))
         block = recipe.student or {}
         student = self._student(block, next(iter(teachers)), teachers)
         return classic(common, teachers, student, targets=targets, share_encoder=bool(block.get("share_encoder")))

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from textkd.config.idle import idle_problems, teachers_of
 from textkd.config.schema import (
     CohortBlock,
     FinetuneBlock,
@@ -106,8 +107,8 @@ def _who_problems(recipe: Recipe) -> list[Problem]:
         what = "it gives texts alone, and a cohort learns from what teachers say of each row"
         found.append(problem("a black box beside cohort", what, fix="path: FOLDER, or a student in place of the cohort",
                              where="teacher"))  # fmt: skip
-    blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
-    return found + [p for where, one in blocks.items() if one is not None for p in _teacher_problems(one, where)]
+    found += [p for where, one in teachers_of(recipe).items() for p in _teacher_problems(one, where)]
+    return found + idle_problems(recipe)
 
 
 def _teacher_problems(block: TeacherBlock, where: str) -> list[Problem]:

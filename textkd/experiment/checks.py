@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textkd.errors import Problem, TextkdError, problem
-from textkd.experiment import fingerprint, model_checks, training_checks
+from textkd.experiment import fingerprint, model_checks, training_checks, unread
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
@@ -39,6 +39,7 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     for part in (_settings, _task, _caches, _pseudo, model_checks.teachers, model_checks.students, _padding):
         part(look)
     bound = training_checks.trainings(look)
+    look.found.add(*unread.problems(look, bound))
     _folder(look)
     look.found.raise_any()
     return bound
@@ -49,12 +50,12 @@ def _settings(look: Look) -> None:
         fix = "give one of the two, or put the matches into the stages"
         look.found.add(problem("matches and stages", "both are given", fix=fix, where="matches"))
     look.found.add(*seed_problems(look.experiment.seeds))
-    blocks = {}
+    blocks = dict[str, tuple[Arguments, tuple[str, ...]]]()
     for training in look.experiment.trainings:
-        owned = ("output_dir",) if training.kept is not None else ()
-        blocks[training.base.where] = (training.base, owned)
-        if training.own.values:
-            blocks[training.own.where] = (training.own, ())
+        blocks[training.base.where] = (training.base, ("output_dir",) if training.kept is not None else ())
+        if training.own.values:  # of the control both are told with its steps
+            of_run = () if training.own.where == "control" else ("seed", "output_dir")
+            blocks[training.own.where] = (training.own, of_run)
     for where, (block, owned) in blocks.items():
         with look.found.collecting(where):
             look.found.add(*argument_problems(block.values, look.metrics, owned=owned), *_control_problems(block))

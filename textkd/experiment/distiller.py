@@ -233,7 +233,8 @@ class Distiller(Run):
         name: of the run, for the report.
 
     Raises:
-        TextkdError: from `check` and `run`, with every problem of the input before anything is trained or written.
+        TextkdError: at once for a seed beside seeds; from `check` and `run`, with every problem of the input before
+            anything is trained or written.
     """
 
     def __init__(
@@ -258,6 +259,9 @@ class Distiller(Run):
     ) -> None:
         training = given_arguments(args)
         folder = RunFolder(Path(training.pop("output_dir", None) or f"runs/{name or 'distil'}"))
+        if seeds is not None and "seed" in training:
+            found = f"every seed of seeds: {list(seeds)} makes a run of its own"
+            raise fail(f"seed={training['seed']} of args beside seeds", found, fix=f"seeds=[{training['seed']}]")
         own_seed = training.pop("seed", 42)
         reader = is_reader(teacher)
         keep = folder.path.parent / "teachers" if finetune is None else finetune.keep

@@ -104,9 +104,7 @@ def classic(
     return _experiment(common, models, trainings, Compared((), STUDENT, first))
 
 
-def chain(
-    common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link], keep: Path, targets: Targets | None = None
-) -> Experiment:
+def chain(common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link], keep: Path) -> Experiment:
     """Teacher assistants: each link is taught by the one before, and made from it (Mirzadeh et al. 2019,
     arXiv:1902.03393). All links but the last are kept for other runs.
 

@@ -85,7 +85,9 @@ def test_columns_that_are_not_there(tmp_path):
     assert "column 'imgae'" in message
     assert "nearest: image" in message
     assert "nearest: text" in message
-    assert "where: 'sauce'" in told({"path": path, "where": {"sauce": "x"}})
+    lost = told({"path": path, "where": {"sauce": "x"}})
+    assert "column 'sauce'" in lost
+    assert "the columns 'image', 'text', 'source'" in lost
     assert "no such row; the column holds 'a' (1 rows)" in told({"path": path, "where": {"source": "b"}})
 
 

@@ -10,6 +10,7 @@ from textkd.errors import Collector, fail, problem
 from textkd.models.students.composing import SIDES
 
 KINDS = ("shrink", "path", "config")
+BESIDE = ("from", "share_encoder")
 PATH_OPTIONS = ("allow_pickle", "sha256")
 SHRINK_OPTIONS = ("layers", "n_layers", "encoder_layers", "decoder_layers")
 
@@ -41,7 +42,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         if kinds == ["shrink", "config"]:
             fix += ", or one side of an encoder-decoder each: {shrink: {decoder_layers: 2}, config: {encoder: {...}}}"
         wrong.add(problem("a student", found, fix=fix))
-    allowed = [*KINDS, "from", "share_encoder", *(PATH_OPTIONS if "path" in spec else ())]
+    allowed = [*KINDS, *BESIDE, *(PATH_OPTIONS if "path" in spec else ())]
     for key in (str(key) for key in spec if key not in allowed):
         fix = f"keys: {', '.join(allowed)}"
         wrong.add(problem(f"student key {key}", "no such key", near=(key, allowed), fix=fix, where=key))

@@ -76,6 +76,9 @@ def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset
     try:
         folder = at_home(dataset)
         if any((folder / name).is_file() for name in SAVED):
+            if config is not None:
+                found, fix = "what `save_to_disk` wrote has no configurations", "leave config out"
+                raise fail(f"config: {config} of the data set {folder}", found, fix=fix)
             return _saved(folder, split)
         return datasets.load_dataset(os.path.expanduser(dataset), config, split=split)
     except RuntimeError as error:

@@ -216,6 +216,13 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return [[*row, tokenizer.eos_token_id] for row in ids]
 
 
+def lead_of(tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
+    """The special tokens in front of a text."""
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    count = next((i for i, one in enumerate(ids) if one not in special), 0)
+    return tuple(ids[:count])
+
+
 def decode_texts(tokenizer: Any, ids: Iterable[Sequence[int]]) -> list[str]:
     """Token ids -> texts, without special tokens, no space moved."""
     rows = [list(row) for row in ids]

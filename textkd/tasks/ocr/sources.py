@@ -127,6 +127,14 @@ def _check_values(spec: Mapping[str, Any], collector: Collector, unlabelled: boo
     for key, (kind, words) in TYPES.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
             collector.add(problem(f"{key}: {words}", repr(spec[key]), where=key))
+    _check_pairs(spec, collector)
+
+
+def _check_pairs(spec: Mapping[str, Any], collector: Collector) -> None:
+    """Keys that say nothing beside, or without, another."""
+    if spec.get("text") is not None and spec.get("unlabelled") is True:
+        found = "unlabelled: true reads no transcriptions"
+        collector.add(problem(f"text: {spec['text']!r}", found, fix="leave one of them out", where="text"))
     if spec.get("seed") is not None and spec.get("limit") is None:
         fix = "give limit:, or put seed: inside rendered: or digits:"
         collector.add(problem("seed: of lines drawn at random", "no limit: to draw", fix=fix, where="seed"))

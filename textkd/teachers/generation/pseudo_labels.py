@@ -134,6 +134,9 @@ def _bare_problems(pseudo: Pseudo, control: bool, finetune: bool) -> list[Proble
     if finetune:
         fix = "give a trained teacher, or transcribed lines"
         found.add(problem("teacher.finetune", bare, fix=fix, where="teacher.finetune"))
+    if pseudo.mix != 1:
+        fix = "leave it out: the teacher's texts are all there are"
+        found.add(problem(f"mix: {pseudo.mix}", bare, fix=fix, where="pseudo.mix"))
     if pseudo.max_cer is not None:
         fix = "filter by min_confidence"
         found.add(problem(f"max_cer: {pseudo.max_cer}", bare, fix=fix, where="pseudo.max_cer"))

@@ -63,7 +63,7 @@ class BlackBox(BaseModel):
 
 
 class PseudoBlock(BaseModel):
-    """The teacher writes the targets, as `textkd.Pseudo` explains.
+    """The teacher, of several the first, writes the targets, as `textkd.Pseudo` explains.
 
     lines: a source of lines, as a path, {path: ...} or a list of them, that the teacher reads (default: the task's own
     train lines). num_beams: of a teacher that is a model. mix: the share of the own train lines that take the teacher's
@@ -79,3 +79,23 @@ class PseudoBlock(BaseModel):
     min_confidence: int | float | None = None
     max_cer: int | float | None = None
     change: str | None = None
+
+    def beside_black_box(self, where: str) -> list[Problem]:
+        """What is given and changes nothing where a black box reads.
+
+        Args:
+            where: the block's place in the recipe.
+
+        Returns:
+            The problems.
+
+        Example:
+            >>> [one.where for one in PseudoBlock(num_beams=2).beside_black_box("pseudo")]
+            ['pseudo.num_beams']
+            >>> PseudoBlock().beside_black_box("pseudo")
+            []
+        """
+        if "num_beams" not in self.model_fields_set:
+            return []
+        asked, fix = f"{where}.num_beams: {self.num_beams} beside {BLACK_BOX}", "leave it out"
+        return [problem(asked, "a recogniser reads without beams", fix=fix, where=f"{where}.num_beams")]
