@@ -90,6 +90,7 @@ def test_python_runs_too(tiny: Tiny) -> None:
     assert told[0] == told[1]
     assert fingerprint.inputs(one.setup) == fingerprint.inputs(two.setup)
     assert SECRET not in told[0]
+    assert SECRET not in fingerprint.told(one.setup)
 
 
 @pytest.mark.parametrize(

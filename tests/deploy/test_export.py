@@ -165,18 +165,24 @@ def test_missing_tokenizer(source: Path, tmp_path: Path) -> None:
     assert hf.AutoTokenizer.from_pretrained(out)("good")["input_ids"] == [2, 5, 3]
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_full_disk_leaves_nothing_half_written(source: Path, tmp_path: Path, monkeypatch, overwrite: bool) -> None:
+FULL = (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "no space left on the disk")
+READ_ONLY = (RuntimeError("I/O error: Read-only file system (os error 30)"), "Read-only file system")  # of safetensors
+
+
+@pytest.mark.parametrize(("overwrite", "fault"), [(False, FULL), (True, FULL), (True, READ_ONLY)])
+def test_a_disk_that_takes_no_more_leaves_nothing_half_written(
+    source: Path, tmp_path: Path, monkeypatch, overwrite: bool, fault
+) -> None:
     if overwrite:
         export(source, tmp_path / "out")
     before = (tmp_path / "out" / "model.safetensors").read_bytes() if overwrite else None
 
     def full(self, folder, **kwargs):
         Path(folder, "config.json").write_text("{}")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise fault[0]
 
     monkeypatch.setattr(hf.BertForSequenceClassification, "save_pretrained", full)
-    with pytest.raises(TextkdError, match="disk is full"):
+    with pytest.raises(TextkdError, match=fault[1]):
         export(source, tmp_path / "out", overwrite=overwrite)
     if overwrite:
         assert (tmp_path / "out" / "model.safetensors").read_bytes() == before

@@ -18,7 +18,7 @@ from tiny_lab import Tiny
 
 from textkd.config import build
 from textkd.errors import TextkdError
-from textkd.experiment import storage
+from textkd.experiment import run, storage
 from textkd.experiment.changed import changes
 from textkd.experiment.distiller import Run
 from textkd.models import versions as code
@@ -89,10 +89,14 @@ def test_an_edited_recipe_begins_anew_where_nothing_is_finished(tiny: Tiny, capl
     other = build.from_recipe(tiny.write(short(tiny)), ["matches.0.weight=0.5"])
     other.check()
     assert (made.folder.path / "seed-1").exists()  # a check writes nothing
+    states = {node.name: (made.runner.state(node), other.runner.state(node)) for node in other.runner.nodes}
+    assert states["student"] == ("begun: it goes on", "begun, then edited: it begins anew")
+    assert states["control"] == ("to do", "to do")
     with caplog.at_level(logging.WARNING, "textkd"):
         other.folder.claim(other.fingerprint, other.name, other.inputs)
     assert "now 0.5" in caplog.text
     assert not (made.folder.path / "seed-1").exists()
+    assert {other.runner.state(node) for node in other.runner.nodes} == {"to do"}
     build.from_recipe(tiny.write(short(tiny)), ["matches.0.weight=0.5"]).check()
     assert "0.5" in json.loads((made.folder.path / "run.json").read_text())["recipe"]
 
@@ -162,6 +166,29 @@ def test_other_code_is_told_and_goes_on(
     assert ", now 1.13" in caplog.text
     assert [one["torch"] for one in json.loads((made.folder.path / "run.json").read_text())["versions"]][1:] == ["1.13"]
     assert made.runner.key(node) != key
+
+
+@pytest.mark.long
+def test_a_kept_teacher_that_was_begun_with_other_code_is_told(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `Runner` trains one: its work folder lies in no run folder."""
+    values = short(tiny, teacher={"path": str(tiny.folder / "teacher"), "finetune": {"num_train_epochs": 1}})
+    made = build.from_recipe(tiny.write(values))
+    made.check()
+
+    def stopped(work: Path, *args: Any) -> None:
+        (work / "stage-1" / "checkpoint-1").mkdir(parents=True, exist_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_stages", stopped)
+    for number, versions in enumerate(["1.13", "1.13", "1.14"]):
+        caplog.clear()
+        monkeypatch.setattr(code, "_versions", lambda torch=versions: (("textkd", "0.0"), ("torch", torch)))
+        with pytest.raises(KeyboardInterrupt):
+            made.runner.ended("teacher", 1)
+        told = "teacher was begun with other code: torch 1.13, now 1.14; it goes on"
+        assert (told in caplog.text) == (number == 2)
 
 
 @pytest.mark.parametrize("content", but_few(["", "[]", "{", "\x00\xff", "[" * 5000], "{"))

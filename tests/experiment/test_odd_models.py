@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 from textkd import Distiller, Match, TextkdError, tasks
 from textkd.config import build
+from textkd.experiment.finetune import Finetune
 from textkd.models import loading
 
 ODD = {"return_dict": False, "output_attentions": True, "output_hidden_states": True, "chunk_size_feed_forward": 2}
@@ -75,3 +76,18 @@ def test_a_tokenizer_with_ids_beyond_the_embeddings_is_met_before_training(tiny:
     recipe["teacher"]["path"] = str(folder)
     with pytest.raises(TextkdError, match="ids up to 900, its embeddings 21 rows"):
         build.from_recipe(tiny.write(recipe)).check()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_a_model_that_could_not_be_loaded_again_is_met_before_training(side: str, tiny: Tiny) -> None:
+    """Its config makes another layer than the one that somebody put in."""
+    models = {"teacher": make_teacher(), "student": make_teacher(1)}
+    models[side].bert.pooler.dense = torch.nn.Linear(16, 16, bias=False)
+    tuned = {"finetune": Finetune({"max_steps": 1}, tiny.folder / "teachers", "own")} if side == "teacher" else {}
+    run = Distiller(
+        **models, task=tasks.glue("sst2", path=tiny.folder / "data"), matches=[Match("labels")],
+        args={"output_dir": str(tiny.folder / "run")}, tokenizer=make_tokenizer(), **tuned,
+    )  # fmt: skip
+    with pytest.raises(TextkdError, match=r"could not be loaded: its config makes a weight bert.pooler.dense.bias"):
+        run.check()

@@ -16,10 +16,13 @@ from second_proofs import but_few
 from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences, write_tsv
 from transformers import BertForSequenceClassification, BertModel
 
-from textkd import Distiller, Match, tasks
+from textkd import Distiller, Match, Stage, tasks
 from textkd.config import build
 from textkd.errors import TextkdError
+from textkd.experiment.changed import changes
 from textkd.experiment.distiller import Run
+from textkd.experiment.fingerprint import told
+from textkd.teachers import LiveOptions
 
 
 @pytest.fixture
@@ -128,6 +131,52 @@ def test_in_python_what_is_given_counts(what: str, own: Tiny) -> None:
     in_python(own).check()
     with pytest.raises(TextkdError, match=f"another content of: {what}"):
         in_python(own, **OTHERS[what]()).check()
+
+
+def mine(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return (student - teacher).square().mean()
+
+
+EDITS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing": ({}, []),
+    "weight": ({"matches": [Match("labels", weight=0.5)]}, ["student.matches[0].weight: not given, now 0.5"]),
+    "rate": ({"args": {"num_train_epochs": 2}}, ["student.args.num_train_epochs: 1, now 2",
+                                                  "control.args.num_train_epochs: 1, now 2"]),
+    "control": ({"control": {"learning_rate": 0.1}}, ["control.args.learning_rate: not given, now 0.1"]),
+    "seeds": ({"seeds": [7]}, ["seeds: [42], now [7]"]),
+    "stages": ({"matches": (), "stages": [Stage([Match("labels")], frozen=["bert.embeddings"])]},
+               ["student.frozen: [], now ['bert.embeddings']"]),
+    "loss": ({"matches": [Match("labels", loss=mine)]}, ["student.matches[0].loss: not given, now mine"]),
+    "precision": ({"live": LiveOptions("bf16")}, ["models.teacher.precision: auto, now bf16"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", but_few(EDITS, "weight"))
+def test_in_python_what_was_edited_is_named(what: str, tiny: Tiny) -> None:
+    edit, due = EDITS[what]
+    teacher = make_teacher()
+    before, now = (in_python(tiny, teacher=teacher, **words) for words in ({}, edit))
+    assert changes(told(before.setup), told(now.setup)) == due
+    assert (before.fingerprint == now.fingerprint) == (what == "nothing")
+
+
+@pytest.mark.long
+def test_in_python_a_folder_is_refused_by_the_key_that_was_edited(own: Tiny) -> None:
+    before = in_python(own)
+    before.check()
+    before.folder.claim(before.fingerprint, before.name, before.inputs, told(before.setup))
+    (before.folder.path / "results.json").write_text("{}")
+    in_python(own).check()
+    with pytest.raises(TextkdError, match=r"another recipe \(run\): student.matches\[0\].weight: not given, now 0.5\n"):
+        in_python(own, matches=[Match("labels", weight=0.5)]).check()
+
+
+@pytest.mark.long
+def test_in_python_a_folder_of_before_does_not_say_what_was_edited(own: Tiny) -> None:
+    before = claimed(in_python(own))  # with a text that is no YAML
+    (before.folder.path / "results.json").write_text("{}")
+    with pytest.raises(TextkdError, match="other settings"):
+        in_python(own, matches=[Match("labels", weight=0.5)]).check()
 
 
 def test_a_teacher_that_comes_from_no_folder_needs_its_tokenizer(own: Tiny) -> None:

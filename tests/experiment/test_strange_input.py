@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from command_line import inside, textkd
+from graph_lab import short
 from ocr_lab import Reading
 from safetensors.torch import load_file, save_file
 from spoil import copy_teacher
@@ -27,6 +28,7 @@ from textkd.config import shipped
 from textkd.config.task_block import task_of
 from textkd.errors import Collector
 from textkd.models import files
+from textkd.training.trainer import DistilTrainer
 
 HUGE = 10**400
 
@@ -184,6 +186,50 @@ def test_a_disk_that_refuses_run_json(
     assert not any(name.endswith((".tmp", "run.json")) for name in inside(tiny.folder / "run"))
 
 
+# the files of a run in the order in which they appear, and what each disk says
+REFUSED = [
+    ("student.part/textkd.json", errno.EFBIG), (".textkd-nodes", errno.EDQUOT), ("final.part/stage.json", errno.ENOSPC),
+    ("control/README.md", errno.EROFS), ("results.json", errno.EFBIG), ("report.json", errno.EACCES),
+    ("report.html", errno.ENOSPC),
+]  # fmt: skip
+
+
+@pytest.mark.long
+def test_a_disk_that_refuses_every_file_once_loses_nothing(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message for each, and the same command goes on from there: nothing is trained twice."""
+    replace, due = os.replace, list(REFUSED)
+
+    def refuse(old: Any, new: Any) -> None:
+        if due and due[0][0] in str(new):
+            number = due.pop(0)[1]
+            raise OSError(number, os.strerror(number), str(old), None, str(new))
+        replace(old, new)
+
+    monkeypatch.setenv("TEXTKD_REUSE", "1")  # the index is a file, too
+    monkeypatch.setattr(files.os, "replace", refuse)
+    trained = list[str]()
+    train = DistilTrainer.train
+    monkeypatch.setattr(
+        DistilTrainer, "train", lambda self, **words: (trained.append(self.args.output_dir), train(self, **words))[1]
+    )
+    file = str(tiny.write(short(tiny)))
+    for name, number in REFUSED:
+        code, said = textkd(capsys, monkeypatch, "run", file)
+        assert (code, len(due)) == (2, len(REFUSED) - 1 - REFUSED.index((name, number))), said
+        assert os.strerror(number) in said or "no space left" in said
+        assert name.partition("/")[0] in said
+        assert "Traceback" not in said
+        assert not any(left.endswith(".tmp") for left in inside(tiny.folder))
+    code, said = textkd(capsys, monkeypatch, "run", file)
+    assert (code, due) == (0, [])
+    assert [Path(one).parts[-2] for one in trained] == ["student.work", "control.work", "control.work"]
+    left = inside(tiny.folder / "run")
+    assert {"report.html", "report.json", "results.json", "seed-1/student/README.md"} <= left
+    assert not any(".part" in name or name.endswith(".work") for name in left)
+
+
 GARBAGE = {
     "a list": "[1, 2]", "a number": "5", "deep": "[" * 100_000, "bytes": "\0\1", 
     "types": '{"models": 5, "compare": []}',
@@ -264,11 +310,11 @@ def _check_mutant(seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], mon
     recipe["training"] = recipe.get("training") or {}
     if isinstance(recipe["training"], dict):
         recipe["training"].setdefault("output_dir", str(tiny.folder / "run"))
-    began = time.monotonic()
+    began = time.process_time()  # where others work on the machine too, a clock on the wall tells of them
     code, said = textkd(capsys, monkeypatch, "check", str(tiny.write(recipe)))  # another exception would end the test
     assert code in (0, 2), (done, said)
     assert len(said) < 40_000, done
-    assert time.monotonic() - began < 10, done
+    assert time.process_time() - began < 30, done
 
 
 @pytest.mark.parametrize("seed", range(2))

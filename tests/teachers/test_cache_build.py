@@ -192,22 +192,30 @@ def test_a_disk_without_room_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyP
         refuse_too_large(made, size)
 
 
-def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+FAULTS = [
+    (OSError(28, "No space left on device"), "no space left on the disk"),
+    (RuntimeError("I/O error: Read-only file system (os error 30)"), "Read-only file system"),  # as safetensors says it
+]
+
+
+@pytest.mark.parametrize(("error", "due"), FAULTS, ids=["full", "read-only"])
+def test_a_disk_that_takes_no_more_loses_nothing(
+    error: Exception, due: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_written(tensors: Any, path: Path, metadata: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise error
+
     rows = Rows(40)
     fill(tmp_path, Rows(20))
     before = sorted(path.name for path in tmp_path.rglob("*.safetensors"))
     with monkeypatch.context() as patch:
-        patch.setattr("textkd.teachers.cache.shards.save_file", _half_written)
-        with pytest.raises(TextkdError, match="no space left on the disk"):
+        patch.setattr("textkd.teachers.cache.shards.save_file", half_written)
+        with pytest.raises(TextkdError, match=due):
             fill(tmp_path, rows)
     assert sorted(path.name for path in tmp_path.rglob("*safetensors*")) == before
     assert fill(tmp_path, rows).computed == 20
     assert_whole(tmp_path, rows)
-
-
-def _half_written(tensors: Any, path: Path, metadata: Any) -> None:
-    Path(path).write_bytes(b"half")
-    raise OSError(28, "No space left on device")
 
 
 def test_rows_that_change_every_epoch_are_refused() -> None:

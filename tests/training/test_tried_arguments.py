@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from textkd.training import fsdp, stages
 from textkd.training.arguments import argument_problems
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words of the message
@@ -80,7 +82,26 @@ def test_what_follows_from_a_bad_value_is_not_told(what: str) -> None:
 def test_no_trace_is_left() -> None:
     before = dict(os.environ)
     argument_problems({"torch_compile": True, "torch_compile_backend": "eager", "adam_beta1": 2.0})
+    argument_problems({"fsdp": "full_shard"})
     assert dict(os.environ) == before
+
+
+def test_a_training_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Accelerate writes there for one training would turn the next one into one in shards."""
+    monkeypatch.setenv("FSDP_VERSION", "2")  # as a launcher
+
+    def shards(self: stages._Run) -> Any:
+        os.environ.update(ACCELERATE_USE_FSDP="true", FSDP_VERSION="1", FSDP_CPU_RAM_EFFICIENT_LOADING="False")
+        assert fsdp.asked()
+        raise ValueError("Using fsdp only works in distributed training.")
+
+    monkeypatch.setattr(stages._Run, "_training", shards)
+    before = dict(os.environ)
+    run = stages._Run(Path("unused"), 1, {}, {}, stages.Stage([]), None, {}, 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="only works in distributed"):
+        run.train("student")
+    assert dict(os.environ) == before
+    assert not fsdp.asked()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from textkd.errors import TextkdError, fail
-from textkd.models.files import UMASK, at_home, share
+from textkd.models.files import FULL, UMASK, at_home, refused, share
 from textkd.models.loading import load_tokenizer, load_with_report, quiet
 from textkd.models.no_code import from_pretrained, saved_class
 
@@ -173,14 +172,11 @@ def _written_beside(target: Path, overwrite: bool) -> Iterator[Path]:
     except TextkdError:
         raise
     except Exception as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        if full:
-            fix = "free some space or name a folder on another disk; nothing was left behind"
-            raise fail(f"export to {target}", "the disk is full", fix=fix) from error
-        if isinstance(error, OSError):
-            fix = "name a folder that you may write to"
-            raise fail(f"export to {target}", f"{type(error).__name__}: {error}", fix=fix) from error
-        raise
+        if not (found := refused(error, target.parent)):
+            raise
+        full = "free some space or name a folder on another disk; nothing was left behind"
+        fix = full if found == FULL else "name a folder that you may write to"
+        raise fail(f"export to {target}", found, fix=fix) from error
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)

@@ -117,7 +117,8 @@ def _folder(look: Look) -> None:
             if not (folder.path / "run.json").is_file():
                 folder.check("")
             elif not look.found.problems and not look.places:  # else it may well be this recipe's, once mended
-                folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup), look.experiment.name)
+                made, told = fingerprint.fingerprint(look.setup), fingerprint.told(look.setup)
+                folder.check(made, fingerprint.inputs(look.setup), look.experiment.name, told)
 
 
 def _kept(look: Look) -> None:

@@ -18,6 +18,7 @@ from textkd.experiment.examples import examples
 from textkd.experiment.finished import Finished
 from textkd.experiment.plan import Experiment
 from textkd.models import loading
+from textkd.models.files import write_atomic
 from textkd.models.processes import processes
 from textkd.models.taps import anatomy
 from textkd.objective.pair import Pair
@@ -95,7 +96,7 @@ def collect_results(
     for seed in finished:
         for name, one in seed.items():
             if one.folder is not None and one.folder.resolve().is_relative_to(folder.resolve()):
-                (one.folder / "README.md").write_text(report.model_card(results, name), encoding="utf-8")
+                write_atomic(one.folder / "README.md", report.model_card(results, name))
     report.save(folder, results)  # the run is finished from here on
 
 

@@ -160,7 +160,7 @@ class Run:
         self.check()
         started = time.monotonic()
         with loading.quiet(), locked(self.folder.path):
-            self.folder.claim(self.fingerprint, self.name, self.inputs)
+            self.folder.claim(self.fingerprint, self.name, self.inputs, fingerprint.told(self.setup))
             if not self.folder.is_finished:
                 finished = self.runner.run()
                 if processes().is_main_process:

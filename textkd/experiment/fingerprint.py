@@ -7,8 +7,10 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any
+
+import yaml
 
 from textkd.errors import HIDDEN, without_secrets
 from textkd.experiment.plan import ModelSpec, Node, Training
@@ -34,6 +36,61 @@ def fingerprint(setup: Setup) -> str:
     read = "" if setup.targets is None else setup.targets.fingerprint(teacher)
     told = [_words(training) for training in experiment.trainings]
     return _stable((setup.rows.experiment.task.fingerprint(), told, experiment.seeds, _reading(setup))) + read
+
+
+def told(setup: Setup) -> str:
+    """What a run is told, as YAML: its recipe, or what Python code said by the names of the trainings. Two of them show
+    which key is another one; what makes the run this one is `fingerprint`."""
+    experiment = setup.experiment
+    if experiment.recipe:
+        return fingerprint(setup)
+    task = setup.rows.experiment.task
+    made = {
+        "task": {"name": task.name, "content": hashlib.sha256(task.fingerprint().encode()).hexdigest()[:8]},
+        "seeds": list(experiment.seeds), **{one.name: _block(one) for one in experiment.trainings},
+        "pseudo": setup.pseudo,
+        "models": {name: _cached(spec) for name, spec in experiment.models.items()},
+    }  # fmt: skip
+    return yaml.safe_dump(_plain(made), sort_keys=False)
+
+
+def _block(training: Training) -> dict[str, Any]:
+    """What a training is told, with the keys of a recipe."""
+    stages = [
+        {
+            "args": {k: v for k, v in without_secrets(training.arguments(one)).items() if k not in PLACES},
+            "matches": list(one.matches), "frozen": list(one.frozen),
+        }
+        for one in training.stages
+    ]  # fmt: skip
+    own = {"share_encoder": training.share_encoder, "update": training.update}
+    return {**stages[0], **own} if len(stages) == 1 else {"stages": stages, **own}
+
+
+def _cached(spec: ModelSpec) -> dict[str, Any]:
+    cache = None if spec.cache is None else replace(spec.cache, folder=None, max_gb=None)
+    return {"cache": cache, "precision": spec.live.precision}
+
+
+def _plain(made: Any) -> Any:
+    """Blocks, lists and values that YAML knows; of an object its fields that are not as they are by default, of a
+    function its name."""
+    if isinstance(made, Mapping):
+        return {key if type(key) in (str, int) else str(key): _plain(value) for key, value in made.items()}
+    if isinstance(made, list | tuple):
+        return [_plain(value) for value in made]
+    if is_dataclass(made) and not isinstance(made, type):
+        given = {one: getattr(made, one.name) for one in fields(made)}
+        return {one.name.rstrip("_"): _plain(value) for one, value in given.items() if not _is_usual(one, value)}
+    if made is None or type(made) in (str, int, float, bool):
+        return made
+    return getattr(made, "__qualname__", None) or _stable(made)
+
+
+def _is_usual(one: Field[Any], value: Any) -> bool:
+    """Whether a field has the value that it has where nobody gives one."""
+    usual = one.default_factory() if one.default_factory is not MISSING else one.default
+    return type(value) is type(usual) and bool(value == usual)
 
 
 def inputs(setup: Setup) -> dict[str, str]:

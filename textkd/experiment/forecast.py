@@ -19,6 +19,7 @@ from textkd.objective import projections
 from textkd.objective.match_checks import needs_teacher
 from textkd.training.arguments import make_arguments
 from textkd.training.cache_filling import autocast
+from textkd.training.environment import kept_environment
 from textkd.training.stages import Data, Stage
 from textkd.training.wiring import Reading, wire
 
@@ -30,6 +31,7 @@ def steps(data: Data, training: Training) -> list[int]:
     return [_steps(data, training.arguments(stage)) for stage in training.stages]
 
 
+@kept_environment()
 def _steps(data: Data, given: Mapping[str, Any]) -> int:
     arguments = make_arguments({k: v for k, v in given.items() if k != "seed"}, "unused")
     if arguments.max_steps > 0:
@@ -52,6 +54,7 @@ def seconds(setup: Setup, node: Node) -> float:
     return sum(one * count for one, count in zip(each, steps(data, node.training), strict=True))
 
 
+@kept_environment()
 def _timed(setup: Setup, training: Training, stage: Stage, data: Data) -> float:
     """Seconds of one optimizer step."""
     arguments = make_arguments({k: v for k, v in training.arguments(stage).items() if k != "seed"}, "unused")

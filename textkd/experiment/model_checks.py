@@ -13,6 +13,7 @@ from textkd.experiment.look import Look
 from textkd.experiment.plan import ModelSpec
 from textkd.models import loading
 from textkd.models.forward import positions
+from textkd.models.saved import lost_when_saved
 from textkd.tasks import Task
 from textkd.teachers.generation.recipe_keys import BLACK_BOX
 
@@ -41,6 +42,8 @@ def _teacher(look: Look, name: str) -> None:
         if not unfit and look.experiment.trainer_of(name) is None:
             unfit = look.task.output.strange(model)
         look.found.add(*unfit)
+    if model is not None and look.experiment.trainer_of(name) is not None:
+        look.found.add(*_lost(model))
     targets = look.setup.targets
     if targets is not None and model is not None and not look.bad("pseudo"):
         targets.reader(model, look.tokenizer)
@@ -127,9 +130,16 @@ def _student(look: Look, name: str, student: Any) -> None:
     places = [look.experiment.models[other].where for other in look.setup.teachers]
     known = known and not look.bad_any("task", *places) and not look.spoilt("student")
     unfit = look.task.output.fits(student, look.tokenizer) if known and look.task is not None else []
-    look.found.add(*unfit)
+    look.found.add(*unfit, *_lost(student))
     if not unfit:
         look.loaded[name] = student
+
+
+def _lost(model: Any) -> list[Problem]:
+    """Whether a model that is trained here could be loaded from the folder that a run ends in."""
+    lost = lost_when_saved(model)
+    fix = "give a model that from_pretrained loads from the folder that its save_pretrained writes"
+    return [problem(f"a folder of {type(model).__name__}", f"it could not be loaded: {lost}", fix=fix)] if lost else []
 
 
 def _is_fine(look: Look, wrong: Problem, teacher: Any, student: Any, own_words: bool) -> bool:

@@ -18,7 +18,7 @@ from textkd.experiment.finished import Finished
 from textkd.experiment.plan import Node, Training
 from textkd.experiment.same_steps import same_steps
 from textkd.experiment.setup import Setup
-from textkd.experiment.storage import NodeIndex
+from textkd.experiment.storage import NodeIndex, note_code
 from textkd.models.processes import locked, processes
 from textkd.models.versions import difference, versions
 from textkd.objective.match_checks import needs_teacher
@@ -87,9 +87,13 @@ class Runner:
         """How far a node is: done, begun, done by another run, or to do."""
         if self.is_done(node):
             return DONE
-        if self._work(self.homes(node)).exists():
+        begun = self._work(self.homes(node)).exists()
+        anew = begun and node.training.kept is None and self.folder.begins_anew(fingerprint.fingerprint(self.setup))
+        if begun and not anew:
             return "begun: it goes on"
-        return "another run has it" if self.index.find(self.key(node)) else "to do"
+        if self.index.find(self.key(node)):
+            return "another run has it"
+        return "begun, then edited: it begins anew" if anew else "to do"
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -181,6 +185,8 @@ class Runner:
         frozen = {name: self._frozen(name, ends[name]) for name in self._asked(training)}
         data, told = self.rows.of(training, self._writer(training, ends))
         label = f"{node.name}, seed {seed}" if len(self.experiment.seeds) > 1 else node.name
+        if training.kept is not None and processes().is_main_process:  # run.json says it of all others
+            note_code(work, label)
         with report.PeakMemory(processes().device) as memory:
             trained = run_stages(work, models, frozen, self._stages(node), data, {}, seed, label,
                                  training.share_encoder, training.update)  # fmt: skip

@@ -57,10 +57,12 @@ class RunFolder:
         finished = ("results.json", f"seed-*/*/{RECORD}", "seed-*/*.work/*/final/stage.json")
         return any(True for pattern in finished for _ in self.path.glob(pattern))
 
-    def check(self, fingerprint: str, inputs: Mapping[str, str] = MappingProxyType({}), name: str = "") -> None:
+    def check(
+        self, fingerprint: str, inputs: Mapping[str, str] = MappingProxyType({}), name: str = "", told: str = ""
+    ) -> None:
         """Raises `TextkdError` if the folder belongs to another recipe (one that was edited may begin anew where
         nothing is finished), to this one on other `inputs` (what they are -> a hash of their content), or holds
-        something that is no run."""
+        something that is no run. told: the recipe with the names of its keys, where `fingerprint` has none."""
         known = self._known()
         if known is None:
             if self.path.exists() and any(not p.name.startswith(".") for p in self.path.iterdir()):
@@ -68,10 +70,10 @@ class RunFolder:
                            fix="training.output_dir=<a new folder>")  # fmt: skip
             return
         fix = "training.output_dir=<a new folder>, or delete this one"
-        if (told := _edited(known, fingerprint)) != []:
+        if (edited := _edited(known, fingerprint, told)) != []:
             if known.get("name") == name and not self.has_finished:
                 return
-            found = f"the run of another recipe ({known.get('name')}): {shown(told)}"
+            found = f"the run of another recipe ({known.get('name')}): {shown(edited)}"
             raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
         before = known.get("inputs")  # early folders have none
         before = before if isinstance(before, Mapping) else {}
@@ -79,20 +81,29 @@ class RunFolder:
             found = f"the run of this recipe on another content of: {', '.join(other)}"
             raise fail(f"run folder {self.path}", found, where="training.output_dir", fix=fix)
 
-    def claim(self, fingerprint: str, name: str, inputs: Mapping[str, str] = MappingProxyType({})) -> None:
+    def begins_anew(self, fingerprint: str) -> bool:
+        """Whether what was begun here is of a recipe that was edited since: after `check` it goes."""
+        known = self._known()
+        return known is not None and not _is_same(known, fingerprint)
+
+    def claim(
+        self, fingerprint: str, name: str, inputs: Mapping[str, str] = MappingProxyType({}), told: str = ""
+    ) -> None:
         """Writes whose folder it is; what an edited recipe left unfinished goes. After `check`. Raises `TextkdError` if
         another number of processes has begun here: a step would have other rows."""
         known = self._known()
-        if known is not None and _edited(known, fingerprint) == []:
+        if known is not None and _is_same(known, fingerprint):
             self._refuse_other_processes(known)
         if processes().is_main_process:
-            self._claim(fingerprint, name, inputs)
+            self._claim(fingerprint, name, inputs, told or fingerprint)
         processes().wait_for_everyone()
 
-    def _claim(self, fingerprint: str, name: str, inputs: Mapping[str, str]) -> None:
+    def _claim(self, fingerprint: str, name: str, inputs: Mapping[str, str], told: str) -> None:
         known, code = self._known(), versions()
-        if known is not None and (told := _edited(known, fingerprint)) != []:
-            log.warning("%s: the recipe was edited (%s); nothing was finished, it begins anew", self.path, shown(told))
+        if known is not None and (edited := _edited(known, fingerprint, told)) != []:
+            log.warning(
+                "%s: the recipe was edited (%s); nothing was finished, it begins anew", self.path, shown(edited)
+            )
             for place in self.path.glob("seed-*"):
                 shutil.rmtree(place)
             known = None
@@ -105,7 +116,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             kept = known or {"name": name, "fingerprint": _digest(fingerprint), "inputs": dict(inputs)}
             worked = seen if seen and seen[-1] == code else [*seen, code]
-            about = {**kept, "processes": processes().num_processes, "versions": worked, "recipe": fingerprint}
+            about = {**kept, "processes": processes().num_processes, "versions": worked, "recipe": told}
             if about != known:
                 write_json(self.path / "run.json", about)
         for left in self.path.glob(".run.json.*.tmp"):  # by a process that was killed; nobody else is at work here
@@ -129,12 +140,32 @@ class RunFolder:
         return read_record(owner, "run folder", "delete the folder") if owner.is_file() else None
 
 
-def _edited(known: Mapping[str, Any], fingerprint: str) -> list[str] | None:
+def _is_same(known: Mapping[str, Any], fingerprint: str) -> bool:
+    return bool(known.get("fingerprint") == _digest(fingerprint))
+
+
+def _edited(known: Mapping[str, Any], fingerprint: str, told: str) -> list[str] | None:
     """What a recipe says otherwise than that of a folder; [] where it is the same one, None where nobody can tell."""
-    if known.get("fingerprint") == _digest(fingerprint):
-        return []
-    told = changes(str(known.get("recipe", "")), fingerprint)
-    return told or None
+    return [] if _is_same(known, fingerprint) else changes(str(known.get("recipe", "")), told or fingerprint) or None
+
+
+CODE = "code.json"
+
+
+def note_code(work: Path, what: str) -> None:
+    """Writes the versions of the code into the work folder of a training that lies in no run folder; where it was begun
+    with others, it says so.
+
+    Args:
+        work: the folder of its checkpoints.
+        what: the training, for the message.
+    """
+    code, file = versions(), work / CODE
+    begun = read_record(file, "the unfinished training", f"delete {work}") if file.is_file() else {}
+    if told := difference(begun, code):
+        log.warning("%s was begun with other code: %s; it goes on from %s", what, told, work)
+    if begun != code:
+        write_json(file, code)
 
 
 def _count(number: Any) -> str:
@@ -171,16 +202,13 @@ class NodeIndex:
             records = [json.loads((home / RECORD).read_text()) for home in homes.values()]
         except Exception:  # whatever a damaged file holds
             return {}
-        return (
-            homes
-            if all(record.get("node") == key for record in records) and all(map(_is_whole, homes.values()))
-            else {}
-        )
+        good = all(record.get("node") == key for record in records) and all(map(_is_whole, homes.values()))
+        return homes if good and all(map(is_sound, homes.values(), records)) else {}
 
     def take(self, key: str, homes: Mapping[str, Path]) -> bool:
         """Copies the models of a node to `homes`, where another run has them. Weights share their room on the disk."""
         found = self.find(key)
-        if set(found) != set(homes) or not all(map(_is_as_measured, found.values())):
+        if set(found) != set(homes):
             return False
         for name, home in homes.items():
             part = home.with_name(f"{home.name}.part")
@@ -192,10 +220,6 @@ class NodeIndex:
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
-
-
-def _is_as_measured(home: Path) -> bool:
-    return is_sound(home, json.loads((home / RECORD).read_text()))
 
 
 def _is_whole(home: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what to say when the disk is full."""
+"""Files that appear whole or not at all, and what to say when the disk is full or refuses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +53,23 @@ def in_package(name: str, hint: Mapping[str, str] | None = None) -> list[Path]:
 
 
 def write_atomic(path: Path, text: str) -> Path:
-    """Writes `text` beside `path` and renames it: a reader meets the old file or the whole new one. Returns `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes `text` beside `path` and renames it: a reader meets the old file or the whole new one. Returns `path`,
+    which an OSError names, too."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
         sync(path.parent)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # a full disk names none, and nobody knows the file beside it
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before is told
+            beside.unlink(missing_ok=True)
     return path
 
 
@@ -176,7 +181,8 @@ def _is_there(path: Path) -> bool:
 
 @contextmanager
 def saving(folder: Path, last: Callable[[], str | None] | None = None) -> Iterator[None]:
-    """Around the writing of `folder`. On a full disk, what was written is removed and a `TextkdError` says so.
+    """Around the writing of `folder`. Where the disk is full or refuses, what was written is removed and a
+    `TextkdError` says so.
 
     Args:
         folder: what is being written.
@@ -186,19 +192,48 @@ def saving(folder: Path, last: Callable[[], str | None] | None = None) -> Iterat
         yield
         share(folder)
     except Exception as error:
-        if not disk_is_full(error, folder.parent):
+        if not (found := refused(error, folder.parent)):
             raise
         shutil.rmtree(folder, ignore_errors=True)
         kept = "" if last is None else f"; last good checkpoint: {last() or 'none yet'}"
-        fix = f"free some space and run the same command again{kept}"
-        raise fail(f"save {folder}", "no space left on the disk", fix=fix) from error
+        raise fail(f"save {folder}", found, fix=f"{room_for(found)} and run the same command again{kept}") from error
 
 
-def disk_is_full(error: BaseException, folder: Path) -> bool:
-    """Whether `error` comes from a full disk. safetensors and torch wrap the OSError, so their text decides too."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return True
-    # the last is what torch's zip writer says
-    if any(said in str(error) for said in ("No space left", "os error 28", "unexpected pos")):
-        return True
-    return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < 2**20
+FULL = "no space left on the disk"
+_IN_WORDS = re.compile(r"os error (\d+)|failed with strerror: ([^\n\]]+)")  # of safetensors; of torch's zip writer
+
+
+def refused(error: BaseException, folder: Path) -> str:
+    """Why a disk did not take a file: `FULL`, or in the words of the system; "" where `error` is of another kind.
+
+    safetensors and torch wrap the OSError, so their text decides too.
+
+    Args:
+        error: raised while something was written.
+        folder: where it was written.
+
+    Example:
+        >>> refused(OSError(28, "No space left on device"), Path())
+        'no space left on the disk'
+        >>> refused(RuntimeError("I/O error: Read-only file system (os error 30)"), Path())
+        'Read-only file system'
+        >>> refused(ValueError("another thing"), Path())
+        ''
+    """
+    told, words = _IN_WORDS.search(str(error)), ""
+    number = error.errno if isinstance(error, OSError) else int(told[1]) if told and told[1] else None
+    if isinstance(error, OSError):
+        words = error.strerror or str(error)
+    elif told:
+        words = told[2] or os.strerror(int(told[1]))
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return FULL
+    if words or not isinstance(error, RuntimeError):
+        return words
+    # torch's zip writer does not say why it could not write
+    return FULL if "unexpected pos" in str(error) or shutil.disk_usage(folder).free < 2**20 else ""
+
+
+def room_for(found: str) -> str:
+    """What to do about what `refused` gave."""
+    return "free some space" if found == FULL else "choose a place that can be written"

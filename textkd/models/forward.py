@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 SHARED_COLUMNS = ("labels", "example_id")  # of a row, whatever its words are encoded as
@@ -47,6 +48,29 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def try_rows(model: Any, answer: Callable[[Any], Any]) -> tuple[Any, str]:
+    """What a model answers in eval mode, or why it does not.
+
+    Args:
+        model: anybody's module.
+        answer: f(model) -> what it says.
+
+    Returns:
+        (what it says, ""), or (None, a sentence).
+
+    Example:
+        >>> try_rows(nn.Linear(2, 2), lambda model: list(model(torch.ones(1, 2)).shape))
+        ([1, 2], '')
+        >>> try_rows(nn.Linear(2, 2), lambda model: model(torch.ones(1, 3)))[1][:45]
+        'it fails on the first rows: RuntimeError: mat'
+    """
+    try:
+        with evaluating(model), torch.inference_mode():
+            return answer(model), ""
+    except Exception as error:  # of whatever kind: the module is anybody's
+        return None, f"it fails on the first rows: {type(error).__name__}: {str(error)[:200]}"
 
 
 def positions(model: Any) -> int:

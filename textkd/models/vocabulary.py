@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 from weakref import WeakKeyDictionary
 
-_READ: WeakKeyDictionary[Any, tuple[int, dict[str, int]]] = WeakKeyDictionary()
+_READ: WeakKeyDictionary[Any, tuple[bytes, dict[str, int]]] = WeakKeyDictionary()
 
 
 def vocabulary(tokenizer: Any) -> dict[str, int]:
@@ -15,7 +16,8 @@ def vocabulary(tokenizer: Any) -> dict[str, int]:
         tokenizer: one of transformers.
 
     Returns:
-        {word: id}, to be left as it is. Read once, and again after words were added.
+        {word: id}, to be left as it is. Read once, and again where anything inside was changed since, whatever it was:
+        what is inside as text (a fifth of the time that reading takes) is compared. Slow tokenizers are read each time.
 
     Example:
         >>> from tokenizers import Tokenizer, models
@@ -24,9 +26,12 @@ def vocabulary(tokenizer: Any) -> dict[str, int]:
         >>> vocabulary(own) is vocabulary(own), own.add_tokens(["b"]), vocabulary(own)["b"]
         (True, 1, 1)
     """
-    words, known = len(tokenizer), _READ.get(tokenizer)
-    if known is None or known[0] != words:
-        _READ[tokenizer] = known = words, tokenizer.get_vocab()
+    inner: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if not hasattr(inner, "to_str"):
+        return dict(tokenizer.get_vocab())
+    inside, known = hashlib.blake2b(inner.to_str().encode(), digest_size=16).digest(), _READ.get(tokenizer)
+    if known is None or known[0] != inside:
+        _READ[tokenizer] = known = inside, tokenizer.get_vocab()
     return known[1]
 
 

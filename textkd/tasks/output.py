@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from textkd.errors import Problem
+from textkd.errors import Problem, problem
+from textkd.models.forward import inputs_of, try_rows
 
 EXAMPLES = 12
+FORWARD = 'a forward that gives {"logits": ...} (return_dict: true in its config)'
 
 
 class Evaluation(NamedTuple):
@@ -193,16 +195,19 @@ class Output(ABC):
         return []
 
     def tried(self, model: Any, batch: Mapping[str, Any]) -> list[Problem]:
-        """Whether a model answers at all as `predict` wants it, tried before anything is trained.
+        """Whether a model answers as `predict` wants it, tried before anything is trained: by default, at all.
 
         Args:
             model: one that `fits`.
             batch: of the task's collator, a few rows.
 
         Returns:
-            Problems, to be raised; none where it answers, or nobody tries (the default).
+            Problems, to be raised; none where it answers.
         """
-        return []
+        _, failed = try_rows(model, lambda one: one(**inputs_of(one, batch)))
+        asked = f"the answers of {type(model).__name__} to {self.name}"
+        fix = "a model that runs on what the collator of the task gives"
+        return [problem(asked, failed, fix=fix)] if failed else []
 
     def beside(self, model: Any, other: Any) -> list[Problem]:
         """Where two models cannot read the same batches.

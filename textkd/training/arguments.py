@@ -3,7 +3,6 @@ TrainingArguments itself does not look at types, and finds out in the middle of 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
@@ -16,6 +15,7 @@ from transformers import TrainingArguments
 from textkd.errors import Problem, TextkdError, fail, is_own_defect, is_secret, problem
 from textkd.models.files import at_home
 from textkd.training.argument_values import LARGEST_SEED, OWN, value_problems
+from textkd.training.environment import kept_environment
 from textkd.training.tried_arguments import try_parts
 
 # textkd's own defaults; everything else is transformers'
@@ -104,18 +104,15 @@ def _refused(training: Mapping[str, Any], wrong: Collection[str]) -> list[Proble
 
 def _error_of(training: Mapping[str, Any]) -> TextkdError | None:
     """What is wrong with arguments that are made and tried, without any trace of it."""
-    environment = dict(os.environ)  # TrainingArguments writes into it
     try:
-        try_parts(make_arguments(training, "unused"))
+        with kept_environment():
+            try_parts(make_arguments(training, "unused"))
     except TextkdError as error:
         return error
     except Exception as error:  # of whatever library makes the part
         if is_own_defect(error):
             raise
         return _told(error)
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
     return None
 
 

@@ -28,6 +28,7 @@ from textkd.teachers.cache import (
 from textkd.teachers.frozen import FrozenModel, FrozenModels
 from textkd.training.arguments import has_bf16, make_arguments
 from textkd.training.callbacks import console
+from textkd.training.environment import kept_environment
 from textkd.training.wiring import Reading, wire
 
 log = logging.getLogger("textkd")
@@ -69,6 +70,7 @@ def fill_all(frozen: FrozenModels, data: Any, batch_size: int, title: str) -> di
     return told
 
 
+@kept_environment()
 def fill_stages(
     models: Mapping[str, nn.Module], frozen_models: Mapping[str, FrozenModel], stages: Sequence[Any], data: Any,
     training: Mapping[str, Any], share_encoder: bool = False,

@@ -35,6 +35,7 @@ from textkd.training.callbacks import Bar, StopOnSignal
 from textkd.training.checkpoints import last_checkpoint, read_stage, refuse_lost, remove_incomplete
 from textkd.training.dropout import dropout
 from textkd.training.ema import Average
+from textkd.training.environment import kept_environment
 from textkd.training.freezing import frozen, head_modules
 from textkd.training.learners import join
 from textkd.training.loss_log import history
@@ -177,6 +178,7 @@ class _Run:
         self._load(final)
         return Trained(**told)
 
+    @kept_environment()
     def train(self, title: str) -> Trained:
         arguments = make_arguments(self._training(), self.folder, seed=self.seed)
         # projections: the same whether the stages before ran now or earlier
@@ -208,8 +210,7 @@ class _Run:
                 if arguments.load_best_model_at_end and trainer.state.best_model_checkpoint:
                     average.load(trainer.state.best_model_checkpoint)  # what was evaluated there
                 average.take_over()
-            names = [pair.name for pair in wiring.objective.pairs]
-            rows = history(trainer.state.log_history, names, self.number)
+            rows = history(trainer.state.log_history, [pair.name for pair in wiring.objective.pairs], self.number)
             trained = Trained(trainer.state.global_step, trainer.seconds(), rows, notes=notes)
             self._publish(trainer, trained)
             if stop.fired is not None:

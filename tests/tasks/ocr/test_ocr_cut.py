@@ -8,7 +8,7 @@ from tiny_lines import DrawnLines
 
 from textkd.errors import TextkdError
 from textkd.tasks.ocr.cut import Cut
-from textkd.tasks.ocr.linetable import Joined
+from textkd.tasks.ocr.linetable import Joined, Part
 from textkd.tasks.ocr.marks import ink_of
 from textkd.tasks.ocr.sources import lines
 from textkd.tasks.ocr.splits import hold_out
@@ -55,6 +55,14 @@ def test_pieces_have_the_sizes_asked_for_and_are_the_same_every_time():
     assert table.texts == again.texts
     assert table.digest() == again.digest() != Cut(SpacedLines(texts[:4]), (1, 3)).digest()
     assert Cut(SpacedLines(["ab"]), (3, 4)).texts == ["ab"]
+
+
+def test_the_header_of_a_scan_is_looked_at_once_for_all_its_pieces(monkeypatch):
+    table, seen = SpacedLines(LINES[:4]), []
+    monkeypatch.setattr(SpacedLines, "check_header", lambda self, index: seen.append(index))
+    pieces = Cut(table, (1, 1))
+    Joined([Part(pieces, repeat=3), table]).problems()
+    assert sorted(seen) == [0, 0, 1, 1, 2, 2, 3]  # as a scan that is cut, and as a line
 
 
 def test_a_spec_cuts_before_it_limits(tmp_path):

@@ -1,6 +1,7 @@
 """Generation against a loop written here, settings, confidences, modes."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from tiny_lines import TEXTS, DrawnLines, tiny_model
 from textkd.errors import TextkdError
 from textkd.models.forward import positions
 from textkd.tasks.ocr.generate import Generation, token_limit, transcribe
+from textkd.tasks.ocr.output import LineTexts
 from textkd.tasks.ocr.processor import decode_texts, encode_texts, line_processor
 from textkd.tasks.ocr.rows import LineCollator, LineRows
 
@@ -135,3 +137,41 @@ def test_every_wrong_setting_at_once():
     assert "nearest: num_beams" in str(caught.value)
     assert Generation.of(None) == Generation()
     assert Generation.of({"num_beams": 3, "length_penalty": -1.0}).num_beams == 3
+
+
+def no_words(model):
+    def generate(**words):
+        raise RuntimeError("the cache is of another kind")
+
+    model.generate = generate
+
+
+def no_logits(model):
+    forward = model.forward
+    model.forward = lambda pixel_values, decoder_input_ids: forward(pixel_values, decoder_input_ids=decoder_input_ids)[
+        :1
+    ]
+
+
+def short_logits(model):
+    forward = model.forward
+    model.forward = lambda pixel_values, decoder_input_ids: {
+        "logits": forward(pixel_values, decoder_input_ids=decoder_input_ids).logits[:, 1:]
+    }
+
+
+@pytest.mark.parametrize(
+    ("spoil", "due"),
+    [
+        (no_words, r"texts of VisionEncoderDecoderModel(.|\n)*another kind(.|\n)*generate\(pixel_values\)"),
+        (no_logits, r"answers of VisionEncoderDecoderModel to ocr(.|\n)*it fails on the first rows"),
+        (short_logits, r"logits of shape \[2, \d+, \d+\] for labels of \[2, \d+\]"),
+    ],
+)
+def test_a_model_that_does_not_write_is_met_before_training(processor, rows, spoil, due):
+    model, batch = tiny_model(len(processor.tokenizer), seed=14), LineCollator(processor)([rows[0], rows[1]])
+    for settings in (Generation(), Generation(num_beams=3, max_new_tokens=1)):
+        assert LineTexts(settings=settings).tried(model, batch) == []
+    spoil(model)
+    (told,) = LineTexts().tried(model, batch)
+    assert re.search(due, str(told))

@@ -129,18 +129,19 @@ def test_empty_tables_and_shards_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_what_was_read_is_kept(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "due"), [(errno.ENOSPC, "no space left"), (errno.EROFS, "Read-only file system")])
+def test_a_disk_that_takes_no_more_is_told_and_what_was_read_is_kept(tmp_path, monkeypatch, number, due):
     replaced = []
 
     def full(*paths):
         replaced.append(paths)
         if len(replaced) > 3:  # about.json and two shards
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, os.strerror(number))
         original(*paths)
 
     original = os.replace
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(TextkdError, match="no space left"):
+    with pytest.raises(TextkdError, match=due):
         pseudo_labels(WordReader(), Table(), tmp_path, shard_size=2)
     assert shards(tmp_path) == ["shard-00000.jsonl", "shard-00001.jsonl"]
 

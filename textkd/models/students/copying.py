@@ -14,7 +14,10 @@ from textkd.errors import fail
 from textkd.models.architectures import PLANS
 
 # Config fields with one entry per block.
-PER_BLOCK_FIELDS = ("layer_types", "mlp_layer_types")
+PER_BLOCK_FIELDS = ("layer_types", "mlp_layer_types", "attention_window")
+# Weights whose last dimension has as many places for each block, those of a block side by side.
+PER_BLOCK_WEIGHTS = ("contact_head.regression.weight",)
+OTHERWISE = "make the student from a config (student: {config: ...}), or take a folder (student: {path: ...})"
 
 
 def is_two_sided(model: PreTrainedModel) -> bool:
@@ -71,6 +74,14 @@ def config_of_blocks(teacher_config: Any, chosen: Sequence[int]) -> Any:
     for field in PER_BLOCK_FIELDS:
         if isinstance(getattr(config, field, None), list):
             setattr(config, field, [getattr(teacher_config, field)[k - 1] for k in chosen])
+    depth = teacher_config.num_hidden_layers
+    if getattr(config, "stage_names", None) == [
+        "stem",
+        *(f"stage{k}" for k in range(1, depth + 1)),
+    ]:  # counted by block
+        last = len(chosen)
+        config.stage_names = config.stage_names[: last + 1]
+        config._out_features, config._out_indices = [config.stage_names[last]], [last]
     return config
 
 
@@ -85,7 +96,8 @@ def copy_weights(
 
     sources: path of a list of blocks -> for each of the student's blocks the index of the teacher's. fresh: which of
     the student's weights stay as they are. Weights that the teacher ties outside of blocks stay tied. Raises
-    `TextkdError` for a weight that the teacher lacks, unless `allow_missing`.
+    `TextkdError` for a weight that the teacher lacks, unless `allow_missing`, and for one whose size follows the number
+    of blocks in a way that nobody knows.
     """
     theirs: dict[str, torch.Tensor] = {
         **dict(teacher.named_parameters(remove_duplicate=False)),
@@ -107,6 +119,9 @@ def copy_weights(
             raise fail(
                 f"a smaller {type(teacher).__name__}", f"the model it is made of has no weight for {name}", fix=fix
             )
+        own_shape = getattr(owners[owner], leaf).shape
+        if source.shape != own_shape:
+            source = _of_chosen(teacher, name, source, own_shape, sources)
         in_block = any(name.startswith(f"{path}.") for path in sources)
         shared = None if in_block else copies.get(id(source))
         if shared is None:
@@ -114,6 +129,18 @@ def copy_weights(
             shared = nn.Parameter(value) if isinstance(source, nn.Parameter) else value
             copies[id(source)] = shared
         setattr(owners[owner], leaf, shared)
+
+
+def _of_chosen(teacher: Any, name: str, weight: Any, shape: Any, sources: Mapping[str, Sequence[int]]) -> Any:
+    """The part of a weight that belongs to the chosen blocks, where its size follows their number."""
+    depth = getattr(teacher.config, "num_hidden_layers", 0)
+    if name.endswith(PER_BLOCK_WEIGHTS) and depth and len(sources) == 1:
+        (numbers,) = sources.values()
+        part = weight.detach().unflatten(-1, (depth, -1))[..., list(numbers), :].flatten(-2)
+        if part.shape == shape:
+            return nn.Parameter(part)
+    found = f"its weight {name} is {list(weight.shape)}, and with these blocks {list(shape)}: nobody knows which part"
+    raise fail(f"a smaller {type(teacher).__name__}", found, fix=OTHERWISE)
 
 
 def _source_name(name: str, sources: Mapping[str, Sequence[int]]) -> str:

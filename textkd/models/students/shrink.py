@@ -11,9 +11,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from textkd.errors import Collector, fail, problem
+from textkd.errors import Collector, fail, problem, reading
 from textkd.models.students.composing import SIDES, compose
-from textkd.models.students.copying import block_list, config_of_blocks, copy_weights, is_two_sided
+from textkd.models.students.copying import OTHERWISE, block_list, config_of_blocks, copy_weights, is_two_sided
 from textkd.models.students.layers import choose_layers
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ def shrink(
         A model in eval mode, like `from_pretrained`; all its weights are trainable.
 
     Raises:
-        TextkdError: a layer out of range, none, or one twice; a model without one stack of blocks; `layers` on a model
-            of two sides, or the other way round.
+        TextkdError: a layer out of range, none, or one twice; a model without one stack of blocks, or with weights
+            outside of them that follow their number; `layers` on a model of two sides, or the other way round.
 
     Source:
         DistilBERT, Sanh et al. 2019, arXiv:1910.01108: a student that starts from the teacher's own blocks.
@@ -73,16 +73,22 @@ def shrink(
     _one_stack(teacher, encoder_layers, decoder_layers)
     path, _ = block_list(teacher)
     chosen = choose_layers(int(teacher.config.num_hidden_layers), "uniform" if layers is None else layers, n_layers)
-    config = config_of_blocks(teacher.config, chosen)
+    asked = f"a {type(teacher).__name__} of {len(chosen)} blocks"
+    with reading(asked, OTHERWISE):
+        config = config_of_blocks(teacher.config, chosen)
     sources = [k - 1 for k in chosen]
     if teacher.config.model_type == "albert":
         sources, config.num_hidden_groups = _albert_groups(teacher.config, chosen)
     fits = config.model_type in FITS  # it may keep weights of its own
     # all weights are copied; a class of somebody's own may use what it draws
     idle = no_init_weights() if type(teacher).__module__.startswith("transformers.") and not fits else nullcontext()
-    with torch.random.fork_rng(devices=[]), idle:
+    with (
+        torch.random.fork_rng(devices=[]),
+        idle,
+        reading(f"a {type(teacher).__name__} of {len(chosen)} blocks", OTHERWISE),
+    ):
         student: PreTrainedModel = type(teacher)(config)
-    copy_weights(teacher, student, {path: sources}, allow_missing=fits)
+        copy_weights(teacher, student, {path: sources}, allow_missing=fits)
     if fits:
         FITS[config.model_type](teacher, student, chosen)
     return student.eval()

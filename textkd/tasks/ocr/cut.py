@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -67,6 +67,9 @@ class Cut(LineTable):
         scan, columns = self.table.origin(line)
         before = 0 if columns is None else columns[0]
         return scan, (before + left, before + right)
+
+    def picture(self, index: int) -> Hashable:
+        return self.table.picture(self._pieces[index][0])
 
     def check_header(self, index: int) -> None:
         self.table.check_header(self._pieces[index][0])

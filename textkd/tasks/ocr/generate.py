@@ -149,6 +149,17 @@ def generator(collator: Any, generation: Generation, longest: int) -> Callable[[
     return generate
 
 
+def first_tokens(model: Any, batch: Mapping[str, Tensor], generation: Generation) -> Tensor:
+    """[1, T] ids that `model` begins the text of the first row with, by the settings of `transcribe`: to see it work.
+    batch: of a `LineCollator`."""
+    settings = {**asdict(generation), "max_new_tokens": min(2, token_limit(model, generation.max_new_tokens, 0))}
+    start, device = int(batch["decoder_input_ids"][0, 0]), next(model.parameters()).device
+    config = GenerationConfig(**settings, do_sample=False, use_cache=True, decoder_start_token_id=start)
+    with Quiet():
+        ids: Tensor = model.generate(pixel_values=batch["pixel_values"][:1].to(device), generation_config=config)
+    return ids
+
+
 def cut_at(rows: Sequence[list[int]], eos: int) -> list[list[int]]:
     """Each row up to its first eos and with it."""
     return [row[: row.index(eos) + 1] if eos in row else row for row in rows]

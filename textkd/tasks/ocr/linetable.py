@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -65,10 +65,17 @@ class LineTable(ABC):
     def check_header(self, index: int) -> None:  # noqa: B027 - generators have nothing to check
         """Raises `TextkdError` where image `index` is none by its header. A generator makes no such images."""
 
+    def picture(self, index: int) -> Hashable:
+        """What tells the image that holds line `index` from the others of this table; lines may share one."""
+        return index
+
     def header_problems(self) -> list[Problem]:
-        """Problems of all images that can be told without decoding whole ones (about 20 us each)."""
-        collector = Collector()
+        """Problems of all images that can be told without decoding whole ones (about 20 us each, once for each)."""
+        collector, seen = Collector(), set[Hashable]()
         for index in range(len(self)):
+            if (picture := self.picture(index)) in seen:
+                continue
+            seen.add(picture)
             with collector.collecting():
                 self.check_header(index)
         return list(dict.fromkeys(collector.problems))
@@ -147,6 +154,9 @@ class Part(LineTable):
     def origin(self, index: int) -> Origin:
         return self.table.origin(self.places[index])
 
+    def picture(self, index: int) -> Hashable:
+        return self.table.picture(self.places[index])
+
     def check_header(self, index: int) -> None:
         self.table.check_header(self.places[index])
 
@@ -191,6 +201,10 @@ class Joined(LineTable):
 
     def digest(self) -> str:
         return digest_of("joined", *(part.digest() for part in self.parts))
+
+    def picture(self, index: int) -> Hashable:
+        part, inner = self._place(index)
+        return id(part), part.picture(inner)
 
     def check_header(self, index: int) -> None:
         part, inner = self._place(index)

@@ -9,13 +9,14 @@ import torch
 from transformers import TrOCRProcessor, VisionEncoderDecoderModel
 
 from textkd.errors import Problem, fail, problem
+from textkd.models.forward import inputs_of, try_rows
 from textkd.models.no_code import from_pretrained
 from textkd.tasks import metrics
 from textkd.tasks.ocr.fitting import model_token, settle_tokens, size_problems, token_problems
-from textkd.tasks.ocr.generate import Generation, Reading, cut_at, generator, settle_settings, transcribe
+from textkd.tasks.ocr.generate import Generation, Reading, cut_at, first_tokens, generator, settle_settings, transcribe
 from textkd.tasks.ocr.processor import decode_texts, one_spaced
 from textkd.tasks.ocr.rows import LineCollator, LineRows, texts_of
-from textkd.tasks.output import Evaluation, Examples, Output, Pictures, counted
+from textkd.tasks.output import FORWARD, Evaluation, Examples, Output, Pictures, counted
 
 
 class LineTexts(Output):
@@ -92,6 +93,18 @@ class LineTexts(Output):
     def fits(self, model: Any, processor: Any) -> list[Problem]:
         """Where a model and a processor do not fit: the size of images, the ids of tokens."""
         return [*size_problems(processor, model), *token_problems(processor, model)]
+
+    def tried(self, model: Any, batch: Mapping[str, Any]) -> list[Problem]:
+        """Whether its forward gives a tensor of `logits` for the tokens, and whether it writes by the settings."""
+        asked = f"the answers of {type(model).__name__} to {self.name}"
+        logits, failed = try_rows(model, lambda one: one(**inputs_of(one, batch))["logits"])
+        if not failed and logits.shape[:-1] != batch["labels"].shape:
+            failed = f"logits of shape {list(logits.shape)} for labels of {list(batch['labels'].shape)}"
+        if failed:
+            return [problem(asked, failed, fix=FORWARD)]
+        _, failed = try_rows(model, lambda one: first_tokens(one, batch, self.settings))
+        fix = "a model whose generate(pixel_values) writes texts, under the options of task.generation"
+        return [problem(f"texts of {type(model).__name__} for {self.name}", failed, fix=fix)] if failed else []
 
     def beside(self, model: Any, other: Any) -> list[Problem]:
         """Texts that begin with another token: one of the two would be trained and measured with a foreign one."""

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import AutoTokenizer
 
 from textkd.errors import Problem, fail, problem
-from textkd.models.forward import evaluating, inputs_of
+from textkd.models.forward import inputs_of, try_rows
 from textkd.models.label_names import FOREIGN, OTHER_ORDER, SAME, UNNAMED, compared, label_names
 from textkd.models.no_code import from_pretrained
-from textkd.tasks.output import Output
+from textkd.tasks.output import FORWARD, Output
 
 CLOSE = 0.02  # as a share of the logits: bf16 and TF32 are no other model
 
@@ -62,14 +61,12 @@ class Named(Output):
     def tried(self, model: Any, batch: Mapping[str, Any]) -> list[Problem]:
         """Whether its forward gives a tensor of `logits`, one for each name."""
         asked = f"the answers of {type(model).__name__} to {self.name}"
-        try:
-            with evaluating(model), torch.inference_mode():
-                logits = model(**inputs_of(model, batch))["logits"]
-        except Exception as error:  # of anybody's module
-            found = f"it fails on the first rows: {type(error).__name__}: {str(error)[:200]}"
-            return [problem(asked, found, fix='a forward that gives {"logits": ...} (return_dict: true in its config)')]
+        logits, failed = try_rows(model, lambda one: one(**inputs_of(one, batch))["logits"])
+        if failed:
+            return [problem(asked, failed, fix=FORWARD)]
         wanted = (2 + self.per_token, len(self.names))
-        if (logits.dim(), logits.shape[-1]) == wanted or len(self.names) == 1:
+        plain = wanted[1] == 1 and logits.dim() == 1  # a number for each row, without a dimension of its own
+        if plain or (logits.dim(), logits.shape[-1]) == wanted:
             return []
         found = f"logits of shape {list(logits.shape)}"
         return [problem(asked, found, fix=f"{wanted[0]} dimensions, the last one of {wanted[1]}")]

@@ -14,6 +14,7 @@ import socket
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.models.files import disk_is_full, sync
+from textkd.models.files import refused, room_for, sync
 from textkd.teachers.cache.keys import VERSION, Keys, as_numpy
 from textkd.teachers.cache.layout import Layout
 
@@ -147,7 +148,7 @@ def join(blocks: Sequence[Block]) -> Block:
 
 
 def write(folder: Path, block: Block) -> Path:
-    """`block` as a new shard, which appears whole or not at all. Raises `TextkdError` on a full disk."""
+    """`block` as a new shard, which appears whole or not at all. Raises `TextkdError` where the disk takes no more."""
     tensors = {"keys": torch.from_numpy(block.keys.astype(np.uint64).view(np.int64).copy())}
     about = []
     for number, (name, entry) in enumerate(block.entries.items()):
@@ -167,11 +168,12 @@ def write(folder: Path, block: Block) -> Path:
         os.replace(part_file, path)
         sync(folder)
     except BaseException as error:
-        part_file.unlink(missing_ok=True)
-        if not isinstance(error, Exception) or not disk_is_full(error, folder):
+        with suppress(OSError):
+            part_file.unlink(missing_ok=True)
+        if not isinstance(error, Exception) or not (found := refused(error, folder)):
             raise
-        fix = "free some space and run the same command again: the shards that are written are kept"
-        raise fail(f"save {path}", "no space left on the disk", fix=fix) from error
+        fix = f"{room_for(found)} and run the same command again: the shards that are written are kept"
+        raise fail(f"save {path}", found, fix=fix) from error
     return path
 
 

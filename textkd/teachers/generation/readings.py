@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from textkd.errors import TextkdError, fail
-from textkd.models.files import disk_is_full, write_atomic, write_json
+from textkd.models.files import refused, room_for, write_atomic, write_json
 from textkd.models.processes import processes
 
 VERSION = 1  # of the store
@@ -67,10 +67,9 @@ class ReadingStore:
         try:
             write_atomic(path, "\n".join(lines) + "\n")
         except OSError as error:
-            if not disk_is_full(error, self.folder):
-                raise
-            fix = "free some space and run the same command again: what was read is kept"
-            raise fail(f"save {path}", "no space left on the disk", fix=fix) from error
+            found = refused(error, self.folder)
+            fix = f"{room_for(found)} and run the same command again: what was read is kept"
+            raise fail(f"save {path}", found, fix=fix) from error
         log.info("pseudo labels: shard %d of %d is read (%d lines)", shard + 1, self.shards, len(places))
 
     def _rows(self) -> list[Row]:
