@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from textkd.errors import fail
 from textkd.experiment.changed import changes, shown
 from textkd.experiment.finished import RECORD, is_sound
-from textkd.models.files import at_home, read_record, saving, write_json
+from textkd.models.files import at_home, read_record, remove_unfinished, saving, write_json
 from textkd.models.processes import processes
 from textkd.models.versions import difference, versions
 
@@ -99,6 +99,8 @@ class RunFolder:
         processes().wait_for_everyone()
 
     def _claim(self, fingerprint: str, name: str, inputs: Mapping[str, str], told: str) -> None:
+        for place in (self.path, *self.path.glob("seed-*/*")):  # nobody else is at work here
+            remove_unfinished(place)
         known, code = self._known(), versions()
         if known is not None and (edited := _edited(known, fingerprint, told)) != []:
             log.warning(
@@ -119,8 +121,6 @@ class RunFolder:
             about = {**kept, "processes": processes().num_processes, "versions": worked, "recipe": told}
             if about != known:
                 write_json(self.path / "run.json", about)
-        for left in self.path.glob(".run.json.*.tmp"):  # by a process that was killed; nobody else is at work here
-            left.unlink(missing_ok=True)
 
     def _refuse_other_processes(self, known: Mapping[str, Any]) -> None:
         here = processes().num_processes

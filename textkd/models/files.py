@@ -73,6 +73,21 @@ def write_atomic(path: Path, text: str) -> Path:
     return path
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a killed process left of `write_atomic` in `folder`, which nobody else writes to.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".report.json.123.tmp").touch()
+        >>> remove_unfinished(folder)
+        >>> list(folder.iterdir())
+        []
+    """
+    for left in folder.glob(".*.[0-9]*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     try:
