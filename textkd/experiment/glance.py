@@ -40,8 +40,8 @@ def _glance(setup: Setup, name: str, model: Any) -> str:
         some = found[0].select(range(_affordable(model, found[0]["length"])))
         said, truth = (_said(setup, model, own, some), task.output.references(some)) if len(some) else ((), ())
         if len(some) and (told := task.output.poor(said, truth, found[1])):
-            return (f"on short rows of eval it has {told}; a good teacher would be seen so less than once in 1,000 "
-                    "times. Is it one of this task, with these labels? The run judges it on all rows")  # fmt: skip
+            return (f"tried on short rows of eval: {told}. A good teacher is seen so less than once in 1,000 times: is "
+                    "it one of this task, with these labels? The run judges it on all rows")  # fmt: skip
     return ""
 
 

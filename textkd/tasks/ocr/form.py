@@ -141,7 +141,7 @@ def _likeness(said: Sequence[str], texts: Sequence[str]) -> float:
 
 
 def _cer(said: Sequence[str], texts: Sequence[str]) -> float:
-    """The edits of all lines divided by the characters of all texts; jiwer, which counts them too, is slow to import."""
+    """The edits of all lines divided by the characters of all texts, as jiwer counts, which is slow to import."""
     edits = 0
     for one, other in zip(said, texts, strict=True):
         row = list(range(len(other) + 1))

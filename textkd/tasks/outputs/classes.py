@@ -53,7 +53,7 @@ class Classes(ByRow):
         ids, counts = np.unique(every, return_counts=True)
         always, here = counts.max() / len(every), np.unique(references, return_counts=True)[1].max() / rows
         if is_rare(right, rows, min(always, here)):  # short rows may have other shares
-            return f"right in {right} of {rows}, and always {self.word(ids[counts.argmax()])!r} in {always:.0%} of all"
+            return f"right in {right} of {rows} (always {self.word(ids[counts.argmax()])!r}: in {always:.0%} of all)"
         return f"right in {right} of {rows}" if none_found(right, rows) else ""
 
     def word(self, answer: Any) -> str:
