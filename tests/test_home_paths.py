@@ -59,6 +59,7 @@ def test_a_run(home: Path, tiny: Tiny, capsys: pytest.CaptureFixture[str], monke
     assert inside(home / "here") == set()
 
 
+@pytest.mark.long
 def test_lines_of_text(home: Path) -> None:
     save_teacher(home / "reader")
     for name, options in (("train", TRAIN), ("more", TRAIN | {"seed": 5}), ("eval", EVAL), ("extra", EVAL)):

@@ -42,7 +42,7 @@ def room(dotted: str) -> str:
 def imports(path: Path) -> set[str]:
     """The dotted names of modules that a file imports, wherever in it."""
     found = set[str]()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in NODES[path]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -53,6 +53,7 @@ def imports(path: Path) -> set[str]:
 
 
 FILES = sorted(ROOT.rglob("*.py"))
+NODES = {path: list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in FILES}
 MODULES = {place(path) for path in FILES}
 ARROWS = {place(path): imports(path) & MODULES - {place(path)} for path in FILES}
 
@@ -111,7 +112,7 @@ def test_names_of_ocr_stay_in_their_rooms() -> None:
         place_of_file = path.relative_to(ROOT).as_posix()
         if place_of_file.startswith(OF_LINES) or place_of_file.endswith("/__init__.py"):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in NODES[path]:
             names = [getattr(node, field, None) for field in ("id", "attr", "arg", "name")]
             words = {word for name in names if isinstance(name, str) for word in name.lower().split("_")}
             found |= {f"{place_of_file}: {word}" for word in words & WORDS_OF_LINES}
@@ -143,8 +144,9 @@ AT_ONCE = {
 HEAVY = ("torch", "transformers", "datasets", "accelerate", "evaluate", "numpy", "pandas", "scipy", "matplotlib")
 
 
-# Each command line runs in a child of a process that has imported no more than the command line itself
+# Each command line runs in a child of a process that has imported what is quick, so that no child imports it again
 PROGRAM = """import os, sys
+import textkd.cli.listings, textkd.config.validate
 from textkd.cli.app import main
 def run(words, log):
     file = os.open(log, os.O_WRONLY | os.O_CREAT)

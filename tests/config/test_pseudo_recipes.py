@@ -56,6 +56,7 @@ def write(folder: Path, **changes: Any) -> Path:
     return folder / "recipe.yaml"
 
 
+@pytest.mark.long
 def test_a_recipe_with_a_recogniser_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("onnxruntime")
     made = build.from_recipe(write(tmp_path, control=False))

@@ -98,6 +98,7 @@ def test_textkd_plan_prints_the_graph_and_writes_nothing(
     assert said.count(" done 2") == 3, said
 
 
+@pytest.mark.long
 def test_textkd_plan_says_how_long_it_will_take(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from tiny_lab import Tiny
 from transformers import AutoModelForSequenceClassification
@@ -9,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 from textkd.config import build
 
 
+@pytest.mark.long
 def test_a_control_freezes_what_its_own_block_says(tiny: Tiny) -> None:
     recipe = tiny.recipe
     recipe["stages"] = [{"matches": recipe.pop("matches"), "frozen": ["bert.embeddings"]}]

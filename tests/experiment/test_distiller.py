@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from graph_lab import begin
+from second_proofs import but_few
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
 
@@ -20,14 +21,15 @@ from textkd.experiment.finished import RECORD
 
 @pytest.mark.compat
 @pytest.mark.usefixtures("whole_pictures")
-def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny) -> None:
+@pytest.mark.parametrize("seeds", but_few([1, 2], 1))
+def test_a_recipe_ends_in_a_report_and_plain_folders(tiny: Tiny, seeds: int) -> None:
     values = tiny.recipe
-    values["seeds"] = [1, 2]
+    values["seeds"] = list(range(seeds))
     values["teacher"]["finetune"] = {"num_train_epochs": 1, "learning_rate": 1e-3}
     result = build.from_recipe(tiny.write(values)).run()
     summary = json.loads((tiny.folder / "run" / "report.json").read_text())
     assert summary["task"] == "glue/sst2"
-    assert summary["seeds"] == [1, 2]
+    assert summary["seeds"] == list(range(seeds))
     assert summary["kept"] == pytest.approx(
         summary["student"]["metrics"]["accuracy"] / summary["teacher"]["metrics"]["accuracy"]
     )
@@ -130,6 +132,7 @@ def test_one_answer_for_all_rows_is_told_of_the_model_that_gives_it(tiny: Tiny) 
         (tiny.folder / "run" / "results.json").unlink()
 
 
+@pytest.mark.long
 def test_a_teacher_of_another_kind_is_measured_like_the_others(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """In bf16, with another attention, in a pickle."""
     teacher = BertForSequenceClassification.from_pretrained(tiny.folder / "teacher", attn_implementation="eager")

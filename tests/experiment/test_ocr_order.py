@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from ocr_lab import data, make_reader, train
 from torch import nn
@@ -32,6 +33,7 @@ def test_batches_of_texts_are_left_to_the_default():
     assert strategy(writes=False) is None
 
 
+@pytest.mark.long
 def test_a_loss_remembers_every_line_where_others_are_left_out(tmp_path: Path) -> None:
     teacher, lines = make_reader(), data()
     odd = list(range(1, 40, 2))

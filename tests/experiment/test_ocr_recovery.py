@@ -109,6 +109,7 @@ def test_the_best_checkpoint_comes_back(kind: str, tmp_path: Path) -> None:
     assert differences(ends[0][1], ends[1][1]) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", BOTH)
 def test_the_lowest_error_rate_is_the_best(kind: str, tmp_path: Path) -> None:
     """As the task's metric says, of which less is better."""

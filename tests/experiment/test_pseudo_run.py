@@ -219,6 +219,7 @@ def test_steps_and_evaluations_are_those_of_the_other_training() -> None:
 # -- a teacher that is a model ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_model_teacher_writes_targets_and_is_matched_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

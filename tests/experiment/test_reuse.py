@@ -134,7 +134,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("what", but_few(DAMAGES, "half the weights", "no record"))
+@pytest.mark.parametrize("what", but_few(DAMAGES, "half the weights"))
 def test_a_damaged_model_is_nobodys(what: str, done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
     DAMAGES[what](done.folder / "run" / "seed-1" / "student")
     trained = count_trainings(monkeypatch)
@@ -156,6 +156,7 @@ def test_a_deleted_model_of_a_run_is_trained_anew(done: Tiny, monkeypatch: pytes
     assert all(torch.equal(again[name], value) for name, value in before.items())
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_between_nodes_goes_on(done: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     original = Runner._train
 
@@ -218,6 +219,7 @@ def test_a_student_that_is_made_otherwise_is_another_one(done: Tiny, reuse: None
     assert {other.runner.state(node) for node in other.runner.nodes if node.name in ("student", "control")} == {"to do"}
 
 
+@pytest.mark.long
 def test_models_whose_weights_were_changed_are_not_taken(
     done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None
 ) -> None:

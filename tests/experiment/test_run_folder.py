@@ -71,6 +71,7 @@ def test_a_recipe_over_changed_files_is_another_run(what: str, own: Tiny) -> Non
         build.from_recipe(file).check()
 
 
+@pytest.mark.long
 def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> None:
     """Before it is fine-tuned its head is random: of its seed, which is no part of what it is made from."""
     base = BertModel.from_pretrained(own.folder / "teacher")
@@ -121,7 +122,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("what", but_few(OTHERS, "student"))
 def test_in_python_what_is_given_counts(what: str, own: Tiny) -> None:
     claimed(in_python(own))
     in_python(own).check()

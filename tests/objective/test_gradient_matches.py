@@ -25,8 +25,8 @@ BATCH["attention_mask"][1, 4:] = 0
     [
         Match("gradient:0", loss="sobolev"),
         Match("loss_gradient:0", loss="gradient_attention"),
-        Match("gradient", loss="activation_map"),
-        Match(["hidden", "gradient"], loss="lwm"),
+        pytest.param(Match("gradient", loss="activation_map"), marks=pytest.mark.long),
+        pytest.param(Match(["hidden", "gradient"], loss="lwm"), marks=pytest.mark.long),
     ],
     ids=lambda match: match.loss,
 )

@@ -107,7 +107,7 @@ def test_an_unfinished_file_of_a_dead_process_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", but_few(["data", "index", "type", "index type", "cut", "empty", "no safetensors"], "data", "type")
+    "how", but_few(["data", "index", "type", "index type", "cut", "empty", "no safetensors"], "type")
 )
 def test_a_damaged_shard_is_named_and_made_anew(how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = Rows(40)

@@ -71,6 +71,7 @@ def test_a_checkpoint_goes_on_as_if_unbroken(tmp_path):
     assert second.steps == 3
 
 
+@pytest.mark.long
 def test_a_run_ends_in_the_average_and_not_in_the_last_weights(tiny: Tiny) -> None:
     ends = {}
     for name, own in {"plain": {}, "averaged": {"average": 0.99}}.items():

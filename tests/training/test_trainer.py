@@ -36,6 +36,7 @@ def quick(tiny: Tiny, **training: Any) -> dict[str, Any]:
     return values
 
 
+@pytest.mark.long
 def test_evaluation_never_runs_the_teacher(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     original = LiveTeacher.taps
