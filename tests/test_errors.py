@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from textkd.errors import Collector, TextkdError, fail, nearest, problem
+from textkd import errors
+from textkd.errors import Collector, TextkdError, fail, nearest, problem, reading
 
 
 def test_one_problem_reads_asked_found_nearest_fix() -> None:
@@ -60,3 +61,26 @@ def test_paths_are_joined_for_what_is_raised_and_what_is_added() -> None:
 def test_other_exceptions_pass_through() -> None:
     with pytest.raises(ZeroDivisionError), Collector().collecting("task"):
         _ = 1 / 0
+
+
+def from_a_line_of(file: str, line: str) -> None:
+    """Runs a line as if it stood in a file."""
+    exec(compile(line, file, "exec"), {})
+
+
+OURS, THEIRS = errors.__file__, "/somewhere/else.py"
+
+
+@pytest.mark.parametrize("line", ["no_such_name", "(5).no_such_attribute", "assert False"])
+def test_a_defect_of_our_own_is_no_message_about_a_file(line: str) -> None:
+    with pytest.raises((NameError, AttributeError, AssertionError)), reading("rows in x.csv"):
+        from_a_line_of(OURS, line)
+    with pytest.raises(TextkdError, match=r"rows in x\.csv"), reading("rows in x.csv"):
+        from_a_line_of(THEIRS, line)
+
+
+@pytest.mark.parametrize("line", ["int('x')", "{}['x']", "open('/no/such/file')", "[][5]", "len(5)"])
+def test_what_a_value_breaks_is_a_message_wherever_it_breaks(line: str) -> None:
+    for file in (OURS, THEIRS):
+        with pytest.raises(TextkdError, match=r"rows in x\.csv"), reading("rows in x.csv"):
+            from_a_line_of(file, line)

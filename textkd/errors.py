@@ -129,7 +129,8 @@ def _told(text: str) -> str:
 @contextmanager
 def reading(asked: str, fix: str = "", where: str = "") -> Iterator[None]:
     """Around the reading of what a user gave: a file, a value, a model. Whatever libraries raise over it becomes one
-    `TextkdError`; there is no list of classes, for nobody knows all that they raise.
+    `TextkdError`; there is no list of classes, for nobody knows all that they raise. A defect of textkd's own stays
+    what it is (`is_own_defect`).
 
     Args:
         asked: what is read.
@@ -144,7 +145,30 @@ def reading(asked: str, fix: str = "", where: str = "") -> Iterator[None]:
     except TextkdError:
         raise
     except Exception as error:
+        if is_own_defect(error):
+            raise
         raise fail(asked, said(error), fix=fix, where=where) from error
+
+
+_HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def is_own_defect(error: BaseException) -> bool:
+    """Whether an exception is a mistake in textkd's own code, whatever was read: a name, an attribute or a promise that
+    does not hold, in one of its own lines.
+
+    Args:
+        error: as it was caught.
+
+    Example:
+        >>> is_own_defect(NameError("name 'x' is not defined"))
+        False
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    own = place is not None and place.tb_frame.f_code.co_filename.startswith(_HOME)
+    return own and isinstance(error, NameError | AttributeError | AssertionError)
 
 
 _SAID: dict[type[BaseException], str] = {

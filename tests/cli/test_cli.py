@@ -10,10 +10,12 @@ from pathlib import Path
 
 import datasets
 import pytest
+from rich.console import Console
 from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import AutoModelForSequenceClassification
 
-from textkd.cli import app
+from textkd.cli import app, say
+from textkd.cli.say import as_blocks, needed
 
 
 class Textkd:
@@ -183,3 +185,32 @@ def test_a_defect_of_ours_keeps_its_traceback(tiny: Tiny, textkd: Textkd, monkey
     monkeypatch.setattr(sys, "argv", ["textkd", "run", str(tiny.write(tiny.recipe))])
     with pytest.raises(ZeroDivisionError):
         app.main()
+
+
+ROWS = [
+    {"family": "logits", "name": "kl", "takes": "", "formula": "T^2 * KL(softmax(z_t / T) || softmax(z_s / T)) " * 3},
+    {"family": "hidden", "name": "mse", "takes": "no word is cut", "formula": "mean of (h_s - h_t)^2"},
+    {"family": "hidden", "name": "cos", "takes": "", "formula": "1 - cos(h_s, h_t)"},
+]
+
+
+def test_rows_too_wide_for_a_terminal_are_blocks() -> None:
+    assert needed([{"a": "x" * 99, "b": "long enough"}]) == 28 + 2 + 11
+    lines = as_blocks(ROWS, 60)
+    assert max(map(len, lines)) <= 60
+    assert lines[0] == "logits kl"
+    assert lines[1].startswith("  formula: T^2 * KL(")  # an empty cell has no line
+    assert " ".join(line.strip() for line in lines).count("softmax(z_t / T)") == 3
+    assert lines[-7:] == [
+        "hidden mse", "  takes: no word is cut", "  formula: mean of (h_s - h_t)^2", "",
+        "hidden cos", "  formula: 1 - cos(h_s, h_t)", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "is_table"), [(40, False), (100, True), (10_000, True)])
+def test_a_terminal_gets_what_it_can_hold(
+    width: int, is_table: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(say, "Console", lambda width=None, of=width: Console(width=of))
+    say.show(ROWS)
+    assert ("family" in capsys.readouterr().out) == is_table

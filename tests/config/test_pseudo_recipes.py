@@ -117,7 +117,7 @@ def problems(file: Path) -> dict[str, str]:
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    wrong = {"mix": 1.5, "max_cer": -1, "num_beams": 0, "change": "uper"}
+    wrong = {"mix": 1.5, "max_cer": -1, "change": "uper"}
     told = problems(write(tmp_path, pseudo={**wrong, "min_confidense": 0.9}))
     assert set(told) == {"pseudo.min_confidense"}  # a key: told alone, in the first round
     assert "nearest: min_confidence" in told["pseudo.min_confidense"]
@@ -134,7 +134,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert "no blocks to take" in found.pop("student.shrink")
     assert "nothing inside it can be read" in found.pop("matches[1].tap")
     assert "the teacher's logits" in found.pop("matches[2].tap")
-    assert set(found) == {"pseudo.mix", "pseudo.max_cer", "pseudo.num_beams"}
+    assert set(found) == {"pseudo.mix", "pseudo.max_cer"}
     assert not (tmp_path / "run").exists()
 
 

@@ -94,6 +94,40 @@ def test_bad_values_are_left_out_so_that_the_rest_can_be_looked_at(tiny: Tiny) -
     assert yaml.safe_dump(values) == before
 
 
+def test_a_member_of_a_wrong_type_hides_nothing(tiny: Tiny) -> None:
+    values = tiny.recipe | {"max_length": "x"}
+    values["matches"] = [5, {"tap": "logits", "wieght": 1}]
+    del values["student"]
+    values["chain"] = [7, {"name": "a"}]
+    _, problems = validate(values)
+    places = {"max_length", "matches[0]", "matches[1].wieght", "chain[0]", "chain[1].student"}
+    assert {p.where for p in problems} == places
+
+
+CHAIN = [{"name": "a", "student": {"shrink": {}}}]
+COHORT = {"students": {"a": {"path": "x"}, "b": {"path": "y"}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"teacher": {"recogniser": "x.onnx"}, "student": None, "chain": CHAIN}, ["teacher: ", "beside chain"]),
+        ({"teacher": {"recogniser": "x.onnx"}, "student": None, "chain": CHAIN, "pseudo": {}}, ["teacher: "]),
+        ({"student": None, "chain": CHAIN, "pseudo": {}}, ["pseudo: ", "beside chain"]),
+        ({"student": None, "cohort": COHORT, "pseudo": {}}, ["pseudo: ", "beside cohort"]),
+        ({"teacher": {"recogniser": ""}}, ["teacher.recogniser: ", "no path of a file"]),
+        ({"teacher": {"recogniser": "", "path": "x"}}, ["teacher.recogniser: ", "leave it out, and give path"]),
+        ({"pseudo": True}, ["pseudo: ", "not a block", "give a block: {} for all defaults"]),
+        ({"matches": [5]}, ["matches[0]: ", "not a block", "give a block, as {tap: logits}"]),
+        ({"student": None, "chain": [5]}, ["chain[0]: ", "give a block, as {name: assistant"]),
+    ],
+)
+def test_words_that_can_be_followed(change: dict[str, Any], words: list[str], tiny: Tiny) -> None:
+    values = {key: value for key, value in {**tiny.recipe, **change}.items() if value is not None}
+    (only,) = validate(values)[1]
+    assert [word for word in words if word not in str(only)] == []
+
+
 def test_required_blocks_are_named_when_absent() -> None:
     made, problems = validate({"teacher": {"finetune": {}}})
     assert {p.where for p in problems} == {"task", "student", "teacher.path"}
@@ -181,6 +215,12 @@ def test_the_length_of_rows_fits_the_models_by_default(tiny: Tiny) -> None:
         ({"warmup_steps": -1}, "0 or more"),
         ({"learning_rate": float("nan")}, "finite"),
         ({"bf16": "maybe"}, "true or false"),
+        ({"num_train_epochs": 1e300}, "up to 1000000"),
+        ({"per_device_train_batch_size": 2**60}, "a whole number of 1 or more, up to 1048576"),
+        ({"gradient_accumulation_steps": 2**60}, "up to 1048576"),
+        ({"seed": 10**18}, "up to 4294966"),
+        ({"max_steps": 2**60}, "up to 2147483647"),
+        ({"save_total_limit": 2**60}, "up to 2147483647"),
         ({"report_to": 3}, "text"),
         ({"remove_unused_columns": True}, "textkd sets this itself"),
     ],
@@ -204,6 +244,7 @@ def test_values_of_arguments(training: dict[str, Any], words: str) -> None:
         {"optim_args": "a=1", "report_to": ["none"], "max_steps": -1, "save_strategy": "no", "eval_steps": 0.1},
         {"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"num_cycles": 1}},
         {"gradient_checkpointing_kwargs": {"use_reentrant": False}},
+        {"max_grad_norm": 10**10, "num_train_epochs": 1_000_000, "per_device_train_batch_size": 2**20},
     ],
 )
 def test_good_arguments(training: dict[str, Any]) -> None:

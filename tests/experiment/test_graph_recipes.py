@@ -130,7 +130,7 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     ),
     "a black box for a cohort": (
         lambda tiny: peers(tiny, {"size": 2}) | {"teacher": {"recogniser": "lines.onnx"}},
-        {"teacher": "a cohort learns from what teachers say of each row"},
+        {"teacher": "a cohort learns from what models say of each row"},
     ),
     "a block for a new teacher of texts": (
         lambda tiny: short(tiny) | {"teacher": {"config": {"num_hidden_layers": 2}, "finetune": {"max_steps": 1}}},

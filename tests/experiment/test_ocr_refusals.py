@@ -84,10 +84,11 @@ ENCODER, DECODER = "teacher.config.encoder", "teacher.config.decoder"
 CROSS = put("matches.1", {"student": "encoder.cross_attention:1", "teacher": "decoder.cross_attention:1"})
 RECIPES: dict[str, tuple[Change, list[str]]] = {
     # lines
-    "no file": (put("task.train", "SHARED/line.parquet"), ["task: asked", "line.parquet", "nearest: lines.parquet"]),
+    "no file": (put("task.train", "SHARED/line.parquet"), ["task.train: asked", "nearest: lines.parquet"]),
     "a column": (put("task.train", {"path": "SHARED", "text": "words"}), ["task"]),
     "kind of lines": (put("task.train", {"digitz": {}}), ["task", "nearest: digits"]),
-    "option of digits": (put("task.train.digits.hight", 16), ["task", "hight", "nearest: height"]),
+    "option of digits": (put("task.train.digits.hight", 16), ["task.train.digits.hight", "nearest: height"]),
+    "split of digits": (put("task.eval.digits.split", "test"), ["task.eval.digits.split", "fix: split: train or eval"]),
     "no lines": (without("task", "eval"), ["task", "eval"]),
     "task option": (put("task.augmnt", True), ["task.augmnt", "nearest: augment"]),
     "generation": (put("task.generation", {"num_beam": 2}), ["task", "num_beam", "nearest: num_beams"]),
@@ -149,16 +150,16 @@ LOST = put("task.train", "SHARED/line.parquet")
 SEVERAL: dict[str, tuple[Change, list[str]]] = {
     "file, side, block": (
         made(LOST, put(f"{DECODER}.decoder_layer", 4), put("matches.1.layers", {2: 2})),
-        ["2 problems", "task: asked", "teacher.config.decoder: asked", "nearest: decoder_layers"],
+        ["2 problems", "task.train: asked", "teacher.config.decoder: asked", "nearest: decoder_layers"],
     ),
-    "file, block": (made(LOST, put("matches.1.layers", {2: 2})), ["2 problems", "task: asked", "has 1 blocks"]),
+    "file, block": (made(LOST, put("matches.1.layers", {2: 2})), ["2 problems", "task.train: asked", "has 1 blocks"]),
     "eval, block": (  # the train lines give the tokens: they fit
         made(put("task.eval", "SHARED/line.parquet"), put("matches.1.layers", {2: 2})),
-        ["2 problems", "task: asked", "has 1 blocks"],
+        ["2 problems", "task.eval: asked", "has 1 blocks"],
     ),
     "file, student of tokens of its own": (
         made(LOST, put("student", {"path": "SHARED/teacher"}), put("matches.0.loss", "mze")),
-        ["2 problems", "task: asked", "nearest: mse"],
+        ["2 problems", "task.train: asked", "nearest: mse"],
     ),
     "option, block": (
         made(put("task.augmnt", True), put("matches.1.layers", {2: 2})),
@@ -166,7 +167,7 @@ SEVERAL: dict[str, tuple[Change, list[str]]] = {
     ),
     "shape, block": (
         made(put("task.tokenizer", "chars"), put("matches.1.layers", {2: 2})),
-        ["2 problems", "task: asked: tokenizer 'chars'", "has 1 blocks"],
+        ["2 problems", "task.tokenizer: asked: tokenizer 'chars'", "has 1 blocks"],
     ),
 }
 

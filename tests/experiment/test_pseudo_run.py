@@ -230,7 +230,7 @@ def test_a_model_teacher_writes_targets_and_is_matched_on_them(tmp_path: Path, m
     monkeypatch.setattr(pseudo_labels, "teacher_reader", reads)
     bare = {**OWN, "unlabelled": True}
     teacher = new_ocr_model(ENCODER, DECODER, tokenizer=line_processor([*"0123456789"], **SIZE).tokenizer)
-    lines = task(train=bare, processor=line_processor([*"0123456789"], **SIZE), height=32, width=1024)
+    lines = task(train=bare, processor=line_processor([*"0123456789"], **SIZE), height=None, width=None)
     matches = [Match("logits", loss="kl"), Match("encoder.hidden")]
     one = made(tmp_path, teacher, Pseudo(num_beams=3), task=lines, control=False, matches=matches)
     result = one.run()
@@ -244,7 +244,7 @@ def test_a_model_teacher_writes_targets_and_is_matched_on_them(tmp_path: Path, m
 def test_a_bad_recipe_of_lines_is_told_with_a_teacher_that_is_a_model(tmp_path: Path) -> None:
     processor = line_processor([*"0123456789"], **SIZE)
     teacher = new_ocr_model(ENCODER, DECODER, tokenizer=processor.tokenizer)
-    lines = task(processor=processor, height=32, width=1024)
+    lines = task(processor=processor, height=None, width=None)
     matches = [Match("labels"), Match("encoder.hidden:5")]
     with pytest.raises(TextkdError) as error:
         made(tmp_path, teacher, Pseudo(mix=2), task=lines, seeds=[-1], matches=matches).check()

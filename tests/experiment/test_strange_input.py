@@ -34,8 +34,10 @@ HUGE = 10**400
 def make(**block: Any) -> None:
     """A task of a recipe's block, with all that is wrong in it raised."""
     found = Collector()
-    task_of(block, found).problems()
+    task = task_of(block, found)
     found.raise_any()
+    assert task is not None
+    task.problems()
 
 
 WRONG = [5, 2.5, True, "", ",,", [], [["x"]], {"a": 1}, [None], {1: 2}, HUGE, float("nan")]
@@ -54,7 +56,9 @@ def test_options_of_wrong_types(name: str, tmp_path: Path) -> None:
                 continue  # the hub, or no data set
             told = ""
             try:
-                task_of({"name": name, **usual, option: value}, Collector())
+                found = Collector()
+                task_of({"name": name, **usual, option: value}, found)
+                found.raise_any()
             except TextkdError as error:
                 told = str(error)
             refused += bool(told)

@@ -15,7 +15,7 @@ from textkd import Match, TextkdError
 from textkd.models.taps import anatomy
 from textkd.objective.bind import bind
 from textkd.objective.cache_limits import kept_problems
-from textkd.objective.combine import gate
+from textkd.objective.combine import combination, gate
 from textkd.objective.objective import Objective
 from textkd.teachers import CacheOptions
 
@@ -172,6 +172,7 @@ def test_half_precision_is_widened() -> None:
         ({"combine": "mean_logits", "weights": [1, 2, 3]}, 2, "found: 2 teachers"),
         ({"combine": "mean_logits", "weights": [1, -2]}, 2, "not all are numbers above 0"),
         ({"combine": "mean_logits", "weights": [1, True]}, 2, "not all are numbers above 0"),
+        ({"combine": "mean_logits", "weights": [1e300, 1]}, 2, "1 counts nothing beside 1e+300"),
         ({"weights": [1, 2]}, 1, "nothing is combined"),
         ({"combine": "mean_logits", "fused": True}, 2, "fused"),
     ],
@@ -215,3 +216,7 @@ def test_a_gate_needs_classes(label_loss: str) -> None:
     with pytest.raises(TextkdError, match="the labels are no classes"):
         bind([Match("logits", from_=TEACHERS, combine="gate")], {"student": anatomy(make_teacher(2))}, frozen,
              label_loss)  # fmt: skip
+
+
+def test_weights_whose_sum_is_too_large_for_a_number() -> None:
+    assert combination("mean_logits", [1e308, 1e308], 2).weights == (0.5, 0.5)

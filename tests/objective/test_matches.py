@@ -137,6 +137,8 @@ def test_pairs_carry_weight_schedule_temperature_and_blocks(models: tuple[Any, A
         ([Match("attention", projection="linear")], "no width"),
         ([Match("hidden", weight=float("nan"))], "not a positive number"),
         ([Match("hidden", weight=True)], "not a positive number"),
+        ([Match("hidden", weight=1e39)], "float32 holds no gradient of such a size"),
+        ([Match("hidden", weight=1e-300)], "a number from 1e-20 to 1e+20"),
     ],
 )
 def test_what_cannot_be_bound(models: tuple[Any, Any], matches: list[Match], words: str) -> None:

@@ -203,11 +203,11 @@ def test_a_loss_of_probabilities_at_the_caches_temperature_is_not(tiny: Tiny, lo
     recipes.from_recipe(tiny.write(recipe)).check()
 
 
-def test_a_cache_that_nobody_asks_for_is_said(
+def test_a_cache_that_nobody_asks_for_is_refused(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = tiny.recipe | {"matches": [{"tap": "labels"}]}
     values["teacher"]["cache"] = True
     code, printed = textkd(capsys, monkeypatch, "cache", str(tiny.write(values)))
-    assert code == 0
-    assert "no match reads the teacher: nothing to keep" in printed
+    assert code == 2
+    assert "no match reads teacher" in printed

@@ -110,8 +110,11 @@ def test_a_row_of_classes_is_one_position() -> None:
         ({"logits": "sparse"}, "no way to keep logits"),
         ({"logits": {"mass": 1.5}}, "not a share"),
         ({"logits": {"samples": 3, "mass": 0.5}}, "drawn or the likeliest"),
-        ({"max_gb": 0}, "not a number above 0"),
-        ({"temperature": True}, "not a number above 0"),
+        ({"max_gb": 0}, "not a finite number above 0"),
+        ({"temperature": True}, "not a finite number above 0"),
+        ({"max_gb": float("nan")}, "max_gb: nan"),
+        ({"max_gb": float("inf")}, "max_gb: inf"),
+        ({"temperature": float("nan")}, "temperature: nan"),
         ({"folder": 3}, "not a path"),
     ],
 )
@@ -124,7 +127,7 @@ def test_options_are_read() -> None:
     assert CacheOptions.of(False) is None
     assert CacheOptions.of(True) == CacheOptions()
     assert CacheOptions.of({"precision": "int8", "max_gb": 2}) == CacheOptions("int8", max_gb=2)
-    assert math.isclose(CacheOptions.of({"temperature": 4}).temperature, 4)  # type: ignore[union-attr]
+    assert math.isclose(CacheOptions.of({"logits": {"top_k": 2}, "temperature": 4}).temperature, 4)  # type: ignore[union-attr]
 
 
 def test_values_that_are_not_finite_do_not_fit_8_bits() -> None:

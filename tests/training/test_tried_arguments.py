@@ -26,6 +26,15 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words
     "no words for the optimizer": ({"optim_args": "rank"}, "optim_args", "KEY=VALUE"),
     "no such compiler": ({"torch_compile": True, "torch_compile_backend": "nope"}, "torch_compile_backend", "inductor"),
     "too many processes": ({"dataloader_num_workers": 100_000}, "dataloader_num_workers", "1024"),
+    "processes that stay, without any": (
+        {"dataloader_persistent_workers": True}, "dataloader_persistent_workers", "num_workers > 0",
+    ),
+    "shards of one process": ({"fsdp": "full_shard"}, "fsdp", "torchrun"),
+    "a misspelt level": ({"log_level": "warnin"}, "log_level", "nearest: warning"),
+    "a tool that masks stop": ({"debug": "underflow_overflow"}, "debug", "stops a run by itself"),
+    "no steps to add up": ({"eval_accumulation_steps": 0}, "eval_accumulation_steps", "of 1 or more"),
+    "less than no noise": ({"neftune_noise_alpha": -1}, "neftune_noise_alpha", "of 0 or more"),
+    "lengths of another column": ({"length_column_name": "size"}, "length_column_name", "textkd sets this itself"),
     "the hub, offline": ({"push_to_hub": True}, "push_to_hub", "HF_HUB_OFFLINE"),
 }  # fmt: skip
 
@@ -44,6 +53,28 @@ def test_it_is_refused_before_a_run(what: str, monkeypatch: pytest.MonkeyPatch) 
 def test_two_faults_are_told_at_once() -> None:
     found = argument_problems({"adam_beta1": 2.0, "report_to": "wandbb", "learning_rate": 1e-3})
     assert {p.where for p in found} == {"adam_beta1", "report_to"}
+
+
+COSINE = {"lr_scheduler_type": "cosine_with_min_lr"}
+FOLLOW: dict[str, tuple[dict[str, Any], set[str]]] = {  # arguments, the places that are told
+    "what it needs has a wrong type": ({**COSINE, "lr_scheduler_kwargs": 5}, {"lr_scheduler_kwargs"}),
+    "what it needs is misspelt": ({**COSINE, "lr_scheduler_kwarg": {"min_lr": 0.1}}, {"lr_scheduler_kwarg"}),
+    "another one has a wrong type": ({**COSINE, "learning_rate": "x"}, {"lr_scheduler_type", "learning_rate"}),
+    "what it needs is there": (
+        {"save_strategy": "best", "metric_for_best_model": "accuracy", "learning_rat": 1}, {"learning_rat"},
+    ),
+    "steps that would fit": (
+        {"load_best_model_at_end": True, "save_strategy": "steps", "save_steps": 7, "eval_strategy": "steps",
+         "eval_steps": "7"}, {"eval_steps"},
+    ),
+    "beside what has nothing to do with it": ({"adam_beta1": 2.0, "seed": "x"}, {"adam_beta1", "seed"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FOLLOW)
+def test_what_follows_from_a_bad_value_is_not_told(what: str) -> None:
+    training, places = FOLLOW[what]
+    assert {p.where for p in argument_problems(training)} == places
 
 
 def test_no_trace_is_left() -> None:

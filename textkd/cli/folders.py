@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from textkd.cli.say import as_table, say, show
+from textkd.cli.say import say, show
 
 LISTS = ("losses", "taps", "recipes", "presets")
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.", show_default=False)]
@@ -41,7 +41,7 @@ def ls(
     if text is not None:
         print(text, end="")
         return
-    show(as_table(listings.rows(what, model)))
+    show(listings.rows(what, model))
 
 
 def evaluate(

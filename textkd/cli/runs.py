@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from textkd.cli.say import as_table, say, show
+from textkd.cli.say import say, show
 
 RecipeFile = Annotated[
     Path, typer.Argument(metavar="FILE", help="A YAML file, or a name of `textkd ls recipes`.", show_default=False)
@@ -68,7 +68,7 @@ def plan(
     from textkd.experiment import describe  # only now: torch comes with it
 
     rows = describe.table(made.setup, made.runner, timed)
-    show(as_table([{name: value for name, value in row.items() if name != "folder"} for row in rows]))
+    show([{name: value for name, value in row.items() if name != "folder"} for row in rows])
     say([f"{row['node']}: {row['folder']}" for row in rows])
     if timed:
         say(["likely: the steps alone, as long as some just took here; evaluations and checkpoints come on top"])
@@ -93,8 +93,7 @@ def cache(file: RecipeFile, overrides: Overrides = None) -> None:
     blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
     if not any(block is not None and block.cache for block in blocks.values()):
         given += [f"{where}.cache=true" for where, block in blocks.items() if block is not None]
-    told = [_cached(one) for one in build.from_recipe(file, given).fill_cache()]
-    say(told or ["no match reads the teacher: nothing to keep"])
+    say([_cached(one) for one in build.from_recipe(file, given).fill_cache()])
 
 
 def _cached(told: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import textwrap
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -41,9 +42,42 @@ def tell_once(text: str, style: str | None = None) -> None:
     return tell(text, style)
 
 
-def show(table: Table) -> None:
+COLUMN = 28  # the least width in which a cell of more than that is read
+
+
+def show(rows: list[dict[str, str]]) -> None:
+    """Rows of equal keys: as a table where the terminal is wide enough for it, else each as a block of its own."""
     # a pipe has no width: a row stays one line
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 10_000)
+    if needed(rows) <= console.width:
+        console.print(as_table(rows))
+    else:
+        console.print("\n".join(as_blocks(rows, console.width)), markup=False, highlight=False)
+
+
+def needed(rows: list[dict[str, str]]) -> int:
+    """The characters that a table of rows takes, its wide columns folded no further than is read."""
+    widths = [max(len(str(row[title])) for row in [dict.fromkeys(rows[0], title), *rows]) for title in rows[0]]
+    return sum(min(width, COLUMN) for width in widths) + 2 * (len(widths) - 1)
+
+
+def as_blocks(rows: list[dict[str, str]], width: int) -> list[str]:
+    """The lines of rows that no table holds: what tells a row from the others, and below it the rest, a line or more
+    for each cell that says something."""
+    titles, lines = list(rows[0]), list[str]()
+    heads = 1
+    while heads < len(titles) and len({tuple(row[title] for title in titles[:heads]) for row in rows}) < len(rows):
+        heads += 1
+    for row in rows:
+        lines.append(" ".join(str(row[title]) for title in titles[:heads]))
+        for title in titles[heads:]:
+            if str(row[title]):
+                lines += textwrap.wrap(
+                    f"{title}: {row[title]}", width, initial_indent="  ", subsequent_indent="    ",
+                    break_on_hyphens=False,
+                )  # fmt: skip
+        lines.append("")
+    return lines
 
 
 def say(lines: list[str]) -> None:

@@ -3,7 +3,7 @@ matches and arguments is told at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +13,12 @@ from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
 from textkd.config.student_block import FROM, from_problems, student_of
 from textkd.config.task_block import kind_of, task_of
 from textkd.config.teacher_block import Parts, keep_of, teacher_of, without_place
-from textkd.errors import Collector, TextkdError, hidden, problem, reading
+from textkd.errors import Collector, Problem, TextkdError, hidden, problem
 from textkd.experiment.distiller import Run
 from textkd.experiment.finetune import LABELS_ONLY
 from textkd.experiment.plan import Experiment, Source
 from textkd.experiment.shorthand import (
+    COHORT,
     CONTROL,
     MOST_PEERS,
     STUDENT,
@@ -29,12 +30,15 @@ from textkd.experiment.shorthand import (
     cohort,
     cohort_problems,
     link_problems,
+    peer_problems,
+    teacher_problems,
 )
+from textkd.experiment.storage import folder_of
 from textkd.models import students
-from textkd.models.files import at_home
 from textkd.tasks import Kind, Task, kind
 from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import Pseudo, Targets, targets_of
+from textkd.training.argument_values import value_problems
 from textkd.training.stages import Stage
 from textkd.training.trainer import UPDATES
 
@@ -52,8 +56,13 @@ class Builder:
         self.recipe, self.values, self.name = recipe, values, name
         self.found = Collector()
         self.training = dict(recipe.training)
-        self.output = at_home(str(self.training.pop("output_dir", None) or f"runs/{name}"))
+        self.output = folder_of(None, f"runs/{name}")
+        with self.found.collecting():
+            self.output = folder_of(self.training.pop("output_dir", None), self.output)
         self.task: Task | None = None
+        # by place: what can be judged of the blocks of students, and the blocks of which nothing can
+        self.sound: dict[str, Mapping[str, Any]] = {}
+        self.spoilt: list[str] = []
 
     def build(self) -> Run:
         found = self.found
@@ -63,7 +72,8 @@ class Builder:
         self._check_students()
         made = self._run()
         if made is not None and found.problems:
-            known = list(found.problems)
+            lost = [problem("this part", "told already", where=where) for where in self.spoilt]
+            known = [*found.problems, *lost]
             with found.collecting():  # what is wrong with the rest
                 made.check(known)
         found.raise_any()
@@ -72,7 +82,7 @@ class Builder:
 
     def _run(self) -> Run | None:
         """The run, as far as it can be made."""
-        with self.found.collecting(), reading("the blocks of the recipe", fix="give each key a value of its kind"):
+        with self.found.collecting():
             pseudo = self._pseudo()
             targets = targets_of(pseudo, self.task, keep_of(self._first, self.output))
             doubled = bool(self.recipe.matches) and bool(self.recipe.stages)
@@ -85,17 +95,18 @@ class Builder:
     def _experiment(self, targets: Targets | None) -> Experiment:
         recipe, common, teachers = self.recipe, self._common(), self._teachers()
         if recipe.cohort is not None:
-            places = {name: f"cohort.students.{name}" for name in recipe.cohort.students or {}}
             made = self._cohort(recipe.cohort, teachers)
+            named = recipe.cohort.students or {}
+            places = {name: f"cohort.students.{known}" for name, known in zip(made, named, strict=False)}
             return cohort(common, made, recipe.cohort.update, teachers, places)
         if recipe.chain is not None:
             links = [self._link(number, link, teachers) for number, link in enumerate(recipe.chain)]
             if links and (wrong := link_problems([link.name for link in links], list(teachers))):
                 self.found.add(*wrong)  # the rest is looked at under names that stand for them
                 links = [replace(link, name=f"link_{number}") for number, link in enumerate(links)]
-            return chain(common, teachers, links, keep_of(self._first, self.output), targets)
+            return chain(common, teachers, links, keep_of(self._first, self.output))
         block = recipe.student or {}
-        student = self._student(block, next(iter(teachers)), teachers)
+        student = self._student(STUDENT, next(iter(teachers)), teachers)
         return classic(common, teachers, student, targets=targets, share_encoder=bool(block.get("share_encoder")))
 
     def _common(self) -> Common:
@@ -105,7 +116,10 @@ class Builder:
         training = {name: value for name, value in self.training.items() if name != "seed"}
         default = LABELS_ONLY if self._first.is_black_box else ()
         made = stages or ([] if recipe.cohort is not None and not matches else [Stage(tuple(matches) or default)])
-        seeds = [self.training.get("seed", 42)] if recipe.seeds is None else recipe.seeds
+        own_seed = self.training.get("seed", 42)
+        with self.found.collecting("training"):
+            self.found.add(*(wrong := value_problems("seed", own_seed)))
+        seeds = [42 if wrong else own_seed] if recipe.seeds is None else recipe.seeds
         return Common(
             self.name, self.task, training, tuple(made), bool(stages), recipe.control, tuple(seeds), self._identity(),
             tuple(self._warnings()),
@@ -139,8 +153,10 @@ class Builder:
         parts = Parts(self.task, self._kind, self._auto_class, self.output, recipe.max_length, self.found)
         tokens = any("path" in block for block in self._student_blocks().values())
         if recipe.teachers:
-            return {name: teacher_of(block, parts, f"teachers.{name}", tokens)
+            made = {name: teacher_of(block, parts, f"teachers.{name}", tokens)
                     for name, block in recipe.teachers.items()}  # fmt: skip
+            shape = COHORT if recipe.cohort is not None else "chain" if recipe.chain is not None else STUDENT
+            return self._renamed(made, "teachers", teacher_problems(made, shape))
         if recipe.teacher is None and recipe.cohort is not None:
             return {}
         return {"teacher": teacher_of(self._first, parts, "teacher", tokens)}
@@ -175,28 +191,44 @@ class Builder:
         return links | set(named or (f"peer_{i}" for i in range(1, size + 1))) | {STUDENT, CONTROL}
 
     def _check_students(self) -> None:
+        """Tells what is wrong with the blocks of students; the rest is looked at with what is sound of them."""
         names = self._names() - set(self.recipe.teachers or ())
         for where, block in self._student_blocks().items():
-            if not self._reported(where):
-                with self.found.collecting(where):
-                    self.found.add(*from_problems(block, names))
-                    students.check_spec({key: value for key, value in block.items() if key != FROM})
-                    self._check_new(block)
+            self.sound[where] = block
+            if self._reported(where) or not (wrong := self._student_problems(block, names)):
+                continue
+            with self.found.collecting(where):
+                self.found.add(*wrong)
+            part = students.sound_part(block)
+            if part is None or self._student_problems(part, names):
+                self.spoilt.append(where)
+            else:
+                self.sound[where] = part
 
-    def _check_new(self, spec: Mapping[str, Any]) -> None:
+    def _student_problems(self, block: Mapping[str, Any], names: Collection[str]) -> list[Problem]:
+        found = Collector()
+        with found.collecting():
+            found.add(*from_problems(block, names))
+            students.check_spec({key: value for key, value in block.items() if key != FROM})
+            if self._first.is_black_box:
+                found.add(*self._new_problems(block))
+        return found.problems
+
+    def _new_problems(self, spec: Mapping[str, Any]) -> list[Problem]:
         """What only a student of a model can be."""
-        if not self._first.is_black_box:
-            return
         fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
-        for key in ("shrink", "share_encoder"):
-            if spec.get(key):
-                asked, found = f"student {key}: {spec[key]!r}", "the teacher is a black box: it has no blocks to take"
-                self.found.add(problem(asked, found, fix=fix, where=key))
+        what = "the teacher is a black box: it has no blocks to take"
+        found = Collector()
+        found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key)
+                    for key in ("shrink", "share_encoder") if spec.get(key)))  # fmt: skip
         if spec.get("config") and self._kind is not None:
-            self._kind.new_model(spec["config"])
+            with found.collecting():
+                self._kind.new_model(spec["config"])
+        return found.problems
 
-    def _student(self, block: Mapping[str, Any], made_from: str, teachers: Mapping[str, Teacher]) -> Source:
+    def _student(self, where: str, made_from: str, teachers: Mapping[str, Teacher]) -> Source:
         new = self._new_model if self._first.is_black_box else None
+        block = self.sound.get(where, {})
         return student_of(block, self.task, self._auto_class, made_from, list(teachers), new)
 
     def _new_model(self, config: Mapping[str, Any]) -> Any:
@@ -209,7 +241,7 @@ class Builder:
             stages = [Stage(tuple(match_of(match) for match in link.matches))]
         return Link(
             link.name,
-            lambda before: self._student(link.student, before, teachers),
+            lambda before: self._student(f"chain[{number}].student", before, teachers),
             tuple(stages) or None,
             link.training,
         )
@@ -231,13 +263,22 @@ class Builder:
             what = "both are given"
             self.found.add(problem("cohort.size and cohort.students", what, fix="keep one", where="cohort.size"))
         if block.students:
-            return {name: self._student(one, first, teachers) for name, one in block.students.items()}
+            made = {name: self._student(f"cohort.students.{name}", first, teachers) for name in block.students}
+            return self._renamed(made, "cohort.students", peer_problems(list(made), list(teachers)))
         size = 2 if block.size is None else block.size
         self.found.add(*cohort_problems(size))
         return {
-            f"peer_{i}": self._student(self.recipe.student or {}, first, teachers)
-            for i in range(1, min(max(size, 2), MOST_PEERS) + 1)
+            f"peer_{i}": self._student(STUDENT, first, teachers) for i in range(1, min(max(size, 2), MOST_PEERS) + 1)
         }
+
+    def _renamed(self, models: Mapping[str, Any], where: str, wrong: Collection[Problem]) -> dict[str, Any]:
+        """Models, those with a wrong name under one that stands for it, so that the rest can be looked at; but matches,
+        which call them by their names."""
+        self.found.add(*wrong)
+        self.spoilt += ["matches", "stages"] if wrong else []
+        bad = {p.where for p in wrong}
+        names = [f"model_{number}" if f"{where}.{name}" in bad else name for number, name in enumerate(models, 1)]
+        return dict(zip(names, models.values(), strict=True))
 
     def _reported(self, *rooms: str) -> bool:
         return any(p.where in rooms for p in self.found.problems)

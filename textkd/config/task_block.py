@@ -6,14 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd import tasks
-from textkd.errors import Collector, TextkdError, fail, problem, reading
+from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
 from textkd.losses.options import fits, hints, say
 from textkd.tasks import Task
 
 
-def task_of(block: Mapping[str, Any], found: Collector) -> Task:
+def task_of(block: Mapping[str, Any], found: Collector) -> Task | None:
     """The task of {name: glue, subset: sst2, path: DIR}, {name: text, train: FILE, ...} and so on; the options are
-    those of its kind (`tasks.kind`). Unknown options go to `found` and are left out; else raises `TextkdError`."""
+    those of its kind (`tasks.kind`).
+
+    Args:
+        block: of the recipe.
+        found: gets what is wrong. Options that nobody has, and bad ones on which no row depends, are left out, so that
+            the rows can be looked at.
+
+    Returns:
+        The task; None where it cannot be made.
+
+    Raises:
+        TextkdError: no such task.
+    """
     name, options = _name_of(block)
     if name not in tasks.names():
         where, asked, kinds = "name", name, list(tasks.names())
@@ -24,18 +36,34 @@ def task_of(block: Mapping[str, Any], found: Collector) -> Task:
             kinds = list(dict.fromkeys(one.partition("/")[0] for one in kinds))
         fix = f"one of {', '.join(kinds)}"
         raise fail(f"task {name or '(no name)'}", "no such task", near=(asked, kinds), where=where, fix=fix)
-    known = tasks.kind(name).options
-    for key in [key for key in options if key not in known]:
-        fix = (tasks.kind(name).elsewhere or {}).get(str(key)) or f"one of {', '.join(known)}"
-        asked, near = f"{key}: {options.pop(key)!r}", (str(key), known)
+    kind = tasks.kind(name)
+    for key in [key for key in options if key not in kind.options]:
+        fix = (kind.elsewhere or {}).get(str(key)) or f"one of {', '.join(kind.options)}"
+        asked, near = f"{key}: {options.pop(key)!r}", (str(key), kind.options)
         found.add(problem(asked, f"task {name} has no such option", near=near, where=str(key), fix=fix))
-    due = hints(tasks.kind(name).make)
+    due = hints(kind.make)
     wrong = [problem(f"{key}: {value!r}", f"a {type(value).__name__}", fix=f"give {say(due[key])}", where=key)
              for key, value in options.items() if key in due and not fits(value, due[key])]  # fmt: skip
-    if wrong:
-        raise TextkdError(*wrong)
-    with reading(f"task {name} with {options}", fix="give each option a value of its kind"):
-        return tasks.get(name, **options)
+    bad = {p.where for p in wrong}
+    made, told = _made(name, {key: value for key, value in options.items() if key not in bad})
+    told = [p for p in told if _option(p) not in bad]  # else it follows from what is left out
+    found.add(*wrong, *told)
+    bad |= {_option(p) for p in told}
+    if not bad <= {*kind.apart}:
+        return None
+    return made or _made(name, {key: value for key, value in options.items() if key not in bad})[0]
+
+
+def _made(name: str, options: Mapping[str, Any]) -> tuple[Task | None, list[Problem]]:
+    found = Collector()
+    with found.collecting(), reading(f"task {name} with {options}", fix="give each option a value of its kind"):
+        return tasks.get(name, **options), []
+    return None, found.problems
+
+
+def _option(wrong: Problem) -> str:
+    """The option that a problem is about."""
+    return wrong.where.partition(".")[0].partition("[")[0]
 
 
 def _name_of(block: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from textkd.experiment.finetune import Finetune
 from textkd.experiment.plan import Source
 from textkd.experiment.shorthand import Teacher
 from textkd.models import loading
-from textkd.models.files import at_home
+from textkd.models.files import at_home, place_problems
 from textkd.models.randomness import random_from
 from textkd.tasks import Kind, Task
 from textkd.teachers import CacheOptions, LiveOptions
@@ -59,6 +59,8 @@ def teacher_of(block: TeacherBlock, parts: Parts, where: str, student_has_tokens
         student_has_tokens: the student comes from a folder, with words of its own.
     """
     loader = _Loader(block, parts, student_has_tokens)
+    if block.keep:
+        parts.found.add(*place_problems(at_home(block.keep), f"{where}.keep"))
     kind = "a black box" if block.is_black_box else "made new" if block.config is not None else ""
     kind = kind or f"loaded from {block.path}"
     source = Source(loader, sketch=loader.sketch, kind=kind)
@@ -126,9 +128,12 @@ def _cache(block: TeacherBlock, parts: Parts, where: str) -> CacheOptions | None
     if not block.cache:
         return None
     options = dict(block.cache) if isinstance(block.cache, dict) else {}
+    made = None
     with parts.found.collecting(f"{where}.cache"):
-        return CacheOptions.of({"folder": str(keep_of(block, parts.output) / "taps"), **options})
-    return None
+        made = CacheOptions.of({"folder": str(keep_of(block, parts.output) / "taps"), **options})
+    if made is not None and made.folder and options.get("folder"):
+        parts.found.add(*place_problems(Path(made.folder), f"{where}.cache.folder"))
+    return made
 
 
 def _live(block: TeacherBlock, found: Collector, where: str) -> LiveOptions:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from textkd.config.idle import idle_problems, teachers_of
 from textkd.config.schema import (
     CohortBlock,
     FinetuneBlock,
@@ -46,8 +47,14 @@ EXPECTED = {
     "update": "together, or in_turn",
     "students": "blocks by name, as {small: {...}, tiny: {...}}", "from": "the name of a teacher, or a list of names",
     "combine": "mean_probabilities, mean_logits or gate", "weights": "a list of numbers, as [0.7, 0.3]",
-    "target_gradient": "true or false", "name": "a name",
+    "target_gradient": "true or false", "name": "a name", "config": "a block of fields",
+    "keep": "a folder", "path": "a folder, or a hub id", "sha256": "a text, in quotes",
     **recipe_keys.EXPECTED,
+}  # fmt: skip
+# what a member of a list should have been
+_EXPECTED_MEMBER = {
+    "matches": "a block, as {tap: logits}", "stages": "a block, as {matches: [...]}",
+    "chain": "a block, as {name: assistant, student: {shrink: {...}}}",
 }  # fmt: skip
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
@@ -57,6 +64,11 @@ _STAND_INS: dict[str, Any] = {
     "stages.matches": [],
     "teacher.finetune.stages.matches": [],
 }
+
+# stands for a member of a list that is of a wrong type
+_MEMBERS: dict[Any, Any] = {
+    "matches": {"tap": "labels"}, "stages": {"matches": []}, "chain": {"name": "link", "student": {}},
+}  # fmt: skip
 
 
 def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
@@ -70,11 +82,11 @@ def validate(values: Mapping[str, Any]) -> tuple[Recipe | None, list[Problem]]:
             problems.update({p.where: p for p in _who_problems(recipe) if _first(p.where) not in told})
             return recipe, list(problems.values())
         except ValidationError as error:
-            for one in _without_echoes(error):
-                found = _problem(one)
-                problems.setdefault(found.where, found)
-                if not _mend(values, one):
-                    return None, list(problems.values())
+            wrong = _without_echoes(error)
+            for one in wrong:
+                problems.setdefault((found := _problem(one)).where, found)
+            if not all([_mend(values, one) for one in wrong]):
+                return None, list(problems.values())
     return None, list(problems.values())
 
 
@@ -97,17 +109,28 @@ def _who_problems(recipe: Recipe) -> list[Problem]:
     if recipe.chain is not None and len(recipe.teachers or {}) > 1:
         what = "a link learns from the one before, the first from one teacher"
         found.append(problem("chain with several teachers", what, fix="keep one teacher", where="teachers"))
-    if recipe.cohort is not None and recipe.pseudo is not None:
-        what = "the students of a cohort learn from each other, and from what a teacher that is a model says"
-        found.append(problem("pseudo beside cohort", what, fix="leave one of them out", where="pseudo"))
     if recipe.cohort is not None and recipe.chain is not None:
         found.append(problem("cohort and chain", "both are given", fix="keep one", where="cohort"))
-    if recipe.cohort is not None and recipe.teacher is not None and recipe.teacher.is_black_box:
-        what = "it gives texts alone, and a cohort learns from what teachers say of each row"
-        found.append(problem("a black box beside cohort", what, fix="path: FOLDER, or a student in place of the cohort",
-                             where="teacher"))  # fmt: skip
-    blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
-    return found + [p for where, one in blocks.items() if one is not None for p in _teacher_problems(one, where)]
+    found += _text_problems(recipe)
+    found += [p for where, one in teachers_of(recipe).items() for p in _teacher_problems(one, where)]
+    return found + idle_problems(recipe)
+
+
+def _text_problems(recipe: Recipe) -> list[Problem]:
+    """What a teacher writes is for one student: the models of a cohort and of a chain learn what others say of each
+    row."""
+    found = list[Problem]()
+    for shape, block in (("cohort", recipe.cohort), ("chain", recipe.chain)):
+        boxes = [where for where, one in teachers_of(recipe).items() if one.is_black_box]
+        if block is None:
+            continue
+        if recipe.pseudo is not None and not boxes:
+            what, fix = f"the students of a {shape} learn from what models say of each row", "leave one of them out"
+            found.append(problem(f"pseudo beside {shape}", what, fix=fix, where="pseudo"))
+        what = f"it gives texts alone, and a {shape} learns from what models say of each row"
+        fix = f"path: FOLDER, or a student in place of the {shape}"
+        found += [problem(f"a black box beside {shape}", what, fix=fix, where=where) for where in boxes]
+    return found
 
 
 def _teacher_problems(block: TeacherBlock, where: str) -> list[Problem]:
@@ -128,7 +151,7 @@ def _teacher_problems(block: TeacherBlock, where: str) -> list[Problem]:
 
 def _mend(values: Any, error: Any) -> bool:
     *parents, last = error["loc"]
-    if isinstance(last, int):
+    if isinstance(last, int) and (not parents or parents[-1] not in _MEMBERS):
         return False  # without a member of a list all later ones would have other numbers
     try:
         for part in parents:
@@ -136,7 +159,9 @@ def _mend(values: Any, error: Any) -> bool:
     except (KeyError, IndexError, TypeError):
         return False  # a key such as "[" is told from an alternative of a type by nothing
     path = ".".join(part for part in error["loc"] if isinstance(part, str))
-    if path in _STAND_INS:
+    if isinstance(last, int):
+        values[last] = copy.deepcopy(_MEMBERS[parents[-1]])
+    elif path in _STAND_INS:
         values[last] = copy.deepcopy(_STAND_INS[path])
     else:
         values.pop(last, None)
@@ -179,8 +204,12 @@ def _problem(error: Any) -> Problem:
     if error["type"] == "missing":
         return Problem(f"{where}", "not given", (), f"add {name}: {EXPECTED.get(name, '...')}", where)
     expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
+    if isinstance(loc[-1], int):
+        expected = _EXPECTED_MEMBER.get(name, expected)
     fix = f"give {expected}" if expected else ""
     what = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
     if error["type"] in ("int_type", "float_type") and expected.startswith("a number"):
         what = "not a number"
+    if error["type"] == "model_type":
+        what = "not a block"
     return Problem(f"{name}: {error['input']!r}", what, (), fix, where)

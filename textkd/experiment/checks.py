@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from textkd.errors import Problem, TextkdError, problem
-from textkd.experiment import fingerprint, model_checks, training_checks
+from textkd.experiment import fingerprint, model_checks, training_checks, unread
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
 from textkd.experiment.setup import Setup
 from textkd.models import processes
+from textkd.models.files import place_problems
 from textkd.teachers.cache import AUGMENTED
 from textkd.teachers.generation import words
 from textkd.teachers.generation.pseudo_labels import target_problems
@@ -39,6 +41,7 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     for part in (_settings, _task, _caches, _pseudo, model_checks.teachers, model_checks.students, _padding):
         part(look)
     bound = training_checks.trainings(look)
+    look.found.add(*unread.problems(look, bound))
     _folder(look)
     look.found.raise_any()
     return bound
@@ -49,12 +52,12 @@ def _settings(look: Look) -> None:
         fix = "give one of the two, or put the matches into the stages"
         look.found.add(problem("matches and stages", "both are given", fix=fix, where="matches"))
     look.found.add(*seed_problems(look.experiment.seeds))
-    blocks = {}
+    blocks = dict[str, tuple[Arguments, tuple[str, ...]]]()
     for training in look.experiment.trainings:
-        owned = ("output_dir",) if training.kept is not None else ()
-        blocks[training.base.where] = (training.base, owned)
-        if training.own.values:
-            blocks[training.own.where] = (training.own, ())
+        blocks[training.base.where] = (training.base, ("output_dir",) if training.kept is not None else ())
+        if training.own.values:  # of the control both are told with its steps
+            of_run = () if training.own.where == "control" else ("seed", "output_dir")
+            blocks[training.own.where] = (training.own, of_run)
     for where, (block, owned) in blocks.items():
         with look.found.collecting(where):
             look.found.add(*argument_problems(block.values, look.metrics, owned=owned), *_control_problems(block))
@@ -106,15 +109,28 @@ def _pseudo(look: Look) -> None:
 
 def _folder(look: Look) -> None:
     folder = look.setup.folder
-    with look.found.collecting():
-        if folder.path.exists() and not folder.path.is_dir():
-            fix = "training.output_dir=<a new folder>"
-            what = "a file"
-            look.found.add(problem(f"run folder {folder.path}", what, fix=fix, where="training.output_dir"))
-        elif not (folder.path / "run.json").is_file():
-            folder.check("")
-        elif not look.found.problems and not look.places:  # else the folder may well be this recipe's, once mended
-            folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup), look.experiment.name)
+    if wrong := place_problems(folder.path, "training.output_dir"):
+        look.found.add(*wrong)
+    else:
+        _kept(look)
+        with look.found.collecting():
+            if not (folder.path / "run.json").is_file():
+                folder.check("")
+            elif not look.found.problems and not look.places:  # else it may well be this recipe's, once mended
+                folder.check(fingerprint.fingerprint(look.setup), fingerprint.inputs(look.setup), look.experiment.name)
+
+
+def _kept(look: Look) -> None:
+    """Where teachers and caches are kept beside the run folder; places that the recipe names are told with their
+    block."""
+    first = look.experiment.models[look.setup.teachers[0]].where if look.setup.teachers else "teacher"
+    kept = [(one.kept, one.where.removesuffix(".finetune") if one.where.endswith(".finetune") else first)
+            for one in look.experiment.trainings if one.kept]  # fmt: skip
+    kept += [(Path(spec.cache.folder), spec.where) for spec in look.experiment.models.values()
+             if spec.cache is not None and spec.cache.folder]  # fmt: skip
+    for place, where in dict(kept).items():
+        if not look.bad_any(f"{where}.keep", f"{where}.cache"):
+            look.found.add(*place_problems(place, f"{where}.keep"))
 
 
 def _control_problems(block: Arguments) -> list[Problem]:

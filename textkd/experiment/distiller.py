@@ -23,7 +23,7 @@ from textkd.experiment.plan import Experiment, Source
 from textkd.experiment.run import Runner
 from textkd.experiment.setup import Setup
 from textkd.experiment.shorthand import Common, Teacher, classic
-from textkd.experiment.storage import RunFolder
+from textkd.experiment.storage import RunFolder, folder_of
 from textkd.models import loading
 from textkd.models.processes import locked, processes
 from textkd.models.randomness import random_from
@@ -233,7 +233,8 @@ class Distiller(Run):
         name: of the run, for the report.
 
     Raises:
-        TextkdError: from `check` and `run`, with every problem of the input before anything is trained or written.
+        TextkdError: at once for a seed beside seeds; from `check` and `run`, with every problem of the input before
+            anything is trained or written.
     """
 
     def __init__(
@@ -257,7 +258,10 @@ class Distiller(Run):
         name: str = "",
     ) -> None:
         training = given_arguments(args)
-        folder = RunFolder(Path(training.pop("output_dir", None) or f"runs/{name or 'distil'}"))
+        folder = RunFolder(folder_of(training.pop("output_dir", None), f"runs/{name or 'distil'}"))
+        if seeds is not None and "seed" in training:
+            found = f"every seed of seeds: {list(seeds)} makes a run of its own"
+            raise fail(f"seed={training['seed']} of args beside seeds", found, fix=f"seeds=[{training['seed']}]")
         own_seed = training.pop("seed", 42)
         reader = is_reader(teacher)
         keep = folder.path.parent / "teachers" if finetune is None else finetune.keep
@@ -265,7 +269,7 @@ class Distiller(Run):
         made = list(stages) or [Stage(tuple(matches) or (LABELS_ONLY if reader else ()))]
         common = Common(
             name or folder.path.name, task, training, tuple(made), bool(stages), control,
-            tuple(seeds) if seeds is not None else (int(own_seed),),
+            tuple(seeds) if seeds is not None else (own_seed,),
         )  # fmt: skip
         taught = Teacher(_given(teacher), finetune, reader, _cache(cache, keep), live or LiveOptions())
         experiment = classic(

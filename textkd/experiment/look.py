@@ -31,6 +31,11 @@ class Look:
         places = [*self.places, *(p.where for p in self.found.problems)]
         return any(place == room or place.startswith((f"{room}.", f"{room}[")) for place in places)
 
+    def spoilt(self, room: str) -> bool:
+        """Whether what is wrong with a block leaves nothing of it: a key that is left out does."""
+        inside = (f"{room}.", f"{room}[")
+        return room in self.places or any(p.where == room or p.where.startswith(inside) for p in self.found.problems)
+
     def bad_any(self, *rooms: str) -> bool:
         return any(map(self.bad, rooms))
 

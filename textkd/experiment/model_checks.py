@@ -77,7 +77,7 @@ def students(look: Look) -> None:
         if spec.teaches or id(spec.source) in seen:  # a control begins as its student does
             continue
         seen.add(id(spec.source))
-        if look.bad(spec.where) or not _can_be_made(look, spec):
+        if look.spoilt(spec.where) or not _can_be_made(look, spec):
             continue
         with look.found.collecting(spec.where):
             readable = look.task is not None and not look.bad("task")
@@ -104,9 +104,9 @@ def _together(look: Look) -> None:
 def _can_be_made(look: Look, spec: ModelSpec) -> bool:
     """Whether the models are there that a student is made from; beside a black box, whether the task is."""
     boxes = [one for one in look.experiment.models.values() if one.is_black_box]
-    if boxes:
-        return look.task is not None and not look.bad_any("task", *(one.where for one in boxes))
     made_from = [name for name in spec.source.reads if name not in look.loaded]
+    if boxes:
+        return not made_from and look.task is not None and not look.bad_any("task", *(one.where for one in boxes))
     if len(look.setup.teachers) > 1 and spec.source.reads:  # beside those that are not there it can be made and tried
         return not made_from
     return not made_from and all(name in look.loaded for name in look.setup.teachers)
@@ -125,7 +125,7 @@ def _student(look: Look, name: str, student: Any) -> None:
         look.tokenizer = look.setup.rows.tokenizer
     known = look.task is not None and look.tokenizer is not None
     places = [look.experiment.models[other].where for other in look.setup.teachers]
-    known = known and not look.bad_any("task", "student", *places)
+    known = known and not look.bad_any("task", *places) and not look.spoilt("student")
     unfit = look.task.output.fits(student, look.tokenizer) if known and look.task is not None else []
     look.found.add(*unfit)
     if not unfit:

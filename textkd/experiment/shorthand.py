@@ -22,6 +22,12 @@ from textkd.training.trainer import TOGETHER
 
 TEACHER, STUDENT, CONTROL, COHORT = "teacher", "student", "control", "cohort"
 TAKEN = {CONTROL: "the report keeps this name for the student that is trained without a teacher"}
+# names that no teacher can have
+TAKEN_OF = {
+    STUDENT: {**TAKEN, STUDENT: "the report keeps this name for the student"},
+    "chain": TAKEN,
+    COHORT: {**TAKEN, COHORT: "the training of the cohort is called so"},
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def classic(
     Raises:
         TextkdError: a teacher named as the student or the control.
     """
-    _refuse(_teacher_problems(teachers, {STUDENT: "the report keeps this name for the student"}))
+    _refuse(teacher_problems(teachers, STUDENT))
     models, trainings = _teachers(teachers, None if targets is None else targets.pseudo.change)
     first = next(iter(teachers))
     taught = Training(
@@ -104,16 +110,14 @@ def classic(
     return _experiment(common, models, trainings, Compared((), STUDENT, first))
 
 
-def chain(
-    common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link], keep: Path, targets: Targets | None = None
-) -> Experiment:
+def chain(common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link], keep: Path) -> Experiment:
     """Teacher assistants: each link is taught by the one before, and made from it (Mirzadeh et al. 2019,
     arXiv:1902.03393). All links but the last are kept for other runs.
 
     Raises:
         TextkdError: no link, a name twice, a link named as a teacher.
     """
-    _refuse([*_teacher_problems(teachers, {}), *link_problems([link.name for link in links], list(teachers))])
+    _refuse([*teacher_problems(teachers, "chain"), *link_problems([link.name for link in links], list(teachers))])
     models, trainings = _teachers(teachers)
     before = next(iter(teachers))
     first = before
@@ -154,10 +158,8 @@ def cohort(
         TextkdError: a cohort of one, a name that another model has.
     """
     teachers = teachers or {}
-    taken = {**TAKEN, **dict.fromkeys(teachers, "that is the name of a teacher")}
-    named = [(name, f"cohort.students.{name}") for name in students]
-    wrong = _teacher_problems(teachers, {COHORT: "the training of the cohort is called so"})
-    _refuse([*cohort_problems(len(students)), *wrong, *name_problems("a student", named, taken)])
+    wrong = [*teacher_problems(teachers, COHORT), *peer_problems(list(students), list(teachers))]
+    _refuse([*cohort_problems(len(students)), *wrong])
     models, trainings = _teachers(teachers)
     names = tuple(students)
     stages = common.stages or (Stage(mutual(names)),)
@@ -200,7 +202,8 @@ def _teachers(
 
 
 def _finetuning(name: str, how: Finetune, where: str) -> Training:
-    own_seed = int(how.training["seed"]) if "seed" in how.training else None
+    own_seed = how.training.get("seed")
+    own_seed = own_seed if type(own_seed) is int else None  # what is no number is told with the arguments
     return Training(
         name, (name,), tuple(how.stages), base=Arguments(how.training, f"{where}.finetune"), seed=own_seed,
         kept=how.keep, key=lambda seed: how.folder(seed).name, where=f"{where}.finetune",
@@ -270,8 +273,15 @@ def cohort_problems(size: int) -> list[Problem]:
     return [] if size > 1 else [problem(f"a cohort of {size}", "nobody to learn from", fix=fix, where="cohort")]
 
 
-def _teacher_problems(teachers: Mapping[str, Teacher], taken: Mapping[str, str]) -> list[Problem]:
-    return name_problems("a teacher", [(name, one.where) for name, one in teachers.items()], {**TAKEN, **taken})
+def teacher_problems(teachers: Mapping[str, Teacher], shape: str) -> list[Problem]:
+    """What is wrong with the names of teachers. shape: of the graph, as in `TAKEN_OF`."""
+    return name_problems("a teacher", [(name, one.where) for name, one in teachers.items()], TAKEN_OF[shape])
+
+
+def peer_problems(names: Sequence[str], teachers: Sequence[str]) -> list[Problem]:
+    """What is wrong with the names of a cohort's students."""
+    taken = {**TAKEN, **dict.fromkeys(teachers, "that is the name of a teacher")}
+    return name_problems("a student", [(name, f"cohort.students.{name}") for name in names], taken)
 
 
 def _refuse(problems: Sequence[Problem]) -> None:

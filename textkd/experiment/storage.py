@@ -25,6 +25,15 @@ from textkd.models.versions import difference, versions
 log = logging.getLogger("textkd")
 
 
+def folder_of(given: Any, default: str | Path) -> Path:
+    """The run folder that an `output_dir` names; the default where there is none. Raises `TextkdError` for what is no
+    path."""
+    if given is not None and not isinstance(given, str | os.PathLike):
+        raise fail(f"output_dir: {given!r}", "not a path", fix="training.output_dir=<a folder>",
+                   where="training.output_dir")  # fmt: skip
+    return at_home(given or default)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """``run.json`` says whose folder it is; ``seed-<n>/student`` and ``seed-<n>/control`` are models; ``results.json``

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
@@ -46,8 +47,7 @@ def trainings(look: Look) -> list[Bound]:
                 path = f"{training.place(i)}.matches".lstrip(".")
                 if path in look.places or "stages" in look.places:
                     continue
-                fix = "look at the config of the models and at the options of the matches"
-                with look.found.collecting("matches"), reading("a step on the first rows", fix=fix):
+                with look.found.collecting("matches"):
                     pairs = _bind(look, training, stage)
                     bound += [Bound(i + 1, pairs)] if any(pair.targets for pair in pairs) else []
     return bound
@@ -106,18 +106,25 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
         return []
     if look.rows and look.task is not None:
         for name, model in {**read, **trained}.items():
-            look.found.add(*look.task.output.tried(model, own_columns(batch, name)))
+            with _step():
+                look.found.add(*look.task.output.tried(model, own_columns(batch, name)))
         if look.found.problems:
             return []
     frozen_parts = stage.frozen if look.rows else ()
     arguments = training.arguments(stage)
     compiled = any(arguments.get(name) for name in dry_run.COMPILES)
-    pairs = dry_run.check(trained, read, stage.matches, batch, label_loss or SOME_LOSS,
-                          training.share_encoder, look.rows, frozen_parts, compiled)  # fmt: skip
+    with _step():
+        pairs = dry_run.check(trained, read, stage.matches, batch, label_loss or SOME_LOSS,
+                              training.share_encoder, look.rows, frozen_parts, compiled)  # fmt: skip
     look.found.add(*dry_run.row_problems(pairs, arguments, look.rows))
     for name, spec in specs.items():
         look.found.add(*kept_problems([pair for pair in pairs if name in pair.models], spec.cache))
     return pairs
+
+
+def _step() -> AbstractContextManager[None]:
+    """Around what models and losses do with a few rows."""
+    return reading("a step on the first rows", fix="look at the config of the models and at the options of the matches")
 
 
 def _word_problems(look: Look, read: dict[str, Any], matches: Sequence[Match]) -> list[Problem]:
@@ -144,7 +151,8 @@ def _with_stand_in(look: Look, training: Training, stage: Stage, read: dict[str,
     model = next(iter(read.values()))
     twins = {name: loading.clone(model) for name in training.trains}
     try:
-        return dry_run.check(twins, read, stage.matches, made_up_batch(model, _per_token(look)), kind or SOME_LOSS)
+        with _step():
+            return dry_run.check(twins, read, stage.matches, made_up_batch(model, _per_token(look)), kind or SOME_LOSS)
     except TextkdError as error:
         told = [p for p in error.problems if not p.where.endswith("student")]
         if told:

@@ -149,9 +149,9 @@ def say(annotation: Any) -> str:
     if origin is Literal:
         return ("one of " if len(args) > 1 else "") + ", ".join(repr(arg) for arg in args)
     if origin in (list, tuple, Sequence):
-        return f"a list of which each is {say(args[0])}"
+        return f"a list of which each is {say(args[0])}" if args[0] is not Any else "a list"
     if origin is Mapping:
-        return f"a block of which each value is {say(args[1])}"
+        return f"a block of which each value is {say(args[1])}" if args[1] is not Any else "a block"
     words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null",
              Any: "anything", Path: "a path"}  # fmt: skip
     return words.get(annotation) or str(getattr(annotation, "__name__", annotation))

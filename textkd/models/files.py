@@ -8,12 +8,13 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import fail
+from textkd.errors import Problem, fail, problem, said
 
 
 def at_home(path: str | os.PathLike[str]) -> Path:
@@ -117,6 +118,60 @@ def share(folder: Path) -> None:
     """Gives the weights in `folder` the rights of any new file: safetensors writes them for the owner alone."""
     for file in folder.glob("*.safetensors"):
         file.chmod(0o666 & ~UMASK)
+
+
+NAME_MAX = 255  # bytes of a name, where a file system does not say
+
+
+def unwritable(folder: Path) -> str:
+    """Why nothing can be written into a folder; it need not be there yet. What is tried leaves nothing behind.
+
+    Args:
+        folder: as it was given.
+
+    Returns:
+        What is in the way, "" where nothing is.
+
+    Example:
+        >>> unwritable(Path(tempfile.gettempdir()) / "runs" / "first")
+        ''
+        >>> unwritable(Path(os.devnull) / "first")
+        'Not a directory (/dev/null/first)'
+    """
+    there = folder.absolute()
+    try:
+        while not _is_there(there):
+            if there.is_symlink():
+                return f"{there} is a link to what is not there"
+            there = there.parent
+        if not there.is_dir():
+            return f"{there} is a file"
+        most = os.pathconf(there, "PC_NAME_MAX") if hasattr(os, "pathconf") else NAME_MAX
+    except OSError as error:
+        return said(error)
+    if long := [part for part in folder.parts if len(os.fsencode(part)) > most]:
+        return f"a name of {len(os.fsencode(long[0])):,} bytes, where one has at most {most}"
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".textkd-", dir=there))
+    except OSError as error:
+        return f"nothing can be made in {there} ({error.strerror})"
+    return ""
+
+
+def place_problems(folder: Path, where: str) -> list[Problem]:
+    """What is wrong with a folder that is to be written. where: its place in the recipe."""
+    what = unwritable(folder)
+    fix = f"{where}=<another folder>"
+    return [problem(f"to write into {folder}", what, fix=fix, where=where)] if what else []
+
+
+def _is_there(path: Path) -> bool:
+    """Unlike `Path.exists`, raises all that the system says but "no such file"."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

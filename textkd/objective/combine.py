@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from textkd.losses import Loss
 from textkd.models.conventions import IGNORED
 
 KINDS = ("mean_probabilities", "mean_logits", "gate")
+LEAST_SHARE = 1e-20  # of the largest weight: what is less is lost in float32
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,15 @@ def _weight_problems(kind: str, weights: Sequence[float], count: int) -> list[Pr
         return [problem(asked, f"{count} teachers", fix="one weight for each teacher of `from`", where="weights")]
     if any(isinstance(w, bool) or not isinstance(w, int | float) or not 0 < w < float("inf") for w in weights):
         return [problem(asked, "not all are numbers above 0", fix="as weights: [0.7, 0.3]", where="weights")]
+    if min(weights) < LEAST_SHARE * max(weights):
+        what = f"{min(weights)} counts nothing beside {max(weights)}"
+        return [problem(asked, what, fix="as weights: [0.7, 0.3]", where="weights")]
     return []
 
 
 def combination(kind: str, weights: Sequence[float] | None, count: int) -> Combination:
     """The `Combination` of `count` teachers, alike where no `weights` are given."""
     given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if not math.isfinite(sum(given)):
+        given = [weight / max(given) for weight in given]
     return Combination(kind, tuple(weight / sum(given) for weight in given))

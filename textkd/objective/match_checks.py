@@ -23,6 +23,7 @@ OF_LOGITS = {"flags": "bce", "numbers": "mse"}
 DEFAULT_LOSS = {"hidden": "mse", "attention": "mse", "scores": "mse", "heads": "mse"}
 NO_PROJECTION = (None, "auto", "none")
 COLDEST, HOTTEST = 1e-3, 1e4  # temperatures
+LIGHTEST, HEAVIEST = 1e-20, 1e20  # weights
 
 
 class Comparison(NamedTuple):
@@ -96,8 +97,11 @@ def _degree_problems(values: Sequence[Any], where: str) -> list[Problem]:
 
 def _weight_problems(weight: Any) -> list[Problem]:
     is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if is_number and 0 < weight < math.inf:
+    if is_number and LIGHTEST <= weight <= HEAVIEST:
         return []
+    if is_number and 0 < weight < math.inf:
+        what, fix = "float32 holds no gradient of such a size", f"a number from {LIGHTEST:g} to {HEAVIEST:g}"
+        return [problem(f"weight {weight!r}", what, fix=fix, where="weight")]
     fix = "a number above 0; remove the match to switch it off"
     return [problem(f"weight {weight!r}", "not a positive number", fix=fix, where="weight")]
 

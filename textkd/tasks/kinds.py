@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from textkd.errors import fail
-from textkd.tasks.ocr.factory import OF_LINES, ocr, ocr_of_model
+from textkd.errors import fail, is_own_defect
+from textkd.tasks.ocr.factory import APART, OF_LINES, ocr, ocr_of_model
 from textkd.tasks.ocr.new_model import new_reader
 from textkd.tasks.ocr.output import LineTexts
 from textkd.tasks.outputs.by_row import ByRow
@@ -34,6 +34,7 @@ class Kind:
         make_new: ``f(config, task) -> model`` with random weights, of a recipe's `config:` block of a teacher. task
             None: a look at the block alone. None: models of this kind of task start from pretrained ones.
         elsewhere: of keys that stand in another place than the `task:` block, what to do.
+        apart: options on which no row depends: where one is bad, the rows are looked at all the same.
 
     Example:
         >>> kind("tokens").eval_options["skip_damaged"], kind("ocr").eval_options["num_beams"]
@@ -45,6 +46,7 @@ class Kind:
     of_model: Callable[..., Task] | None = None
     make_new: Callable[[Mapping[str, Any], Task | None], Any] | None = None
     elsewhere: Mapping[str, str] | None = None
+    apart: tuple[str, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -96,15 +98,17 @@ class Kind:
         try:
             return self.make_new(config, task)
         except (TypeError, ValueError, KeyError, AttributeError) as error:  # of the model's own class
+            if is_own_defect(error):
+                raise
             what = f"{type(error).__name__}: {error}"
             raise fail("config: a model with random weights", what, fix="correct config", where="config") from error
 
 
 _KINDS: dict[str, Kind] = {
-    **{f"glue/{subset}": Kind(partial(glue, subset), ByRow.auto_class) for subset in SUBSETS},
-    "text": Kind(text, ByRow.auto_class, text_of_model),
-    "tokens": Kind(tokens, Tokens.auto_class, tokens_of_model),
-    "ocr": Kind(ocr, LineTexts.auto_class, ocr_of_model, new_reader, elsewhere=OF_LINES),
+    **{f"glue/{subset}": Kind(partial(glue, subset), ByRow.auto_class, apart=("limit",)) for subset in SUBSETS},
+    "text": Kind(text, ByRow.auto_class, text_of_model, apart=("limit", "extra_evals")),
+    "tokens": Kind(tokens, Tokens.auto_class, tokens_of_model, apart=("limit", "extra_evals")),
+    "ocr": Kind(ocr, LineTexts.auto_class, ocr_of_model, new_reader, elsewhere=OF_LINES, apart=APART),
 }
 
 

@@ -3,21 +3,19 @@ TrainingArguments itself does not look at types, and finds out in the middle of 
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
-from textkd.errors import Problem, TextkdError, fail, is_secret, problem
-from textkd.losses.options import fits, say
+from textkd.errors import Problem, TextkdError, fail, is_own_defect, is_secret, problem
 from textkd.models.files import at_home
+from textkd.training.argument_values import LARGEST_SEED, OWN, value_problems
 from textkd.training.tried_arguments import try_parts
 
 # textkd's own defaults; everything else is transformers'
@@ -33,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
 RESERVED: dict[str, Any] = {
     "remove_unused_columns": False,  # columns go by each model's signature
     "label_names": ["labels"],
+    "length_column_name": "length",
     "label_smoothing_factor": 0.0,  # Trainer's own loss is not used
     "logging_nan_inf_filter": False,  # a loss that is not finite stops the run
     "save_only_model": False,  # a killed run resumes
@@ -47,17 +46,16 @@ INSTEAD = {
     "resume_from_checkpoint": "leave it out; the same command goes on by itself",
 }
 
-# beside TrainingArguments: dropout, the model's rate in this training (without dropout a student follows its teacher's
-# hidden states several times closer); average, the decay of an exponential moving average of the weights, which is
-# what the training ends in (docs/decisions/004)
-OWN = ("dropout", "average")
-
 
 def check_arguments(
-    training: Mapping[str, Any], metrics: Collection[str] = (), owned: Collection[str] = ()
+    training: Mapping[str, Any],
+    metrics: Collection[str] = (),
+    owned: Collection[str] = (),
+    wrong: Collection[str] = (),
 ) -> list[Problem]:
     """What is wrong with a `training:` block: names that TrainingArguments lacks, that textkd sets itself or that
-    belong to the whole run (`owned`), values it refuses, a best model by something that is none of `metrics`."""
+    belong to the whole run (`owned`), values it refuses, a best model by something that is none of `metrics`. wrong:
+    arguments that are left out because their values are bad: what is said of them is no news."""
     known = {f.name for f in fields(TrainingArguments) if f.init} | set(OWN)
     problems = []
     for name in training:
@@ -77,22 +75,30 @@ def check_arguments(
             problems.append(problem(name, "TrainingArguments has no such argument", near=(name, known), where=name,
                                     fix="a name of transformers.TrainingArguments"))  # fmt: skip
     problems += _metric_problem(training.get("metric_for_best_model"), metrics)
-    wrong = {p.where for p in problems}
-    return problems + _refused({name: value for name, value in training.items() if name not in wrong}, bool(wrong))
+    known_bad = {p.where for p in problems}
+    good = {name: value for name, value in training.items() if name not in known_bad}
+    return problems + _refused(good, {*wrong, *known_bad, *(name for p in problems for name in p.nearest)})
 
 
-def _refused(training: Mapping[str, Any], is_part: bool) -> list[Problem]:
+def _refused(training: Mapping[str, Any], wrong: Collection[str]) -> list[Problem]:
     """What TrainingArguments, or Trainer at its begin, refuses, at the values that it is about: those without which all
-    is well; where there are several faults, each value that is refused alone, which is all that is known of a part."""
+    is well; where there are several faults, each value that is refused beside those that are fine. wrong: what is
+    told already and left out here, or perhaps meant: what is said of it follows from that."""
     whole = _error_of(training)
     if whole is None:
         return []
-    alone = [(name, error) for name in training if (error := _error_of({name: training[name]})) is not None]
-    if is_part:
-        return [_at(p, name, training[name]) for name, error in alone for p in error.problems]
-    without = {name: {other: training[other] for other in training if other != name} for name in training}
-    guilty = [(name, whole) for name, rest in without.items() if _error_of(rest) is None]
-    found = [_at(p, name, training[name]) for name, error in guilty or alone for p in error.problems]
+    found = list[Problem]()
+    if not wrong:
+        without = {name: {other: training[other] for other in training if other != name} for name in training}
+        guilty = [name for name, rest in without.items() if _error_of(rest) is None]
+        found = [_at(p, name, training[name]) for name in guilty for p in whole.problems]
+    if not found:
+        alone = [name for name in training if _error_of({name: training[name]}) is not None]
+        fine = {name: value for name, value in training.items() if name not in alone}
+        errors = {name: _error_of({**fine, name: training[name]}) for name in alone}
+        found = [_at(p, name, training[name]) for name, error in errors.items() if error for p in error.problems]
+    if wrong:
+        return [p for p in found if not set(wrong) & (set(re.findall(r"\w+", p.found)) - {p.where})]
     return found or list(whole.problems)
 
 
@@ -104,6 +110,8 @@ def _error_of(training: Mapping[str, Any]) -> TextkdError | None:
     except TextkdError as error:
         return error
     except Exception as error:  # of whatever library makes the part
+        if is_own_defect(error):
+            raise
         return _told(error)
     finally:
         os.environ.clear()
@@ -174,18 +182,6 @@ def has_bf16() -> bool:
     return bool(words & {"amx_bf16", "bf16"}) or {"AuthenticAMD", "avx512_bf16"} <= words
 
 
-LARGEST_SEED = 2**32 // 1000 - 1  # models and orders of data get seeds of their own, up to a thousand times as large
-# the least value, and whether it is allowed itself
-LEAST = {
-    "num_train_epochs": (0, False), "learning_rate": (0, False), "per_device_train_batch_size": (1, True),
-    "per_device_eval_batch_size": (1, True), "gradient_accumulation_steps": (1, True), "max_grad_norm": (0, True),
-    "weight_decay": (0, True), "warmup_steps": (0, True), "logging_steps": (0, False), "save_steps": (0, False),
-    "eval_steps": (0, False), "seed": (0, True), "data_seed": (0, True), "dataloader_num_workers": (0, True),
-}  # fmt: skip
-# words that textkd takes beside transformers' own values
-WORDS = {"bf16": ("auto",)}
-
-
 def argument_problems(
     training: Mapping[str, Any], metrics: Collection[str] = (), owned: Collection[str] = ()
 ) -> list[Problem]:
@@ -193,61 +189,11 @@ def argument_problems(
     machine cannot do. metrics, owned: as in `check_arguments`. `where` is the name of the argument."""
     if not isinstance(training, Mapping):
         return [problem(f"training {training!r}", "not a block of arguments", fix="as {num_train_epochs: 3}")]
-    bad = [p for name, value in training.items() for p in _value_problems(str(name), value)]
+    bad = [p for name, value in training.items() if name not in owned
+           for p in value_problems(str(name), value)]  # fmt: skip
     wrong = {p.where for p in bad}
     good = {name: value for name, value in training.items() if name not in wrong}
-    return [*bad, *check_arguments(good, metrics, owned)]
-
-
-def _value_problems(name: str, value: Any) -> list[Problem]:
-    hints = _hints()
-    if name in OWN:
-        return _rate_problems(name, value)
-    if name not in hints or value in WORDS.get(name, ()):
-        return []
-    asked = f"{name}: {value!r}"
-    if not fits(value, hints[name]):
-        number = _number(value)
-        hint = f"; a number is written without quotes: {number!r}" if number is not None else ""
-        return [problem(asked, f"a {type(value).__name__}", fix=f"give {say(hints[name])}{hint}", where=name)]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        least, itself = LEAST.get(name, (-math.inf, True))
-        if not (value >= least if itself else value > least) or not math.isfinite(value):
-            bound = (
-                "" if least == -math.inf else f" {'of' if itself else 'above'} {least}{' or more' if itself else ''}"
-            )
-            return [problem(asked, "out of range", fix=f"give a finite number{bound}", where=name)]
-        if name in ("seed", "data_seed") and value > LARGEST_SEED:
-            return [problem(asked, "out of range", fix=f"give a whole number from 0 to {LARGEST_SEED}", where=name)]
-        if name == "max_steps" and value == 0:
-            return [problem(asked, "no step", fix="a number of steps, or -1 for num_train_epochs", where=name)]
-    if name == "fp16" and value and not torch.cuda.is_available():
-        return [
-            problem(
-                asked, "this machine has no GPU that computes in float16", fix="bf16: auto, or leave it out", where=name
-            )
-        ]
-    return []
-
-
-def _rate_problems(name: str, value: Any) -> list[Problem]:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is None or (is_number and 0 <= value < 1):
-        return []
-    fix = {"dropout": "dropout: 0.0", "average": "average: 0.999 (of the weights), or leave it out"}[name]
-    return [problem(f"{name}: {value!r}", "not a number from 0 to below 1", fix=fix, where=name)]
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
-@cache
-def _hints() -> dict[str, Any]:
-    return get_type_hints(TrainingArguments)
+    return [*bad, *check_arguments(good, metrics, owned, wrong)]
 
 
 def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -88,6 +88,8 @@ def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) 
     """Batches that would be too small for a loss that compares samples, or never full where only full ones are taken.
     rows: of the training data, 0: not known."""
     size = training.get("per_device_train_batch_size", TrainingArguments.per_device_train_batch_size)
+    if type(size) is not int or size < 1:
+        return []  # told with the arguments
     rest = rows % size if rows and not training.get("dataloader_drop_last") else 0
     problems = []
     if training.get("dataloader_drop_last") and 0 < rows < size:

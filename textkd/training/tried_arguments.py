@@ -8,8 +8,11 @@ from typing import Any
 
 from huggingface_hub import constants, get_token
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
+from transformers.debug_utils import DebugOption
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+from transformers.training_args import ParallelMode, trainer_log_levels
 from transformers.utils import is_liger_kernel_available
 
 from textkd.errors import fail
@@ -95,4 +98,33 @@ def _workers(arguments: TrainingArguments) -> None:
         raise fail(asked, "each is a process of its own", fix=f"give {MOST_WORKERS} or less; one per core is usual")
 
 
-PARTS: tuple[Callable[[TrainingArguments], None], ...] = (_optimizer, _reports, _hub, _kernels, _compiler, _workers)
+def _loader(arguments: TrainingArguments) -> None:
+    rows: Any = [0]
+    DataLoader(
+        rows, num_workers=arguments.dataloader_num_workers, prefetch_factor=arguments.dataloader_prefetch_factor,
+        persistent_workers=arguments.dataloader_persistent_workers,
+    )  # fmt: skip
+
+
+def _sharing(arguments: TrainingArguments) -> None:
+    if arguments.fsdp and arguments.parallel_mode != ParallelMode.DISTRIBUTED:
+        fix = "torchrun --nproc_per_node 2 -m textkd run FILE (docs/many-machines.md), or leave fsdp out"
+        raise fail("fsdp", "it shares a model out among processes, and this is one", fix=fix)
+
+
+def _levels(arguments: TrainingArguments) -> None:
+    for name in ("log_level", "log_level_replica"):
+        if (asked := getattr(arguments, name)) not in trainer_log_levels:
+            fix = f"one of {', '.join(trainer_log_levels)}"
+            raise fail(f"{name}: {asked}", "no such level", near=(str(asked), trainer_log_levels), fix=fix)
+
+
+def _debug(arguments: TrainingArguments) -> None:
+    if DebugOption.UNDERFLOW_OVERFLOW in arguments.debug:
+        fix = "leave it out: a loss that is not finite stops a run by itself, with its name"
+        raise fail("debug: underflow_overflow", "it stops at the first mask, which holds no numbers", fix=fix)
+
+
+PARTS: tuple[Callable[[TrainingArguments], None], ...] = (
+    _optimizer, _reports, _hub, _kernels, _compiler, _workers, _loader, _sharing, _levels, _debug,
+)  # fmt: skip

@@ -148,6 +148,16 @@ def test_a_batch(processor):
     assert np.array_equal(batch["pixel_values"][1].numpy(), pixels(processor, [rows[2]["image"]])[0])
 
 
+@pytest.mark.parametrize("lead", [[0], [2], [2, 0]])
+def test_what_stands_before_a_text_moves_its_marks(processor, lead):
+    rows = rows_of(processor)
+    plain = LineCollator(processor)([rows[0], rows[2]])["marks"]
+    features = [{**row, "labels": [*lead, *row["labels"]]} for row in (rows[0], rows[2])]
+    moved = LineCollator(processor)(features)["marks"]
+    assert moved[:, : len(lead)].isnan().all()
+    assert np.array_equal(moved[:, len(lead) :], plain, equal_nan=True)
+
+
 def test_decoder_inputs_are_those_of_transformers(processor):
     """At every place that counts; behind the end of a row transformers has its eos, where nothing is learnt."""
     rows = rows_of(processor)

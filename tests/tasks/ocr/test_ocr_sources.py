@@ -97,7 +97,7 @@ def test_a_data_set_by_id_is_read_on_first_use(tmp_path, monkeypatch):
         len(gone)
     assert "column 'scan'" in str(caught.value)
     assert "column 'words'" in str(caught.value)
-    assert list(lines({"dataset": str(folder), "text": "words", "unlabelled": True}).texts) == [None] * 3
+    assert list(lines({"dataset": str(folder), "unlabelled": True}).texts) == [None] * 3
     wrong = [{"image": {"bytes": b"none", "path": None}, "text": "a"}, {**rows_of(["b"])[0], "text": " "}]
     parquet(folder / "train.parquet", [{"image": r["image"], "text": r["text"]} for r in wrong])
     with pytest.raises(TextkdError) as caught:

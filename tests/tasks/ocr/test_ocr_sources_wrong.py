@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from line_files import encoded, line_image, parquet, rows_of
+from line_files import encoded, line_image, parquet, png_of_size, rows_of
 from line_sources import table_file, told
 from PIL import Image
 
@@ -85,15 +85,17 @@ def test_columns_that_are_not_there(tmp_path):
     assert "column 'imgae'" in message
     assert "nearest: image" in message
     assert "nearest: text" in message
-    assert "where: 'sauce'" in told({"path": path, "where": {"sauce": "x"}})
+    lost = told({"path": path, "where": {"sauce": "x"}})
+    assert "column 'sauce'" in lost
+    assert "the columns 'image', 'text', 'source'" in lost
     assert "no such row; the column holds 'a' (1 rows)" in told({"path": path, "where": {"source": "b"}})
 
 
 def test_all_problems_of_a_list_at_once(tmp_path):
     path = parquet(tmp_path / "x.parquet", [{"image": b"", "text": ""}])
     message = told([path, tmp_path / "gone.csv", {"digits": {"n": 0}}, {"path": path, "limt": 3}])
-    assert "5 problems" in message  # the first file has two
-    for place in ("[0]: asked:", "[1]: asked:", "[2].digits.n: asked:", "[3]: asked: key 'limt'"):
+    assert "7 problems" in message  # the file that stands there twice has two
+    for place in ("[0]: asked:", "[1]: asked:", "[2].digits.n: asked:", "[3].limt: asked: key 'limt'"):
         assert place in message
     assert "nearest: limit" in message
 
@@ -120,7 +122,12 @@ def test_all_problems_of_a_list_at_once(tmp_path):
         ({"path": "x.csv", "text": ["a"], "quoted": 1}, "2 problems"),
         ({"rendered": {"n": 3, "fonts": 5}}, "rendered.fonts: asked: fonts: a list of files"),
         ({"rendered": {"n": 3, "fonts": [5]}}, "rendered.fonts: asked: fonts: a list of files"),
-        ({"digits": {"n": 2, "splitt": "eval"}}, "digits: asked: option 'splitt'"),
+        ({"digits": {"n": 2, "splitt": "eval"}}, "digits.splitt: asked: option 'splitt'"),
+        ({"digits": {"n": 0, "splitt": "eval"}}, "2 problems"),
+        ({"digits": {"split": "test"}}, "fix: split: train or eval"),
+        ({"rendered": {"n": 0, "texts": "nowhere.txt", "style": "x", "font": "y"}}, "5 problems"),
+        ({"path": "nowhere.csv", "limit": 0, "word": 2}, "3 problems"),
+        ({"path": "nowhere.csv", "delimiter": ",,"}, "2 problems"),
         ({"rendered": {"n": 3, "font": "x"}}, "nearest: fonts"),
         ({"rendered": {"n": 3, "texts": 5}}, "rendered.texts: asked: texts: a list of sentences\n  found: 5"),
     ],
@@ -243,3 +250,12 @@ def test_only_the_chosen_images_are_checked(tmp_path):
     with pytest.raises(TextkdError) as caught:
         lines({"path": tmp_path / "train-*.parquet", "limit": 4, "repeat": 3}).problems(sample=0)
     assert str(caught.value).startswith("2 problems")
+
+
+def test_a_bomb_is_told_with_the_name_of_its_file(tmp_path):
+    path = table_file(tmp_path, "csv")
+    (tmp_path / "scans" / "1.png").write_bytes(png_of_size(60_000, 60_000))
+    with pytest.raises(TextkdError) as caught:
+        lines(path).problems()
+    (only,) = caught.value.problems
+    assert f"{path}, line 3 (1.png): an image of a line\n  found: a decompression bomb" in str(only)

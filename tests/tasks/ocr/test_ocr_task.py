@@ -82,7 +82,7 @@ def test_a_given_processor(task, tmp_path):
     wrong = tasks.ocr(task.sources["train"], tmp_path / "dv.parquet", processor=str(tmp_path))
     with pytest.raises(TextkdError) as caught:
         wrong.problems()
-    assert {"processor", ""} <= {one.where for one in caught.value.problems}
+    assert {"processor", "eval"} <= {one.where for one in caught.value.problems}
     assert len(caught.value.problems) == 3  # no dv.parquet, no image processor, no tokenizer
 
 

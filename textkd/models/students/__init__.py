@@ -20,7 +20,7 @@ from textkd.models.students.positions import fit_image_size
 from textkd.models.students.random_init import RANDOM_INIT_WARNING, random_init_warning
 from textkd.models.students.sharing import shares_encoder
 from textkd.models.students.shrink import shrink
-from textkd.models.students.spec import check_spec, is_mixed
+from textkd.models.students.spec import check_spec, is_mixed, sound_part
 
 __all__ = [
     "LAYER_CHOICES",
@@ -41,6 +41,7 @@ __all__ = [
     "repair_positions",
     "shares_encoder",
     "shrink",
+    "sound_part",
     "uniform_layers",
     "widen",
 ]

@@ -29,13 +29,13 @@ def override(
 ) -> dict[str, Any]:
     """A config's `values` with `overrides`, and with what hangs on them (feed-forward and pooler width, lists of
     blocks). The standard names hidden_size, intermediate_size, num_hidden_layers and num_attention_heads always work.
-    what: how errors call it. Raises `TextkdError` with every unknown field, or every impossible size."""
-    given = _under_own_names(config_class, values, overrides, what)
+    what: how errors call it. Raises `TextkdError` with every unknown field and every impossible size."""
+    wrong = Collector()
+    given = _under_own_names(config_class, values, overrides, what, wrong)
     values = dict(values)
     _follow(config_class, values, given)
     values.update(given)
-    wrong = Collector()
-    wrong.add(*_impossible(config_class, values, what))
+    wrong.add(*_impossible(config_class, values, what, bool(wrong.problems)))
     if found := oversized(given):
         wrong.add(problem(f"{what} {found.partition(';')[0]}", f"larger than any model{found[found.index(';'):]}",
                           fix="give a smaller size"))  # fmt: skip
@@ -44,21 +44,19 @@ def override(
 
 
 def _under_own_names(
-    config_class: Any, values: Mapping[str, Any], overrides: Mapping[str, Any], what: str
+    config_class: Any, values: Mapping[str, Any], overrides: Mapping[str, Any], what: str, wrong: Collector
 ) -> dict[str, Any]:
-    """The overrides under the config's own names; every name that it does not have is told."""
+    """The overrides under the config's own names; every name that it does not have goes to `wrong`."""
     renamed = {**config_class.attribute_map}
     own_ffn = next((name for name in WIDTH_OF_FFN if name in values), None)
     if own_ffn is not None and own_ffn != "intermediate_size":
         renamed["intermediate_size"] = own_ffn
     fields = [name for name in {**values, **renamed} if name not in NOT_FIELDS]
-    wrong = Collector()
     for name in (str(name) for name in overrides if name not in fields):
         fix = f"use a field of {config_class.__name__}" if nearest(name, fields) else f"fields: {', '.join(fields)}"
         found = f"{config_class.__name__} has no such field"
         wrong.add(problem(f"{what} {name}", found, near=(name, fields), fix=fix))
-    wrong.raise_any()
-    return {renamed.get(name, name): value for name, value in overrides.items()}
+    return {renamed.get(name, name): value for name, value in overrides.items() if name in fields}
 
 
 def _follow(config_class: Any, values: dict[str, Any], given: Mapping[str, Any]) -> None:
@@ -75,14 +73,15 @@ def _follow(config_class: Any, values: dict[str, Any], given: Mapping[str, Any])
         values.pop("layer_types", None)  # the config makes its usual pattern for the new depth
 
 
-def _impossible(config_class: Any, values: Mapping[str, Any], what: str) -> Iterator[Problem]:
+def _impossible(config_class: Any, values: Mapping[str, Any], what: str, is_part: bool) -> Iterator[Problem]:
+    """Sizes that cannot be, each by itself and beside the others. is_part: one of the others may be meant otherwise."""
     names = {name: config_class.attribute_map.get(name, name) for name in ("hidden_size", "num_attention_heads")}
     sizes = [*names.values(), config_class.attribute_map.get("num_hidden_layers", "num_hidden_layers"), *WIDTH_OF_FFN]
     wrong = [name for name in sizes if name in values and (type(values[name]) is not int or values[name] < 1)]
     for name in wrong:
         yield problem(f"{what} {name}: {values[name]!r}", "not a positive whole number", fix="give 1 or more")
     hidden, heads = values[names["hidden_size"]], values[names["num_attention_heads"]]
-    if not wrong and hidden % heads:
+    if not wrong and not is_part and hidden % heads:
         fitting = [h for h in range(1, hidden + 1) if hidden % h == 0 and hidden // h >= 8] or [1]
         best = min(fitting, key=lambda h: abs(h - heads))
         yield problem(

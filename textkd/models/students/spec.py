@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from textkd.errors import Collector, fail, problem
+from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.models.students.composing import SIDES
 
 KINDS = ("shrink", "path", "config")
+BESIDE = ("from", "share_encoder")
 PATH_OPTIONS = ("allow_pickle", "sha256")
 SHRINK_OPTIONS = ("layers", "n_layers", "encoder_layers", "decoder_layers")
 
@@ -41,7 +42,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         if kinds == ["shrink", "config"]:
             fix += ", or one side of an encoder-decoder each: {shrink: {decoder_layers: 2}, config: {encoder: {...}}}"
         wrong.add(problem("a student", found, fix=fix))
-    allowed = [*KINDS, "from", "share_encoder", *(PATH_OPTIONS if "path" in spec else ())]
+    allowed = [*KINDS, *BESIDE, *(PATH_OPTIONS if "path" in spec else ())]
     for key in (str(key) for key in spec if key not in allowed):
         fix = f"keys: {', '.join(allowed)}"
         wrong.add(problem(f"student key {key}", "no such key", near=(key, allowed), fix=fix, where=key))
@@ -54,7 +55,44 @@ def check_spec(spec: Mapping[str, Any]) -> None:
     if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"])):
         fix = "give a folder or a hub id"
         wrong.add(problem(f"student path: {spec['path']!r}", "not a path", fix=fix, where="path"))
+    if "path" in spec and type(spec.get("allow_pickle", False)) is not bool:
+        asked = f"student allow_pickle: {spec['allow_pickle']!r}"
+        wrong.add(problem(asked, "not true or false", fix="allow_pickle: true", where="allow_pickle"))
+    if "path" in spec and not isinstance(spec.get("sha256"), str | None):
+        asked, fix = f"student sha256: {spec['sha256']!r}", "the hash of the weights file as a text, in quotes"
+        wrong.add(problem(asked, "not a text", fix=fix, where="sha256"))
     wrong.raise_any()
+
+
+def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What of a block `student` can be judged though something is wrong with it: all but keys that no student has, and
+    switches of a wrong type.
+
+    Args:
+        spec: the block, perhaps with `from`.
+
+    Returns:
+        The rest of it; None where that would be another student.
+
+    Example:
+        >>> sound_part({"shrink": {"layers": [2, 9], "layer": 1}, "shrnk": 1})
+        {'shrink': {'layers': [2, 9]}}
+        >>> sound_part({"shrink": {"layer": [2, 9]}}) is None
+        True
+    """
+    kept = {key: spec[key] for key in (*KINDS, "from") if key in spec}
+    kept |= {key: spec[key] for key in ("share_encoder", "allow_pickle") if type(spec.get(key)) is bool}
+    kept |= {"sha256": spec["sha256"]} if isinstance(spec.get("sha256"), str) else {}
+    shrink = kept.get("shrink")
+    if isinstance(shrink, Mapping):
+        kept["shrink"] = {key: value for key, value in shrink.items() if key in SHRINK_OPTIONS}
+        if shrink and not kept["shrink"]:
+            return None
+    try:
+        check_spec(kept)
+    except TextkdError:
+        return None
+    return kept
 
 
 def is_mixed(spec: Mapping[str, Any]) -> bool:

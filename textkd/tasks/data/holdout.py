@@ -67,6 +67,7 @@ def draw(rows: RowsT, count: int, seed: int, *, stratify: bool) -> RowsT:
     return found
 
 
+OF_LIMIT, OF_EVAL = ("rows", "seed"), ("fraction", "seed")  # their keys
 LARGEST_OF_NUMPY = 2**32 - 1
 
 
@@ -91,8 +92,8 @@ def limit_of(value: int | Mapping[str, Any] | None) -> tuple[int, int] | None:
     options = value if isinstance(value, Mapping) else {"rows": value}
     collector = Collector()
     for key in options:
-        if key not in ("rows", "seed"):
-            collector.add(problem(f"key {key!r}", "the keys are rows, seed", near=(str(key), ("rows", "seed"))))
+        if key not in OF_LIMIT:
+            collector.add(problem(f"key {key!r}", f"the keys are {', '.join(OF_LIMIT)}", near=(str(key), OF_LIMIT)))
     rows, seed = options.get("rows"), options.get("seed", 0)
     fix = "limit: 10000, or limit: {rows: 10000, seed: 0}"
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
@@ -105,11 +106,10 @@ def limit_of(value: int | Mapping[str, Any] | None) -> tuple[int, int] | None:
 
 def holdout_of(options: Mapping[str, Any]) -> tuple[float, int]:
     """(fraction, seed) of `eval: {fraction: 0.1, seed: 0}`. Raises `TextkdError` for anything else."""
-    known = ("fraction", "seed")
     collector = Collector()
     for key in options:
-        if key not in known:
-            collector.add(problem(f"key {key!r}", f"the keys are {', '.join(known)}", near=(str(key), known)))
+        if key not in OF_EVAL:
+            collector.add(problem(f"key {key!r}", f"the keys are {', '.join(OF_EVAL)}", near=(str(key), OF_EVAL)))
     fraction, seed = options.get("fraction"), options.get("seed", 0)
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
         collector.add(problem("fraction: a number between 0 and 1", repr(fraction), fix="fraction: 0.1, say"))

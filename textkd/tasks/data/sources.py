@@ -12,7 +12,7 @@ from typing import Any
 
 import datasets
 
-from textkd.errors import Collector, Problem, fail, problem, reading
+from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
 from textkd.models.files import at_home, in_package
 from textkd.tasks.data.formats import SAVED, Dialect, Table, dialect_of, missing, read_table
 
@@ -76,6 +76,9 @@ def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset
     try:
         folder = at_home(dataset)
         if any((folder / name).is_file() for name in SAVED):
+            if config is not None:
+                found, fix = "what `save_to_disk` wrote has no configurations", "leave config out"
+                raise fail(f"config: {config} of the data set {folder}", found, fix=fix)
             return _saved(folder, split)
         return datasets.load_dataset(os.path.expanduser(dataset), config, split=split)
     except RuntimeError as error:
@@ -105,8 +108,12 @@ Source = FileSource | HubSource
 
 def file_source(path: str | Path, **dialect: Any) -> FileSource:
     """A file by path; `package:NAME/inner/path` lies inside the installed Python package NAME."""
-    where = resolve(path)
-    return FileSource(where, dialect_of(where, **dialect))
+    where, found = resolve(path), Collector()
+    with found.collecting():
+        return FileSource(where, dialect_of(where, **dialect))
+    if not where.is_file():
+        found.add(*missing(where).problems)
+    raise TextkdError(*found.problems)
 
 
 def extra_splits(collector: Collector, given: Mapping[str, Any] | None) -> dict[str, tuple[str, Any]]:
@@ -129,8 +136,11 @@ def lost_files(collector: Collector, sources: Mapping[str, Any]) -> list[Problem
 
 
 def resolve(path: str | Path) -> Path:
-    """The place of a path on disk. A package is found without importing it (its code need not run)."""
+    """The place of a path on disk. A package is found without importing it (its code need not run). Raises
+    `TextkdError` for an empty path, which would be the current folder."""
     shown = str(path)
+    if not shown:
+        raise fail("a path of data", "an empty text", fix="give the path of a file, or leave the key out")
     if not shown.startswith("package:"):
         return at_home(path)
     places = in_package(shown)

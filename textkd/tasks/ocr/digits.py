@@ -41,8 +41,8 @@ class DigitLines(LineTable):
     ) -> None:
         collector = Collector()
         if split not in SPLITS:
-            found = f"the splits are {', '.join(SPLITS)}"
-            collector.add(problem(f"split {split!r}", found, near=(str(split), SPLITS), where="split"))
+            found, fix = f"the splits are {', '.join(SPLITS)}", f"split: {' or '.join(SPLITS)}"
+            collector.add(problem(f"split {split!r}", found, near=(str(split), SPLITS), fix=fix, where="split"))
         check_whole(collector, n=(n, 1), seed=(seed, 0), height=(height, 8))
         check_range(collector, "digits", digits)
         check_strength(collector, strength)

@@ -22,14 +22,20 @@ OF_LINES = {
     if key != "seed"
 }
 
+# options on which no line depends
+APART = (
+    "processor", "height", "width", "tokenizer", "vocab_size", "characters", "augment", "generation", "extra_evals",
+    "seed", "skip_unwritable", "skip_long",
+)  # fmt: skip
+
 
 def ocr(
     train: Spec | None = None,
     eval: Spec | None = None,
     processor: Any = None,
-    height: int = 32,
-    width: int = 1024,
-    tokenizer: str = "char",
+    height: int | None = None,
+    width: int | None = None,
+    tokenizer: str | None = None,
     vocab_size: int | None = None,
     characters: str = "",
     augment: bool | float = True,
@@ -49,9 +55,10 @@ def ocr(
         eval: the same, or {"fraction": 0.1, "seed": 0}: that part of the train lines, equal texts on one side.
         processor: a folder, a hub id or a `TrOCRProcessor`. None: `line_processor` trains a sentencepiece tokenizer on
             the train texts, for images of `height` x `width`.
-        height: of images in pixels; only without `processor`, like the next four.
-        width: of images in pixels.
-        tokenizer: "char", or "unigram" with `vocab_size`.
+        height: of images in pixels, 32 by default; like the next four only without `processor`, and without a folder
+            of a teacher's, which has its own.
+        width: of images in pixels, 1024 by default.
+        tokenizer: "char" (as by default), or "unigram" with `vocab_size`.
         vocab_size: word pieces of "unigram".
         characters: what the tokenizer must write beyond what stands in the train texts; it matters where few lines are
             transcribed.
@@ -76,19 +83,25 @@ def ocr(
     """
     collector = Collector()
     shape: dict[str, Any] = {"height": height, "width": width, "kind": tokenizer, "vocab_size": vocab_size}
-    if characters != "":  # a task without them stays what it was
+    shape = {key: value for key, value in shape.items() if value is not None}
+    if characters != "":
         shape["characters"] = characters
     if processor is None:
-        collector.add(*check_shape(**shape))
-    elif shape != USUAL:
+        collector.add(*check_shape(**{**USUAL, **shape}))
+    elif shape:
         found = "the processor has its own size and tokenizer"
         fix = "leave height, width, tokenizer, vocab_size and characters out, or the processor"
-        collector.add(problem("processor: with height, width, tokenizer, vocab_size or characters", found, fix=fix))
+        asked = "processor: with height, width, tokenizer, vocab_size or characters"
+        collector.add(problem(asked, found, fix=fix, where="processor"))
     strength = float(augment) if isinstance(augment, bool | int | float) else -1.0
     if not 0 <= strength <= 3:
         fix = "true, false, or a strength from 0 to 3"
-        collector.add(problem(f"augment: {augment!r}", "not true, false or a number from 0 to 3", fix=fix))
+        what = "not true, false or a number from 0 to 3"
+        collector.add(problem(f"augment: {augment!r}", what, fix=fix, where="augment"))
     check_whole(collector, seed=(seed, 0))
+    if seed != 0 and strength == 0:
+        collector.add(problem(f"seed: {seed!r}", "it is that of the degrading, and augment: false", where="seed",
+                              fix="leave it out; training.seed is that of the training"))  # fmt: skip
     sources: dict[str, Spec] = {}
     holdout, settings = None, Generation()
     with collector.collecting():
@@ -123,10 +136,11 @@ def _sources(
         with collector.collecting("eval"):
             holdout = holdout_of(eval)
         if train is None:
-            collector.add(problem("eval: a part of the train lines", "no train lines", fix="give train:"))
+            asked, fix = "eval: a part of the train lines", "give train:"
+            collector.add(problem(asked, "no train lines", fix=fix, where="train"))
     elif eval is None:
         fix = "give eval:, such as a parquet file, or eval: {fraction: 0.1, seed: 0}"
-        collector.add(problem("lines to evaluate on", "none", fix=fix))
+        collector.add(problem("lines to evaluate on", "none", fix=fix, where="eval"))
     if train is not None:
         sources["train"] = train
     if eval is not None and holdout is None:

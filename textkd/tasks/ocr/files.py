@@ -16,6 +16,7 @@ from textkd.models.files import at_home
 from textkd.tasks.data.formats import UTF_8, Table, read_table
 from textkd.tasks.data.parquet import open_parquet
 from textkd.tasks.data.sources import FileSource, file_source
+from textkd.tasks.data.unused import unused_options
 from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
@@ -52,6 +53,10 @@ class FileLines(LineTable):
         encoding: str = UTF_8,
     ) -> None:
         origin = file_source(path, delimiter=delimiter, quoted=quoted, encoding=encoding)
+        if wrong := unused_options(
+            {"delimiter": delimiter, "quoted": quoted, "encoding": encoding}, [origin.dialect.kind]
+        ):
+            raise TextkdError(*wrong)
         self.path, self.source, self._origin = origin.path, str(origin.path), origin
         self.folder = folder or origin.path.parent
         self._settings = [image, text, dict(where or {}), unlabelled, delimiter, quoted]
@@ -145,8 +150,17 @@ class FolderLines(FileLines):
         metadata = next((folder / name for name in METADATA if (folder / name).is_file()), None)
         if metadata is None:
             self._list_images(folder, unlabelled)
+            self._refuse({"image": image, **options})
             return
         super().__init__(metadata, image=image or "file_name", unlabelled=unlabelled, folder=folder, **options)
+
+    def _refuse(self, options: dict[str, Any]) -> None:
+        """Options about a table, which the folder has not."""
+        found = f"it is about {METADATA[0]} or another file of rows, and {self.folder} holds images alone"
+        wrong = [problem(f"{name}: {value!r}", found, fix="leave it out", where=name)
+                 for name, value in options.items() if value is not None]  # fmt: skip
+        if wrong:
+            raise TextkdError(*wrong)
 
     def _path_problems(self) -> list[Problem]:
         root, outside = self.folder.resolve(), list[Problem]()
@@ -182,11 +196,11 @@ def _read(
     origin: FileSource, image: str | None, due: Sequence[str], more: Sequence[str]
 ) -> tuple[Table, pa.ChunkedArray | None]:
     """The rows with a last column ROW: the image's path, or its place in the column of images that is returned too.
-    due: columns that must be there; more: read where they are."""
+    due, more: columns that must be there, of texts and of `where`."""
     if origin.dialect.kind == "parquet":
         return _read_parquet(origin, image, due, more)
     table = read_table(origin.path, origin.dialect)
-    column = _check_columns(table.names, image, due, str(origin))
+    column = _check_columns(table.names, image, [*due, *more], str(origin))
     cells = table.column(column)
     rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]
     return Table((*table.names, ROW), rows, table.lines, table.damaged, table.unit, reads_as=table.reads_as), None
@@ -200,8 +214,8 @@ def _read_parquet(
     with reading(f"rows in {origin}", fix="write the file again"):
         file = open_parquet(origin.path)
         known = tuple(file.schema_arrow.names)
-        column = _check_columns(known, image, due, str(origin))
-        names = tuple(dict.fromkeys([*due, *(name for name in more if name in known)]))
+        column = _check_columns(known, image, [*due, *more], str(origin))
+        names = tuple(dict.fromkeys([*due, *more]))
         content = file.read(columns=list(dict.fromkeys([column, *names])))
     images = content.column(column)
     if pa.types.is_dictionary(images.type):

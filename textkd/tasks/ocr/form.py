@@ -22,7 +22,7 @@ from textkd.models.forward import evaluating, inputs_of, positions
 from textkd.tasks.ocr.fitting import size_problems, token_problems
 from textkd.tasks.ocr.generate import Generation, cut_at, generator
 from textkd.tasks.ocr.linetable import LineTable
-from textkd.tasks.ocr.processor import decode_texts, encode_texts
+from textkd.tasks.ocr.processor import decode_texts, encode_texts, lead_of
 from textkd.tasks.ocr.rows import LineCollator
 
 LINES = 4  # that are tried
@@ -76,7 +76,7 @@ def form_of(model: Any, collator: LineCollator, images: Sequence[Any], texts: Se
         read = _likeness(own, texts)
         if read < READS:
             return Form(read=read, cer=_cer(own, texts), lines=len(texts))
-        lead = Counter(_lead(row, tokenizer) for row in said).most_common(1)[0][0]
+        lead = Counter(lead_of(tokenizer, row) for row in said).most_common(1)[0][0]
         bare = _right(model, collator, features, ())
         told = _right(model, collator, features, lead) if lead else bare
     return Form(lead, read, told, bare) if told > bare else Form((), read, bare, bare)
@@ -151,13 +151,6 @@ def _cer(said: Sequence[str], texts: Sequence[str]) -> float:
                 before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (mark != wanted))
         edits += row[-1]
     return edits / max(sum(map(len, texts)), 1)
-
-
-def _lead(ids: Sequence[int], tokenizer: Any) -> tuple[int, ...]:
-    """The special tokens in front of a text."""
-    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    count = next((i for i, one in enumerate(ids) if one not in special), 0)
-    return tuple(ids[:count])
 
 
 def _right(model: Any, collator: LineCollator, features: Sequence[dict[str, Any]], lead: Sequence[int]) -> float:

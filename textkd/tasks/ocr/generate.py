@@ -19,6 +19,7 @@ from textkd.tasks.ocr.processor import Quiet, decode_texts
 
 Collate = Callable[[Sequence[dict[str, Any]]], dict[str, Tensor]]
 SLACK, SLACK_TOKENS = 1.25, 8
+OF_BEAMS = ("length_penalty", "early_stopping")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Generation:
                 collector.add(problem(key, found, near=(key, known), fix=fix, where="generation"))
             elif wrong := _wrong(key, value):
                 collector.add(problem(f"{key}: {value!r}", wrong, where="generation"))
+        if not collector.problems and options.get("num_beams", 1) == 1:
+            found, fix = "it weighs beams, and greedy search (num_beams: 1) has one", "leave it out, or num_beams: 4"
+            collector.add(*(problem(f"{key}: {options[key]!r}", found, fix=fix, where="generation")
+                            for key in OF_BEAMS if key in options))  # fmt: skip
         collector.raise_any()
         return cls(**options)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from textkd.errors import TextkdError, fail
+from textkd.errors import TextkdError, fail, is_own_defect
 
 MAX_PIXELS = 64_000_000
 """Width x height above which an image is refused before it is decoded (an A4 page at 800 dpi has 62 million)."""
@@ -41,31 +41,41 @@ def open_image(data: ImageLike, where: str = "an image", *, max_pixels: int = MA
     Raises `TextkdError` that names `where`: no such file, no image, damaged, cut short, a side under 2 pixels, more
     than `max_pixels` (or twice Pillow's own `Image.MAX_IMAGE_PIXELS`), an array of another shape or with NaN.
     """
-    with _told(where):
+    named = _named(data, where)
+    with _told(named):
         image = _opened(data, where)
-        _check_size(image.size, where, max_pixels)
+        _check_size(image.size, named, max_pixels)
         image.load()
-        return _rgb(_upright(image), where)
+        return _rgb(_upright(image), named)
 
 
 def image_size(data: ImageLike, where: str = "an image", *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(width, height) as stored, read from the header alone (about 20 us): what `open_image` refuses by size or kind
     is refused here too; pixels that are damaged or cut short are not seen, EXIF orientation does not count."""
-    with _told(where):
+    named = _named(data, where)
+    with _told(named):
         size = _opened(data, where).size
-        _check_size(size, where, max_pixels)
+        _check_size(size, named, max_pixels)
         return size
 
 
 def check_image(data: ImageLike, where: str = "an image") -> None:
     """`image_size`, and a PNG or JPEG without its end mark is decoded, so that files cut short are refused here too.
     About 20 us for a good image."""
-    with _told(where):
+    named = _named(data, where)
+    with _told(named):
         image = _opened(data, where)
-        _check_size(image.size, where, MAX_PIXELS)
+        _check_size(image.size, named, MAX_PIXELS)
         mark, source = END_MARKS.get(str(image.format)), getattr(image, "fp", None)
         if mark is not None and isinstance(source, io.BytesIO) and mark not in bytes(source.getbuffer()[-64:]):
             image.load()
+
+
+def _named(data: ImageLike, where: str) -> str:
+    """Where an image is, with the name of its file."""
+    inner = data.get("path") if isinstance(data, Mapping) and not data.get("bytes") else data
+    name = Path(inner).name if isinstance(inner, str | Path) else ""
+    return f"{where} ({name})" if name and name not in where else where
 
 
 @contextmanager
@@ -82,6 +92,8 @@ def _told(where: str) -> Iterator[None]:
         found = "bytes of no known image format"
         raise fail(f"{where}: an image", found, fix=f"formats that are read: {', '.join(FORMATS)}") from error
     except Exception as error:  # decoders know no common base class
+        if is_own_defect(error):
+            raise
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise fail(f"{where}: a whole image", f"it is damaged or cut short: {reason}", fix=fix) from error
 

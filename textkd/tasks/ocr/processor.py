@@ -65,19 +65,26 @@ def check_shape(height: int, width: int, kind: str, vocab_size: int | None, char
     """What is wrong with the options of `line_processor`, the texts aside."""
     problems = []
     if kind not in KINDS:
-        problems.append(problem(f"tokenizer {kind!r}", f"the kinds are {', '.join(KINDS)}", near=(str(kind), KINDS)))
+        found, fix = f"the kinds are {', '.join(KINDS)}", f"tokenizer: {' or '.join(KINDS)}"
+        problems.append(problem(f"tokenizer {kind!r}", found, near=(str(kind), KINDS), fix=fix, where="tokenizer"))
     whole = all(isinstance(side, int) and not isinstance(side, bool) for side in (height, width))
     if not whole or not 8 <= height <= min(width, MOST["height"]) or width > MOST["width"]:
         found = "whole numbers are needed, the height at least 8, the width at least the height"
         found += f"; at most {MOST['height']} and {MOST['width']}"
-        problems.append(problem(f"height {height!r}, width {width!r}", found, fix="height: 32, width: 1024, say"))
+        problems.append(
+            problem(f"height {height!r}, width {width!r}", found, fix="height: 32, width: 1024, say", where="height")
+        )
     if vocab_size is not None and kind == "char":
         found = "a character tokenizer has one token for each character of the transcripts"
-        problems.append(problem(f"vocab_size {vocab_size!r}", found, fix="leave it out, or tokenizer: unigram"))
+        fix = "leave it out, or tokenizer: unigram"
+        problems.append(problem(f"vocab_size {vocab_size!r}", found, fix=fix, where="vocab_size"))
     elif vocab_size is not None and (isinstance(vocab_size, bool) or not isinstance(vocab_size, int)):
-        problems.append(problem(f"vocab_size {vocab_size!r}", "not a whole number", fix="1000, say"))
+        problems.append(
+            problem(f"vocab_size {vocab_size!r}", "not a whole number", fix="1000, say", where="vocab_size")
+        )
     if not isinstance(characters, str):
-        problems.append(problem(f"characters {characters!r}", "not a text", fix='characters: "éÉß", say'))
+        fix = 'characters: "éÉß", say'
+        problems.append(problem(f"characters {characters!r}", "not a text", fix=fix, where="characters"))
     return problems
 
 
@@ -214,6 +221,13 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
         return []
     ids = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
     return [[*row, tokenizer.eos_token_id] for row in ids]
+
+
+def lead_of(tokenizer: Any, ids: Sequence[int]) -> tuple[int, ...]:
+    """The special tokens in front of a text."""
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    count = next((i for i, one in enumerate(ids) if one not in special), 0)
+    return tuple(ids[:count])
 
 
 def decode_texts(tokenizer: Any, ids: Iterable[Sequence[int]]) -> list[str]:

@@ -18,6 +18,7 @@ from textkd.tasks.ocr.options import check_range, check_strength, check_whole
 from textkd.tasks.ocr.phrases import STYLES, phrase
 
 VERSION = 1  # of the drawing: another number where the same options give other images
+WORDS = (2, 12)  # of a made-up line, at least and at most
 SIZES = (20, 46)  # pixels of a letter's height with what hangs above and below
 
 
@@ -25,7 +26,8 @@ class RenderedLines(LineTable):
     """`n` rendered lines; line i is the same for the same (texts, fonts, seed, i), whatever n is.
 
     texts: the sentences, in order and over again until there are n (n None: each once); None: lines made of the word
-    list of this package, of `words[0]` to `words[1]` words, style "mixed", "prose" or "receipt". fonts: files, folders,
+    list of this package, of `words[0]` to `words[1]` words (2 to 12), style "mixed" (as by default), "prose" or
+    "receipt". fonts: files, folders,
     or "builtin", "matplotlib", "debian" (see `find_faces`; by default all that are installed: name some, and the lines
     are the same on other machines). strength: of the degradation by `augment`; 0 leaves clean print.
     A font draws only texts whose characters it has; texts that no font can draw are left out with a note.
@@ -39,16 +41,23 @@ class RenderedLines(LineTable):
         seed: int = 0,
         fonts: Sequence[str | Path] | str | Path | None = None,
         strength: float = 1.0,
-        words: Sequence[int] = (2, 12),
-        style: str = "mixed",
+        words: Sequence[int] | None = None,
+        style: str | None = None,
     ) -> None:
         collector = Collector()
+        for name, value in (("words", words), ("style", style)):
+            if value is not None and texts is not None:
+                found, fix = "it is about lines that are made up, and the texts are given", "leave it out, or texts"
+                collector.add(problem(f"{name}: {value!r} beside texts", found, fix=fix, where=name))
+        words, style = WORDS if words is None else words, STYLES[0] if style is None else style
         check_whole(collector, seed=(seed, 0), **({} if n is None else {"n": (n, 1)}))
         check_range(collector, "words", words)
         check_strength(collector, strength)
         if style not in STYLES:
             near, found = (str(style), STYLES), f"the styles are {', '.join(STYLES)}"
-            collector.add(problem(f"style {style!r}", found, near=near, where="style"))
+            collector.add(
+                problem(f"style {style!r}", found, near=near, fix=f"one of {', '.join(STYLES)}", where="style")
+            )
         if n is None and texts is None:
             collector.add(problem("n: how many lines", "neither n nor texts", fix="n: 10000, say", where="n"))
         faces: list[Face] = []

@@ -14,7 +14,7 @@ from textkd.errors import fail
 from textkd.models.conventions import IGNORED
 from textkd.tasks.ocr.linetable import LineTable
 from textkd.tasks.ocr.marks import ink_of, token_marks
-from textkd.tasks.ocr.processor import pixels
+from textkd.tasks.ocr.processor import lead_of, pixels
 
 Augment = Callable[[Image.Image, tuple[int, ...]], Image.Image]
 
@@ -174,7 +174,7 @@ class LineCollator:
         marks = torch.full((len(labels), longest), torch.nan)
         tokenizer = self.processor.tokenizer
         for i, ids in enumerate(labels):
-            front = 1 if ids and ids[0] == tokenizer.bos_token_id else 0  # a place of no piece
+            front = len(lead_of(tokenizer, ids))  # places of no piece
             pieces = tokenizer.convert_ids_to_tokens(list(ids[front:-1]))
             marks[i, front : front + len(pieces)] = torch.from_numpy(token_marks(ink_of(images[i, 0].numpy()), pieces))
         return marks

@@ -90,25 +90,33 @@ def _one(spec: Mapping[str, Any], unlabelled: bool) -> LineTable:
         raise fail("one source of lines", found, near=(str(next(iter(spec), "")), KINDS), fix=f"give {SHAPES}")
     kind, collector = kinds[0], Collector()
     known = (kind, *KINDS[kind], *PART)
-    for key in spec:
-        if key not in known:
-            collector.add(problem(f"key {key!r}", f"with {kind}: go {', '.join(known[1:])}", near=(str(key), known)))
+    found, fix = f"with {kind}: go {', '.join(known[1:])}", "leave it out, or one of these"
+    collector.add(*(problem(f"key {key!r}", found, near=(str(key), known), fix=fix, where=str(key))
+                    for key in spec if key not in known))  # fmt: skip
     _check_values(spec, collector, unlabelled)
-    collector.raise_any()
     unlabelled = unlabelled or bool(spec.get("unlabelled", False))
-    options = {key: spec[key] for key in KINDS[kind] if spec.get(key) is not None}
-    makers: dict[str, Callable[[], LineTable]] = {
-        "path": lambda: _files(spec["path"], unlabelled=unlabelled, **options),
-        "dataset": lambda: HubLines(str(spec["dataset"]), unlabelled=unlabelled, **options),
-        "rendered": lambda: _rendered(spec["rendered"]),
-        "digits": lambda: _generator(DigitLines, "digits", spec["digits"]),
-    }
-    table = makers[kind]()
+    if collector.problems:
+        if not {p.where for p in collector.problems} & {kind, *KINDS[kind], "unlabelled"}:
+            with collector.collecting():  # what else is wrong with the lines
+                _table(spec, kind, unlabelled).problems()
+        collector.raise_any()
+    table = _table(spec, kind, unlabelled)
     if (words := spec.get("words")) is not None:
         table = Cut(table, (words, words) if isinstance(words, int) else tuple(words))
     drop = unlabelled and kind in ("rendered", "digits")
     limit, repeat, seed = spec.get("limit"), spec.get("repeat", 1), spec.get("seed")
     return table if limit is None and repeat == 1 and not drop else Part(table, limit, repeat, seed, drop)
+
+
+def _table(spec: Mapping[str, Any], kind: str, unlabelled: bool) -> LineTable:
+    """All lines of a kind of source."""
+    if kind == "rendered":
+        return _rendered(spec[kind])
+    if kind == "digits":
+        return _generator(DigitLines, kind, spec[kind])
+    options = {key: spec[key] for key in KINDS[kind] if spec.get(key) is not None}
+    make = _files if kind == "path" else HubLines
+    return make(spec[kind], unlabelled=unlabelled, **options)
 
 
 def _check_values(spec: Mapping[str, Any], collector: Collector, unlabelled: bool) -> None:
@@ -126,7 +134,15 @@ def _check_values(spec: Mapping[str, Any], collector: Collector, unlabelled: boo
         collector.add(*encoding_problems(spec["encoding"]))
     for key, (kind, words) in TYPES.items():
         if spec.get(key) is not None and not isinstance(spec[key], kind):
-            collector.add(problem(f"{key}: {words}", repr(spec[key]), where=key))
+            collector.add(problem(f"{key}: {words}", repr(spec[key]), fix=f"give {words}", where=key))
+    _check_pairs(spec, collector)
+
+
+def _check_pairs(spec: Mapping[str, Any], collector: Collector) -> None:
+    """Keys that say nothing beside, or without, another."""
+    if spec.get("text") is not None and spec.get("unlabelled") is True:
+        found = "unlabelled: true reads no transcriptions"
+        collector.add(problem(f"text: {spec['text']!r}", found, fix="leave one of them out", where="text"))
     if spec.get("seed") is not None and spec.get("limit") is None:
         fix = "give limit:, or put seed: inside rendered: or digits:"
         collector.add(problem("seed: of lines drawn at random", "no limit: to draw", fix=fix, where="seed"))
@@ -153,30 +169,32 @@ def _files(path: str | Path, **options: Any) -> LineTable:
 
 
 def _rendered(options: Any) -> LineTable:
-    if isinstance(options, Mapping) and (texts := options.get("texts")) is not None:
-        collector, read = Collector(), None
-        with collector.collecting("texts"):
-            if isinstance(texts, str | Path):
-                read = read_sentences(resolve(texts))
-            elif isinstance(texts, Mapping):
-                read = [text for text in lines(texts).texts if text is not None]
+    if not isinstance(options, Mapping) or options.get("texts") is None:
+        return _generator(RenderedLines, "rendered", options)
+    collector, texts = Collector(), options["texts"]
+    with collector.collecting("rendered.texts"):
+        if isinstance(texts, str | Path):
+            texts = read_sentences(resolve(texts))
+        elif isinstance(texts, Mapping):
+            texts = [text for text in lines(texts).texts if text is not None]
+    if collector.problems:  # the other options are looked at beside another text
+        with collector.collecting():
+            _generator(RenderedLines, "rendered", {**options, "texts": ["a"]})
         collector.raise_any()
-        options = {**options, "texts": texts if read is None else read}
-    return _generator(RenderedLines, "rendered", options)
+    return _generator(RenderedLines, "rendered", {**options, "texts": texts})
 
 
 def _generator(kind: Callable[..., LineTable], name: str, options: Any) -> LineTable:
     known = list(inspect.signature(kind).parameters)
     if not isinstance(options, Mapping):
-        raise fail(f"{name}: options", repr(options), fix=f"write {name}: {{n: 1000}}; the options are {known}")
-    collector = Collector()
+        fix = f"write {name}: {{n: 1000}}; the options are {known}"
+        raise fail(f"{name}: options", repr(options), fix=fix, where=name)
+    collector, made = Collector(), list[LineTable]()
     with collector.collecting(name):
-        found = f"the options are {', '.join(known)}"
-        unknown = [problem(f"option {key!r}", found, near=(str(key), known)) for key in options if key not in known]
-        collector.add(*unknown)
-    collector.raise_any()
-    made: list[LineTable] = []
-    with collector.collecting(name):
-        made.append(kind(**options))
+        found, fix = f"the options are {', '.join(known)}", "leave it out, or one of these"
+        unknown = [key for key in options if key not in known]
+        collector.add(*(problem(f"option {key!r}", found, near=(str(key), known), fix=fix, where=str(key))
+                        for key in unknown))  # fmt: skip
+        made.append(kind(**{key: value for key, value in options.items() if key not in unknown}))
     collector.raise_any()
     return made[0]

@@ -37,7 +37,7 @@ class OcrTask(Task):
         sources: the lines of each split, as of `textkd.tasks.ocr.sources.lines`.
         processor: a folder, a hub id or a `TrOCRProcessor`; None: one that is trained on the train texts, or a
             teacher's.
-        shape: the options of `line_processor`: height, width, kind, vocab_size, characters.
+        shape: those options of `line_processor` that are given: height, width, kind, vocab_size, characters.
         strength: how strongly train images are degraded; 0: not at all.
         generation: how texts are generated; None: greedily.
         holdout: (fraction, seed) of the train lines that become the eval split.
@@ -91,7 +91,7 @@ class OcrTask(Task):
         """The `TrOCRProcessor`: the one that was given (loaded, if by path), or one trained on the train texts."""
         if self._processor is None:
             texts = [text for text in self.table("train").texts if text is not None]
-            self._processor = line_processor(texts, **self.shape)
+            self._processor = line_processor(texts, **{**USUAL, **self.shape})
         elif isinstance(self._processor, str | Path):
             self._processor = load_processor(self._processor)
         return self._processor
@@ -107,9 +107,8 @@ class OcrTask(Task):
         if self._given is not None or not path:
             return []
         what, fix = f"the processor of {path} has its own size and tokenizer", "leave it out, or processor: FOLDER"
-        given = [name for name, value in self.shape.items() if value != USUAL.get(name)]
         return [problem(f"{name}: {self.shape[key]!r}", what, fix=fix, where=name)
-                for key, name in ((key, "tokenizer" if key == "kind" else key) for key in given)]  # fmt: skip
+                for key, name in ((key, "tokenizer" if key == "kind" else key) for key in self.shape)]  # fmt: skip
 
     def suit(self, models: Mapping[str, Any], given: Collection[str], processor: Any) -> None:
         """Finds the form of labels that the teachers were trained with, see `textkd.tasks.ocr.form`."""
@@ -134,7 +133,7 @@ class OcrTask(Task):
         is wrong: missing files and columns, damaged images, eval lines without transcription."""
         collector = Collector()
         for split in splits or self.splits:
-            with collector.collecting():
+            with collector.collecting(self._place(split)):
                 table = self.table(split)
                 table.problems()
                 if bare := sum(text is None for text in table.texts) * (split != "train"):
@@ -143,6 +142,12 @@ class OcrTask(Task):
             with collector.collecting("processor"):
                 _ = self.processor
         collector.raise_any()
+
+    def _place(self, split: str) -> str:
+        """Where the lines of a split stand among the options."""
+        if self.holdout and split == "eval":
+            return "train"
+        return split if split in ("train", "eval") else f"extra_evals.{split.removeprefix('eval_')}"
 
     def load(self, split: str) -> Lines:
         """The split as rows of image (RGB), text and example_id (row number), nothing left out."""
@@ -261,7 +266,7 @@ class OcrTask(Task):
         settings: dict[str, Any] = {
             "name": self.name,
             "lines": {split: self.table(split).digest() for split in self.splits},
-            "processor": self.shape if self._given is None else _content(self.processor),
+            "processor": {**USUAL, **self.shape} if self._given is None else _content(self.processor),
             "training": [self.strength, self.seed, self.skip_unwritable, *([True] if self.skip_long else [])],
             "generation": self.generation.settings(),
         }

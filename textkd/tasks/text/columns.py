@@ -7,10 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import Collector, fail, problem
+from textkd.errors import Collector, Problem, fail, problem
 from textkd.tasks.data.formats import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
 from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source, lost_files
+from textkd.tasks.data.unused import DATA_SET, unused_options
 from textkd.tasks.text.labels import BadLabelError, label_text
 from textkd.tasks.text.rows import Layout
 from textkd.tasks.text.task import TaskSpec, TextTask
@@ -20,6 +21,7 @@ METRICS = {
     "regression": ("pearson", "spearmanr", "mse"),
     "multi_label": ("f1_micro", "f1_macro", "subset_accuracy"),
 }
+SEPARATOR = ","  # between the labels of a cell
 
 
 def text(
@@ -39,7 +41,7 @@ def text(
     delimiter: str | None = None,
     quoted: bool | None = None,
     encoding: str = UTF_8,
-    label_separator: str = ",",
+    label_separator: str = SEPARATOR,
     skip_damaged: bool = False,
     limit: int | Mapping[str, Any] | None = None,
     name: str = "text",
@@ -101,6 +103,8 @@ def text(
     for split, (more, path) in extra_splits(collector, extra_evals).items():
         with collector.collecting(f"extra_evals.{more}"):
             _add_file(sources, split, path, dataset, options)
+    collector.add(*unused_options(options, (_kind_of(source) for source in sources.values())))
+    collector.add(*_without_effect(dataset, config, splits, label_separator, type, label))
     collector.add(*lost_files(collector, sources))
     collector.raise_any()
     columns = label if isinstance(label, str) else tuple(label)
@@ -175,6 +179,26 @@ def _different(labels: Sequence[Any]) -> set[str]:
     return found
 
 
+def _kind_of(source: Source) -> str:
+    return DATA_SET if isinstance(source, HubSource) else source.dialect.kind
+
+
+def _without_effect(
+    dataset: str | None, config: str | None, splits: Any, separator: str, kind: str, label: str | Sequence[str]
+) -> list[Problem]:
+    """Options that say something of what is not there."""
+    found = list[Problem]()
+    for name, value in (("config", config), ("splits", splits)):
+        if value is not None and not dataset:
+            what, fix = "it is about a data set, and the rows are files", "leave it out, or give dataset:"
+            found.append(problem(f"{name}: {value!r}", what, fix=fix, where=name))
+    if separator != SEPARATOR and (kind != "multi_label" or not isinstance(label, str)):
+        what = "it stands between several labels of one cell, and each cell holds one"
+        fix = "leave it out, or type: multi_label with one column of labels"
+        found.append(problem(f"label_separator: {separator!r}", what, fix=fix, where="label_separator"))
+    return found
+
+
 def _add_file(
     sources: dict[str, Source], split: str, path: str | Path | None, dataset: str | None, options: dict[str, Any]
 ) -> None:
@@ -194,6 +218,9 @@ def _hub(
     collector: Collector, dataset: str, config: str | None, splits: Mapping[str, str] | None, holdout: Any
 ) -> dict[str, Source]:
     chosen = dict(splits or {"train": "train", "eval": "validation"})
+    if holdout and splits and "eval" in splits:
+        what, fix = "eval: {fraction: ...} takes the rows out of train", "leave one of the two out"
+        collector.add(problem(f"splits.eval: {splits['eval']!r}", what, fix=fix, where="splits.eval"))
     if holdout:
         chosen.pop("eval", None)
     due = {"train"} if holdout else {"train", "eval"}

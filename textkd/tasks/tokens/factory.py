@@ -10,6 +10,7 @@ from textkd.errors import Collector, fail, problem
 from textkd.tasks.data.formats import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
 from textkd.tasks.data.sources import extra_splits, lost_files
+from textkd.tasks.data.unused import unused_options
 from textkd.tasks.tokens.bio import OUTSIDE, tags_of, type_of
 from textkd.tasks.tokens.files import TagFiles, tag_files
 from textkd.tasks.tokens.task import TokensTask
@@ -81,6 +82,8 @@ def tokens(
         collector.add(problem("a file of eval sentences", "none", fix=fix, where="eval"))
     if train is None and (labels is None or holdout):
         collector.add(problem("a file of train sentences", "none", fix="give a file", where="train"))
+    kinds = [part.dialect.kind for files in sources.values() for part in files.parts]
+    collector.add(*unused_options({"encoding": encoding}, kinds, ("encoding",)))
     with collector.collecting("labels"):
         _check(collector, labels)
     collector.add(*lost_files(collector, {split: part for split, files in sources.items() for part in files.parts}))

@@ -54,8 +54,17 @@ class TagFile(FileSource):
                 table.reads_as = other_encoding(data) if bad else ""
                 return table
             if self.dialect.kind == "json" and (pieces := _pieces(self.path, self.dialect)) is not None:
+                self._refuse_columns()
                 return pieces
             return self._lists(read_table(self.path, self.dialect))
+
+    def _refuse_columns(self) -> None:
+        found, fix = "its texts are cut into pieces, which have no columns of these names", "leave it out"
+        given = {"word": self.word, "tag": self.tag}
+        wrong = [problem(f"{name}: {value!r} of {self.path}", found, fix=fix, where=name)
+                 for name, value in given.items() if value is not None]  # fmt: skip
+        if wrong:
+            raise TextkdError(*wrong)
 
     def _number(self, given: int | str | None, usual: int) -> int:
         if given is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -84,11 +85,15 @@ class CacheOptions:
             found.add(problem(asked, "no such precision", near=near, fix=fix, where="precision"))
         for name in ("temperature", "max_gb"):
             value = getattr(self, name)
-            if value is not None and (not _is_number(value, int, float) or value <= 0):
-                found.add(problem(f"{name}: {value!r}", "not a number above 0", fix=f"{name}: 4", where=name))
-        if self.folder is not None and not isinstance(self.folder, str):
+            if value is not None and not (_is_number(value, int, float) and 0 < value < math.inf):
+                what = "not a finite number above 0"
+                found.add(problem(f"{name}: {value!r}", what, fix=f"{name}: 4", where=name))
+        if self.folder is not None and not (isinstance(self.folder, str) and self.folder):
             found.add(problem(f"folder: {self.folder!r}", "not a path", fix="folder: /data/taps", where="folder"))
         found.add(*_logits_problems(self.logits))
+        if self.logits == "dense" and self.temperature != 1:
+            what, fix = "whole logits are right at every temperature", "leave it out, or logits: {top_k: 64}"
+            found.add(problem(f"temperature: {self.temperature!r}", what, fix=fix, where="temperature"))
         return found.problems
 
 

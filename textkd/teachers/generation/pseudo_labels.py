@@ -17,6 +17,7 @@ from textkd.models.files import at_home
 from textkd.models.processes import locked, processes
 from textkd.tasks import OcrTask, Task
 from textkd.tasks.ocr.linetable import Joined, LineTable
+from textkd.tasks.ocr.options import MOST
 from textkd.tasks.ocr.processor import encode_texts, missing_characters, pixels
 from textkd.tasks.ocr.sources import lines as lines_of
 from textkd.tasks.ocr.splits import Chosen
@@ -82,9 +83,9 @@ class Pseudo:
             if value is not None and not 0 <= value <= most:
                 fix = f"a number from 0{f' to {most:g}' if most < 2 else ', such as 0.2'}"
                 found.add(problem(f"{name}: {value}", "out of range", fix=fix, where=name))
-        if self.num_beams < 1:
-            fix = "1 (greedy) or more"
-            found.add(problem(f"num_beams: {self.num_beams}", "not a number from 1", fix=fix, where="num_beams"))
+        if not 1 <= self.num_beams <= MOST["num_beams"]:
+            what, fix = f"not a number from 1 to {MOST['num_beams']}", "num_beams: 1 (greedy), or 4, say"
+            found.add(problem(f"num_beams: {self.num_beams}", what, fix=fix, where="num_beams"))
         if self.change is not None and self.change not in CHANGES:
             found.add(problem(f"change: {self.change!r}", "no such change", near=(str(self.change), CHANGES),
                               fix=f"one of {', '.join(CHANGES)}", where="change"))  # fmt: skip
@@ -134,6 +135,9 @@ def _bare_problems(pseudo: Pseudo, control: bool, finetune: bool) -> list[Proble
     if finetune:
         fix = "give a trained teacher, or transcribed lines"
         found.add(problem("teacher.finetune", bare, fix=fix, where="teacher.finetune"))
+    if pseudo.mix != 1:
+        fix = "leave it out: the teacher's texts are all there are"
+        found.add(problem(f"mix: {pseudo.mix}", bare, fix=fix, where="pseudo.mix"))
     if pseudo.max_cer is not None:
         fix = "filter by min_confidence"
         found.add(problem(f"max_cer: {pseudo.max_cer}", bare, fix=fix, where="pseudo.max_cer"))

@@ -1,0 +1,255 @@
+"""For every option of a recipe's blocks: a recipe in which it makes sense, another value, and where it is seen."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import fused_lab
+import torch
+from ocr_lab import DECODER, ENCODER, make_reader
+from option_lab import OptionLab, Seen, Trial, graph, said, shown
+from tiny_lab import make_teacher, make_tokenizer
+from transformers import AutoModelForSequenceClassification
+
+from textkd.config.match_block import match_of
+from textkd.config.schema import MatchBlock
+from textkd.experiment.distiller import Run
+from textkd.models.students import build, shrink
+from textkd.objective import projections
+from textkd.training.cache_filling import autocast
+from textkd.training.wiring import wire
+
+TINY = {"shrink": {"layers": [1]}}
+LABELS = [{"tap": "labels"}]
+LOGITS = {"tap": "logits", "loss": "kl"}
+NEW = {"config": {"encoder": dict(ENCODER), "decoder": dict(DECODER)}, "finetune": {"num_train_epochs": 1}}
+NEW_STUDENT = {"student": {"config": {"encoder": {"num_hidden_layers": 1}}}}
+
+
+def recipe(path: str, value: Any, base: dict[str, Any] | None = None, see: Any = graph, ocr: bool = False) -> Trial:
+    """The option at `path`, in the recipe of texts (or of lines) with changes."""
+
+    def trial(lab: OptionLab) -> Seen:
+        start = lab.ocr if ocr else lab.text
+        made, other = base or {}, {path: value}
+        before = made | {path: made.get(path)} if path in made else made
+        first = lab.once(lambda *_: see(lab.run(start, before)), see.__name__, ocr, lab.made(before))
+        return first, see(lab.run(start, made | other))
+
+    return trial
+
+
+def read(made: Run) -> Any:
+    """How the teacher is read."""
+    live = made.experiment.models["teacher"].live
+    return live.place(torch.device("meta")), autocast(SimpleNamespace(bf16=False, fp16=False), live), live.sharded
+
+
+def weights(made: Run) -> Any:
+    """The teacher as it is loaded, or why it is not."""
+    return said(lambda: sum(float(p.detach().sum()) for p in made.start("teacher").parameters()))
+
+
+def pickled(lab: OptionLab) -> str:
+    folder = lab.folder / "pickled"
+    if not folder.is_dir():
+        model = make_teacher()
+        model.config.save_pretrained(folder)
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+        make_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def stage(**keys: Any) -> dict[str, Any]:
+    return {"matches": None, "stages": [{"matches": [LOGITS], **keys}]}
+
+
+def link(**keys: Any) -> dict[str, Any]:
+    return {"student": None, "chain": [{"name": "small", "student": TINY, **keys}]}
+
+
+def second(lab: OptionLab) -> str:
+    return lab.file("second")
+
+
+def two(lab: OptionLab) -> Any:
+    return {"big": {"path": lab.file("teacher")}, "other": {"path": lab.file("second")}}
+
+
+def length(made: Run) -> Any:
+    return [list(column.shape) for column in made.setup.rows.sample(made.experiment.training("student")).values()]
+
+
+RECIPES: dict[str, Trial] = {
+    "Recipe.about": lambda lab: tuple(shown(lambda a=about: lab.run(lab.text, {"about": a})) for about in ("a", "b")),
+    "Recipe.task": recipe("task.subset", "rte", see=lambda made: made.task.name),
+    "Recipe.teacher": recipe("teacher.path", second),
+    "Recipe.teachers": recipe("teachers", two, {"teacher": None, "matches": [{**LOGITS, "from": "big"}],
+                                                "teachers": lambda lab: {"big": two(lab)["big"]}}),
+    "Recipe.student": recipe("student", TINY),
+    "Recipe.chain": recipe("chain", [{"name": "small", "student": TINY}], {"student": None, **link(student=TINY)} | {
+        "chain": [{"name": "other", "student": TINY}]}),
+    "Recipe.cohort": recipe("cohort", {"size": 2}, {"matches": None}),
+    "Recipe.training": recipe("training.learning_rate", 0.5),
+    "Recipe.matches": recipe("matches", LABELS),
+    "Recipe.stages": recipe("stages", [{"matches": LABELS}], {"matches": None, "stages": [{"matches": [LOGITS]}]}),
+    "Recipe.preset": recipe("preset", "hinton", {"matches": None, "preset": "distilbert"}),
+    "Recipe.control": recipe("control", False),
+    "Recipe.seeds": recipe("seeds", [1, 2]),
+    "Recipe.max_length": recipe("max_length", 6, see=length),
+    "Recipe.pseudo": recipe("pseudo", {"mix": 0.5}, ocr=True),
+    "TeacherBlock.path": recipe("teacher.path", second),
+    "TeacherBlock.config": recipe("teacher", NEW, ocr=True),
+    "TeacherBlock.finetune": recipe("teacher.finetune", {"num_train_epochs": 1}),
+    "TeacherBlock.keep": recipe("teacher.keep", "elsewhere", {"teacher.finetune": {"num_train_epochs": 1}}),
+    "TeacherBlock.sha256": recipe("teacher.sha256", "0" * 64, see=weights),
+    "TeacherBlock.allow_pickle": recipe("teacher.allow_pickle", True, {"teacher.path": pickled}, weights),
+    "TeacherBlock.cache": recipe("teacher.cache", True),
+    "TeacherBlock.precision": recipe("teacher.precision", "bf16", see=read),
+    "TeacherBlock.device": recipe("teacher.device", "cpu", see=read),
+    "TeacherBlock.sharded": recipe("teacher.sharded", True, see=read),
+    "TeacherBlock.recogniser": recipe("teacher", lambda lab: {"recogniser": "x.onnx"}, {
+        "pseudo": {}, "matches": LABELS, **NEW_STUDENT}, ocr=True),
+    "FinetuneBlock.frozen": recipe("teacher.finetune.frozen", ["bert.embeddings"], {"teacher.finetune": {}}),
+    "FinetuneBlock.matches": recipe("teacher.finetune.matches", [{**LABELS[0], "weight": 2}], {"teacher.finetune": {}}),
+    "FinetuneBlock.stages": recipe("teacher.finetune.stages", [{"matches": LABELS}] * 2, {"teacher.finetune": {}}),
+    "StageBlock.name": recipe("stages.0.name", "warm", stage()),
+    "StageBlock.matches": recipe("stages.0.matches", LABELS, stage()),
+    "StageBlock.training": recipe("stages.0.training", {"learning_rate": 0.5}, stage()),
+    "StageBlock.frozen": recipe("stages.0.frozen", ["bert.embeddings"], stage()),
+    "LinkBlock.name": recipe("chain.0.name", "other", link()),
+    "LinkBlock.student": recipe("chain.0.student", {"shrink": {"layers": [2]}}, link()),
+    "LinkBlock.training": recipe("chain.0.training", {"learning_rate": 0.5}, link()),
+    "LinkBlock.matches": recipe("chain.0.matches", LABELS, {"matches": None, **link(matches=[LOGITS])}),
+    "LinkBlock.stages": recipe("chain.0.stages", [{"matches": LABELS}], {
+        "matches": None, **link(stages=[{"matches": [LOGITS]}])}),
+    "CohortBlock.size": recipe("cohort.size", 3, {"matches": None, "cohort": {}}),
+    "CohortBlock.students": recipe("cohort.students", {"a": TINY, "b": TINY}, {
+        "matches": None, "student": None, "cohort": {"students": {"c": TINY, "b": TINY}}}),
+    "CohortBlock.update": recipe("cohort.update", "in_turn", {"matches": None, "cohort": {}}),
+    "PseudoBlock.lines": recipe("pseudo.lines", lambda lab: lab.file("dev.parquet"), {"pseudo": {}}, ocr=True),
+    "training.output_dir": recipe("training.output_dir", "runs/other"),
+    "training.seed": recipe("training.seed", 7, {"seeds": None}),
+    "training.dropout": recipe("training.dropout", 0.0),
+    "training.average": recipe("training.average", 0.5),
+    "student.from": recipe("student.from", second),
+    "cache.folder": recipe("teacher.cache", {"folder": "taps"}, {"teacher.cache": True}),
+}  # fmt: skip
+
+
+def made_of(first: dict[str, Any], other: dict[str, Any], two_sided: bool = False) -> Trial:
+    """The students of two blocks."""
+
+    def trial(lab: OptionLab) -> Seen:
+        def student(block: dict[str, Any]) -> Any:
+            spec = lab.made(block)
+            torch.manual_seed(0)
+            made = said(build, spec, make_reader() if two_sided else make_teacher(), AutoModelForSequenceClassification)
+            return made if isinstance(made, str) else (made.config.to_json_string(), float(_total(made).detach()))
+
+        return student(first), student(other)
+
+    return trial
+
+
+def _total(model: Any) -> torch.Tensor:
+    return torch.stack([p.double().abs().sum() for p in model.parameters()]).sum()
+
+
+TWO_SIDES = {"encoder_layers": 2, "decoder_layers": 1}
+STUDENTS: dict[str, Trial] = {
+    "student.shrink": made_of({"shrink": {"layers": [1, 2]}}, {"shrink": {"layers": [1]}}),
+    "student.path": made_of({"shrink": {"layers": [1]}}, {"path": second}),
+    "student.config": made_of({"config": {"num_hidden_layers": 1}}, {"config": {"num_hidden_layers": 2}}),
+    "student.sha256": made_of({"path": second, "sha256": "0" * 64}, {"path": second}),
+    "student.allow_pickle": made_of({"path": pickled}, {"path": pickled, "allow_pickle": True}),
+    "student.share_encoder": recipe("student.share_encoder", True, {
+        "student": {"shrink": {"decoder_layers": 1}}, "matches": LABELS}, ocr=True),
+    "shrink.layers": made_of({"shrink": {"layers": "first", "n_layers": 2}}, {"shrink": {"layers": [2, 4]}}),
+    "shrink.n_layers": made_of({"shrink": {"n_layers": 2}}, {"shrink": {"n_layers": 1}}),
+    "shrink.encoder_layers": made_of({"shrink": TWO_SIDES}, {"shrink": {**TWO_SIDES, "encoder_layers": 1}}, True),
+    "shrink.decoder_layers": made_of({"shrink": TWO_SIDES}, {"shrink": {**TWO_SIDES, "decoder_layers": [1]}}, True),
+}  # fmt: skip
+
+
+def match(first: dict[str, Any], other: dict[str, Any], several: bool = False) -> Trial:
+    """The losses and gradients of two matches on one batch."""
+
+    def trial(lab: OptionLab) -> Seen:
+        return lab.once(lambda *_: _step(lab, first, several), first, several), _step(lab, other, several)
+
+    return trial
+
+
+def _step(lab: OptionLab, block: dict[str, Any], several: bool) -> Any:
+    known = lab.known
+    if "big" not in known:
+        big = make_teacher()
+        torch.manual_seed(3)
+        other = make_teacher()
+        other.classifier.weight.data.mul_(-2)
+        known |= {"big": big, "other": other, "student": shrink(big, layers=[2, 4])}
+        ids = torch.tensor([[2, 5, 9, 11, 3, 0], [2, 10, 12, 6, 7, 3], [2, 14, 5, 3, 0, 0]])
+        known["batch"] = {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": torch.tensor([0, 1, 1])}
+    trained = {"student": known["student"], **({"peer": known["other"]} if several else {})}
+    frozen = {"big": known["big"], **({} if several else {"other": known["other"]})}
+    for model in trained.values():
+        model.zero_grad()
+    torch.manual_seed(0)
+    made = match_of(MatchBlock.model_validate(block))
+    matches = [made, match_of(MatchBlock(tap="labels", student="", weight=1e-3))] if several else [made]
+    wiring = wire(trained, frozen, matches, known["batch"], "cross_entropy", rows=24)
+    try:
+        step = wiring.loss(wiring.learners.module, known["batch"], 0.25)
+        step.total.backward()
+        grads = {name: float(_grads(model)) for name, model in trained.items()}
+        return (
+            {name: round(float(part), 6) for name, part in step.parts.items()},
+            round(float(step.total.detach()), 6),
+            grads,
+        )
+    finally:
+        wiring.close()
+        for model in trained.values():
+            projections.detach(model)
+
+
+def _grads(model: Any) -> torch.Tensor:
+    there = [p.grad.abs().sum() for p in model.parameters() if p.grad is not None]
+    return torch.stack([torch.zeros(()), *there]).sum()
+
+
+def whole(fused: bool) -> list[str]:
+    """The taps of the teacher that a step reads."""
+    made = match_of(MatchBlock(tap="logits", fused=fused))
+    student, teacher = (fused_lab.made("distilbert", seed) for seed in (0, 1))
+    wiring = wire(student, teacher, [made], fused_lab.BATCH, "cross_entropy")
+    try:
+        return sorted(wiring.frozen.taps(fused_lab.BATCH))
+    finally:
+        wiring.close()
+
+
+BIG = {**LOGITS, "from": "big"}
+HIDDEN = {"tap": "hidden", "layers": "uniform", "from": "big"}
+BOTH = {**LOGITS, "from": ["big", "other"], "combine": "mean_probabilities"}
+APART = {"student": "hidden:1", "teacher": "big/hidden:2"}
+PEERS = {"student": "student/logits", "teacher": "peer/logits", "loss": "kl"}
+MATCHES: dict[str, Trial] = {
+    "MatchBlock.tap": match(BIG, {"tap": "pooled", "from": "big"}),
+    "MatchBlock.student": match(APART, {**APART, "student": "hidden:2"}),
+    "MatchBlock.teacher": match(APART, {**APART, "teacher": "other/hidden:2"}),
+    "MatchBlock.loss": match(BIG, {**BIG, "loss": "mse"}),
+    "MatchBlock.weight": match(BIG, {**BIG, "weight": 3}),
+    "MatchBlock.schedule": match(BIG, {**BIG, "schedule": {"kind": "linear"}}),
+    "MatchBlock.temperature": match(BIG, {**BIG, "temperature": 3}),
+    "MatchBlock.layers": match(HIDDEN, {**HIDDEN, "layers": {1: 1, 2: 2}}),
+    "MatchBlock.projection": match(HIDDEN, {**HIDDEN, "projection": "linear"}),
+    "MatchBlock.options": match(HIDDEN, {**HIDDEN, "options": {"reduction": "token_mean"}}),
+    "MatchBlock.from": match(BIG, {**BIG, "from": "other"}),
+    "MatchBlock.combine": match(BOTH, {**BOTH, "combine": "mean_logits"}),
+    "MatchBlock.weights": match(BOTH, {**BOTH, "weights": [0.9, 0.1]}),
+    "MatchBlock.fused": lambda lab: (whole(False), whole(True)),
+    "MatchBlock.target_gradient": match(PEERS, {**PEERS, "target_gradient": True}, several=True),
+}
