@@ -248,9 +248,14 @@ def hidden(values: Any) -> Any:
 def _without_looks(text: str) -> str:
     """A text with `HIDDEN` in the place of the secrets of the environment and of what looks like one."""
     for name, value in os.environ.items():
-        if len(value) >= SHORTEST and value in text and is_secret(name):
+        if len(value) >= SHORTEST and value in text and is_secret(name) and not _is_place(value):
             text = text.replace(value, HIDDEN)
     return _LOOKS.sub(HIDDEN, text)
+
+
+def _is_place(value: str) -> bool:
+    """Whether it says where something is: PWD, the folder of a shell, or the file that holds a key."""
+    return os.path.isabs(value) and os.path.exists(value)
 
 
 def without_secrets(values: Any) -> Any:

@@ -147,6 +147,19 @@ class Output(ABC):
         """
         return []
 
+    def poor(self, predictions: Any, references: Any, every: Sequence[Any]) -> str:
+        """Why a model cannot be a good one, as far as a few rows tell it.
+
+        Args:
+            predictions: of `predict`.
+            references: of `references`.
+            every: the labels of all rows of the split.
+
+        Returns:
+            What was seen; "" (the default) where a good one would be seen so once in 1,000 times or more often.
+        """
+        return ""
+
     def evaluation(self, collator: Any, rows: Any) -> Evaluation:
         """How a model is evaluated on encoded rows while it trains.
 

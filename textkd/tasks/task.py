@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,23 @@ class Task(ABC):
 
         Returns:
             (the rows, how many `encode` has). None: it takes all to know these.
+        """
+        return None
+
+    def short(
+        self, processor: Any, split: str, model_inputs: Collection[str], max_length: int, count: int
+    ) -> tuple[Any, Sequence[Any]] | None:
+        """Some short rows of a split, drawn alike every time: for a look at a teacher before anything runs.
+
+        Args:
+            processor: as of `encode`.
+            split: as of `encode`.
+            model_inputs: as of `encode`.
+            max_length: as of `encode`.
+            count: how many rows.
+
+        Returns:
+            (the rows as of `encode`, the labels of all rows of the split). None (the default): nobody looks.
         """
         return None
 

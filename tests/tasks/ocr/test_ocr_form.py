@@ -15,7 +15,7 @@ from transformers import TrOCRProcessor, VisionEncoderDecoderModel
 from textkd import TextkdError, tasks
 from textkd.config import build
 from textkd.experiment import describe
-from textkd.tasks.ocr.form import Form, form_of
+from textkd.tasks.ocr.form import Form, _cer, form_of
 from textkd.tasks.ocr.output import LineTexts
 from textkd.tasks.ocr.rows import LineCollator
 
@@ -126,8 +126,26 @@ def test_a_teacher_that_reads_well_and_says_else_under_labels_is_refused(tmp_pat
     build.from_recipe(reading.write(values)).check()
 
 
-def test_nothing_is_known_of_one_that_does_not_read() -> None:
-    assert form(make_reader(), EOS).agrees
+def test_of_one_that_does_not_read_nothing_is_known_but_that(tmp_path: Path) -> None:
+    found = form(make_reader(), EOS)
+    assert found.agrees
+    assert (found.cer >= 0.9, found.lines) == (True, 4)
+    reading, values = recipe_of(make_reader(), tmp_path)
+    told = [f"teacher: it reads next to nothing: CER {found.cer:.2f} on 4 lines"]
+    for finetune in (None, {"max_steps": 1}):
+        values["teacher"] |= {"finetune": finetune} if finetune else {}
+        run = build.from_recipe(reading.write(values))
+        run.check()
+        said = [note for note in describe.notes(run.setup) if "next to nothing" in note]
+        assert [note[: len(told[0])] for note in said] == ([] if finetune else told)
+
+
+@pytest.mark.parametrize(
+    ("said", "texts", "cer"), [(["abc", ""], ["abd", "12"], 0.6), (["", ""], ["ab", ""], 1), (["abcd"], ["bc"], 1)]
+)
+def test_edits_are_counted_as_the_metric_counts_them(said: list[str], texts: list[str], cer: float) -> None:
+    assert _cer(said, texts) == cer == LineTexts().compute_metrics(said, texts)["cer"]
+    assert bool(LineTexts().doubts(said, texts)) == (cer >= 1)
 
 
 def test_a_student_that_begins_texts_otherwise_is_refused_and_the_fix_helps(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import re
 import pytest
 import torch
 from tiny_lines import TEXTS, DrawnLines, tiny_model
+from transformers import GenerationConfig
 
 from textkd.errors import TextkdError
 from textkd.models.forward import positions
-from textkd.tasks.ocr.generate import Generation, token_limit, transcribe
+from textkd.tasks.ocr.generate import Generation, generator, token_limit, transcribe
 from textkd.tasks.ocr.output import LineTexts
 from textkd.tasks.ocr.processor import decode_texts, encode_texts, line_processor
 from textkd.tasks.ocr.rows import LineCollator, LineRows
@@ -106,6 +107,24 @@ def test_modes_and_settings_of_the_model_stay(processor, rows):
     assert [module.training for module in model.modules()] == modes
     assert model.generation_config.to_dict() == settings
     assert all(p.grad is None for p in model.parameters())
+
+
+FOREIGN = {"forced_bos_token_id": 3, "suppress_tokens": [5, 6], "min_new_tokens": 9, "max_time": 1e-6}
+
+
+def test_what_a_folder_says_of_generation_does_not_count(processor, rows, model):
+    """`generate` fills in what its settings leave open from the model's own."""
+    collator, own = LineCollator(processor), model.generation_config
+    batch = collator([rows[i] for i in range(2)])
+    plain = [one.text for one in transcribe(model, rows, collator)]
+    ids = generator(collator, Generation(), 6)(model, batch)
+    model.generation_config = GenerationConfig(**{**own.to_dict(), **FOREIGN})
+    try:
+        assert [one.text for one in transcribe(model, rows, collator)] == plain
+        assert torch.equal(generator(collator, Generation(), 6)(model, batch), ids)
+        assert model.generation_config.max_time == FOREIGN["max_time"]
+    finally:
+        model.generation_config = own
 
 
 def test_modes_come_back_after_a_failure(processor, rows):

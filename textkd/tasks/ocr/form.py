@@ -29,18 +29,21 @@ LINES = 4  # that are tried
 ROOM = 2  # places that a lead may take
 READS = 0.5  # share of a text that is right where a model can be said to read
 APART = 0.3  # how far the share of right tokens may lie below it
+BLIND = 0.9  # CER from which a model does not read at all: an empty text for each line has 1
 
 
 @dataclass(frozen=True)
 class Form:
     """lead: the ids in front of each text in the labels. read: the share of the lines' characters that the model reads
     right by itself. told, bare: the share of tokens that it says right under labels in that form, and without a
-    lead."""
+    lead. cer: of what it reads by itself; lines: how many were tried."""
 
     lead: tuple[int, ...] = ()
     read: float = 0.0
     told: float = 0.0
     bare: float = 0.0
+    cer: float = 0.0
+    lines: int = 0
 
     @property
     def agrees(self) -> bool:
@@ -69,9 +72,10 @@ def form_of(model: Any, collator: LineCollator, images: Sequence[Any], texts: Se
     with evaluating(model), torch.inference_mode():
         written = generator(collator, Generation(), longest)(model, inputs_of(model, batch)).tolist()
         said = cut_at(written, tokenizer.eos_token_id)
-        read = _likeness(decode_texts(tokenizer, said), texts)
+        own = decode_texts(tokenizer, said)
+        read = _likeness(own, texts)
         if read < READS:
-            return Form(read=read)
+            return Form(read=read, cer=_cer(own, texts), lines=len(texts))
         lead = Counter(lead_of(tokenizer, row) for row in said).most_common(1)[0][0]
         bare = _right(model, collator, features, ())
         told = _right(model, collator, features, lead) if lead else bare
@@ -95,7 +99,7 @@ def suited(
     Raises:
         TextkdError: a given teacher reads well, and says other things under labels; or two have learnt two forms.
     """
-    found, wrong = dict[str, Form](), Collector()
+    found, blind, wrong = dict[str, Form](), list[str](), Collector()
     for name, model in models.items():
         own = collator(model)
         tokenizer, most = own.processor.tokenizer, positions(model) - ROOM
@@ -112,13 +116,16 @@ def suited(
             wrong.add(problem(f"what the teacher {name} says under labels", what, fix=fix))
         elif form.read >= READS:
             found[name] = form
+        elif name in given and form.cer >= BLIND:
+            blind.append(f"{name}: it reads next to nothing: CER {form.cer:.2f} on {form.lines} lines that were tried "
+                         "before the run, which judges it on all; an empty text for each line has 1")  # fmt: skip
     leads = {form.lead: name for name, form in found.items() if name in given} or {f.lead: n for n, f in found.items()}
     if len(leads) > 1:
         what = "their labels begin with other tokens: each would be a place behind under those of another"
         wrong.add(problem(f"the teachers {' and '.join(leads.values())}", what, fix="one of them, or finetune both"))
     wrong.raise_any()
     lead = next(iter(leads), ())
-    return lead, [_sentence(name, form) for name, form in found.items() if form.lead and form.lead == lead]
+    return lead, blind + [_sentence(name, form) for name, form in found.items() if form.lead and form.lead == lead]
 
 
 def _sentence(name: str, form: Form) -> str:
@@ -131,6 +138,19 @@ def _likeness(said: Sequence[str], texts: Sequence[str]) -> float:
     """The share of characters that two lists of texts have in common, in their order."""
     shares = [SequenceMatcher(None, one, other, autojunk=False).ratio() for one, other in zip(said, texts, strict=True)]
     return sum(shares) / max(len(shares), 1)
+
+
+def _cer(said: Sequence[str], texts: Sequence[str]) -> float:
+    """The edits of all lines divided by the characters of all texts, as jiwer counts, which is slow to import."""
+    edits = 0
+    for one, other in zip(said, texts, strict=True):
+        row = list(range(len(other) + 1))
+        for i, mark in enumerate(one, 1):
+            before, row[0] = row[0], i
+            for j, wanted in enumerate(other, 1):
+                before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (mark != wanted))
+        edits += row[-1]
+    return edits / max(sum(map(len, texts)), 1)
 
 
 def _right(model: Any, collator: LineCollator, features: Sequence[dict[str, Any]], lead: Sequence[int]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -128,11 +129,11 @@ def transcribe(
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     device = next(model.parameters()).device
     readings: dict[int, Reading] = {}
-    with evaluating(model), torch.inference_mode(), Quiet():
+    with evaluating(model), torch.inference_mode(), Quiet(), _alone(model, config):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             images = collator([rows[i] for i in chosen])["pixel_values"].to(device)
-            out = model.generate(pixel_values=images, generation_config=config)  # type: ignore[operator]
+            out = model.generate(pixel_values=images)  # type: ignore[operator]
             readings.update(zip(chosen, _readings(out, processor.tokenizer, scores), strict=True))
     return [readings[i] for i in range(len(order))]
 
@@ -142,8 +143,8 @@ def generator(collator: Any, generation: Generation, longest: int) -> Callable[[
 
     def generate(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
         config = _config(model, collator, generation, longest, scores=False)
-        with Quiet():
-            ids: Tensor = model.generate(pixel_values=batch["pixel_values"], generation_config=config).sequences[:, 1:]
+        with Quiet(), _alone(model, config):
+            ids: Tensor = model.generate(pixel_values=batch["pixel_values"]).sequences[:, 1:]
         return ids
 
     return generate
@@ -155,9 +156,19 @@ def first_tokens(model: Any, batch: Mapping[str, Tensor], generation: Generation
     settings = {**asdict(generation), "max_new_tokens": min(2, token_limit(model, generation.max_new_tokens, 0))}
     start, device = int(batch["decoder_input_ids"][0, 0]), next(model.parameters()).device
     config = GenerationConfig(**settings, do_sample=False, use_cache=True, decoder_start_token_id=start)
-    with Quiet():
-        ids: Tensor = model.generate(pixel_values=batch["pixel_values"][:1].to(device), generation_config=config)
+    with Quiet(), _alone(model, config):
+        ids: Tensor = model.generate(pixel_values=batch["pixel_values"][:1].to(device))
     return ids
+
+
+@contextmanager
+def _alone(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """`config` in place of the model's own settings, by which `generate` would fill in all that is not said."""
+    own, model.generation_config = model.generation_config, config
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def cut_at(rows: Sequence[list[int]], eos: int) -> list[list[int]]:

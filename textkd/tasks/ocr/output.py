@@ -60,6 +60,11 @@ class LineTexts(Output):
         rates |= metrics.load("wer").compute(predictions=said, references=truth)
         return {name: float(rates[name]) for name in self.metric_names}
 
+    def doubts(self, predictions: Sequence[str], references: Sequence[str]) -> list[str]:
+        """Texts that are no better than empty ones."""
+        cer = self.compute_metrics(predictions, references)["cer"]
+        return [f"cer {cer:.3f} is no better than that of an empty text for each line: 1"] if cer >= 1 else []
+
     def evaluation(self, collator: LineCollator, rows: LineRows) -> Evaluation:
         """Texts are generated, so that what is judged in training is what the finished model is judged by."""
 

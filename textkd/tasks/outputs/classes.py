@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from textkd.tasks.outputs.by_row import Array, ByRow
+from textkd.tasks.outputs.few_rows import is_rare, none_found
 
 
 class Classes(ByRow):
@@ -45,6 +46,15 @@ class Classes(ByRow):
             said = f"accuracy {right:.3f} is no better than that of always {self.word(ids[counts.argmax()])!r}"
             found.append(f"{said}: {always:.3f}")
         return found
+
+    def poor(self, predictions: Any, references: Any, every: Any) -> str:
+        """Fewer right answers than one answer for all rows gives, or hardly any."""
+        right, rows = int((self.decide(predictions) == np.asarray(references)).sum()), len(references)
+        ids, counts = np.unique(every, return_counts=True)
+        always, here = counts.max() / len(every), np.unique(references, return_counts=True)[1].max() / rows
+        if is_rare(right, rows, min(always, here)):  # short rows may have other shares
+            return f"right in {right} of {rows} (always {self.word(ids[counts.argmax()])!r}: in {always:.0%} of all)"
+        return f"right in {right} of {rows}" if none_found(right, rows) else ""
 
     def word(self, answer: Any) -> str:
         return self.names[int(answer)]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from textkd.tasks.outputs.by_row import Array, ByRow
+from textkd.tasks.outputs.few_rows import none_found
 
 
 class LabelSets(ByRow):
@@ -33,6 +34,12 @@ class LabelSets(ByRow):
     def answers(self, logits: Array) -> Array:
         """0/1 [N, C]: 1 where the sigmoid is above one half."""
         return (logits > 0).astype(np.int64)
+
+    def poor(self, predictions: Any, references: Any, every: Any) -> str:
+        """Hardly a row in which one of its labels is found."""
+        truth = np.asarray(references) > 0
+        rows, found = int(truth.any(1).sum()), int((truth & (self.decide(predictions) > 0)).any(1).sum())
+        return f"one label or more found in {found} of {rows}" if none_found(found, rows) else ""
 
     def word(self, answer: Any) -> list[str]:
         return [name for name, on in zip(self.names, answer, strict=True) if on]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from textkd.tasks.output import EXAMPLES, Examples, texts_of
 from textkd.tasks.outputs.by_row import Array, ByRow
+
+FALLS = -3.09  # Fisher's z of a correlation that is 0 lies below once in 1,000 times
 
 
 class Scores(ByRow):
@@ -42,6 +45,15 @@ class Scores(ByRow):
     def answers(self, logits: Array) -> Array:
         """Scores [N]."""
         return logits.reshape(len(logits)).astype(np.float64)
+
+    def poor(self, predictions: Any, references: Any, every: Any) -> str:
+        """Scores that fall where the labels rise."""
+        scores, truth = self.decide(predictions), np.asarray(references, dtype=np.float64)
+        if len(truth) < 8 or not scores.std() or not truth.std():
+            return ""
+        pearson = float(np.corrcoef(scores, truth)[0, 1])
+        is_below = math.atanh(max(pearson, -0.999)) * math.sqrt(len(truth) - 3) < FALLS
+        return f"scores that fall where the labels rise in {len(truth)} (pearson {pearson:.2f})" if is_below else ""
 
     def word(self, answer: Any) -> float:
         return float(answer)

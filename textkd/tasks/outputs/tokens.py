@@ -13,6 +13,7 @@ from textkd.models.conventions import IGNORED
 from textkd.models.forward import evaluating, inputs_of
 from textkd.tasks import metrics
 from textkd.tasks.output import EXAMPLES, Examples, agreement, counted
+from textkd.tasks.outputs.few_rows import none_found
 from textkd.tasks.outputs.named import Named, is_close
 
 Array = np.ndarray[Any, Any]
@@ -95,6 +96,13 @@ class Tokens(Named):
         if not any(map(_spans, true)):
             found.append(f"there is no entity in {len(true)} sentences: precision, recall and f1 are counted as 0")
         return found
+
+    def poor(self, predictions: Any, references: Any, every: Any) -> str:
+        """Hardly a sentence in which a word of an entity is tagged as it should be."""
+        pairs = zip(*self.tags(predictions, references), strict=True)
+        right = [[one == tag for one, tag in zip(said, true, strict=True) if tag != "O"] for said, true in pairs]
+        rows, found = sum(map(bool, right)), sum(map(any, right))
+        return f"a word of an entity tagged right in {found} of {rows}" if none_found(found, rows) else ""
 
     def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
         """Logits of the words' first pieces, in the words joined by spaces as the folder's own tokenizer cuts them."""

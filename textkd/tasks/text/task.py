@@ -15,6 +15,7 @@ from textkd.tasks import outputs
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import FileSource, Source, file_source, resolve
 from textkd.tasks.outputs.by_row import ByRow
+from textkd.tasks.outputs.few_rows import drawn
 from textkd.tasks.table_task import TableTask
 from textkd.tasks.text import tokenized
 from textkd.tasks.text.encode import Collator, encode
@@ -210,12 +211,27 @@ class TextTask(TableTask):
     def few(
         self, processor: Any, split: str, model_inputs: Collection[str], max_length: int, count: int
     ) -> tuple[Dataset, int] | None:
-        own = type(self)
-        if (own.encode, own.load) != (TextTask.encode, TextTask.load):
-            return None  # a task of one's own: its rows are what it makes of them
+        if self._is_own:
+            return None
         rows = self.rows(split)
         some = self._dataset(rows.take(range(min(count, len(rows.label)))))
         return self._encode(some, processor, f"{split} {count}", model_inputs, max_length), len(rows.label)
+
+    def short(
+        self, processor: Any, split: str, model_inputs: Collection[str], max_length: int, count: int
+    ) -> tuple[Dataset, Sequence[Any]] | None:
+        if self._is_own:
+            return None
+        rows = self.rows(split)
+        places = drawn([len(one) + len(other) for one, other in rows.pairs()], count)
+        some = self._dataset(rows.take(places))
+        return self._encode(some, processor, f"{split} short {count}", model_inputs, max_length), rows.label
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether this is a task of one's own: its rows are what it makes of them."""
+        own = type(self)
+        return (own.encode, own.load) != (TextTask.encode, TextTask.load)
 
     def _encode(
         self, rows: Dataset, processor: Any, which: str, model_inputs: Collection[str], max_length: int

@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from textkd.errors import fail
 from textkd.tasks.data.formats import Table
+from textkd.tasks.outputs.few_rows import drawn
 from textkd.tasks.outputs.tokens import Tokens
 from textkd.tasks.table_task import TableTask
 from textkd.tasks.text import tokenized
@@ -112,6 +113,18 @@ class TokensTask(TableTask):
         encoded = encode_words(processor, rows.words, labels, max_length, model_inputs)
         self._lost[split] = self._told(split, rows, encoded, max_length)
         return encoded
+
+    def short(
+        self, processor: Any, split: str, model_inputs: Collection[str], max_length: int, count: int
+    ) -> tuple[Dataset, Sequence[Any]] | None:
+        """As of `Task`, of the sentences that hold an entity."""
+        rows, ids = self.rows(split), {tag: i for i, tag in enumerate(self.labels)}
+        told = [i for i, tags in enumerate(rows.label) if types_in(tags)]
+        some = rows.take([told[i] for i in drawn([len(" ".join(rows.words[i])) for i in told], count)])
+        if type(self).encode is not TokensTask.encode or not told:
+            return None
+        labels = [[ids[tag] for tag in tags] for tags in some.label]
+        return encode_words(processor, some.words, labels, max_length, model_inputs), rows.label
 
     def _told(self, split: str, rows: Sentences, encoded: Dataset, max_length: int) -> str:
         """A note on the words without a label, if any."""
