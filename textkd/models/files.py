@@ -65,7 +65,8 @@ def write_atomic(path: Path, text: str) -> Path:
         os.replace(beside, path)
         sync(path.parent)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # a full disk names none, and nobody knows the file beside it
+        if error.errno is not None:  # else it has no place for names
+            error.filename, error.filename2 = str(path), None  # a full disk names none, nobody knows the file beside it
         raise
     finally:
         with suppress(OSError):  # what went wrong before is told
