@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import AutoModelForSequenceClassification
 
 from textkd.cli import app, say
+from textkd.cli.for_good import for_good
 from textkd.cli.say import as_blocks, needed
 
 
@@ -214,3 +216,13 @@ def test_a_terminal_gets_what_it_can_hold(
     monkeypatch.setattr(say, "Console", lambda width=None, of=width: Console(width=of))
     say.show(ROWS)
     assert ("family" in capsys.readouterr().out) == is_table
+
+
+def test_what_is_imported_for_good_is_not_collected() -> None:
+    before = gc.get_freeze_count()
+    with pytest.raises(ImportError), for_good():
+        assert not gc.isenabled()
+        import textkd.no_such_room  # type: ignore[import-not-found]  # noqa: F401
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > before
+    gc.unfreeze()

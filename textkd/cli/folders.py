@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from textkd.cli.for_good import for_good
 from textkd.cli.say import say, show
 
 LISTS = ("losses", "taps", "recipes", "presets")
@@ -70,7 +71,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print the metrics of a model folder on one labelled file."""
-    from textkd.experiment import evaluate
+    with for_good():
+        from textkd.experiment import evaluate
 
     metrics = evaluate.evaluate(model_dir, task, file, max_length, options or ())
     if as_json:
@@ -96,6 +98,7 @@ def export(
 
     Of a chain it is the last link, of a cohort the first peer.
     """
-    from textkd.deploy.export import export as write
+    with for_good():
+        from textkd.deploy.export import export as write
 
     say([f"exported: {write(run_dir, out, overwrite=overwrite)}"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from textkd.cli.for_good import for_good
 from textkd.cli.say import say, show
 
 RecipeFile = Annotated[
@@ -29,9 +31,7 @@ def run(file: RecipeFile, overrides: Overrides = None) -> None:
 
     The same command resumes a run that was stopped or killed, and reads one that is finished.
     """
-    from textkd.config import build
-
-    distiller = build.from_recipe(file, overrides or [])
+    distiller = _read(file, overrides)
     distiller.check()
     if distiller.folder.is_finished:
         say([f"{distiller.name}: this run is finished; its report is made anew from {distiller.folder.path}"])
@@ -43,9 +43,7 @@ def run(file: RecipeFile, overrides: Overrides = None) -> None:
 
 def check(file: RecipeFile, overrides: Overrides = None) -> None:
     """Say what is wrong with a recipe, its data and its models, or what it would do. Trains and writes nothing."""
-    from textkd.config import build
-
-    distiller = build.from_recipe(file, overrides or [])
+    distiller = _read(file, overrides)
     distiller.check()
     say([*distiller.plan(), *_notes(distiller), "the recipe is good"])
 
@@ -61,9 +59,7 @@ def plan(
 
     Trains and writes nothing.
     """
-    from textkd.config import build
-
-    made = build.from_recipe(file, overrides or [])
+    made = _read(file, overrides)
     made.check()
     from textkd.experiment import describe  # only now: torch comes with it
 
@@ -72,6 +68,14 @@ def plan(
     say([f"{row['node']}: {row['folder']}" for row in rows])
     if timed:
         say(["likely: the steps alone, as long as some just took here; evaluations and checkpoints come on top"])
+
+
+def _read(file: Path, overrides: Sequence[str] | None) -> Any:
+    """The recipe as a `Distiller`."""
+    from textkd.config import build
+
+    with for_good():
+        return build.from_recipe(file, overrides or [])
 
 
 def _notes(distiller: Any) -> list[str]:
@@ -93,7 +97,7 @@ def cache(file: RecipeFile, overrides: Overrides = None) -> None:
     blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
     if not any(block is not None and block.cache for block in blocks.values()):
         given += [f"{where}.cache=true" for where, block in blocks.items() if block is not None]
-    say([_cached(one) for one in build.from_recipe(file, given).fill_cache()])
+    say([_cached(one) for one in _read(file, given).fill_cache()])
 
 
 def _cached(told: dict[str, Any]) -> str:
