@@ -39,6 +39,7 @@ RESERVED: dict[str, Any] = {
     "restore_callback_states_from_checkpoint": False,
     "prediction_loss_only": False,  # the report needs metrics
     "batch_eval_metrics": False,
+    "eval_do_concat_batches": True,  # metrics are of all rows
 }
 # what to give in their place
 INSTEAD = {

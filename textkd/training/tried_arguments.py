@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from huggingface_hub import constants, get_token
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.debug_utils import DebugOption
@@ -90,6 +92,25 @@ def _compiler(arguments: TrainingArguments) -> None:
     if (asked := arguments.torch_compile_backend) not in known:
         fix = f"one of {', '.join(_dynamo.list_backends())}"
         raise fail(f"torch_compile_backend: {asked}", "no such backend", near=(str(asked), known), fix=fix)
+    if (mode := arguments.torch_compile_mode) is not None and asked == "inductor":
+        from torch import _inductor
+
+        if mode not in (modes := list(_inductor.list_mode_options())):
+            fix = f"one of {', '.join(modes)}"
+            raise fail(f"torch_compile_mode: {mode}", "no such mode", near=(str(mode), modes), fix=fix)
+
+
+def _recomputing(arguments: TrainingArguments) -> None:
+    """Activations that are computed again in the backward: `kwargs` as torch takes them, and as taps need them."""
+    name = "gradient_checkpointing_kwargs"
+    given: Any = getattr(arguments, "activation_checkpointing_kwargs", None) or getattr(arguments, name, None)
+    if not isinstance(given, dict) or not given:
+        return
+    words = {key: value for key, value in given.items() if key != "every_n_layers"}  # transformers' own
+    if words.get("use_reentrant") is not False:
+        raise fail(f"{name}: {given}", "inner taps would lose their gradient, silently",
+                   fix=f"{name}: {{use_reentrant: false}}, beside what else is wanted")  # fmt: skip
+    checkpoint(nn.Identity(), torch.ones(1), **words)
 
 
 def _workers(arguments: TrainingArguments) -> None:
@@ -103,6 +124,7 @@ def _loader(arguments: TrainingArguments) -> None:
     DataLoader(
         rows, num_workers=arguments.dataloader_num_workers, prefetch_factor=arguments.dataloader_prefetch_factor,
         persistent_workers=arguments.dataloader_persistent_workers,
+        multiprocessing_context=getattr(arguments, "dataloader_multiprocessing_context", None),
     )  # fmt: skip
 
 
@@ -126,5 +148,5 @@ def _debug(arguments: TrainingArguments) -> None:
 
 
 PARTS: tuple[Callable[[TrainingArguments], None], ...] = (
-    _optimizer, _reports, _hub, _kernels, _compiler, _workers, _loader, _sharing, _levels, _debug,
+    _optimizer, _reports, _hub, _kernels, _compiler, _recomputing, _workers, _loader, _sharing, _levels, _debug,
 )  # fmt: skip
