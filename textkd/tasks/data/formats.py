@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, fail, problem, reading, said
+from textkd.tasks.data.contents import fix_of_suffix, no_text, with_newlines
 from textkd.tasks.data.parquet import read_columns
 
 UTF_8 = "utf-8"
@@ -72,7 +73,8 @@ def dialect_of(path: Path, delimiter: str | None = None, quoted: bool | None = N
     kind = "csv" if delimiter and path.suffix not in SUFFIXES else SUFFIXES.get(path.suffix.lower())
     if kind is None:
         found = f"the suffix {path.suffix!r}; known are {', '.join(SUFFIXES)}"
-        raise fail(f"data file {path}", found, near=(path.suffix, SUFFIXES), fix="rename the file or give delimiter:")
+        fix = fix_of_suffix(path.suffix.lower())
+        raise fail(f"data file {path}", found, near=(path.suffix, SUFFIXES), fix=fix)
     is_quoted = kind == "csv" if quoted is None else quoted
     return Dialect(kind, delimiter or ("\t" if kind == "tsv" else ","), is_quoted, **more)
 
@@ -151,6 +153,8 @@ def other_encoding(data: bytes) -> str:
 def decode(data: bytes, path: Path, dialect: Dialect) -> tuple[str, dict[int, str]]:
     """The text, and the lines that are not UTF-8 with their first bad byte. Raises `TextkdError` where the text has
     not the encoding that was asked for."""
+    if (other := no_text(data)) is not None:
+        raise fail(f"text in {path}", other[0], fix=other[1])
     if dialect.encoding.lower().replace("_", "-") not in (UTF_8, "utf8"):
         try:
             return data.decode(dialect.encoding).removeprefix("\ufeff"), {}
@@ -162,6 +166,7 @@ def decode(data: bytes, path: Path, dialect: Dialect) -> tuple[str, dict[int, st
         raise fail(f"UTF-8 text in {path}", "a UTF-16 byte-order mark", fix=fix)
     if not data.strip():
         raise fail(f"rows in {path}", "the file is empty", fix="give a file with a header and rows")
+    data = with_newlines(data)
     try:
         return data.decode("utf-8-sig"), {}
     except UnicodeDecodeError:

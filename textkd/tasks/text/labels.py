@@ -19,6 +19,7 @@ _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _MEMBER = re.compile(rf"{_QUOTED}|-?[0-9.]+")
 _LIST = re.compile(rf"\[\s*(?:(?:{_MEMBER.pattern})(?:(?:\s*,\s*|\s+)(?:{_MEMBER.pattern}))*\s*,?\s*)?\]")
 _VECTOR = re.compile(r"[01]([\s;|/]*[01])*")
+LARGEST = 3.4e38  # of float32
 _OPEN = re.compile(r"""^[\[('"]|[\])'"]$""")
 
 
@@ -70,8 +71,12 @@ class Scores:
             score = float(value)
         except ValueError:
             raise BadLabelError(f"{value!r} is no number") from None
+        if "_" in value:  # 1_000 is a number in Python alone
+            raise BadLabelError(f"{value!r} is no number")
         if not math.isfinite(score):
             raise BadLabelError(f"{value!r} is not finite")
+        if abs(score) > LARGEST:
+            raise BadLabelError(f"{value} is larger than any number that models compute with, {LARGEST:g}")
         if self.limits and not self.limits[0] <= score <= self.limits[1]:
             raise BadLabelError(f"{value} is outside {self.limits[0]:g}..{self.limits[1]:g}")
         return score
@@ -187,9 +192,12 @@ def are_vectors(lists: Iterable[Sequence[Any]], names: Sequence[str]) -> bool:
 
 
 def twins(names: Sequence[str]) -> list[str]:
-    """Names that differ in nothing but case, blanks or how Unicode writes their letters, as "A and a"."""
+    """Names that differ in nothing but case, blanks, characters that nobody sees or how Unicode writes their letters,
+    as "A and a"."""
     alike: dict[str, list[str]] = {}
     for name in names:
-        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+        letters = unicodedata.normalize("NFKC", name)
+        seen = "".join(one for one in letters if unicodedata.category(one) not in ("Cf", "Cc"))
+        plain = " ".join(seen.casefold().replace("_", " ").split())
         alike.setdefault(plain, []).append(name)
     return [" and ".join(map(repr, some)) for some in alike.values() if len(some) > 1]
