@@ -121,11 +121,12 @@ def test_a_file_that_holds_no_rows(name: str, tmp_path: Path) -> None:
         tasks.text(tmp_path / file, tmp_path / file, labels=["a", "b"]).problems()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
-def test_lines_of_old_macs(name: str, tmp_path: Path) -> None:
+def test_lines_of_old_macs(name: str, encoding: str, tmp_path: Path) -> None:
     text = "text,label\ra,x\rb,y\r".replace(",", "\t" if name == "x.tsv" else ",")
-    (tmp_path / name).write_bytes(text.encode())
-    assert read_table(tmp_path / name, dialect_of(tmp_path / name)).rows == [["a", "x"], ["b", "y"]]
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    assert read_table(tmp_path / name, dialect_of(tmp_path / name, encoding=encoding)).rows == [["a", "x"], ["b", "y"]]
 
 
 def test_a_small_parquet_file_of_gigabytes(tmp_path: Path) -> None:

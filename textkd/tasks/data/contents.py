@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import AnyStr
+
 # what files of a kind begin with, its name, what to do
 BEGINS = (
     (b"\x1f\x8b", "a file packed by gzip", "unpack it"),
@@ -46,15 +48,17 @@ def fix_of_suffix(suffix: str) -> str:
     return "save the sheet as CSV" if suffix in SHEETS else "rename the file or give delimiter:"
 
 
-def with_newlines(data: bytes) -> bytes:
+def with_newlines(data: AnyStr) -> AnyStr:
     """Lines that end in a carriage return alone, as old Macs wrote them, with newlines at their ends. Where there is a
     newline, a lone carriage return is a character of a text.
 
     Args:
-        data: text in an encoding that keeps ASCII.
+        data: a text, or its bytes in an encoding that keeps ASCII.
 
     Example:
         >>> with_newlines(b"a\\rb\\r"), with_newlines(b"a\\rb\\r\\n")
         (b'a\\nb\\n', b'a\\rb\\r\\n')
     """
-    return data if b"\n" in data else data.replace(b"\r", b"\n")
+    if isinstance(data, bytes):
+        return data if b"\n" in data else data.replace(b"\r", b"\n")
+    return data if "\n" in data else data.replace("\r", "\n")

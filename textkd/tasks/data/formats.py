@@ -157,7 +157,7 @@ def decode(data: bytes, path: Path, dialect: Dialect) -> tuple[str, dict[int, st
         raise fail(f"text in {path}", other[0], fix=other[1])
     if dialect.encoding.lower().replace("_", "-") not in (UTF_8, "utf8"):
         try:
-            return data.decode(dialect.encoding).removeprefix("\ufeff"), {}
+            return with_newlines(data.decode(dialect.encoding).removeprefix("\ufeff")), {}
         except UnicodeDecodeError as error:
             found = f"byte 0x{data[error.start]:02X} at position {error.start + 1} is not {dialect.encoding}"
             raise fail(f"{dialect.encoding} text in {path}", found, fix="another encoding, or none for UTF-8") from None
