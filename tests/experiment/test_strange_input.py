@@ -317,7 +317,7 @@ def _check_mutant(seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], mon
     assert time.process_time() - began < 30, done
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_mutated_recipe(
     seed: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
