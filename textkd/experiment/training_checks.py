@@ -62,7 +62,8 @@ def _control_problems(look: Look, training: Training) -> None:
 
 def _stage_problems(look: Look, training: Training, stage: Stage) -> None:
     with look.found.collecting("training"):
-        look.found.add(*argument_problems(stage.training, look.metrics, owned=("seed", "output_dir")))
+        owned, base = ("seed", "output_dir"), training.base.values
+        look.found.add(*argument_problems(stage.training, look.metrics, owned, base))
     look.found.add(*_several_problems(training, stage))
     models = [look.loaded[name] for name in training.trains if name in look.loaded]
     if len(models) == len(training.trains):
@@ -113,7 +114,7 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     frozen_parts = stage.frozen if look.rows else ()
     arguments = training.arguments(stage)
     compiled = any(arguments.get(name) for name in dry_run.COMPILES)
-    with _step():
+    with _step(), dry_run.recomputing(trained, arguments):
         pairs = dry_run.check(trained, read, stage.matches, batch, label_loss or SOME_LOSS,
                               training.share_encoder, look.rows, frozen_parts, compiled)  # fmt: skip
     look.found.add(*dry_run.row_problems(pairs, arguments, look.rows))

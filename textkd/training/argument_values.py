@@ -25,6 +25,7 @@ LEAST = {
     "weight_decay": (0, True), "warmup_steps": (0, True), "logging_steps": (0, False), "save_steps": (0, False),
     "eval_steps": (0, False), "seed": (0, True), "data_seed": (0, True), "dataloader_num_workers": (0, True),
     "eval_accumulation_steps": (1, True), "neftune_noise_alpha": (0, True), "adam_epsilon": (0, False),
+    "dataloader_prefetch_factor": (1, True),
 }  # fmt: skip
 # the largest value: more would never end, or is more than a library can count
 MANY_ROWS, LARGEST_WHOLE = 2**20, 2**31 - 1

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from huggingface_hub import constants, get_token
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.debug_utils import DebugOption
@@ -19,6 +21,7 @@ from textkd.errors import fail
 
 STEPS = 10  # of the schedule of the rate
 MOST_WORKERS = 1024
+OF_BLOCKS = ("every_n_layers", "offload")  # what transformers itself takes of the words for checkpoints
 
 
 class _Tiny(nn.Module):
@@ -106,6 +109,18 @@ def _loader(arguments: TrainingArguments) -> None:
     )  # fmt: skip
 
 
+def _checkpointing(arguments: TrainingArguments) -> None:
+    """Activations that are computed anew: by words that torch knows, and so that taps keep their gradient."""
+    given = arguments.gradient_checkpointing_kwargs or {}
+    words = {name: value for name, value in given.items() if name not in OF_BLOCKS}
+    if not arguments.gradient_checkpointing or not words:
+        return
+    if words.get("use_reentrant") is not False:
+        fix = "use_reentrant: false among them, or leave gradient_checkpointing_kwargs out"
+        raise fail(f"gradient_checkpointing_kwargs: {words}", "inner taps would lose their gradient, silently", fix=fix)
+    checkpoint(torch.square, torch.ones(1, requires_grad=True), **words)
+
+
 def _sharing(arguments: TrainingArguments) -> None:
     if arguments.fsdp and arguments.parallel_mode != ParallelMode.DISTRIBUTED:
         fix = "torchrun --nproc_per_node 2 -m textkd run FILE (docs/many-machines.md), or leave fsdp out"
@@ -126,5 +141,5 @@ def _debug(arguments: TrainingArguments) -> None:
 
 
 PARTS: tuple[Callable[[TrainingArguments], None], ...] = (
-    _optimizer, _reports, _hub, _kernels, _compiler, _workers, _loader, _sharing, _levels, _debug,
+    _optimizer, _reports, _hub, _kernels, _compiler, _workers, _loader, _checkpointing, _sharing, _levels, _debug,
 )  # fmt: skip
