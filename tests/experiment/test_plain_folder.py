@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -121,6 +122,22 @@ def test_a_folder_that_answers_otherwise_is_told(
     first = publish(kind, tmp_path)[0]
     assert first.startswith("the published folder")
     assert re.search(told, first), first
+
+
+@pytest.mark.parametrize("kind", ["classification", "tokens"])
+def test_answers_that_depend_on_the_rows_beside_are_told(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind padding, which moves the positions of a BERT: alone, as a pipeline reads it, a text is another one."""
+    words = make_tokenizer
+    monkeypatch.setattr(sys.modules[__name__], "make_tokenizer", lambda: behind_padding(words()))
+    monkeypatch.setattr(sys.modules[__name__], "LENGTH", 20)  # rows of several lengths
+    assert "other logits" in publish(kind, tmp_path)[0]
+
+
+def behind_padding(words: Any) -> Any:
+    words.padding_side = "left"
+    return words
 
 
 def test_it_is_told_first_in_the_report(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:

@@ -72,6 +72,10 @@ def test_a_recipe_trains_and_the_cut_into_micro_batches_changes_nothing(tiny: Ti
     assert all(weight.isfinite().all() for weight in half.values())
 
 
-def test_checkpointing_is_refused(tiny: Tiny) -> None:
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+def test_checkpointing_is_refused(tiny: Tiny, name: str) -> None:
+    """Before anything is trained."""
+    values = tiny.recipe | {"matches": [{"tap": "gradient:0", "loss": "sobolev"}]}
+    values["training"] |= {name: True}
     with pytest.raises(TextkdError, match="gradient checkpointing"):
-        weights_of(tiny, "refused", gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": False})
+        build.from_recipe(tiny.write(values)).check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -95,6 +96,21 @@ def test_a_loss_may_begin_with_nothing() -> None:
     teacher = make_teacher(4)
     match = Match("logits", schedule={"kind": "stop_at", "at": 0.5, "start": 0, "end": 1})
     check({"student": shrink(teacher, layers=[1, 3])}, {"teacher": teacher}, [match], BATCH, "cross_entropy", rows=64)
+
+
+@pytest.mark.parametrize(("epochs", "refused"), [(3, True), (1, False)])
+def test_a_schedule_that_wakes_after_the_last_step_is_refused(tiny: Tiny, epochs: int, refused: bool) -> None:
+    """Of 10 steps and more: fewer are a trial of the recipe."""
+    late = {"tap": "logits", "schedule": {"kind": "step", "values": [0, 1], "at": [0.999]}}
+    values = tiny.recipe | {"matches": [{"tap": "labels"}, late]}
+    values["training"]["num_train_epochs"] = epochs
+    made = from_recipe(tiny.write(values))
+    with pytest.raises(TextkdError) if refused else nullcontext() as caught:
+        made.check()
+    if caught:
+        (told,) = caught.value.problems
+        assert told.where == "matches[1]"
+        assert "0 in each of the 24 steps" in told.found
 
 
 def test_nothing_is_left_of_the_look() -> None:

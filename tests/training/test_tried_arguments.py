@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_lab import Tiny
 
+from textkd.config import build
+from textkd.errors import TextkdError
 from textkd.training import fsdp, stages
 from textkd.training.arguments import argument_problems
 
@@ -72,6 +75,53 @@ def test_it_is_refused_before_a_run(what: str, monkeypatch: pytest.MonkeyPatch) 
     assert words in str(found)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"), [({"use_reentrant": True}, "lose their gradient"), ({"foo": 1}, "lose their gradient"),
+                        ({"use_reentrant": False, "foo": 1}, "'foo'")],
+)  # fmt: skip
+def test_recomputing_that_fails_in_a_step_is_refused(words: dict[str, Any], told: str) -> None:
+    found = argument_problems({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": words})
+    assert "gradient_checkpointing_kwargs" in {p.where for p in found}
+    assert all(told in str(p) for p in found)
+
+
+POWER = {"lr_scheduler_kwargs": {"power": 2.0}}
+UNDER: list[tuple[dict[str, Any], dict[str, Any], set[str]]] = [  # of the recipe, of a stage or a control, the places
+    ({"lr_scheduler_type": "polynomial", **POWER}, {"lr_scheduler_type": "linear"}, {"lr_scheduler_type"}),
+    ({"lr_scheduler_type": "polynomial"}, POWER, set()),
+    ({"load_best_model_at_end": True}, {"save_strategy": "steps", "save_steps": 2}, {"save_strategy"}),
+    ({"optim": "nope"}, {"adam_beta1": 2.0}, {"adam_beta1"}),
+]
+
+
+@pytest.mark.parametrize(("base", "own", "places"), UNDER)
+def test_arguments_are_tried_beside_those_that_stand_under_them(
+    base: dict[str, Any], own: dict[str, Any], places: set[str]
+) -> None:
+    assert {p.where for p in argument_problems(own, base=base)} == places
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", ["stages[1].training", "control"])
+def test_a_stage_and_a_control_are_tried_with_the_arguments_of_the_recipe(tiny: Tiny, where: str) -> None:
+    values = tiny.recipe
+    values["training"] |= {"lr_scheduler_type": "polynomial"}
+    for own, wrong in ((POWER, False), ({"lr_scheduler_kwargs": {"foo": 1}}, True)):
+        if where == "control":
+            values["control"] = own
+        else:
+            matches = [{"tap": "labels"}]
+            values["stages"] = [{"matches": matches}, {"matches": matches, "training": own}]
+            values.pop("matches", None)
+        made = build.from_recipe(tiny.write(values))
+        if not wrong:
+            made.check()
+            continue
+        with pytest.raises(TextkdError) as caught:
+            made.check()
+        assert [p.where for p in caught.value.problems] == [f"{where}.lr_scheduler_kwargs"]
+
+
 def test_two_faults_are_told_at_once() -> None:
     found = argument_problems({"adam_beta1": 2.0, "report_to": "wandbb", "learning_rate": 1e-3})
     assert {p.where for p in found} == {"adam_beta1", "report_to"}
@@ -130,6 +180,8 @@ def test_a_training_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyP
         {"optim": "adafactor"}, {"optim": "sgd"}, {"optim": "rmsprop"},
         {"lr_scheduler_type": "cosine", "warmup_steps": 3},
         {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}},
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"every_n_layers": 2}},
+        {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": False}},
         {"lr_scheduler_type": "constant"}, {"adam_beta1": 0.5, "adam_epsilon": 1e-6}, {"report_to": "none"},
     ],
 )  # fmt: skip

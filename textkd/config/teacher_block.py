@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from textkd.config.schema import StageBlock, TeacherBlock
 from textkd.config.task_block import labels_of_task
 from textkd.errors import Collector, TextkdError, fail, problem, without_secrets
 from textkd.experiment.finetune import Finetune
+from textkd.experiment.own_code import own_code
 from textkd.experiment.plan import Source
 from textkd.experiment.shorthand import Teacher
 from textkd.models import loading
@@ -152,11 +153,11 @@ def _finetune(block: TeacherBlock, parts: Parts, where: str) -> Finetune | None:
         parts.found.add(problem("matches and stages", "both are given", fix=fix, where=place))
     stages = [stage_of(stage) for stage in block.finetune.stages or one]
     name = "none" if parts.task is None else parts.task.name.replace("/", "-")
-    key = cache(lambda: f"{name}-{_key(block, parts)}")
+    key = cache(lambda: f"{name}-{_key(block, parts, stages)}")
     return Finetune(block.finetune.training, keep_of(block, parts.output), key, stages, block.finetune.frozen)
 
 
-def _key(block: TeacherBlock, parts: Parts) -> str:
+def _key(block: TeacherBlock, parts: Parts, stages: Sequence[Any] = ()) -> str:
     """A hash of all that a fine-tuned teacher depends on: its weights, the data, the arguments."""
     given = {} if block.finetune is None else without_secrets(block.finetune.dumped())
     arguments = sorted((k, v) for k, v in given.items() if k != "seed")
@@ -164,4 +165,6 @@ def _key(block: TeacherBlock, parts: Parts) -> str:
     weights = loading.fingerprint(block.path) if block.config is None else made
     assert parts.task is not None
     told = [weights, parts.task.fingerprint(), arguments, parts.max_length or parts.task.default_length]
+    if code := own_code([parts.task, parts.task.output, stages]):
+        told.append(code)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:10]

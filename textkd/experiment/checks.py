@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment import fingerprint, model_checks, training_checks, unread
@@ -52,15 +53,17 @@ def _settings(look: Look) -> None:
         fix = "give one of the two, or put the matches into the stages"
         look.found.add(problem("matches and stages", "both are given", fix=fix, where="matches"))
     look.found.add(*seed_problems(look.experiment.seeds))
-    blocks = dict[str, tuple[Arguments, tuple[str, ...]]]()
+    blocks = dict[str, tuple[Arguments, tuple[str, ...], list[dict[str, Any]]]]()
     for training in look.experiment.trainings:
-        blocks[training.base.where] = (training.base, ("output_dir",) if training.kept is not None else ())
+        blocks[training.base.where] = (training.base, ("output_dir",) if training.kept is not None else (), [{}])
         if training.own.values:  # of the control both are told with its steps
             of_run = () if training.own.where == "control" else ("seed", "output_dir")
-            blocks[training.own.where] = (training.own, of_run)
-    for where, (block, owned) in blocks.items():
+            under = [{**training.base.values, **stage.training} for stage in training.stages]
+            blocks[training.own.where] = (training.own, of_run, under)
+    for where, (block, owned, under) in blocks.items():
         with look.found.collecting(where):
-            look.found.add(*argument_problems(block.values, look.metrics, owned=owned), *_control_problems(block))
+            told = (argument_problems(block.values, look.metrics, owned, base) for base in under)
+            look.found.add(*next(filter(None, told), []), *_control_problems(block))
 
 
 def _task(look: Look) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from textkd.errors import HIDDEN, without_secrets
+from textkd.experiment.own_code import own_code
 from textkd.experiment.plan import ModelSpec, Node, Training
 from textkd.experiment.setup import Setup
 from textkd.models.processes import processes
@@ -112,11 +113,20 @@ def inputs(setup: Setup) -> dict[str, str]:
             made[name] = training.key(experiment.seeds[0])  # its head is not there yet
         else:
             made[name] = source(setup, spec)
+    if code := own_code(_told_by(setup)):
+        made["code of your own"] = code
     if not experiment.recipe:
         words = setup.rows.given_tokenizer
         named = words and (type(words).__name__, words.name_or_path)
         made["settings"] = _stable((setup.rows.max_length, named))
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in made.items()}
+
+
+def _told_by(setup: Setup) -> list[Any]:
+    """All that may hold code of somebody's own."""
+    experiment = setup.experiment
+    sources = [spec.source.told for spec in experiment.models.values()]
+    return [experiment.task, experiment.task.output, [_words(one) for one in experiment.trainings], sources]
 
 
 def key(setup: Setup, node: Node) -> str:
@@ -136,6 +146,8 @@ def key(setup: Setup, node: Node) -> str:
     own = [setup.rows.words(name) for name in (*training.trains, *training.reads) if name in setup.rows.own_words]
     if own:
         parts.append(own)
+    if code := own_code([setup.experiment.task, setup.experiment.task.output, parts]):
+        parts.append(code)
     return hashlib.sha256(f"{_stable(parts)}{_own(setup, parts)}".encode()).hexdigest()[:32]
 
 

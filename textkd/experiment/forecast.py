@@ -28,16 +28,17 @@ TRIED = 3  # steps that are timed, after one that is not
 
 def steps(data: Data, training: Training) -> list[int]:
     """The optimizer steps of every stage, from the rows that are there before anything ran."""
-    return [_steps(data, training.arguments(stage)) for stage in training.stages]
+    return [steps_of(len(data.train), training.arguments(stage)) for stage in training.stages]
 
 
 @kept_environment()
-def _steps(data: Data, given: Mapping[str, Any]) -> int:
+def steps_of(rows: int, given: Mapping[str, Any]) -> int:
+    """The optimizer steps of a training over `rows` with the arguments `given`."""
     arguments = make_arguments({k: v for k, v in given.items() if k != "seed"}, "unused")
     if arguments.max_steps > 0:
         return int(arguments.max_steps)
     size = arguments.per_device_train_batch_size * processes().num_processes
-    batches = len(data.train) // size if arguments.dataloader_drop_last else math.ceil(len(data.train) / size)
+    batches = rows // size if arguments.dataloader_drop_last else math.ceil(rows / size)
     each = max(math.ceil(batches / arguments.gradient_accumulation_steps), 1)
     total: int = math.ceil(each * arguments.num_train_epochs)
     return total

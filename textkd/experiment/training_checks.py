@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from textkd.errors import Problem, TextkdError, problem, reading
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.encodings import own_tokenizers
+from textkd.experiment.forecast import steps_of
 from textkd.experiment.look import Look
 from textkd.experiment.made_up import made_up_batch
 from textkd.experiment.plan import Training
@@ -30,6 +31,7 @@ from textkd.training.stages import Stage
 from textkd.training.trainer import IN_TURN
 
 OF_ROWS = ("logits", "pooled")  # kinds of taps that have no tokens
+FEW = 10  # steps; a training of fewer is a trial of a recipe, whose schedules are for a longer one
 SOME_LOSS = "cross_entropy"  # of a task that cannot be read
 
 
@@ -64,7 +66,8 @@ def _control_problems(look: Look, training: Training) -> None:
 
 def _stage_problems(look: Look, training: Training, stage: Stage) -> None:
     with look.found.collecting("training"):
-        look.found.add(*argument_problems(stage.training, look.metrics, owned=("seed", "output_dir")))
+        owned, base = ("seed", "output_dir"), training.base.values
+        look.found.add(*argument_problems(stage.training, look.metrics, owned, base))
     look.found.add(*_several_problems(training, stage))
     models = [look.loaded[name] for name in training.trains if name in look.loaded]
     if len(models) == len(training.trains):
@@ -115,13 +118,27 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     frozen_parts = stage.frozen if look.rows else ()
     arguments = training.arguments(stage)
     compiled = any(arguments.get(name) for name in dry_run.COMPILES)
-    with _step():
+    with _step(), dry_run.recomputing(trained, arguments):
         pairs = dry_run.check(trained, read, stage.matches, batch, label_loss or SOME_LOSS,
                               training.share_encoder, look.rows, frozen_parts, compiled)  # fmt: skip
     look.found.add(*dry_run.row_problems(pairs, arguments, look.rows))
+    look.found.add(*_never(look, training, pairs, arguments))
     for name, spec in specs.items():
         look.found.add(*kept_problems([pair for pair in pairs if name in pair.models], spec.cache))
     return pairs
+
+
+def _never(look: Look, training: Training, pairs: Sequence[Pair], arguments: Mapping[str, Any]) -> list[Problem]:
+    """Schedules that are 0 in every step that is made, though not at every time."""
+    if not look.rows or training.targets is not None or look.found.problems:
+        return []  # the rows are not known, or the arguments are bad
+    if (steps := steps_of(look.rows, arguments)) < FEW:
+        return []
+    moments = {*range(0, steps, max(1, steps // 1000)), steps - 1}
+    asleep = {pair.place: pair for pair in pairs if not any(pair.schedule(step / steps) for step in moments)}
+    what = f"it is 0 in each of the {steps} steps of this training: the match would teach nothing"
+    fix = "let it begin earlier, or train longer"
+    return [problem(f"the schedule of {pair.name}", what, fix=fix, where=place) for place, pair in asleep.items()]
 
 
 def _step() -> AbstractContextManager[None]:

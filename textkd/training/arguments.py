@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ RESERVED: dict[str, Any] = {
     "restore_callback_states_from_checkpoint": False,
     "prediction_loss_only": False,  # the report needs metrics
     "batch_eval_metrics": False,
-    "eval_do_concat_batches": True,  # metrics are of all rows
+    "eval_do_concat_batches": True,  # metrics are of all rows at once
 }
 # what to give in their place
 INSTEAD = {
@@ -53,10 +54,12 @@ def check_arguments(
     metrics: Collection[str] = (),
     owned: Collection[str] = (),
     wrong: Collection[str] = (),
+    base: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Problem]:
     """What is wrong with a `training:` block: names that TrainingArguments lacks, that textkd sets itself or that
     belong to the whole run (`owned`), values it refuses, a best model by something that is none of `metrics`. wrong:
-    arguments that are left out because their values are bad: what is said of them is no news."""
+    arguments that are left out because their values are bad: what is said of them is no news. base: what a training
+    has beside these, under which they are tried."""
     known = {f.name for f in fields(TrainingArguments) if f.init} | set(OWN)
     problems = []
     for name in training:
@@ -78,25 +81,28 @@ def check_arguments(
     problems += _metric_problem(training.get("metric_for_best_model"), metrics)
     known_bad = {p.where for p in problems}
     good = {name: value for name, value in training.items() if name not in known_bad}
-    return problems + _refused(good, {*wrong, *known_bad, *(name for p in problems for name in p.nearest)})
+    return problems + _refused(good, {*wrong, *known_bad, *(name for p in problems for name in p.nearest)}, base)
 
 
-def _refused(training: Mapping[str, Any], wrong: Collection[str]) -> list[Problem]:
+def _refused(training: Mapping[str, Any], wrong: Collection[str], base: Mapping[str, Any]) -> list[Problem]:
     """What TrainingArguments, or Trainer at its begin, refuses, at the values that it is about: those without which all
     is well; where there are several faults, each value that is refused beside those that are fine. wrong: what is
-    told already and left out here, or perhaps meant: what is said of it follows from that."""
-    whole = _error_of(training)
+    told already and left out here, or perhaps meant: what is said of it follows from that. base: stands under them;
+    what is wrong with it by itself is told elsewhere, and then they are tried without it."""
+    if base and _error_of(base) is not None:
+        base = {}
+    whole = _error_of({**base, **training})
     if whole is None:
         return []
     found = list[Problem]()
     if not wrong:
         without = {name: {other: training[other] for other in training if other != name} for name in training}
-        guilty = [name for name, rest in without.items() if _error_of(rest) is None]
+        guilty = [name for name, rest in without.items() if _error_of({**base, **rest}) is None]
         found = [_at(p, name, training[name]) for name in guilty for p in whole.problems]
     if not found:
-        alone = [name for name in training if _error_of({name: training[name]}) is not None]
+        alone = [name for name in training if _error_of({**base, name: training[name]}) is not None]
         fine = {name: value for name, value in training.items() if name not in alone}
-        errors = {name: _error_of({**fine, name: training[name]}) for name in alone}
+        errors = {name: _error_of({**base, **fine, name: training[name]}) for name in alone}
         found = [_at(p, name, training[name]) for name, error in errors.items() if error for p in error.problems]
     if wrong:
         return [p for p in found if not set(wrong) & (set(re.findall(r"\w+", p.found)) - {p.where})]
@@ -181,17 +187,18 @@ def has_bf16() -> bool:
 
 
 def argument_problems(
-    training: Mapping[str, Any], metrics: Collection[str] = (), owned: Collection[str] = ()
-) -> list[Problem]:
+    training: Mapping[str, Any], metrics: Collection[str] = (), owned: Collection[str] = (),
+    base: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Problem]:  # fmt: skip
     """Every problem of a block of TrainingArguments: unknown names, wrong types, numbers out of range, and what this
-    machine cannot do. metrics, owned: as in `check_arguments`. `where` is the name of the argument."""
+    machine cannot do. metrics, owned, base: as in `check_arguments`. `where` is the name of the argument."""
     if not isinstance(training, Mapping):
         return [problem(f"training {training!r}", "not a block of arguments", fix="as {num_train_epochs: 3}")]
     bad = [p for name, value in training.items() if name not in owned
            for p in value_problems(str(name), value)]  # fmt: skip
     wrong = {p.where for p in bad}
     good = {name: value for name, value in training.items() if name not in wrong}
-    return [*bad, *check_arguments(good, metrics, owned, wrong)]
+    return [*bad, *check_arguments(good, metrics, owned, wrong, base)]
 
 
 def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:

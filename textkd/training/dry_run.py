@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import TrainingArguments
 
-from textkd.errors import Collector, Problem, problem
+from textkd.errors import Collector, Problem, fail, problem
 from textkd.models.forward import evaluating
 from textkd.objective import projections
 from textkd.objective.match import Match
@@ -82,6 +83,33 @@ def _try(
         forward = wiring.learners.forward(module, {name: column.to(device) for name, column in batch.items()})
         values = wiring.objective.dry_run(ChainMap(dict(forward.taps), targets), batch)  # type: ignore[arg-type]
         check_teaching(wiring.objective, wiring.learners.models, forward.taps, targets, batch, values)
+
+
+@contextmanager
+def recomputing(trained: Mapping[str, nn.Module], arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Inside, models compute activations anew in the backward if a training with `arguments` has them do so. Raises
+    `TextkdError` for one that cannot."""
+    asked = any(arguments.get(f"{name}_checkpointing") for name in ("gradient", "activation"))  # the old and the new
+    already = {name for name, one in trained.items() for part in one.modules()
+               if getattr(part, "gradient_checkpointing", False)}  # fmt: skip
+    models = [one for name, one in trained.items() if asked and name not in already]
+    for name, one in trained.items():
+        if asked and not getattr(one, "supports_gradient_checkpointing", True):
+            what, fix = f"{type(one).__name__} ({name}) does not support it", "gradient_checkpointing: false"
+            raise fail("gradient_checkpointing", what, fix=fix)
+    try:
+        for one in models:
+            _switched(one, "enable")
+        yield
+    finally:
+        for one in models:
+            _switched(one, "disable")
+
+
+def _switched(model: nn.Module, how: str) -> None:
+    """As Trainer does it; older versions of transformers call it otherwise."""
+    new, old = f"activation_checkpointing_{how}", f"gradient_checkpointing_{how}"
+    getattr(model, new if hasattr(model, new) else old)()
 
 
 def row_problems(pairs: Sequence[Pair], training: Mapping[str, Any], rows: int) -> list[Problem]:

@@ -21,6 +21,7 @@ from textkd.errors import fail
 
 STEPS = 10  # of the schedule of the rate
 MOST_WORKERS = 1024
+OF_BLOCKS = ("every_n_layers", "offload")  # what transformers itself takes of the words for checkpoints
 
 
 class _Tiny(nn.Module):
@@ -104,9 +105,9 @@ def _recomputing(arguments: TrainingArguments) -> None:
     """Activations that are computed again in the backward: `kwargs` as torch takes them, and as taps need them."""
     name = "gradient_checkpointing_kwargs"
     given: Any = getattr(arguments, "activation_checkpointing_kwargs", None) or getattr(arguments, name, None)
-    if not isinstance(given, dict) or not given:
+    words = {key: value for key, value in (given or {}).items() if key not in OF_BLOCKS}
+    if not words:
         return
-    words = {key: value for key, value in given.items() if key != "every_n_layers"}  # transformers' own
     if words.get("use_reentrant") is not False:
         raise fail(f"{name}: {given}", "inner taps would lose their gradient, silently",
                    fix=f"{name}: {{use_reentrant: false}}, beside what else is wanted")  # fmt: skip

@@ -86,16 +86,20 @@ class ByRow(Named):
         return found
 
     def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
-        """Logits of the texts as the folder's own tokenizer cuts them, and the names of the outputs."""
+        """Logits of the texts, one by one, as the folder's own tokenizer cuts them, and the names of the outputs."""
         texts = [texts_of(row) for row in shown]
         if not all("text_a" in row for row in texts):
             return ""
         columns = [[row[name] for row in texts] for name in ("text_a", "text_b") if all(name in row for row in texts)]
         tokenizer, model = self.plain(folder, device)
-        batch = tokenizer(*columns, truncation=True, padding=True, return_tensors="pt").to(device)
         with torch.inference_mode():
-            logits = model(**batch).logits.float().cpu().numpy()
-        far = [not is_close(one, np.asarray(other)) for one, other in zip(logits, said, strict=True)]
+            logits = [
+                model(**tokenizer(*[[text] for text in row], truncation=True, return_tensors="pt").to(device)).logits[0]
+                for row in zip(*columns, strict=True)
+            ]
+        far = [
+            not is_close(one.float().cpu().numpy(), np.asarray(other)) for one, other in zip(logits, said, strict=True)
+        ]
         return counted(sum(far), len(rows), "other logits") or self.other_names(model)
 
     def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:

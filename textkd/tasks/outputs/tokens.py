@@ -105,17 +105,17 @@ class Tokens(Named):
         return f"a word of an entity tagged right in {found} of {rows}" if none_found(found, rows) else ""
 
     def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
-        """Logits of the words' first pieces, in the words joined by spaces as the folder's own tokenizer cuts them."""
+        """Logits of the words' first pieces, in the words joined by spaces as the folder's own tokenizer cuts them, one
+        sentence at a time."""
         if not all("words" in row for row in shown):
             return ""
         tokenizer, model = self.plain(folder, device)
         texts = [" ".join(row["words"]) for row in shown]
-        batch = tokenizer(texts, truncation=True, padding=True, return_tensors="pt").to(device)
-        with torch.inference_mode():
-            logits = model(**batch).logits.float().cpu().numpy()
         far = 0
-        for one, mask, row, other in zip(logits, batch["attention_mask"].cpu().numpy(), rows, said, strict=True):
-            real, labels = one[mask == 1], np.asarray(row["labels"])
+        for text, row, other in zip(texts, rows, said, strict=True):
+            with torch.inference_mode():
+                one = model(**tokenizer([text], truncation=True, return_tensors="pt").to(device)).logits[0]
+            real, labels = one.float().cpu().numpy(), np.asarray(row["labels"])
             far += len(real) != len(labels) or not is_close(real[labels != IGNORED], np.asarray(other))
         return counted(far, len(rows), "other logits") or self.other_names(model)
 
