@@ -10,8 +10,9 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from textkd.errors import fail
+from textkd.errors import Collector, TextkdError, fail
 from textkd.tasks import outputs
+from textkd.tasks.data.damaged import note_damaged
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import FileSource, Source, file_source, resolve
 from textkd.tasks.outputs.by_row import ByRow
@@ -20,17 +21,20 @@ from textkd.tasks.table_task import TableTask
 from textkd.tasks.text import tokenized
 from textkd.tasks.text.encode import Collator, encode
 from textkd.tasks.text.labels import (
+    IN_FILE,
+    OR_NAME_ALL,
     BadLabelError,
     Classes,
     LabelReader,
     LabelSets,
     Scores,
+    Unjudged,
     are_vectors,
     members,
     names_in,
     twins,
 )
-from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select
+from textkd.tasks.text.rows import Layout, Rows, clean, no_rows, pick_layout, select
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,10 @@ class TextTask(TableTask):
     def _infer_labels(self) -> tuple[str, ...]:
         table, source = self.table("train"), str(self.sources["train"])
         label = pick_layout(table, self.spec.layouts, source).label
+        whole = Rows() if table.rows else no_rows(source)
+        note_damaged(whole, table, source, self.spec.skip_damaged)
+        if whole.problems:  # classes of what is left of them would make every other label a wrong one
+            raise TextkdError(*whole.problems)
         if not isinstance(label, str):
             return label
         cells, lists = table.column(label), list[Sequence[Any]]()
@@ -133,7 +141,7 @@ class TextTask(TableTask):
             raise fail(
                 f"labels in column {label!r} of {source}", "nothing but 0 and 1: vectors without names?", fix=fix
             )
-        if len(names) < 2 and self.spec.type == "classification" and table.rows and not table.damaged:
+        if len(names) < 2 and self.spec.type == "classification":
             several = any(isinstance(cell, list | tuple) and len(cell) > 1 for cell in cells)
             fix = (
                 "type: multi_label: the cells are lists"
@@ -151,11 +159,12 @@ class TextTask(TableTask):
             with suppress(BadLabelError):
                 yield members(cell, self.spec.separator)
 
-    def _reader(self) -> LabelReader:
+    def _reader(self, origin: str) -> LabelReader:
         if self.spec.type == "regression":
             return Scores(self.spec.limits)
         names = tuple(self.labels or ())
-        return LabelSets(names, self.spec.separator) if self.spec.type == "multi_label" else Classes(names)
+        fix = IN_FILE if self.spec.labels or origin == "train" else OR_NAME_ALL
+        return LabelSets(names, self.spec.separator, fix) if self.spec.type == "multi_label" else Classes(names, fix)
 
     def table(self, split: str) -> Table:
         """The cells of a split, those that `where` asks for."""
@@ -165,10 +174,15 @@ class TextTask(TableTask):
         return self._tables[split]
 
     def read(self, origin: str) -> Rows:
-        reader, table, source = self._reader(), self.table(origin), str(self.sources[origin])
+        table, source, unknown = self.table(origin), str(self.sources[origin]), Collector()
+        reader: LabelReader = Unjudged()
+        with unknown.collecting():
+            reader = self._reader(origin)
         layout, undefined = pick_layout(table, self.spec.layouts, source), frozenset(self.spec.undefined)
         self._tables.pop(origin)  # its rows are kept
-        return clean(table, layout, reader, source, undefined=undefined, skip_damaged=self.spec.skip_damaged)
+        rows = clean(table, layout, reader, source, undefined=undefined, skip_damaged=self.spec.skip_damaged)
+        rows.problems = list(dict.fromkeys([*unknown.problems, *rows.problems]))
+        return rows
 
     def load(self, split: str) -> Dataset:
         """The split as text_a, text_b (pairs only), label (id, score, or 0/1 vector) and example_id (row number).
