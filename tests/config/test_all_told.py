@@ -41,7 +41,8 @@ def told(tiny: Tiny, *changes: tuple[str, Any]) -> list[str]:
         ([("training.output_dir", 5)], ["training.output_dir"]),
         ([("training.output_dir", [])], ["training.output_dir"]),
         ([("training.output_dir", "/dev/null/x")], ["training.output_dir"]),
-        ([("teacher.keep", "a" * 5000), ("training.output_dir", "a" * 300)], ["teacher.keep", "training.output_dir"]),
+        ([("teacher.keep", "a" * 5000), ("teacher.finetune", {"num_train_epochs": 1}),
+          ("training.output_dir", "a" * 300)], ["teacher.keep", "training.output_dir"]),
         ([("teacher.cache", {"folder": "/dev/null/x", "max_gb": 1})], ["teacher.cache.folder"]),
         ([("teacher.cache", {"max_gb": float("nan"), "temperature": float("inf")})],
          ["teacher.cache.max_gb", "teacher.cache.temperature"]),
@@ -83,7 +84,7 @@ NOWHERE = {"path": "nowhere"}
          ["cohort.students.a", "cohort.students.a.x", "cohort.students.b", "cohort.students.control", "cohort.update"]),
         ([("teacher", None), ("teachers", {"a": {**NOWHERE, "precision": "fp8"}, "control": NOWHERE}),
           ("matches", [{"tap": "labels"}])],
-         ["teachers.a", "teachers.a.precision", "teachers.control", "teachers.control"]),
+         ["teachers.a", "teachers.a.precision", "teachers.control"]),
     ],
 )  # fmt: skip
 def test_a_bad_key_hides_nothing_of_its_block(changes: list[tuple[str, Any]], places: list[str], tiny: Tiny) -> None:

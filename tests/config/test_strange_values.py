@@ -110,7 +110,7 @@ def test_any_values(tmp_path_factory: pytest.TempPathFactory, values: dict[str, 
 
 
 @pytest.mark.long
-@settings(max_examples=1000, derandomize=True, deadline=None)
+@settings(max_examples=500, derandomize=True, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_many_values(tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]) -> None:
     judged(values, tmp_path_factory.getbasetemp())

@@ -166,6 +166,11 @@ def test_other_code_is_told_and_goes_on(
     assert ", now 1.13" in caplog.text
     assert [one["torch"] for one in json.loads((made.folder.path / "run.json").read_text())["versions"]][1:] == ["1.13"]
     assert made.runner.key(node) != key
+    (made.folder.path / "results.json").touch()  # finished
+    monkeypatch.setattr(code, "_versions", lambda: (("textkd", "0.0"), ("torch", "1.14"), ("transformers", "4.0")))
+    with caplog.at_level(logging.WARNING, "textkd"):
+        made.folder.claim(made.fingerprint, made.name, made.inputs)
+    assert "made with other code: torch 1.13, now 1.14" in caplog.text
 
 
 @pytest.mark.long

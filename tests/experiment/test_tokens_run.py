@@ -18,7 +18,8 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 from textkd import from_recipe, tasks
 from textkd.errors import TextkdError
 
-TEACHER = {"num_train_epochs": 8, "per_device_train_batch_size": 8, "learning_rate": 5e-3}
+TEACHER = {"num_train_epochs": 8, "per_device_train_batch_size": 8, "learning_rate": 5e-3, "eval_strategy": "no",
+           "save_strategy": "no"}  # fmt: skip
 MATCHES: list[dict[str, Any]] = [
     {"tap": "labels", "weight": 0.2},
     {"tap": "logits", "loss": "kl", "temperature": 2, "weight": 0.8},

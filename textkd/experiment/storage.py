@@ -109,11 +109,14 @@ class RunFolder:
             for place in self.path.glob("seed-*"):
                 shutil.rmtree(place)
             known = None
-        if known is not None and self.is_finished:
-            return
         seen = list((known or {}).get("versions", []))
-        if seen and self._is_begun and (told_code := difference(seen[-1], code)):
-            log.warning("%s was begun with other code: %s; it goes on", self.path, told_code)
+        other_code = difference(seen[-1], code) if seen else ""
+        if known is not None and self.is_finished:
+            if other_code:
+                log.warning("%s was made with other code: %s; its models are those of then", self.path, other_code)
+            return
+        if other_code and self._is_begun:
+            log.warning("%s was begun with other code: %s; it goes on", self.path, other_code)
         if known is None or not seen or seen[-1] != code or not self._is_begun:
             self.path.mkdir(parents=True, exist_ok=True)
             kept = known or {"name": name, "fingerprint": _digest(fingerprint), "inputs": dict(inputs)}

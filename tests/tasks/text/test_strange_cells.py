@@ -158,7 +158,7 @@ def test_any_labels(tmp_path_factory: pytest.TempPathFactory, cells: list[Any], 
 
 
 @pytest.mark.long
-@settings(max_examples=1500, derandomize=True, deadline=None)
+@settings(max_examples=800, derandomize=True, deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=5), TYPES)
 def test_many_labels(tmp_path_factory: pytest.TempPathFactory, cells: list[Any], kind: str) -> None:
     right_or_refused(tmp_path_factory.getbasetemp(), cells, kind)

@@ -91,7 +91,11 @@ class CacheOptions:
         if self.folder is not None and not (isinstance(self.folder, str) and self.folder):
             found.add(problem(f"folder: {self.folder!r}", "not a path", fix="folder: /data/taps", where="folder"))
         found.add(*_logits_problems(self.logits))
-        if self.logits == "dense" and self.temperature != 1:
+        if (
+            self.logits == "dense"
+            and self.temperature != 1
+            and not any(p.where == "temperature" for p in found.problems)
+        ):
             what, fix = "whole logits are right at every temperature", "leave it out, or logits: {top_k: 64}"
             found.add(problem(f"temperature: {self.temperature!r}", what, fix=fix, where="temperature"))
         return found.problems
