@@ -131,6 +131,15 @@ def clean(
     return rows
 
 
+def whole(table: Table, shown: str, skip_damaged: bool) -> None:
+    """Raises `TextkdError` for a table that holds nothing or is damaged: classes of what is left of it would make every
+    other label a wrong one."""
+    rows = Rows() if table.rows else no_rows(shown)
+    note_damaged(rows, table, shown, skip_damaged)
+    if rows.problems:
+        raise TextkdError(*rows.problems)
+
+
 def no_rows(shown: str) -> Rows:
     """What is wrong with data that hold nothing."""
     what, fix = "the data set has no rows (a header alone is no data)", "add rows, or give another path"

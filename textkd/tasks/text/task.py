@@ -10,9 +10,8 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from textkd.errors import Collector, TextkdError, fail
+from textkd.errors import Collector, fail
 from textkd.tasks import outputs
-from textkd.tasks.data.damaged import note_damaged
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import FileSource, Source, file_source, resolve
 from textkd.tasks.outputs.by_row import ByRow
@@ -21,20 +20,10 @@ from textkd.tasks.table_task import TableTask
 from textkd.tasks.text import tokenized
 from textkd.tasks.text.encode import Collator, encode
 from textkd.tasks.text.labels import (
-    IN_FILE,
-    OR_NAME_ALL,
-    BadLabelError,
-    Classes,
-    LabelReader,
-    LabelSets,
-    Scores,
-    Unjudged,
-    are_vectors,
-    members,
-    names_in,
-    twins,
-)
-from textkd.tasks.text.rows import Layout, Rows, clean, no_rows, pick_layout, select
+    IN_FILE, OR_NAME_ALL, BadLabelError, Classes, LabelReader, LabelSets, Scores, Unjudged, are_vectors, members,
+    names_in, twins,
+)  # fmt: skip
+from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select, whole
 
 
 @dataclass(frozen=True)
@@ -125,10 +114,7 @@ class TextTask(TableTask):
     def _infer_labels(self) -> tuple[str, ...]:
         table, source = self.table("train"), str(self.sources["train"])
         label = pick_layout(table, self.spec.layouts, source).label
-        whole = Rows() if table.rows else no_rows(source)
-        note_damaged(whole, table, source, self.spec.skip_damaged)
-        if whole.problems:  # classes of what is left of them would make every other label a wrong one
-            raise TextkdError(*whole.problems)
+        whole(table, source, self.spec.skip_damaged)
         if not isinstance(label, str):
             return label
         cells, lists = table.column(label), list[Sequence[Any]]()
@@ -143,14 +129,9 @@ class TextTask(TableTask):
             )
         if len(names) < 2 and self.spec.type == "classification":
             several = any(isinstance(cell, list | tuple) and len(cell) > 1 for cell in cells)
-            fix = (
-                "type: multi_label: the cells are lists"
-                if several
-                else "check label: and where:, or give labels: [...]"
-            )
-            raise fail(
-                f"two classes or more in column {label!r} of {source}", f"only {', '.join(names) or 'none'}", fix=fix
-            )
+            fix = "check label: and where:, or give labels: [...]"
+            asked, found = f"two classes or more in column {label!r} of {source}", f"only {', '.join(names) or 'none'}"
+            raise fail(asked, found, fix="type: multi_label: the cells are lists" if several else fix)
         return names
 
     def _lists(self, cells: Iterable[Any]) -> Iterator[Sequence[Any]]:
@@ -196,9 +177,8 @@ class TextTask(TableTask):
         return self._dataset(self.rows(split))
 
     def _dataset(self, rows: Rows) -> Dataset:
-        label = {"classification": Value("int64"), "regression": Value("float32")}.get(
-            self.spec.type, List(Value("float32"))
-        )
+        kinds = {"classification": Value("int64"), "regression": Value("float32")}
+        label = kinds.get(self.spec.type, List(Value("float32")))
         columns: dict[str, list[Any]] = {"text_a": rows.text_a, "text_b": rows.text_b, "label": rows.label}
         columns["example_id"] = list(range(len(rows.label)))
         features = {"text_a": Value("string"), "text_b": Value("string"), "label": label, "example_id": Value("int64")}
