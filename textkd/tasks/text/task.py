@@ -20,9 +20,19 @@ from textkd.tasks.table_task import TableTask
 from textkd.tasks.text import tokenized
 from textkd.tasks.text.encode import Collator, encode
 from textkd.tasks.text.labels import (
-    IN_FILE, OR_NAME_ALL, BadLabelError, Classes, LabelReader, LabelSets, Scores, Unjudged, are_vectors, members,
-    names_in, twins,
-)  # fmt: skip
+    IN_FILE,
+    OR_NAME_ALL,
+    BadLabelError,
+    Classes,
+    LabelReader,
+    LabelSets,
+    Scores,
+    Unjudged,
+    are_vectors,
+    members,
+    names_in,
+    twins,
+)
 from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select, whole
 
 
@@ -124,9 +134,8 @@ class TextTask(TableTask):
         names = names_in(cells)
         if self.spec.type == "multi_label" and are_vectors(lists, names):
             fix = "labels: [...], a name for each place; or one 0/1 column for each label: label: [first, second]"
-            raise fail(
-                f"labels in column {label!r} of {source}", "nothing but 0 and 1: vectors without names?", fix=fix
-            )
+            what = "nothing but 0 and 1: vectors without names?"
+            raise fail(f"labels in column {label!r} of {source}", what, fix=fix)
         if len(names) < 2 and self.spec.type == "classification":
             several = any(isinstance(cell, list | tuple) and len(cell) > 1 for cell in cells)
             fix = "check label: and where:, or give labels: [...]"
@@ -251,10 +260,8 @@ class TextTask(TableTask):
         if source is None:
             headers = tuple(layout.columns for layout in self.spec.layouts)
             source = file_source(path, headerless=self.spec.headerless, headers=headers)
-        labels = self.labels
-        return TextTask(
-            replace(self.spec, labels=tuple(labels) if labels else None, holdout=None, where={}), {"eval": source}
-        )
+        labels = tuple(self.labels or ()) or None
+        return TextTask(replace(self.spec, labels=labels, holdout=None, where={}), {"eval": source})
 
     def load_file(self, path: str | Path) -> Dataset:
         """One labelled file as `load` gives a split."""
