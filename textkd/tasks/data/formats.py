@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import encodings.aliases
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from textkd.tasks.data.parquet import read_columns
 
 UTF_8 = "utf-8"
 OTHERS = ("gb18030", "cp1252")  # encodings that a file may have instead, tried in this order
+_ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")  # an accented letter; Chinese bytes stand together
 SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes of a Dataset, of a DatasetDict
 SIGNS = (";", "\t", "|", ",")  # what columns are apart by
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -143,7 +145,9 @@ def encoding_problems(encoding: Any) -> list[Problem]:
 
 def other_encoding(data: bytes) -> str:
     """An encoding that these bytes, which are not UTF-8, may have; "" for none that is known."""
-    for name in OTHERS:
+    many = sum(byte > 127 for byte in data)
+    western = 2 * len(_ALONE.findall(data)) > many
+    for name in reversed(OTHERS) if western else OTHERS:
         with suppress(UnicodeDecodeError):
             data.decode(name)
             return name
