@@ -98,9 +98,8 @@ def read_table(path: Path, dialect: Dialect) -> Table:
         if not table.names and table.damaged:
             line, what = table.damaged[0]
             more = f"; encoding: {table.reads_as}, if all of it was saved so" if table.reads_as else ""
-            raise fail(
-                f"rows in {path}", f"none that can be read; {table.unit} {line}: {what}", fix=f"repair the file{more}"
-            )
+            found = f"none that can be read; {table.unit} {line}: {what}"
+            raise fail(f"rows in {path}", found, fix=f"repair the file{more}")
         return table
 
 
@@ -138,15 +137,13 @@ def encoding_problems(encoding: Any) -> list[Problem]:
         "".encode(encoding)
         return []
     except (LookupError, TypeError, ValueError):
-        fix = "encoding: gb18030, say; leave it out for UTF-8"
-        near = (str(encoding), known)
-        return [problem(f"encoding: {encoding!r}", "no encoding of texts", near=near, fix=fix, where="encoding")]
+        return [problem(f"encoding: {encoding!r}", "no encoding of texts", near=(str(encoding), known),
+                        fix="encoding: gb18030, say; leave it out for UTF-8", where="encoding")]  # fmt: skip
 
 
 def other_encoding(data: bytes) -> str:
     """An encoding that these bytes, which are not UTF-8, may have; "" for none that is known."""
-    many = sum(byte > 127 for byte in data)
-    western = 2 * len(_ALONE.findall(data)) > many
+    western = 2 * len(_ALONE.findall(data)) > sum(byte > 127 for byte in data)
     for name in reversed(OTHERS) if western else OTHERS:
         with suppress(UnicodeDecodeError):
             data.decode(name)
@@ -194,9 +191,8 @@ def _delimited(text: str, bad_lines: dict[int, str], dialect: Dialect, path: Pat
     table = Table(tuple(first) if has_header else dialect.headerless, damaged=list(bad_lines.items()))
     if len(first) == 1 and has_header and not named and (sign := next((s for s in SIGNS if s in first[0]), None)):
         found = f"its first line has none: {first[0][:80]!r}"
-        fix = f"delimiter: {json.dumps(sign)}"
-        if dialect.is_given:
-            fix = f"save it with {json.dumps(dialect.delimiter)} between its columns"
+        saved = f"save it with {json.dumps(dialect.delimiter)} between its columns"
+        fix = saved if dialect.is_given else f"delimiter: {json.dumps(sign)}"
         raise fail(f"columns apart by {json.dumps(dialect.delimiter)} in {path}", found, fix=fix)
     _check_header(table.names, dialect, path)
     if not has_header:
