@@ -198,6 +198,7 @@ def test_blocks_and_messages() -> None:
     [
         "no folder https://user:hf_pw@hub.co/x", "https://hub.co/x?token=hf_pw&y=1", f"path {SECRET} is not there",
         f"Authorization: Bearer {SECRET}", "said Bearer abc.hf_pw-1", f"git+https://{SECRET}@hub.co/a",
+        "no file https:/user:hf_pw@hub.co/x",  # a path that was made of an address
         "ghp_hf_pwhf_pwhf_pw of another place", "the value hf_pw-of-the-environment", "Authorization: hf_pw",
     ],
 )  # fmt: skip
@@ -220,6 +221,7 @@ def test_names_that_only_look_alike() -> None:
         "a@b.c",
         "Bearer of news",
         "https://hub.co/a@main",
+        "C:/runs/a@b",
         "sk-learn",
     ):
         assert scrub(text) == text

@@ -19,9 +19,11 @@ _SECRETS = re.compile(
     r"|(api|access|private|secret|service|account|signing|wandb)_?keys?(_|$)|(auth|access|api|hub|hf)_?token|token$"
 )
 _TOKENS = re.compile(r"(^|_)(pad|bos|eos|unk|cls|sep|mask|start|end|image)_token$")  # of a vocabulary
-# what is a secret by its looks: the user of an address, and tokens of well-known services
+# what is a secret by its looks: the user of an address (also where a path was made of it, which has one slash), and
+# tokens of well-known services
 _LOOKS = re.compile(
-    r"(?<=://)[^\s/@'\"]+(?=@)|\bhf_[A-Za-z0-9]{12,}|\b(gh[opsur]|github_pat|glpat|xox[abp])[-_][\w-]{12,}"
+    r"(?<=://)[^\s/@'\"]+(?=@)|(?<=:/)[^\s/@'\":]+:[^\s/@'\"]+(?=@)"
+    r"|\bhf_[A-Za-z0-9]{12,}|\b(gh[opsur]|github_pat|glpat|xox[abp])[-_][\w-]{12,}"
     r"|\bsk-[\w-]{16,}|\bAKIA[0-9A-Z]{16}\b|(?<=\bBearer )[\w.~+/=-]{6,}"
 )
 SHORTEST = 8  # of a secret of the environment: anything shorter may be a word

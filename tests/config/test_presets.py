@@ -139,8 +139,14 @@ def test_changes(tiny: Tiny, block: Any, overrides: list[str]) -> None:
     ],
 )
 def test_what_cannot_be(tiny: Tiny, block: Any, others: dict[str, Any], overrides: list[str], said: str) -> None:
-    with pytest.raises(TextkdError, match=said):
+    with pytest.raises(TextkdError, match=said) as alone:
         build.read(of(tiny, block, **others), overrides)
+    with pytest.raises(TextkdError) as beside:  # neither hides nor makes another problem
+        build.read(of(tiny, block, **others, seeds="x"), [*overrides, "max_length=y"])
+    told = sorted((p.where, p.asked) for p in alone.value.problems)
+    assert [one for one in sorted((p.where, p.asked) for p in beside.value.problems)
+            if one[0] not in ("seeds", "max_length")] == told  # fmt: skip
+    assert {"seeds", "max_length"} <= {p.where for p in beside.value.problems}
 
 
 def test_every_wrong_change_is_told(tiny: Tiny) -> None:

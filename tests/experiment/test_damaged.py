@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import textkd as command
 from drive import differences, losses, textkd, weights
+from graph_lab import short
 from safetensors.torch import save_file
 from second_proofs import but_few
 from test_resume import after_the_first_stage, kill_at, same_end, staged
 from tiny_lab import Tiny
 
 from textkd.errors import TextkdError
+from textkd.experiment.finished import lost
 from textkd.models.files import write_json
 from textkd.models.sums import FILE, damage, write_sums
 from textkd.training.checkpoints import last_checkpoint, read_stage, remove_incomplete
@@ -140,3 +143,26 @@ def test_a_damaged_stage_is_told_and_trained_again(tiny: Tiny) -> None:
     shutil.rmtree(stage)
     assert textkd("run", file, folder=tiny.folder).code == 0
     same_end(run, tiny.folder / "unbroken")
+
+
+@pytest.mark.long
+def test_a_finished_run_says_what_has_become_of_its_models(
+    tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(tiny.write(short(tiny, control=False)))
+    assert command(capsys, monkeypatch, "run", file)[0] == 0
+    student = tiny.folder / "run" / "seed-1" / "student"
+    assert lost(student) == ""
+    change(student / "model.safetensors")
+    for spoil, due in (
+        (lambda: None, "its weights are other ones"), ((student / "textkd.json").unlink, "it is not there any more"),
+    ):  # fmt: skip
+        spoil()
+        code, said = command(capsys, monkeypatch, "run", file)
+        assert code == 0
+        assert due in said
+        assert f"delete {student} and results.json in the run folder" in said
+    shutil.rmtree(student)
+    (tiny.folder / "run" / "results.json").unlink()
+    assert command(capsys, monkeypatch, "run", file)[0] == 0
+    assert lost(student) == ""

@@ -89,6 +89,7 @@ RECIPES: dict[str, tuple[Change, list[str]]] = {
     "kind of lines": (put("task.train", {"digitz": {}}), ["task", "nearest: digits"]),
     "option of digits": (put("task.train.digits.hight", 16), ["task.train.digits.hight", "nearest: height"]),
     "split of digits": (put("task.eval.digits.split", "test"), ["task.eval.digits.split", "fix: split: train or eval"]),
+    "too many digits": (put("task.train.digits.digits", [17, 18]), ["task: asked: texts of at most 16 tokens"]),
     "no lines": (without("task", "eval"), ["task", "eval"]),
     "task option": (put("task.augmnt", True), ["task.augmnt", "nearest: augment"]),
     "generation": (put("task.generation", {"num_beam": 2}), ["task", "num_beam", "nearest: num_beams"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from textkd.config import build
 from textkd.errors import TextkdError
 from textkd.experiment import describe, fingerprint
 from textkd.experiment.run import Runner
+from textkd.experiment.storage import NodeIndex
 from textkd.models import loading, students
 
 
@@ -269,3 +271,15 @@ def test_what_cannot_be_known_is_like_nothing_else(done: Tiny) -> None:
     setup = begin(done).setup
     one, other = (fingerprint._own(setup, [[thing]]) for thing in (Unknown(), Unknown()))
     assert one != other
+
+
+def test_an_index_that_cannot_be_written_ends_no_run(
+    tmp_path: Path, reuse: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that another user made, beside a run folder of one's own."""
+    index = NodeIndex(tmp_path)
+    index.folder.write_text("a file")
+    with caplog.at_level(logging.WARNING, "textkd"):
+        index.add("key", {"student": tmp_path / "student"})
+    assert "other runs will not find what this one made" in caplog.text
+    assert index.find("key") == {}

@@ -251,7 +251,11 @@ def test_many_kinds_of_comparison_are_drawn_in_several_pictures():
 def test_models_that_all_score_the_same_conclude_nothing():
     said = headline(with_student([0.5], [0.5], teacher=0.5))
     assert said.startswith("Nothing can be concluded")
+    assert "the same answer" in said
     assert "keeps" not in said
+    best = headline(with_student([1.0], [1.0], teacher=1.0))
+    assert "none can score better (accuracy 1.0000)" in best
+    assert "the same answer" not in best
 
 
 def test_a_speed_difference_smaller_than_the_timing_noise_is_called_that():

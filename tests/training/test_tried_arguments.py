@@ -34,10 +34,26 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words
     "processes that stay, without any": (
         {"dataloader_persistent_workers": True}, "dataloader_persistent_workers", "num_workers > 0",
     ),
-    "nothing read ahead": (
+    "no such way to start processes": (
+        {"dataloader_num_workers": 1, "dataloader_multiprocessing_context": "nope"},
+        "dataloader_multiprocessing_context", "spawn",
+    ),
+    "a way to start processes, without any": (
+        {"dataloader_multiprocessing_context": "fork"}, "dataloader_multiprocessing_context", "num_workers > 0",
+    ),
+    "no batch ahead": (
         {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 0}, "dataloader_prefetch_factor", "of 1 or more",
     ),
-    "metrics of parts of the rows": ({"eval_do_concat_batches": False}, "eval_do_concat_batches", "textkd sets this"),
+    "no such way to compile": ({"torch_compile_mode": "max-autotun"}, "torch_compile_mode", "nearest: max-autotune"),
+    "activations that are recomputed with a gradient lost": (
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}},
+        "gradient_checkpointing_kwargs", "use_reentrant: false",
+    ),
+    "words that recomputing lacks": (
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False, "x": 1}},
+        "gradient_checkpointing_kwargs", "x",
+    ),
+    "batches that stay apart": ({"eval_do_concat_batches": False}, "eval_do_concat_batches", "textkd sets this itself"),
     "shards of one process": ({"fsdp": "full_shard"}, "fsdp", "torchrun"),
     "a misspelt level": ({"log_level": "warnin"}, "log_level", "nearest: warning"),
     "a tool that masks stop": ({"debug": "underflow_overflow"}, "debug", "stops a run by itself"),

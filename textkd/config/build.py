@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from textkd.config import presets, recipe_file
 from textkd.config.schema import Recipe
 from textkd.config.validate import validate
-from textkd.errors import TextkdError
+from textkd.errors import Collector
 
 if TYPE_CHECKING:
     from textkd.experiment.distiller import Run
@@ -29,12 +29,14 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
         overrides: changes of it, ``a.b=c``.
 
     Raises:
-        TextkdError: with every bad key and every value of a wrong type.
+        TextkdError: with every bad key, every value of a wrong type, every override and preset that cannot be.
     """
-    values = recipe_file.load(file, overrides, presets.expand)
+    changes = Collector()
+    values = recipe_file.load(file, overrides, presets.expand, changes)
     recipe, problems = validate(values)
-    if problems or recipe is None:
-        raise TextkdError(*problems)
+    changes.add(*problems)
+    changes.raise_any()
+    assert recipe is not None
     return recipe, values
 
 

@@ -15,6 +15,7 @@ from textkd.errors import Collector, TextkdError, fail
 
 FILE = Path(__file__).with_name("presets.yaml")
 PARTS = ("matches", "stages")
+_STAND_IN = [{"tap": "labels"}, {"tap": "logits"}]
 EXAMPLE = "{name: hinton, matches.1.weight: 0.5}"
 
 
@@ -51,23 +52,43 @@ def preset(name: str, *overrides: str) -> dict[str, Any]:
     return {"stages": [Stage(**stage) for stage in stages]}
 
 
-def expand(values: dict[str, Any], overrides: Sequence[str] = ()) -> list[str]:
+def expand(values: dict[str, Any], overrides: Sequence[str] = (), found: Collector | None = None) -> list[str]:
     """Puts the matches or stages of the preset that a recipe names in the preset's place, under the recipe's and the
-    command line's changes of it; the overrides that concern other keys are returned. Raises `TextkdError`: an unknown
-    name, changes of what the preset does not have, matches or stages beside it."""
-    mine = [text for text in overrides if text.partition("=")[0].partition(".")[0] == "preset"]
-    block = _block(values, mine)
-    if block is not None:
-        _refuse_others(values)
-        name = block.pop("name", None)
-        found, parts = Collector(), _parts(name)
-        for path, value in block.items():
-            with found.collecting("preset"):
-                _change(parts, name, str(path), value)
-        found.raise_any()
-        del values["preset"]
-        values.update(parts)
-    return [text for text in overrides if text not in mine]
+    command line's changes of it; the overrides that concern other keys are returned. found: takes what is wrong (an
+    unknown name, changes of what the preset does not have, matches or stages beside it), and matches that are right
+    stand in the preset's place, so that the rest can still be looked at; without it a `TextkdError` is raised."""
+    mine = [text for text in overrides if _first(text) == "preset"]
+    others, wrong = [text for text in overrides if text not in mine], Collector()
+    with wrong.collecting():
+        _replace(values, mine)
+    if found is None:
+        wrong.raise_any()
+    elif wrong.problems:
+        found.add(*wrong.problems)
+        values.pop("preset", None)
+        if all(values.get(part) is None for part in PARTS):
+            values["matches"] = copy.deepcopy(_STAND_IN)
+            others = [text for text in others if _first(text) not in PARTS]  # of the preset that is meant
+    return others
+
+
+def _first(override: str) -> str:
+    return override.partition("=")[0].partition(".")[0]
+
+
+def _replace(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    block = _block(values, overrides)
+    if block is None:
+        return
+    _refuse_others(values)
+    name = block.pop("name", None)
+    found, parts = Collector(), _parts(name)
+    for path, value in block.items():
+        with found.collecting("preset"):
+            _change(parts, name, str(path), value)
+    found.raise_any()
+    del values["preset"]
+    values.update(parts)
 
 
 def rows() -> list[dict[str, str]]:

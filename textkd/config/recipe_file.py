@@ -14,7 +14,7 @@ from textkd.config import shipped
 from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
 from textkd.models.files import at_home
 
-First = Callable[[dict[str, Any], Sequence[str]], Sequence[str]]
+First = Callable[[dict[str, Any], Sequence[str], Collector | None], Sequence[str]]
 # YAML 1.2's plain scalars. PyYAML reads 1.1, where 1e-4 is a text and the label `no` is false.
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -102,9 +102,12 @@ def _judge(value: Any, place: str = "") -> Iterator[Problem]:
         yield problem(f"a text, a number, a list or a block{at}", f"a {type(value).__name__}", fix="put it in quotes")
 
 
-def load(file: str | Path, overrides: Sequence[str] = (), first: First | None = None) -> dict[str, Any]:
+def load(
+    file: str | Path, overrides: Sequence[str] = (), first: First | None = None, changes: Collector | None = None
+) -> dict[str, Any]:
     """The values of a YAML file under ``a.b=c`` overrides. first: changes the values and returns the overrides that it
-    leaves. Raises `TextkdError`: no such file, not UTF-8, not YAML, not keys and values, a key twice, and every
+    leaves. changes: takes what is wrong with these and with what `first` does, so that the rest can be looked at.
+    Raises `TextkdError`: no such file, not UTF-8, not YAML, not keys and values, a key twice; without `changes`, every
     override that cannot be."""
     asked = f"recipe {file}"
     with reading(asked, fix="textkd ls recipes"):
@@ -128,11 +131,13 @@ def load(file: str | Path, overrides: Sequence[str] = (), first: First | None = 
             raise fail(asked, what, fix="task: ..., teacher: ..., student: ..., matches: ...")
     if not isinstance(values, dict):
         values = {}
-    if first is not None:
+    if first is not None or changes is not None:
         found.raise_any()
-        overrides = first(values, overrides)
+    asks = found if changes is None else changes
+    if first is not None:
+        overrides = first(values, overrides, changes)
     for text in overrides:
-        with found.collecting():
+        with asks.collecting():
             override(values, text)
     found.raise_any()
     return values

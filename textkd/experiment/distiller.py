@@ -169,6 +169,7 @@ class Run:
                         self.experiment, self.setup.rows, self.folder.path, finished, seconds, self.bound or []
                     )
                 processes().wait_for_everyone()
+            self.runner.tell_lost()
             return self.result()
 
     def fill_cache(self) -> list[dict[str, Any]]:

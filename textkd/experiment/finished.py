@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from textkd.errors import fail
+from textkd.errors import TextkdError, fail
 from textkd.experiment.plainly import plain_doubts
 from textkd.models import loading
 from textkd.models.files import read_record, saving, write_json
@@ -124,6 +124,17 @@ def _cutting_at(tokenizer: Any, length: int) -> Iterator[None]:
 def is_sound(folder: Path, record: Mapping[str, Any]) -> bool:
     """Whether the weights in a folder are those that its record is about; early records do not say so."""
     return "weights" not in record or record["weights"] == _hash_of(*map(_state, _weights(folder)))
+
+
+def lost(folder: Path) -> str:
+    """What has become of a model that once lay in a folder; "" where it is as it was published."""
+    if not (folder / RECORD).is_file() or not _weights(folder):
+        return "it is not there any more"
+    try:
+        sound = is_sound(folder, read_record(folder / RECORD, "the finished model", ""))
+    except (TextkdError, OSError):
+        return f"{RECORD} or its weights cannot be read"
+    return "" if sound else "its weights are other ones than those that were measured"
 
 
 def _weights(folder: Path) -> list[Path]:

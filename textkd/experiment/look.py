@@ -18,7 +18,7 @@ class Look:
         self.setup, self.experiment, self.models = setup, setup.experiment, setup.models
         self.task: Task | None = setup.task
         self.places = {p.where for p in known}
-        self.found = Collector()
+        self.found, self.late = Collector(), Collector()  # late: of rows, seen where the first match needs some
         self.loaded: dict[str, Any] = {}  # by name, as far as they are there; no black boxes
         self.tokenizer: Any = None
 
@@ -42,7 +42,8 @@ class Look:
     @property
     def rows(self) -> int:
         """Rows of the training data; 0 where they are not known, as something is wrong already."""
-        return 0 if self.found.problems or self.places or self.task is None else self.setup.rows.sizes[0]
+        bad = self.found.problems or self.late.problems or self.places
+        return 0 if bad or self.task is None else self.setup.rows.sizes[0]
 
     @property
     def boxes(self) -> list[ModelSpec]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from textkd import report
 from textkd.experiment import fingerprint
-from textkd.experiment.finished import Finished
+from textkd.experiment.finished import Finished, lost
 from textkd.experiment.plan import Node, Training
 from textkd.experiment.same_steps import same_steps
 from textkd.experiment.setup import Setup
@@ -108,6 +108,14 @@ class Runner:
                 row[name] = self.given(name) if node is None else done[node.name, node.seed][name]
             found.append(row)
         return found
+
+    def tell_lost(self) -> None:
+        """Warns of models of a finished run that are gone or are not what it measured: it reads its results alone."""
+        own = [node for node in self.nodes if node.training.kept is None]
+        for home in [home for node in own for home in self.homes(node).values()]:
+            if what := lost(home):
+                fix = f"delete {home} and results.json in the run folder: the same command makes it again"
+                log.warning("the finished model %s: %s; %s", home, what, fix)
 
     def ended(self, model: str, seed: int) -> Finished:
         """A model as it ends, for a seed of the experiment. Its node is run if it is not there."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from textkd.errors import fail
+from textkd.errors import fail, said
 from textkd.experiment.changed import changes, shown
 from textkd.experiment.finished import RECORD, is_sound
 from textkd.models.files import at_home, read_record, remove_unfinished, saving, write_json
@@ -193,7 +193,12 @@ class NodeIndex:
         if os.environ.get(REUSE) == "0":
             return
         there = {name: os.path.relpath(home, self.folder) for name, home in homes.items()}
-        write_json(self._file(key), there)
+        try:
+            write_json(self._file(key), there)
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:  # of somebody else; nothing is lost
+            log.warning(
+                "%s cannot be written (%s): other runs will not find what this one made", self.folder, said(error)
+            )
 
     def find(self, key: str) -> dict[str, Path]:
         """The folders of the models of a node; empty where no run has them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -52,6 +53,7 @@ def trainings(look: Look) -> list[Bound]:
                 with look.found.collecting("matches"):
                     pairs = _bind(look, training, stage)
                     bound += [Bound(i + 1, pairs)] if any(pair.targets for pair in pairs) else []
+    look.found.add(*(replace(one, where=one.where or "task") for one in look.late.problems))
     return bound
 
 
@@ -178,8 +180,8 @@ def _with_stand_in(look: Look, training: Training, stage: Stage, read: dict[str,
 
 
 def _batch(look: Look, training: Training) -> dict[str, Tensor]:
-    if not look.found.problems and not look.places and look.task is not None:
-        with look.found.collecting():
+    if not look.found.problems and not look.late.problems and not look.places and look.task is not None:
+        with look.late.collecting():  # the place of a match would be that of the rows, too
             return look.setup.rows.sample(training)
     teachers = [look.loaded[name] for name in (*training.reads, *training.trains) if name in look.loaded]
     boxes = any(look.experiment.models[name].is_black_box for name in training.reads)

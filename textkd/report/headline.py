@@ -24,6 +24,12 @@ def headline(results: Results) -> str:
     compared get one sentence.
     """
     if _all_the_same(results):
+        best = 1.0 if results.greater_is_better else 0.0
+        if _mean(results, results.student) == best:
+            return (
+                "Nothing can be concluded: all models score exactly the same, and none can score better "
+                f"({name_of(results.main_metric)} {number(best)}). Harder evaluation rows would tell them apart."
+            )
         return (
             "Nothing can be concluded: all models score exactly the same in every metric. "
             f"Models that {'write the same for every input' if results.writes else 'give every text the same answer'} "

@@ -93,6 +93,25 @@ def _compiler(arguments: TrainingArguments) -> None:
     if (asked := arguments.torch_compile_backend) not in known:
         fix = f"one of {', '.join(_dynamo.list_backends())}"
         raise fail(f"torch_compile_backend: {asked}", "no such backend", near=(str(asked), known), fix=fix)
+    if (mode := arguments.torch_compile_mode) is not None and asked == "inductor":
+        from torch import _inductor
+
+        if mode not in (modes := list(_inductor.list_mode_options())):
+            fix = f"one of {', '.join(modes)}"
+            raise fail(f"torch_compile_mode: {mode}", "no such mode", near=(str(mode), modes), fix=fix)
+
+
+def _recomputing(arguments: TrainingArguments) -> None:
+    """Activations that are computed again in the backward: `kwargs` as torch takes them, and as taps need them."""
+    name = "gradient_checkpointing_kwargs"
+    given: Any = getattr(arguments, "activation_checkpointing_kwargs", None) or getattr(arguments, name, None)
+    words = {key: value for key, value in (given or {}).items() if key not in OF_BLOCKS}
+    if not words:
+        return
+    if words.get("use_reentrant") is not False:
+        raise fail(f"{name}: {given}", "inner taps would lose their gradient, silently",
+                   fix=f"{name}: {{use_reentrant: false}}, beside what else is wanted")  # fmt: skip
+    checkpoint(nn.Identity(), torch.ones(1), **words)
 
 
 def _workers(arguments: TrainingArguments) -> None:
@@ -106,19 +125,8 @@ def _loader(arguments: TrainingArguments) -> None:
     DataLoader(
         rows, num_workers=arguments.dataloader_num_workers, prefetch_factor=arguments.dataloader_prefetch_factor,
         persistent_workers=arguments.dataloader_persistent_workers,
+        multiprocessing_context=getattr(arguments, "dataloader_multiprocessing_context", None),
     )  # fmt: skip
-
-
-def _checkpointing(arguments: TrainingArguments) -> None:
-    """Activations that are computed anew: by words that torch knows, and so that taps keep their gradient."""
-    given = arguments.gradient_checkpointing_kwargs or {}
-    words = {name: value for name, value in given.items() if name not in OF_BLOCKS}
-    if not arguments.gradient_checkpointing or not words:
-        return
-    if words.get("use_reentrant") is not False:
-        fix = "use_reentrant: false among them, or leave gradient_checkpointing_kwargs out"
-        raise fail(f"gradient_checkpointing_kwargs: {words}", "inner taps would lose their gradient, silently", fix=fix)
-    checkpoint(torch.square, torch.ones(1, requires_grad=True), **words)
 
 
 def _sharing(arguments: TrainingArguments) -> None:
@@ -141,5 +149,5 @@ def _debug(arguments: TrainingArguments) -> None:
 
 
 PARTS: tuple[Callable[[TrainingArguments], None], ...] = (
-    _optimizer, _reports, _hub, _kernels, _compiler, _workers, _loader, _checkpointing, _sharing, _levels, _debug,
+    _optimizer, _reports, _hub, _kernels, _compiler, _recomputing, _workers, _loader, _sharing, _levels, _debug,
 )  # fmt: skip

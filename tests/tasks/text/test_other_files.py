@@ -26,6 +26,10 @@ def test_a_file_of_other_columns_or_another_encoding_is_told_and_read(tmp_path):
         task = tasks.text(file, file, encoding=name)
         assert task.load("train")["text_a"] == [text.partition(",")[0], "bad film"]
         assert task.with_file(file).load("eval")["text_a"][0] == text.partition(",")[0]
+    western = tmp_path / "western.csv"  # as gb18030 its accent and the letter behind it would be a Chinese sign
+    western.write_bytes("text,label\n\xc7a va,1\nbad film,0\n".encode("cp1252"))
+    with pytest.raises(TextkdError, match="encoding: cp1252"):
+        tasks.text(western, western).load("train")
     with pytest.raises(TextkdError, match="gb18030 text in"):
         tasks.text(tmp_path / "cp1252.csv", {"fraction": 0.5}, encoding="gb18030").load("train")
     with pytest.raises(TextkdError, match=r"encoding: asked.*'gbk9'[\s\S]*nearest: gbk"):

@@ -68,6 +68,8 @@ REFUSED: dict[str, tuple[list[Any], list[Any], dict[str, Any], str]] = {
     "inf": ([math.inf, 1, 2], [1], {}, "not a finite number"),
     "6,000 digits": (["9" * 6000, "8" * 6000], ["7"], {}, "'7'; the classes are"),
     "half a character": (["\ud800", "a"], ["a"], {}, "half of a character"),
+    "more than float32 holds": ([1e39, 1], [1], {"type": "regression"}, "larger than any number"),
+    "a number of Python's": (["1_0", 1], [1], {"type": "regression"}, "'1_0' is no number"),
 }  # fmt: skip
 
 
@@ -86,10 +88,13 @@ def test_the_fix_for_vectors_works(tmp_path: Path) -> None:
 
 
 def test_classes_that_look_alike_are_told(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text("text,label\na,Positive\nb,positive\nc,not_good\nd,not good\n")
+    (tmp_path / "x.csv").write_text(
+        "text,label\na,Positive\nb,positive\nc,not_good\nd,not good\ne,spam\u200b\nf,spam\n"
+    )
     told = tasks.text(tmp_path / "x.csv", tmp_path / "x.csv").warnings()
     assert any("'Positive' and 'positive'" in note for note in told)
     assert any("'not good' and 'not_good'" in note for note in told)
+    assert any("'spam' and 'spam\\u200b'" in note for note in told)
 
 
 FILES: dict[str, tuple[str, str, str]] = {
@@ -99,6 +104,11 @@ FILES: dict[str, tuple[str, str, str]] = {
     "a list 3,000 deep": ("x.json", "[" * 3000 + "]" * 3000, "nested too deep"),
     "columns without a name": ("x.csv", "text,label,,\na,b,,\n", "2 of the 4 columns have no name: 3, 4"),
     "a name twice": ("x.csv", "text,label,text\na,b,c\n", "'text' more than once"),
+    "packed": ("x.csv", "\x1f\x8b\x08 and more", "packed by gzip(.|\n)*unpack it"),
+    "a sheet": ("x.csv", "PK\x03\x04 and more", "save the sheet as CSV"),
+    "a sheet by its name": ("x.xlsx", "PK", "save the sheet as CSV"),
+    "packed, by its name": ("x.csv.gz", "x", "unpack it"),
+    "parquet under another name": ("x.jsonl", "PAR1\x15\x04", "rename it to .parquet"),
     "no parquet": ("x.parquet", "PAR1" + "\0" * 90 + "PAR1", "not a parquet file"),
 }  # fmt: skip
 
@@ -106,9 +116,17 @@ FILES: dict[str, tuple[str, str, str]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_holds_no_rows(name: str, tmp_path: Path) -> None:
     file, text, due = FILES[name]
-    (tmp_path / file).write_text(text)
+    (tmp_path / file).write_bytes(text.encode("latin-1"))
     with pytest.raises(TextkdError, match=due):
         tasks.text(tmp_path / file, tmp_path / file, labels=["a", "b"]).problems()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_lines_of_old_macs(name: str, encoding: str, tmp_path: Path) -> None:
+    text = "text,label\ra,x\rb,y\r".replace(",", "\t" if name == "x.tsv" else ",")
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    assert read_table(tmp_path / name, dialect_of(tmp_path / name, encoding=encoding)).rows == [["a", "x"], ["b", "y"]]
 
 
 def test_a_small_parquet_file_of_gigabytes(tmp_path: Path) -> None:

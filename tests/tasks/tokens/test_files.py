@@ -183,3 +183,9 @@ def test_real_files() -> None:
     snips = tasks.tokens(every["train"], every["validate"], skip_damaged=True)
     assert [len(snips.load(split)) for split in snips.splits] == [13_783, 700]  # one record of PlayMusic is not UTF-8
     assert len(snips.labels) == 2 * 39 + 1
+
+
+def test_types_that_look_alike_are_told(tmp_path):
+    text = "good\tB-item\nfilm\tO\n\nbad\tB-Item\n"
+    task = tasks.tokens(file(tmp_path, "a.conll", text), file(tmp_path, "b.conll", text))
+    assert any("types 'Item' and 'item' differ in nothing but case" in note for note in task.warnings())

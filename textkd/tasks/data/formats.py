@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import encodings.aliases
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, fail, problem, reading, said
+from textkd.tasks.data.contents import fix_of_suffix, no_text, with_newlines
 from textkd.tasks.data.parquet import read_columns
 
 UTF_8 = "utf-8"
 OTHERS = ("gb18030", "cp1252")  # encodings that a file may have instead, tried in this order
+_ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")  # an accented letter; Chinese bytes stand together
 SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes of a Dataset, of a DatasetDict
 SIGNS = (";", "\t", "|", ",")  # what columns are apart by
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -72,7 +75,8 @@ def dialect_of(path: Path, delimiter: str | None = None, quoted: bool | None = N
     kind = "csv" if delimiter and path.suffix not in SUFFIXES else SUFFIXES.get(path.suffix.lower())
     if kind is None:
         found = f"the suffix {path.suffix!r}; known are {', '.join(SUFFIXES)}"
-        raise fail(f"data file {path}", found, near=(path.suffix, SUFFIXES), fix="rename the file or give delimiter:")
+        fix = fix_of_suffix(path.suffix.lower())
+        raise fail(f"data file {path}", found, near=(path.suffix, SUFFIXES), fix=fix)
     is_quoted = kind == "csv" if quoted is None else quoted
     return Dialect(kind, delimiter or ("\t" if kind == "tsv" else ","), is_quoted, **more)
 
@@ -141,7 +145,9 @@ def encoding_problems(encoding: Any) -> list[Problem]:
 
 def other_encoding(data: bytes) -> str:
     """An encoding that these bytes, which are not UTF-8, may have; "" for none that is known."""
-    for name in OTHERS:
+    many = sum(byte > 127 for byte in data)
+    western = 2 * len(_ALONE.findall(data)) > many
+    for name in reversed(OTHERS) if western else OTHERS:
         with suppress(UnicodeDecodeError):
             data.decode(name)
             return name
@@ -151,9 +157,11 @@ def other_encoding(data: bytes) -> str:
 def decode(data: bytes, path: Path, dialect: Dialect) -> tuple[str, dict[int, str]]:
     """The text, and the lines that are not UTF-8 with their first bad byte. Raises `TextkdError` where the text has
     not the encoding that was asked for."""
+    if (other := no_text(data)) is not None:
+        raise fail(f"text in {path}", other[0], fix=other[1])
     if dialect.encoding.lower().replace("_", "-") not in (UTF_8, "utf8"):
         try:
-            return data.decode(dialect.encoding).removeprefix("\ufeff"), {}
+            return with_newlines(data.decode(dialect.encoding).removeprefix("\ufeff")), {}
         except UnicodeDecodeError as error:
             found = f"byte 0x{data[error.start]:02X} at position {error.start + 1} is not {dialect.encoding}"
             raise fail(f"{dialect.encoding} text in {path}", found, fix="another encoding, or none for UTF-8") from None
@@ -162,6 +170,7 @@ def decode(data: bytes, path: Path, dialect: Dialect) -> tuple[str, dict[int, st
         raise fail(f"UTF-8 text in {path}", "a UTF-16 byte-order mark", fix=fix)
     if not data.strip():
         raise fail(f"rows in {path}", "the file is empty", fix="give a file with a header and rows")
+    data = with_newlines(data)
     try:
         return data.decode("utf-8-sig"), {}
     except UnicodeDecodeError:

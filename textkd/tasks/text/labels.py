@@ -19,23 +19,30 @@ _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _MEMBER = re.compile(rf"{_QUOTED}|-?[0-9.]+")
 _LIST = re.compile(rf"\[\s*(?:(?:{_MEMBER.pattern})(?:(?:\s*,\s*|\s+)(?:{_MEMBER.pattern}))*\s*,?\s*)?\]")
 _VECTOR = re.compile(r"[01]([\s;|/]*[01])*")
+LARGEST = 3.4e38  # of float32
 _OPEN = re.compile(r"""^[\[('"]|[\])'"]$""")
+
+
+IN_FILE = "correct the label in the file"
+OR_NAME_ALL = f"{IN_FILE}; the classes are those of train: labels: [...] with all of them keeps one that train lacks"
 
 
 class BadLabelError(ValueError):
     """A cell that is no label: `found` says what is there instead; `near` are the labels that look like it; `fix` what
     to do about it."""
 
-    def __init__(self, found: str, near: tuple[str, ...] = (), fix: str = "correct the label in the file") -> None:
+    def __init__(self, found: str, near: tuple[str, ...] = (), fix: str = IN_FILE) -> None:
         super().__init__(found)
         self.found, self.near, self.fix = found, near, fix
 
 
 @dataclass(frozen=True)
 class Classes:
-    """One class of `names`. A cell is a name or, where no name holds a number of its own, an id 0..n-1."""
+    """One class of `names`. A cell is a name or, where no name holds a number of its own, an id 0..n-1. fix: what to do
+    about another one."""
 
     names: tuple[str, ...]
+    fix: str = IN_FILE
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -55,7 +62,7 @@ class Classes:
             return int(value)
         known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
         known += f" (or ids 0..{len(self.names) - 1})" if self.ids else ""
-        raise BadLabelError(f"{value!r}; the classes are {known}", nearest(value, self.names))
+        raise BadLabelError(f"{value!r}; the classes are {known}", nearest(value, self.names), self.fix)
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,12 @@ class Scores:
             score = float(value)
         except ValueError:
             raise BadLabelError(f"{value!r} is no number") from None
+        if "_" in value:  # 1_000 is a number in Python alone
+            raise BadLabelError(f"{value!r} is no number")
         if not math.isfinite(score):
             raise BadLabelError(f"{value!r} is not finite")
+        if abs(score) > LARGEST:
+            raise BadLabelError(f"{value} is larger than any number that models compute with, {LARGEST:g}")
         if self.limits and not self.limits[0] <= score <= self.limits[1]:
             raise BadLabelError(f"{value} is outside {self.limits[0]:g}..{self.limits[1]:g}")
         return score
@@ -84,6 +95,7 @@ class LabelSets:
 
     names: tuple[str, ...]
     separator: str = ","
+    fix: str = IN_FILE
 
     def read(self, cell: Any) -> list[float]:
         vector = [0.0] * len(self.names)
@@ -93,7 +105,7 @@ class LabelSets:
         if self._is_vector(given):
             return [float(label_text(member)) for member in given]
         for member in given:
-            place = Classes(self.names).read(member)
+            place = Classes(self.names, self.fix).read(member)
             if vector[place]:
                 raise BadLabelError(f"{self.names[place]!r} twice in {cell!r}")
             vector[place] = 1.0
@@ -110,8 +122,16 @@ class LabelSets:
         return True
 
 
+@dataclass(frozen=True)
+class Unjudged:
+    """Of classes that are not known, as the train data are damaged: nothing is said of a label."""
+
+    def read(self, cell: Any) -> int:
+        return 0
+
+
 VECTOR = "write the names of the labels, or one 0/1 column for each label: label: [first, second]"
-LabelReader = Classes | Scores | LabelSets
+LabelReader = Classes | Scores | LabelSets | Unjudged
 
 
 def members(cell: Any, separator: str) -> Sequence[Any]:
@@ -187,9 +207,12 @@ def are_vectors(lists: Iterable[Sequence[Any]], names: Sequence[str]) -> bool:
 
 
 def twins(names: Sequence[str]) -> list[str]:
-    """Names that differ in nothing but case, blanks or how Unicode writes their letters, as "A and a"."""
+    """Names that differ in nothing but case, blanks, characters that nobody sees or how Unicode writes their letters,
+    as "A and a"."""
     alike: dict[str, list[str]] = {}
     for name in names:
-        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+        letters = unicodedata.normalize("NFKC", name)
+        seen = "".join(one for one in letters if unicodedata.category(one) not in ("Cf", "Cc"))
+        plain = " ".join(seen.casefold().replace("_", " ").split())
         alike.setdefault(plain, []).append(name)
     return [" and ".join(map(repr, some)) for some in alike.values() if len(some) > 1]

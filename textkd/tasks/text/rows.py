@@ -68,6 +68,8 @@ def pick_layout(table: Table, layouts: tuple[Layout, ...], shown: str) -> Layout
         fix += "; others are named by text, text_pair, label (with textkd eval: text=COLUMN)"
     elif not any({*layout.label_columns} & {*table.names} for layout in layouts):
         fix += " (official test.tsv files come without labels)"
+    if len(layouts) == 1 and any(name[:1] == name[-1:] == '"' for name in table.names):
+        fix = "quoted: true, as its cells are in quotes"
     missing = [name for name in layouts[0].columns if name not in table.names]
     raise TextkdError(*(problem(f"column {n!r} in {shown}", found, near=(n, table.names), fix=fix) for n in missing))
 
@@ -125,14 +127,23 @@ def clean(
     for kind, problems in bad.items():
         rows.problems += capped(problems, shown, kind)
     if not rows.label and not rows.problems:
-        rows.problems.append(
-            problem(
-                f"rows in {shown}",
-                "the data set has no rows (a header alone is no data)",
-                fix="add rows, or give another path",
-            )
-        )
+        return no_rows(shown)
     return rows
+
+
+def whole(table: Table, shown: str, skip_damaged: bool) -> None:
+    """Raises `TextkdError` for a table that holds nothing or is damaged: classes of what is left of it would make every
+    other label a wrong one."""
+    rows = Rows() if table.rows else no_rows(shown)
+    note_damaged(rows, table, shown, skip_damaged)
+    if rows.problems:
+        raise TextkdError(*rows.problems)
+
+
+def no_rows(shown: str) -> Rows:
+    """What is wrong with data that hold nothing."""
+    what, fix = "the data set has no rows (a header alone is no data)", "add rows, or give another path"
+    return Rows(problems=[problem(f"rows in {shown}", what, fix=fix)])
 
 
 def _bad_text(at: str, name: str, cell: Any) -> Problem:

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from textkd.errors import fail
+from textkd.errors import Collector, fail
 from textkd.tasks import outputs
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import FileSource, Source, file_source, resolve
@@ -20,17 +20,20 @@ from textkd.tasks.table_task import TableTask
 from textkd.tasks.text import tokenized
 from textkd.tasks.text.encode import Collator, encode
 from textkd.tasks.text.labels import (
+    IN_FILE,
+    OR_NAME_ALL,
     BadLabelError,
     Classes,
     LabelReader,
     LabelSets,
     Scores,
+    Unjudged,
     are_vectors,
     members,
     names_in,
     twins,
 )
-from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select
+from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select, whole
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class TextTask(TableTask):
     def _infer_labels(self) -> tuple[str, ...]:
         table, source = self.table("train"), str(self.sources["train"])
         label = pick_layout(table, self.spec.layouts, source).label
+        whole(table, source, self.spec.skip_damaged)
         if not isinstance(label, str):
             return label
         cells, lists = table.column(label), list[Sequence[Any]]()
@@ -130,19 +134,13 @@ class TextTask(TableTask):
         names = names_in(cells)
         if self.spec.type == "multi_label" and are_vectors(lists, names):
             fix = "labels: [...], a name for each place; or one 0/1 column for each label: label: [first, second]"
-            raise fail(
-                f"labels in column {label!r} of {source}", "nothing but 0 and 1: vectors without names?", fix=fix
-            )
-        if len(names) < 2 and self.spec.type == "classification" and table.rows and not table.damaged:
+            what = "nothing but 0 and 1: vectors without names?"
+            raise fail(f"labels in column {label!r} of {source}", what, fix=fix)
+        if len(names) < 2 and self.spec.type == "classification":
             several = any(isinstance(cell, list | tuple) and len(cell) > 1 for cell in cells)
-            fix = (
-                "type: multi_label: the cells are lists"
-                if several
-                else "check label: and where:, or give labels: [...]"
-            )
-            raise fail(
-                f"two classes or more in column {label!r} of {source}", f"only {', '.join(names) or 'none'}", fix=fix
-            )
+            fix = "check label: and where:, or give labels: [...]"
+            asked, found = f"two classes or more in column {label!r} of {source}", f"only {', '.join(names) or 'none'}"
+            raise fail(asked, found, fix="type: multi_label: the cells are lists" if several else fix)
         return names
 
     def _lists(self, cells: Iterable[Any]) -> Iterator[Sequence[Any]]:
@@ -151,11 +149,12 @@ class TextTask(TableTask):
             with suppress(BadLabelError):
                 yield members(cell, self.spec.separator)
 
-    def _reader(self) -> LabelReader:
+    def _reader(self, origin: str) -> LabelReader:
         if self.spec.type == "regression":
             return Scores(self.spec.limits)
         names = tuple(self.labels or ())
-        return LabelSets(names, self.spec.separator) if self.spec.type == "multi_label" else Classes(names)
+        fix = IN_FILE if self.spec.labels or origin == "train" else OR_NAME_ALL
+        return LabelSets(names, self.spec.separator, fix) if self.spec.type == "multi_label" else Classes(names, fix)
 
     def table(self, split: str) -> Table:
         """The cells of a split, those that `where` asks for."""
@@ -165,10 +164,15 @@ class TextTask(TableTask):
         return self._tables[split]
 
     def read(self, origin: str) -> Rows:
-        reader, table, source = self._reader(), self.table(origin), str(self.sources[origin])
+        table, source, unknown = self.table(origin), str(self.sources[origin]), Collector()
+        reader: LabelReader = Unjudged()
+        with unknown.collecting():
+            reader = self._reader(origin)
         layout, undefined = pick_layout(table, self.spec.layouts, source), frozenset(self.spec.undefined)
         self._tables.pop(origin)  # its rows are kept
-        return clean(table, layout, reader, source, undefined=undefined, skip_damaged=self.spec.skip_damaged)
+        rows = clean(table, layout, reader, source, undefined=undefined, skip_damaged=self.spec.skip_damaged)
+        rows.problems = list(dict.fromkeys([*unknown.problems, *rows.problems]))
+        return rows
 
     def load(self, split: str) -> Dataset:
         """The split as text_a, text_b (pairs only), label (id, score, or 0/1 vector) and example_id (row number).
@@ -182,9 +186,8 @@ class TextTask(TableTask):
         return self._dataset(self.rows(split))
 
     def _dataset(self, rows: Rows) -> Dataset:
-        label = {"classification": Value("int64"), "regression": Value("float32")}.get(
-            self.spec.type, List(Value("float32"))
-        )
+        kinds = {"classification": Value("int64"), "regression": Value("float32")}
+        label = kinds.get(self.spec.type, List(Value("float32")))
         columns: dict[str, list[Any]] = {"text_a": rows.text_a, "text_b": rows.text_b, "label": rows.label}
         columns["example_id"] = list(range(len(rows.label)))
         features = {"text_a": Value("string"), "text_b": Value("string"), "label": label, "example_id": Value("int64")}
@@ -257,10 +260,8 @@ class TextTask(TableTask):
         if source is None:
             headers = tuple(layout.columns for layout in self.spec.layouts)
             source = file_source(path, headerless=self.spec.headerless, headers=headers)
-        labels = self.labels
-        return TextTask(
-            replace(self.spec, labels=tuple(labels) if labels else None, holdout=None, where={}), {"eval": source}
-        )
+        labels = tuple(self.labels or ()) or None
+        return TextTask(replace(self.spec, labels=labels, holdout=None, where={}), {"eval": source})
 
     def load_file(self, path: str | Path) -> Dataset:
         """One labelled file as `load` gives a split."""

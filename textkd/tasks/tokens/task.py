@@ -14,6 +14,7 @@ from textkd.tasks.outputs.few_rows import drawn
 from textkd.tasks.outputs.tokens import Tokens
 from textkd.tasks.table_task import TableTask
 from textkd.tasks.text import tokenized
+from textkd.tasks.text.labels import twins
 from textkd.tasks.tokens.bio import tags_of, types_in
 from textkd.tasks.tokens.encode import TokenCollator, encode_words
 from textkd.tasks.tokens.files import TagFiles, tag_files
@@ -156,8 +157,8 @@ class TokensTask(TableTask):
 
     def warnings(self) -> list[str]:
         """What a reader of the results should know: repaired tags, sentences left out, words without a label (of what
-        was encoded), eval sentences that stand in train too, types that train never shows, eval data without an entity.
-        Reads all splits."""
+        was encoded), eval sentences that stand in train too, types that train never shows or that look alike, eval
+        data without an entity. Reads all splits."""
         rows: dict[str, Sentences] = {split: self.rows(split) for split in self.splits}
         found = [note for part in rows.values() for note in part.notes] + [note for note in self._lost.values() if note]
         for split in self.eval_splits:
@@ -173,4 +174,6 @@ class TokensTask(TableTask):
             shown = types_in(tag for tags in rows["train"].label for tag in tags)
             if absent := [kind for kind in types_in(self.labels) if kind not in shown]:
                 found.append(f"{self.name} train: no entity of type {', '.join(absent)}")
+        found += [f"{self.name}: types {kinds} differ in nothing but case, blanks or encoding; they stay apart"
+                  for kinds in twins(types_in(self.labels))]  # fmt: skip
         return list(dict.fromkeys(found))
