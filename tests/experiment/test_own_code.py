@@ -16,7 +16,7 @@ from tiny_lab import Tiny
 from textkd import Match
 from textkd.config import build
 from textkd.errors import TextkdError
-from textkd.experiment.own_code import own_code
+from textkd.experiment.own_code import _bytecode, own_code
 from textkd.losses import register
 from textkd.losses.registry import _ENTRIES
 
@@ -39,6 +39,13 @@ class Own(torch.nn.Module):
 
     def forward(self, student, teacher, mask=None):
         return (student - teacher).square().mean()
+
+class Given:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, student, teacher, mask=None):
+        return self.factor * (student - teacher).square().mean()
 
 def made(factor):
     return lambda student, teacher, mask=None: factor * (student - teacher).square().mean()
@@ -91,12 +98,23 @@ def test_classes_and_what_functions_hold_are_known(tmp_path: Path, monkeypatch: 
     module(tmp_path, "helping", HELPER, monkeypatch)
     one = module(tmp_path, "losing", LOSS, monkeypatch)
     other = module(tmp_path, "losing", LOSS.replace("size = 3", "size = 4"), monkeypatch)
-    third = module(tmp_path, "losing", LOSS.replace("square().mean()\n\ndef", "abs().mean()\n\ndef"), monkeypatch)
+    third = module(
+        tmp_path, "losing", LOSS.replace("square().mean()\n\nclass Given", "abs().mean()\n\nclass Given"), monkeypatch
+    )
     assert len({own_code([Match("hidden", loss=place.Own())]) for place in (one, other, third)}) == 3
+    small, large = one.Given(1.0), one.Given(2.0)
+    assert own_code([Match("hidden", loss=small)]) != own_code([Match("hidden", loss=large)])
     assert own_code(one.made(1.0)) == own_code(one.made(1.0)) != own_code(one.made(2.0))
     partial = functools.partial
     assert own_code(partial(one.mine, scale=1.0)) != ""
     assert own_code([Match("hidden", loss="mse"), {"learning_rate": 1e-3}, build.from_recipe, functools.cache]) == ""
+
+
+def test_the_order_of_a_set_does_not_count() -> None:
+    """It is another one in every process; here, of code without a source."""
+    names = [f"word_{letter}" for letter in "fbdace"]
+    text = _bytecode(eval(f"lambda student: student in {set(names)}").__code__)
+    assert sorted(names, key=text.index) == sorted(names)
 
 
 @pytest.mark.long

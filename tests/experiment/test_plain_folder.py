@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,19 +124,22 @@ def test_a_folder_that_answers_otherwise_is_told(
 
 
 @pytest.mark.parametrize("kind", ["classification", "tokens"])
-def test_answers_that_depend_on_the_rows_beside_are_told(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_that_depend_on_the_rows_beside_are_told(kind: str, tmp_path: Path) -> None:
     """As behind padding, which moves the positions of a BERT: alone, as a pipeline reads it, a text is another one."""
-    words = make_tokenizer
-    monkeypatch.setattr(sys.modules[__name__], "make_tokenizer", lambda: behind_padding(words()))
-    monkeypatch.setattr(sys.modules[__name__], "LENGTH", 20)  # rows of several lengths
-    assert "other logits" in publish(kind, tmp_path)[0]
-
-
-def behind_padding(words: Any) -> Any:
+    task, model, words = made(kind, tmp_path)
     words.padding_side = "left"
-    return words
+    model.save_pretrained(tmp_path / "out")
+    words.save_pretrained(tmp_path / "out")
+    edit("tokenizer_config.json", padding_side="left")(tmp_path / "out")
+    rows = task.encode(words, "eval", forward_inputs(model), 20)
+    chosen, shown = [rows[i] for i in range(8)], [task.load("eval")[int(rows[i]["example_id"])] for i in range(8)]
+    batch = {name: column for name, column in task.collator(words, model)(chosen).items() if name in rows.column_names}
+    with torch.inference_mode():  # all in one batch
+        logits = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}).logits
+    said = [one.numpy() for one in logits]
+    if kind == "tokens":
+        said = [one[labels.numpy() != -100] for one, labels in zip(said, batch["labels"], strict=True)]
+    assert "other logits" in task.output.differ(str(tmp_path / "out"), shown, chosen, said, "cpu")
 
 
 def test_it_is_told_first_in_the_report(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:

@@ -79,8 +79,12 @@ class _Reader:
             self._all([thing.func, *thing.args, *thing.keywords.values()])
         thing = inspect.unwrap(thing) if callable(thing) else thing
         thing = getattr(thing, "__func__", thing)
+        held = None
         if not isinstance(thing, types.FunctionType | type):
-            thing = type(thing)
+            held, thing = thing, type(thing)
+        if callable(held) and _is_own(thing):
+            given = {name: value for name, value in vars(held).items() if name[0] != "_" and name != "training"}
+            self._values("given", [(name, value) for name, value in given.items() if isinstance(value, PLAIN)])
         if id(thing) in self.seen or len(self.seen) > MOST or not _is_own(thing):
             return
         self.seen[id(thing)] = thing
@@ -165,7 +169,7 @@ def _source(function: types.FunctionType) -> str:
 
 
 def _bytecode(code: types.CodeType) -> str:
-    inner = [_bytecode(one) if isinstance(one, types.CodeType) else repr(one) for one in code.co_consts]
+    inner = [_bytecode(one) if isinstance(one, types.CodeType) else _words(one) for one in code.co_consts]
     return f"{code.co_code.hex()} {code.co_names} {inner}"
 
 
