@@ -40,6 +40,7 @@ def with_secrets(tiny: Tiny, **training: Any) -> dict[str, Any]:
     return recipe
 
 
+@pytest.mark.long
 def test_no_file_and_no_message_of_a_run_holds_it(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.folder / "run"
 
 
+@pytest.mark.long
 def test_the_report_has_everything(run: Path) -> None:
     report, results = (json.loads((run / name).read_text()) for name in ("report.json", "results.json"))
     assert report["task"] == "ocr"
@@ -53,6 +54,7 @@ def test_the_report_has_everything(run: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_gallery_shows_lines_of_the_evaluation_set(run: Path) -> None:
     gallery = json.loads((run / "results.json").read_text())["gallery"]
     page = (run / "report.html").read_text()
@@ -74,6 +76,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return printed.out
 
 
+@pytest.mark.long
 def test_eval_of_the_same_lines_is_the_recorded_score(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

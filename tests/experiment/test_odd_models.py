@@ -39,6 +39,7 @@ def test_what_a_config_asks_of_outputs_changes_no_logit() -> None:
     assert torch.equal(said(model, 7), wanted)
 
 
+@pytest.mark.long
 def test_a_teacher_of_odd_outputs_is_distilled_and_its_student_answers_plainly(tiny: Tiny) -> None:
     recipe = tiny.recipe
     folder = copy_teacher(tiny)

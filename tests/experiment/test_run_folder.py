@@ -184,6 +184,7 @@ def test_a_teacher_that_comes_from_no_folder_needs_its_tokenizer(own: Tiny) -> N
         in_python(own, teacher=make_teacher(), tokenizer=None).check()
 
 
+@pytest.mark.long
 def test_two_processes_are_both_refused_a_folder_that_is_in_use(tiny: Tiny) -> None:
     """One that went on alone would wait for the other until a timeout."""
     with FileLock(tiny.folder / ".run.lock"):

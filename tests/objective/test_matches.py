@@ -190,6 +190,7 @@ def half_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = None, 
     return scale * ((student - teacher).abs().mean(-1) * mask).sum() / mask.sum()
 
 
+@pytest.mark.long
 def test_a_function_of_ones_own_distils_from_python(tiny: Tiny) -> None:
     teacher = AutoModelForSequenceClassification.from_pretrained(tiny.folder / "teacher")
 

@@ -81,6 +81,7 @@ def test_the_logged_loss_does_not_grow_with_accumulation(tiny: Tiny) -> None:
     assert seen[4] == pytest.approx(seen[1], rel=0.2)  # dropout differs
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_stops_the_run(tiny: Tiny) -> None:
     def explodes(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         calls.append(1)

@@ -50,6 +50,7 @@ def test_oblong_grids_and_special_tokens(kind: str) -> None:
         assert torch.allclose(new[0, special:, channel], expected.flatten(), atol=1e-6)
 
 
+@pytest.mark.long
 def test_everything_else_stays_and_the_copy_reloads(tmp_path) -> None:
     model = reader("projection").train().requires_grad_(False)
     before = copy.deepcopy(model)

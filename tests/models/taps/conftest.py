@@ -102,7 +102,7 @@ def lines(extra=0, labels=TARGETS):
     return {"pixel_values": torch.randn(len(labels), 3, 8, 32), "decoder_input_ids": ids, "labels": labels}
 
 
-@pytest.fixture(params=SIDED)
+@pytest.fixture(params=but_few(SIDED, "vit"))
 def sided(request):
     """A tiny encoder-decoder with a ViT, and one with a DeiT."""
     return build_sided(request.param)

@@ -93,6 +93,7 @@ def test_probabilities_are_recorded_before_dropout(sided, line_batch):
     assert (dropped["decoder.hidden:1"] - still["decoder.hidden:1"]).abs().max() > 1e-3
 
 
+@pytest.mark.long
 def test_checkpointed_blocks_give_the_same_gradients(sided, line_batch):
     """The backward runs outside of active(), as Trainer's does; dropout is on, with the same seed."""
     batch, found = line_batch(), []
@@ -165,6 +166,7 @@ def test_a_model_in_bf16(tiny_sided, line_batch):
     assert taps["decoder.attention:2"].triu(1).abs().max() == 0
 
 
+@pytest.mark.long
 def test_two_captures_and_copies(sided, line_batch):
     batch = line_batch()
     one, two = (Capture(sided, ["decoder.attention:1", name]) for name in ("decoder.key:1", "encoder.hidden:1"))

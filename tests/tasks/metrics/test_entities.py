@@ -41,6 +41,7 @@ def test_spans() -> None:
     assert spans([]) == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("seqeval") is None, reason='pip install -e ".[test]"')
 def test_seqeval_itself() -> None:
     from seqeval.metrics.sequence_labeling import accuracy_score, get_entities, precision_recall_fscore_support

@@ -52,6 +52,7 @@ def test_many_texts_are_a_sample() -> None:
     assert SAMPLE / 2 < len(asked) <= SAMPLE
 
 
+@pytest.mark.long
 def test_check_and_the_report_tell_it(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
