@@ -60,7 +60,7 @@ def histories(folder: Path, role: str) -> list[Any]:
     return [[(row["step"], row["loss"], row["parts"]) for row in run["history"]] for run in runs]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_two_runs_are_equal_and_two_seeds_are_not(body: Tiny) -> None:
     found = []
     for number, run in enumerate(("one", "two")):

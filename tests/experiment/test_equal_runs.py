@@ -117,7 +117,7 @@ def ran(values: dict[str, Any], tiny: Tiny, number: int) -> dict[str, Any]:
 
 
 # begins of names: one of each kind
-FEW = ("quickstart", "cohort", "tokens", "ocr/quickstart", "ocr/lines_blackbox")
+FEW = ("quickstart", "cohort", "ocr/quickstart", "ocr/lines_blackbox")
 
 
 def _mark(name: str) -> Any:

@@ -72,8 +72,8 @@ def finished(values: dict[str, Any], folder: Path, name: str) -> Path:
     return Path(values["training"]["output_dir"])
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("order", ["random", pytest.param("group_by_length", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["random", "group_by_length"])
 def test_batch_2_times_4_is_batch_8(order: str, steady: Path, tmp_path: Path) -> None:
     whole = finished(recipe(steady, tmp_path / "a", 8, train_sampling_strategy=order), tmp_path, "a")
     cut = finished(recipe(steady, tmp_path / "b", 2, 4, train_sampling_strategy=order), tmp_path, "b")
