@@ -22,7 +22,7 @@ from textkd import TextkdError
 from textkd.config import build
 from textkd.tasks.ocr.processor import line_processor
 from textkd.teachers import Recogniser
-from textkd.teachers.generation.onnxfile import weights
+from textkd.models.onnx_file import weights
 
 sys.path.append(str(TESTS / "teachers" / "generation"))
 import tiny_onnx
