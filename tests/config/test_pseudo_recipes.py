@@ -20,9 +20,9 @@ from pseudo_lab import DECODER, ENCODER, SIZE, TRAINING
 
 from textkd import TextkdError
 from textkd.config import build
+from textkd.models.onnx_file import weights
 from textkd.tasks.ocr.processor import line_processor
 from textkd.teachers import Recogniser
-from textkd.models.onnx_file import weights
 
 sys.path.append(str(TESTS / "teachers" / "generation"))
 import tiny_onnx

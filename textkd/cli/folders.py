@@ -92,13 +92,23 @@ def report(run_dir: RunDir) -> None:
 def export(
     run_dir: RunDir,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder.", show_default=False)],
+    form: Annotated[
+        str, typer.Option("--format", help="hf: a plain Hugging Face folder. onnx: for `textkd.deploy.load`.")
+    ] = "hf",
+    int8: Annotated[
+        str, typer.Option(help="Of onnx: dynamic, or static with --rows. Weights and activations of 8 bits.")
+    ] = "",
+    rows: Annotated[
+        Path | None,
+        typer.Option(help="For static: a file of training texts, one a line (a tab between the two of a pair)."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
-    """Write the student of a run as a plain Hugging Face folder that loads without textkd.
+    """Write the student of a run: as a plain Hugging Face folder that loads without textkd, or as ONNX.
 
     Of a chain it is the last link, of a cohort the first peer.
     """
     with for_good():
-        from textkd.deploy.export import export as write
+        from textkd.deploy import shipping
 
-    say([f"exported: {write(run_dir, out, overwrite=overwrite)}"])
+    say([f"exported: {shipping.ship(run_dir, out, form, int8, rows, overwrite)}"])

@@ -56,8 +56,8 @@ def export(
     the reloaded model differs, or the disk is full.
     """
     folder, target = student_folder(source), Path(os.path.abspath(at_home(out)))
-    _check_target(folder, target, overwrite)
-    model = _load(folder)
+    _check_target(folder, target, overwrite, "config.json")
+    model = load_student(folder)
     texts = model.main_input_name == "input_ids"
     words = at_home(tokenizer) if tokenizer is not None else folder
     if texts or tokenizer is not None:
@@ -113,7 +113,25 @@ def _seed_number(folder: Path) -> int:
     return int(folder.name.removeprefix("seed-"))
 
 
-def _check_target(folder: Path, target: Path, overwrite: bool) -> None:
+@contextmanager
+def new_folder(folder: Path, target: Path, overwrite: bool, mark: str) -> Iterator[Path]:
+    """A new folder that becomes `target` at the end, or vanishes with the error.
+
+    Args:
+        folder: of the model that is exported; it stays.
+        target: the place of the new one.
+        overwrite: what is at `target` is replaced, where it holds the file `mark`.
+        mark: a file that tells what may be replaced.
+
+    Raises:
+        TextkdError: something else is at `target`, or the disk refuses.
+    """
+    _check_target(folder, target, overwrite, mark)
+    with _written_beside(target, overwrite) as part:
+        yield part
+
+
+def _check_target(folder: Path, target: Path, overwrite: bool, mark: str) -> None:
     asked = f"export to {target}"
     if target.exists() and not target.is_dir():
         raise fail(asked, "it is a file", fix="name a folder")
@@ -123,12 +141,12 @@ def _check_target(folder: Path, target: Path, overwrite: bool) -> None:
     if target.is_dir() and any(target.iterdir()):
         if not overwrite:
             raise fail(asked, "the folder is not empty", fix="name another folder, or overwrite it with --overwrite")
-        if not (target / "config.json").is_file():
+        if not (target / mark).is_file():
             fix = "name another folder; only the folder of a model is overwritten"
             raise fail(asked, "the folder holds other things than a model", fix=fix)
 
 
-def _load(folder: Path) -> Any:
+def load_student(folder: Path) -> Any:
     """The model in eval mode; every weight from the file, and every weight of the file but projections in it."""
     asked = f"export of {folder}"
     model, info = load_with_report(folder, _Architecture(asked), dtype="auto")

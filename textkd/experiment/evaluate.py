@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from textkd import tasks
+from textkd.deploy.as_module import Exported
+from textkd.deploy.manifest import is_exported
 from textkd.errors import Collector, Problem, fail, problem
 from textkd.models import loading
+from textkd.models.files import at_home
 from textkd.models.forward import forward_inputs, positions
 from textkd.tasks import Task
 
@@ -31,7 +34,7 @@ def evaluate(
     """
     kind = tasks.kind(task_name)
     given = _options(task_name, options)
-    model, missing = loading.load_model_info(model_dir, kind.auto_class)
+    model, missing = _loaded(model_dir, kind.auto_class)
     if missing:
         found = f"no trained head ({missing[0]} is not in the file, it would be random)"
         raise fail(f"{task_name} with {model_dir}", found, fix="give a model that was trained on the task")
@@ -47,6 +50,15 @@ def evaluate(
     for note in [*output.on_trust(model), *task.warnings(), *output.doubts(said, wanted)]:
         log.warning(note)
     return dict(output.compute_metrics(said, wanted))
+
+
+def _loaded(model_dir: str, auto_class: Any) -> tuple[Any, list[str]]:
+    """The model of a folder, of PyTorch or exported, and the weights that it has not."""
+    if is_exported(at_home(model_dir)):
+        model = Exported(at_home(model_dir))
+        model.refuse_other(auto_class)
+        return model, []
+    return loading.load_model_info(model_dir, auto_class)
 
 
 def _own_length(processor: Any, task: Task) -> int:

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from textkd.models.tagged_words import spans
 from textkd.tasks import metrics
-from textkd.tasks.metrics.entities.entities import spans
 
 # (references, predictions, precision, recall, f1, accuracy), recorded from seqeval 1.2.2
 RECORDED = [

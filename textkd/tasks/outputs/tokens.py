@@ -11,6 +11,7 @@ from transformers import AutoModelForTokenClassification
 
 from textkd.models.conventions import IGNORED
 from textkd.models.forward import evaluating, inputs_of
+from textkd.models.tagged_words import spans
 from textkd.tasks import metrics
 from textkd.tasks.output import EXAMPLES, Examples, agreement, counted
 from textkd.tasks.outputs.few_rows import none_found
@@ -91,9 +92,9 @@ class Tokens(Named):
         """No entity among the answers, or none that could be found."""
         said, true = self.tags(predictions, references)
         found = []
-        if not any(map(_spans, said)):
+        if not any(map(spans, said)):
             found.append(f"no entity was found in {len(said)} sentences")
-        if not any(map(_spans, true)):
+        if not any(map(spans, true)):
             found.append(f"there is no entity in {len(true)} sentences: precision, recall and f1 are counted as 0")
         return found
 
@@ -163,12 +164,6 @@ def _certainty(logits: Array, places: Array) -> float:
     return float(torch.as_tensor(logits[places]).softmax(-1).amax(-1).mean())
 
 
-def _spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    from textkd.tasks.metrics.entities.entities import spans  # `evaluate` takes scikit-learn and scipy along
-
-    return spans(tags)
-
-
 def _entities(words: Sequence[str], tags: Sequence[str]) -> list[str]:
     """Each entity as "type: words"."""
-    return [f"{kind}: {' '.join(words[first : last + 1])}" for kind, first, last in _spans(tags)]
+    return [f"{kind}: {' '.join(words[first : last + 1])}" for kind, first, last in spans(tags)]

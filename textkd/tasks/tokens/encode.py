@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from transformers import DataCollatorForTokenClassification
 
 from textkd.errors import fail
 from textkd.models.conventions import IGNORED
+from textkd.models.tagged_words import first_pieces
 from textkd.tasks.text.encode import Collator, check_length
 
 
@@ -59,25 +58,13 @@ def encode_words(
         return_token_type_ids="token_type_ids" in model_inputs,
     )  # fmt: skip
     rows = dict(out)
-    marks = [_marks(sentence, spans) for sentence, spans in zip(words, rows.pop("offset_mapping"), strict=True)]
+    marks = [first_pieces(sentence, spans) for sentence, spans in zip(words, rows.pop("offset_mapping"), strict=True)]
     rows["labels"] = [
         [IGNORED if word is None else own[word] for word in row] for row, own in zip(marks, labels, strict=True)
     ]
     rows["places"] = [[word for word in row if word is not None] for row in marks]
     rows["example_id"], rows["length"] = list(range(len(marks))), [len(row) for row in marks]
     return Dataset.from_dict(rows)
-
-
-def _marks(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[int | None]:
-    """For each piece the word that begins with it, else None. spans: where the pieces stand in the joined text."""
-    starts = [0, *accumulate(len(word) + 1 for word in words)]
-    marks, last = list[int | None](), -1
-    for start, end in spans:
-        # a piece may take the space before its word in: its last character tells the word
-        word = bisect_right(starts, end - 1) - 1 if end > start else last
-        marks.append(word if word > last else None)
-        last = max(last, word)
-    return marks
 
 
 class TokenCollator:

@@ -1,33 +1,15 @@
 """Entity precision, recall and F1 over the tags of words as an `evaluate` module.
 
 Definitions: those of seqeval 1.2.2 in its default mode (that of the CoNLL-2000 script conlleval). `evaluate` copies
-this file and imports the copy, so it imports libraries only.
+this file and imports the copy, so it imports by whole names only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import datasets
 import evaluate
 
-
-def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(type, first word, last word) of each entity in the tags of a sentence: O, B-x, I-x (E-x and S-x are read too).
-
-    An I- (or E-) that goes on nothing of its type begins an entity, as in seqeval's default mode.
-    """
-    found: list[tuple[str, int, int]] = []
-    open_kind, start, before = "", 0, "O"
-    for i, tag in enumerate([*tags, "O"]):
-        place, kind = tag[:1], tag[1:].split("-", 1)[-1] or "_"
-        begins = place in "BS" or (place in "IE" and (before in "OES" or kind != open_kind))
-        if before != "O" and (begins or place == "O" or before in "ES"):
-            found.append((open_kind, start, i - 1))
-        if begins:
-            start = i
-        open_kind, before = kind, place
-    return found
+from textkd.models.tagged_words import spans
 
 
 class Entities(evaluate.Metric):  # type: ignore[misc]

@@ -1,0 +1,55 @@
+"""An ONNX graph, opened with onnxruntime."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from textkd.errors import fail, reading
+from textkd.models.onnx_file import outside
+
+
+def session(path: Path, threads: int | None = None) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU.
+
+    Args:
+        path: of an ONNX file that holds its weights itself.
+        threads: that one answer may use; None: all cores.
+
+    Raises:
+        TextkdError: onnxruntime is not installed, the file is no ONNX model, takes weights from other files, or needs
+            what this onnxruntime cannot do.
+    """
+    asked = f"the model {path}"
+    if threads is not None and not 1 <= threads <= 1024:
+        raise fail(f"threads={threads}", "not a number of CPU threads", fix="1 or more, or None for all cores")
+    ort = package("onnxruntime")
+    with reading(asked, fix="export the model again"):
+        others = outside(path)
+    if others:
+        found = f"it takes weights from other files ({others[0]}): they may lie anywhere"
+        raise fail(asked, found, fix="export the model again: textkd writes all weights into one file")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors alone: they are raised
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    with reading(
+        asked, fix="install the onnxruntime that it was exported with (made_by in textkd-onnx.json), or newer"
+    ):
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def package(name: str) -> Any:
+    """A package that only exported models need.
+
+    Args:
+        name: as it is imported.
+
+    Raises:
+        TextkdError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise fail("an exported model", f"{name} is not installed", fix=f"pip install {name}") from error
