@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from textkd.config import recipe_file
+from textkd.config.artifact_block import artifacts_of
 from textkd.config.match_block import match_of, stage_of
 from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
 from textkd.config.student_block import FROM, from_problems, student_of
@@ -87,6 +88,9 @@ class Builder:
             targets = targets_of(pseudo, self.task, keep_of(self._first, self.output))
             doubled = bool(self.recipe.matches) and bool(self.recipe.stages)
             experiment = self._experiment(targets)
+            artifacts, wrong = artifacts_of(self.recipe.artifacts, experiment)
+            self.found.add(*wrong)
+            experiment = replace(experiment, artifacts=artifacts)
             return Run(experiment, self.output, None, self.recipe.max_length, pseudo, doubled)
         return None
 
@@ -127,7 +131,7 @@ class Builder:
 
     def _identity(self) -> str:
         """The recipe as text, without what is no other run: places, what it says of itself."""
-        told = {k: v for k, v in self.values.items() if k != "about"}
+        told = {k: v for k, v in self.values.items() if k not in ("about", "artifacts")}
         if "teachers" in told and isinstance(told["teachers"], Mapping):
             told["teachers"] = {name: without_place(one) for name, one in told["teachers"].items()}
         if "teacher" in told:

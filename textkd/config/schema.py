@@ -115,6 +115,19 @@ class CohortBlock(_Block):
     update: str = "together"
 
 
+class ArtifactBlock(_Block):
+    """What is shipped of a model: format (onnx), int8 (dynamic or static; default: float32), rows (training rows for
+    the ranges of static), keep (the share of the model's main metric that it has to reach, else it is not written), of
+    (the model; default: the student), name (of its row and folder)."""
+
+    format: str
+    int8: str = ""
+    rows: int | None = None
+    keep: int | float | None = None
+    of: str = ""
+    name: str = ""
+
+
 class Recipe(_Block):
     """A whole recipe.
 
@@ -129,6 +142,7 @@ class Recipe(_Block):
     student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
     steps, and frozen, names of modules. seeds: one run each (default: training.seed, or 42). max_length: tokens per
     row (default: 128, or fewer where a model has fewer positions). pseudo: `PseudoBlock`, for lines of text.
+    artifacts: a list of `ArtifactBlock`: what is shipped beside plain folders.
     """
 
     about: str = ""
@@ -146,3 +160,4 @@ class Recipe(_Block):
     seeds: list[int] | None = None
     max_length: int | None = None
     pseudo: PseudoBlock | None = None
+    artifacts: list[ArtifactBlock] = Field(default_factory=list)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from textkd.config.idle import idle_problems, teachers_of
 from textkd.config.schema import (
+    ArtifactBlock,
     CohortBlock,
     FinetuneBlock,
     LinkBlock,
@@ -24,6 +25,7 @@ from textkd.teachers.generation import recipe_keys
 BLOCKS: dict[str, type[BaseModel]] = {
     "": Recipe, "teacher": TeacherBlock, "finetune": FinetuneBlock, "stages": StageBlock, "matches": MatchBlock,
     "pseudo": recipe_keys.PseudoBlock, "chain": LinkBlock, "cohort": CohortBlock, "teachers": TeacherBlock,
+    "artifacts": ArtifactBlock,
 }  # fmt: skip
 # what a value of a wrong type should have been; a union of types says it badly
 EXPECTED = {
@@ -49,12 +51,14 @@ EXPECTED = {
     "combine": "mean_probabilities, mean_logits or gate", "weights": "a list of numbers, as [0.7, 0.3]",
     "target_gradient": "true or false", "name": "a name", "config": "a block of fields",
     "keep": "a folder", "path": "a folder, or a hub id", "sha256": "a text, in quotes",
+    "artifacts": "a list, as [{format: onnx, int8: dynamic}]", "format": "onnx", "int8": "dynamic or static",
+    "rows": "a whole number", "of": "the name of a model",
     **recipe_keys.EXPECTED,
 }  # fmt: skip
 # what a member of a list should have been
 _EXPECTED_MEMBER = {
     "matches": "a block, as {tap: logits}", "stages": "a block, as {matches: [...]}",
-    "chain": "a block, as {name: assistant, student: {shrink: {...}}}",
+    "chain": "a block, as {name: assistant, student: {shrink: {...}}}", "artifacts": "a block, as {format: onnx}",
 }  # fmt: skip
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
@@ -68,6 +72,7 @@ _STAND_INS: dict[str, Any] = {
 # stands for a member of a list that is of a wrong type
 _MEMBERS: dict[Any, Any] = {
     "matches": {"tap": "labels"}, "stages": {"matches": []}, "chain": {"name": "link", "student": {}},
+    "artifacts": {"format": "onnx"},
 }  # fmt: skip
 
 

@@ -12,11 +12,13 @@ from typing import Any
 from torch import nn
 
 from textkd import report
+from textkd.deploy.as_module import Exported
+from textkd.experiment.artifacts import Shipped, asked_for
 from textkd.experiment.benchmark import speed
-from textkd.experiment.data import Rows
 from textkd.experiment.examples import examples
 from textkd.experiment.finished import Finished
 from textkd.experiment.plan import Experiment
+from textkd.experiment.setup import Setup
 from textkd.models import loading
 from textkd.models.files import write_atomic
 from textkd.models.processes import processes
@@ -39,22 +41,19 @@ class Bound:
 
 
 def collect_results(
-    experiment: Experiment,
-    data: Rows,
-    folder: Path,
-    finished: Sequence[Mapping[str, Finished]],
-    seconds: float,
-    bound: Sequence[Bound],
+    setup: Setup, finished: Sequence[Mapping[str, Finished]], shipped: Shipped, seconds: float, bound: Sequence[Bound]
 ) -> None:
     """Measures the first seed's models side by side, writes model cards and results.json: then the run is finished.
 
     Args:
-        data: what the models were judged on, as each reads it.
-        folder: of the run.
+        setup: the experiment, its folder, and what its models were judged on, as each reads it.
         finished: of every seed, the models of the report's rows by name.
+        shipped: what was exported of the first seed's models.
         seconds: that this process worked.
         bound: which taps were compared.
     """
+    experiment, data, folder = setup.experiment, setup.rows, setup.folder.path
+    finished = [{**finished[0], **shipped.models}, *finished[1:]]
     first, task, output = finished[0], experiment.task, experiment.task.output
     compared = experiment.report
     loaded = {name: _copy(one) for name, one in first.items()}
@@ -68,7 +67,7 @@ def collect_results(
     between = (others[0] if others else compared.student, compared.student)
     known = {name: first[name].record["said"] for name in readers}
     shown = examples(task, data.data, models, between, known, data.own)
-    runs = {name: _unique([seed[name] for seed in finished]) for name in first}
+    runs = {name: _unique([seed[name] for seed in finished if name in seed]) for name in first}
     here = {str(one.folder): one.record["train_s"] or 0.0 for name, every in runs.items() for one in every
             if _is_of_this_run(experiment, name)}  # fmt: skip
     rows = {
@@ -78,7 +77,8 @@ def collect_results(
     }
     results = report.Results.model_validate(
         {
-            "name": experiment.name, "recipe": experiment.recipe, "seeds": list(experiment.seeds),
+            "name": experiment.name, "seeds": list(experiment.seeds),
+            "recipe": experiment.recipe + asked_for(experiment.artifacts),
             "seconds_total": max(seconds, sum(here.values())),  # a run that went on began before this process
             "task": task.name, "main_metric": output.main_metric, "metrics_order": list(output.metric_names),
             "greater_is_better": output.greater_is_better,
@@ -90,7 +90,8 @@ def collect_results(
             **shown,
             "measure": measure, "versions": report.versions(*output.packages), "hardware": report.hardware(),
             "max_length": None if output.writes else data.room[1],
-            "warnings": [*_doubts(task, runs), *data.notes, *experiment.warnings, *_told(experiment, finished)],
+            "warnings": [*_doubts(task, runs), *data.notes, *experiment.warnings, *shipped.told,
+                         *_told(experiment, finished)],
         }
     )  # fmt: skip
     for seed in finished:
@@ -144,7 +145,7 @@ def _copy(one: Finished) -> Any:
 
 def _disk_mb(one: Finished, model: Any) -> float | None:
     """Size of the weights in MB (1e6 bytes): of its safetensors, or what they would have."""
-    if not isinstance(model, nn.Module):
+    if isinstance(model, Exported) or not isinstance(model, nn.Module):
         return getattr(model, "disk_mb", None)
     if one.folder is not None and any(one.folder.glob("*.safetensors")):
         return report.disk_mb(one.folder)
@@ -157,15 +158,17 @@ def _unique(runs: list[Finished]) -> list[Finished]:
 
 
 def _row(experiment: Experiment, name: str, model: Any, runs: list[Finished], run: Path) -> dict[str, Any]:
-    folder = runs[0].folder
-    if isinstance(model, nn.Module):
-        count: int | None = report.parameters(model)
-        shape = f"{type(model).__name__} {anatomy(model).size}"
+    folder, runtime = runs[0].folder, None
+    if isinstance(model, Exported):
+        count, shape, runtime = model.weights, model.architecture, model.runtime_name
+    elif isinstance(model, nn.Module):
+        count, shape = report.parameters(model), f"{type(model).__name__} {anatomy(model).size}"
     else:  # it says of itself what can be known
         count, shape = getattr(model, "parameters", None), words.name(model)
     return {
-        "description": experiment.models[name].about(model),
+        "description": runs[0].record.get("about") or experiment.models[name].about(model),
         "architecture": shape,
+        "runtime": runtime,
         "path": None if folder is None else _shown(folder, run),
         "parameters": count,
         "runs": [{key: one.record[key] for key in KEPT} for one in runs],

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 
 from textkd import report
 from textkd.errors import Problem, fail
-from textkd.experiment import checks, describe, fingerprint
+from textkd.experiment import artifacts, checks, describe, fingerprint
 from textkd.experiment.collect_results import Bound, collect_results
 from textkd.experiment.data import Rows
 from textkd.experiment.finetune import LABELS_ONLY, Finetune
@@ -161,13 +161,13 @@ class Run:
         started = time.monotonic()
         with loading.quiet(), locked(self.folder.path):
             self.folder.claim(self.fingerprint, self.name, self.inputs, fingerprint.told(self.setup))
-            if not self.folder.is_finished:
+            if not self.folder.is_finished or artifacts.is_wanting(self.setup):
                 finished = self.runner.run()
                 if processes().is_main_process:
+                    shipped = artifacts.ship(self.setup, finished[0])
                     seconds = time.monotonic() - started
-                    collect_results(
-                        self.experiment, self.setup.rows, self.folder.path, finished, seconds, self.bound or []
-                    )
+                    collect_results(self.setup, finished, shipped, seconds, self.bound or [])
+                    artifacts.note(self.setup, shipped)
                 processes().wait_for_everyone()
             self.runner.tell_lost()
             return self.result()

@@ -55,7 +55,7 @@ def evaluate(
 def _loaded(model_dir: str, auto_class: Any) -> tuple[Any, list[str]]:
     """The model of a folder, of PyTorch or exported, and the weights that it has not."""
     if is_exported(at_home(model_dir)):
-        model = Exported(at_home(model_dir))
+        model = Exported(at_home(model_dir), one_by_one=True)
         model.refuse_other(auto_class)
         return model, []
     return loading.load_model_info(model_dir, auto_class)

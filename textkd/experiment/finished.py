@@ -62,16 +62,16 @@ class Finished:
         if self.folder is None or not processes().is_main_process or wanted <= set(self.record["metrics"]):
             return self
         model = self.load().to(processes().device).eval()
-        record = {**self.record, **_measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))}
+        record = {**self.record, **measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))}
         write_json(self.folder / RECORD, record)
         return replace(self, record=record)
 
     @classmethod
     def given(cls, model: nn.Module, data: Any, task: Task) -> Finished:
         """A model that was trained elsewhere, evaluated here."""
-        measured = _measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))
+        told = measured(task, data, lambda rows: task.output.predict(model, rows, data.collator))
         folder = Path(str(getattr(model, "name_or_path", "")))
-        record = {**NOT_TRAINED, **measured, "doubts": [*task.output.on_trust(model), *measured["doubts"]]}
+        record = {**NOT_TRAINED, **told, "doubts": [*task.output.on_trust(model), *told["doubts"]]}
         return cls(folder if (folder / "config.json").is_file() else None, record, lambda: model, is_given=True)
 
     @classmethod
@@ -94,17 +94,17 @@ class Finished:
             said[id(rows)] = task.output.predict(reloaded, rows, data.collator)
             return said[id(rows)]
 
-        measured = _measured(task, data, answer)
-        doubts = [*plain_doubts(part, task, data.eval, said[id(data.eval)], device), *measured["doubts"]]
-        write_json(part / RECORD, {**record, **measured, "doubts": doubts, "weights": fingerprint_of(_weights(part))})
+        told = measured(task, data, answer)
+        doubts = [*plain_doubts(part, task, data.eval, said[id(data.eval)], device), *told["doubts"]]
+        write_json(part / RECORD, {**record, **told, "doubts": doubts, "weights": fingerprint_of(_weights(part))})
         os.replace(part, folder)
 
     @classmethod
     def reading(cls, reader: Any, said: Mapping[str, list[str]], data: Any, task: Task) -> Finished:
         """A black box that read the lines of each evaluation split as `said`."""
         texts = {id(rows): said[split] for split, rows in _evaluated(data).items()}
-        measured = _measured(task, data, lambda rows: texts[id(rows)])
-        return cls(None, {**NOT_TRAINED, **measured, "said": said["eval"]}, lambda: reader, is_given=True)
+        told = measured(task, data, lambda rows: texts[id(rows)])
+        return cls(None, {**NOT_TRAINED, **told, "said": said["eval"]}, lambda: reader, is_given=True)
 
 
 @contextmanager
@@ -157,9 +157,15 @@ def _evaluated(data: Any) -> dict[str, Any]:
     return {"eval": data.eval, **{f"eval_{name}": rows for name, rows in data.extra.items()}}
 
 
-def _measured(task: Task, data: Any, answer: Callable[[Any], Any]) -> dict[str, Any]:
+def measured(task: Task, data: Any, answer: Callable[[Any], Any]) -> dict[str, Any]:
     """The metrics of all evaluation splits, those of further ones by names such as mismatched_accuracy; and what is
-    doubtful about them."""
+    doubtful about them.
+
+    Args:
+        task: whose output judges.
+        data: with the rows of every split.
+        answer: f(rows) -> what the model predicts.
+    """
     metrics, doubts = dict[str, float](), list[str]()
     for split, rows in _evaluated(data).items():
         said, wanted = answer(rows), task.output.references(rows)

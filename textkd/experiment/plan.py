@@ -11,6 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from textkd.deploy.artifact import Artifact
 from textkd.errors import Problem, TextkdError, problem
 from textkd.tasks import Task
 from textkd.teachers import CacheOptions, LiveOptions
@@ -125,15 +126,6 @@ class Training:
         """The place of a stage in the recipe."""
         stage = f"stages[{number}]" if self.has_stages else ""
         return ".".join(part for part in (self.where, stage) if part)
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """What is shipped of a model: `format` names how. A plain Hugging Face folder is written of every trained model."""
-
-    name: str
-    of: str
-    format: str = "folder"
 
 
 @dataclass(frozen=True)

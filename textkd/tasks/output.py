@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from textkd.errors import Problem, problem
 from textkd.models.forward import inputs_of, try_rows
 
@@ -172,6 +170,26 @@ class Output(ABC):
         """
         return Evaluation(self.compute_metrics)
 
+    def same(self, before: Any, after: Any) -> float | None:
+        """The share of answers in which two predictions agree; None (the default) where answers are not compared so.
+
+        Args:
+            before: of `predict`.
+            after: of `predict`, of the same rows by another model.
+        """
+        return None
+
+    def lost(self, before: Any, after: Any, references: Any) -> str:
+        """What a changed model answers wrong that it answered right, in a sentence; "" (the default) where nothing is
+        known of it.
+
+        Args:
+            before: of `predict`, by the model as it was.
+            after: of `predict`, by the changed one.
+            references: of `references`.
+        """
+        return ""
+
     def examples(self, shown: Any, rows: Any, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
         """Examples for the report.
 
@@ -279,22 +297,3 @@ class Output(ABC):
             processor: of the rows.
             rows: of `Task.encode`, those that the model is evaluated on.
         """
-
-
-def agreement(reference: Any, student: Any) -> dict[str, int]:
-    """How many rows both have right, one of them, neither. Both are bool [N], whether each row is right."""
-    one, other = np.asarray(reference), np.asarray(student)
-    return {
-        "both_right": int((one & other).sum()), "only_reference": int((one & ~other).sum()),
-        "only_student": int((~one & other).sum()), "both_wrong": int((~one & ~other).sum()),
-    }  # fmt: skip
-
-
-def counted(differing: int, rows: int, what: str) -> str:
-    """ "3 of 8 rows: what"; "" where none differs."""
-    return f"{differing} of {rows} rows{what and f': {what}'}" if differing else ""
-
-
-def texts_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The texts of a shown row."""
-    return {key: row[key] for key in ("text_a", "text_b") if row.get(key) is not None}

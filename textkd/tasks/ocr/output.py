@@ -16,7 +16,8 @@ from textkd.tasks.ocr.fitting import model_token, settle_tokens, size_problems, 
 from textkd.tasks.ocr.generate import Generation, Reading, cut_at, first_tokens, generator, settle_settings, transcribe
 from textkd.tasks.ocr.processor import decode_texts, one_spaced
 from textkd.tasks.ocr.rows import LineCollator, LineRows, texts_of
-from textkd.tasks.output import FORWARD, Evaluation, Examples, Output, Pictures, counted
+from textkd.tasks.output import FORWARD, Evaluation, Examples, Output, Pictures
+from textkd.tasks.outputs.counts import counted
 
 
 class LineTexts(Output):

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from textkd.tasks import metrics
-from textkd.tasks.output import EXAMPLES, Examples, agreement, counted, texts_of
+from textkd.tasks.output import EXAMPLES, Examples
+from textkd.tasks.outputs.counts import agreement, counted, rows_lost, texts_of
 from textkd.tasks.outputs.named import Named, is_close
 from textkd.tasks.predict import predict
 
@@ -84,6 +85,16 @@ class ByRow(Named):
         elif names and (truth == truth[0]).all():
             found.append(f"all {rows} labels are {truth[0]}: {names} undefined, counted as 0")
         return found
+
+    def same(self, before: Any, after: Any) -> float | None:
+        """The share of rows with the same answer."""
+        return float(_same(self.decide(before), self.decide(after)).mean())
+
+    def lost(self, before: Any, after: Any, references: Any) -> str:
+        """How many rows were right and are wrong, and of which labels most."""
+        truth = np.asarray(references)
+        was, now = _same(self.decide(before), truth), _same(self.decide(after), truth)
+        return rows_lost([self.word(one) for one in truth[was & ~now]], int(was.sum()))
 
     def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
         """Logits of the texts, one by one, as the folder's own tokenizer cuts them, and the names of the outputs."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from textkd.tasks.output import EXAMPLES, Examples, texts_of
+from textkd.tasks.output import EXAMPLES, Examples
 from textkd.tasks.outputs.by_row import Array, ByRow
+from textkd.tasks.outputs.counts import texts_of
 
 FALLS = -3.09  # Fisher's z of a correlation that is 0 lies below once in 1,000 times
 

@@ -13,7 +13,8 @@ from textkd.models.conventions import IGNORED
 from textkd.models.forward import evaluating, inputs_of
 from textkd.models.tagged_words import spans
 from textkd.tasks import metrics
-from textkd.tasks.output import EXAMPLES, Examples, agreement, counted
+from textkd.tasks.output import EXAMPLES, Examples
+from textkd.tasks.outputs.counts import agreement, counted, rows_lost
 from textkd.tasks.outputs.few_rows import none_found
 from textkd.tasks.outputs.named import Named, is_close
 
@@ -104,6 +105,19 @@ class Tokens(Named):
         right = [[one == tag for one, tag in zip(said, true, strict=True) if tag != "O"] for said, true in pairs]
         rows, found = sum(map(bool, right)), sum(map(any, right))
         return f"a word of an entity tagged right in {found} of {rows}" if none_found(found, rows) else ""
+
+    def same(self, before: Any, after: Any) -> float | None:
+        """The share of words with the same tag."""
+        pairs = [(a.argmax(-1), b.argmax(-1)) for a, b in zip(before, after, strict=True)]
+        return float(np.concatenate([one == other for one, other in pairs]).mean()) if pairs else None
+
+    def lost(self, before: Any, after: Any, references: Any) -> str:
+        """How many words of entities were tagged right and are not, and of which tags most."""
+        was, true = self.tags(before, references)
+        now, _ = self.tags(after, references)
+        words = [(tag, one == tag, other == tag) for row in zip(true, was, now, strict=True)
+                 for tag, one, other in zip(*row, strict=True) if tag != "O"]  # fmt: skip
+        return rows_lost([tag for tag, one, other in words if one and not other], sum(one for _, one, _ in words))
 
     def differ(self, folder: str, shown: Sequence[Any], rows: Sequence[Any], said: Sequence[Any], device: Any) -> str:
         """Logits of the words' first pieces, in the words joined by spaces as the folder's own tokenizer cuts them, one
