@@ -13,6 +13,7 @@ from textkd.deploy.runtime.session import package
 from textkd.errors import fail, said
 
 MODES = ("dynamic", "static")
+NO_ROWS = "no rows to take the ranges of activations from"
 MATMULS = ("MatMul", "Gemm", "Gather")  # linear layers, and the tables of embeddings
 
 
@@ -37,8 +38,7 @@ def quantise(graph: Path, out: Path, mode: str, rows: Sequence[Mapping[str, Any]
     if mode not in MODES:
         raise fail(f"int8: {mode}", f"not one of {', '.join(MODES)}", near=(mode, MODES), fix="dynamic needs no rows")
     if mode == "static" and not rows:
-        found, fix = "no rows to take the ranges of activations from", "--rows FILE (a text a line), or dynamic"
-        raise fail(asked, found, fix=fix)
+        raise fail(asked, NO_ROWS, fix="give rows, or dynamic")
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from textkd.deploy import manifest
 from textkd.deploy.export import load_student, new_folder, student_folder
 from textkd.deploy.graphs import CLOSE, columns_of, exporters, parity, write_graph
-from textkd.deploy.int8 import MODES, quantise
+from textkd.deploy.int8 import MODES, NO_ROWS, quantise
 from textkd.deploy.manifest import MODEL, WORDS, Manifest
 from textkd.deploy.runtime.session import session
 from textkd.errors import fail
@@ -70,6 +70,8 @@ def export_onnx(
     if int8 and int8 not in MODES:
         fix = "--int8 dynamic, or --int8 static --rows FILE"
         raise fail(f"--int8 {int8}", f"not one of {', '.join(MODES)}", near=(int8, MODES), fix=fix)
+    if int8 == "static" and not rows:
+        raise fail("int8 (static)", NO_ROWS, fix="--rows FILE (a text a line), or dynamic")
     with new_folder(folder, target, overwrite, mark=manifest.FILE) as part:
         model = load_student(folder).float()
         kind = _kind(model, folder)

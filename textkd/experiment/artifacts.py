@@ -26,7 +26,6 @@ from textkd.experiment.finished import NOT_TRAINED, Finished, measured
 from textkd.experiment.setup import Setup
 from textkd.models.files import read_record, write_json
 from textkd.models.model_files import fingerprint_of
-from textkd.tasks import Task
 
 log = logging.getLogger("textkd")
 RECORD = "textkd.json"  # beside the graph: what it was made of and how good it is
@@ -99,10 +98,10 @@ def ship(setup: Setup, finished: Mapping[str, Finished]) -> Shipped:
     """
     shipped, told = dict[str, Finished](), list[str]()
     for one in setup.experiment.artifacts:
-        row, refusal = _shipped(setup, one, finished[one.of])
-        if refusal:
-            told.append(refusal)
-            log.warning(refusal)
+        row, refused = _shipped(setup, one, finished[one.of])
+        if refused:
+            told.append(refused)
+            log.warning(refused)
         else:
             shipped[one.name] = row
     return Shipped(shipped, told)
@@ -119,12 +118,12 @@ def _shipped(setup: Setup, artifact: Artifact, of: Finished) -> tuple[Finished, 
         shutil.rmtree(folder, ignore_errors=True)
         export_onnx(of.folder, folder, int8=artifact.int8, rows=rows, rows_from=told)
         record = _judged(setup, artifact, folder, of, made_of)
-    refusal = _refusal(setup.experiment.task, artifact, record, of)
-    if refusal:
+    refused = refusal(setup.experiment.task.output, artifact, record, of)
+    if refused:
         shutil.rmtree(folder, ignore_errors=True)
     elif not (folder / RECORD).is_file():
         write_json(folder / RECORD, record)
-    return Finished(folder, record, lambda: Exported(folder, threads())), refusal
+    return Finished(folder, record, lambda: Exported(folder, threads())), refused
 
 
 def threads() -> int:
@@ -190,13 +189,20 @@ def _judged(setup: Setup, artifact: Artifact, folder: Path, of: Finished, made_o
     return {**NOT_TRAINED, **told, "made_of": made_of, "lost": lost, "about": about}
 
 
-def _refusal(task: Task, artifact: Artifact, record: Mapping[str, Any], of: Finished) -> str:
-    """Why an artifact is not kept; "" where it is good enough."""
+def refusal(output: Any, artifact: Artifact, record: Mapping[str, Any], of: Any) -> str:
+    """Why an artifact is not kept; "" where it is good enough, or nothing is asked of it.
+
+    Args:
+        output: of the task.
+        artifact: with the share that it has to keep.
+        record: its metrics, and what it lost.
+        of: the model that it was made of, with its record.
+    """
     if artifact.keep is None:
         return ""
-    name = task.output.main_metric
+    name = output.main_metric
     whole, here = of.record["metrics"][name], record["metrics"][name]
-    if task.output.greater_is_better:
+    if output.greater_is_better:
         least = artifact.keep * whole
         is_bad, limit = here < least, f"at least {artifact.keep:g} of {whole:.4f}"
     else:
