@@ -194,8 +194,13 @@ def _leave_out_unread_pooler(model: Any, info: dict[str, Any]) -> None:
 _TOKENIZERS: WeakKeyDictionary[Any, tuple[str, Any]] = WeakKeyDictionary()  # of models that were asked for theirs
 
 
+def give_tokenizer(model: Any, tokenizer: Any) -> None:
+    """Tells of a model that lies in no folder by which tokenizer it reads."""
+    _TOKENIZERS[model] = (str(getattr(model, "name_or_path", "") or ""), tokenizer)
+
+
 def own_tokenizer(model: Any) -> Any:
-    """The tokenizer beside a model's weights; None where there is none."""
+    """The tokenizer beside a model's weights, or that it was given; None where there is none."""
     path = str(getattr(model, "name_or_path", "") or "")
     known = _TOKENIZERS.get(model)
     if known is None or known[0] != path:

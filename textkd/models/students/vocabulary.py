@@ -1,0 +1,233 @@
+"""A student with a smaller vocabulary: word pieces that no text of the task needs go, with their embeddings.
+
+Half of MiniLM's weights are embeddings of words that nobody looks at. Texts whose pieces are all kept are cut as before
+and answered as before, to the bit: WordPiece takes the longest piece that fits, Unigram the likeliest cut, and what is
+best among all pieces is best among some of them; the merges of BPE keep their order.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from textkd.errors import fail
+from textkd.models.loading import clone, give_tokenizer, load_tokenizer, quiet
+from textkd.models.students.copying import is_two_sided
+
+TOKENIZER = "tokenizer.json"
+IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id")
+ASCII = [chr(code) for code in range(33, 127)]
+_BATCH = 1000  # texts that are cut at a time
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which pieces a student keeps.
+
+    Args:
+        ids: of the old vocabulary, in its order: a piece's place is its new id.
+        used: how many different pieces the texts have.
+        cut: the share of the texts of which a piece was given up, so that they are cut into other pieces now.
+    """
+
+    ids: tuple[int, ...]
+    used: int
+    cut: float
+
+
+def choose(tokenizer: Any, texts: Sequence[Sequence[str]], most: int | None = None, words: Sequence[str] = ()) -> Kept:
+    """The pieces that texts need.
+
+    Special and added tokens stay, and so do single characters of the texts and of ASCII, so that hardly a text is left
+    without a piece.
+
+    Args:
+        tokenizer: a fast one of transformers.
+        texts: rows of one text, or of a pair.
+        most: how many pieces are kept: the most frequent; None: all that the texts have.
+        words: texts whose pieces stay, whatever their frequency.
+
+    Raises:
+        TextkdError: `most` is less than what has to stay.
+
+    Example:
+        >>> from tokenizers import Tokenizer, models, pre_tokenizers
+        >>> from transformers import PreTrainedTokenizerFast
+        >>> inner = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "##b": 2, "ab": 3, "abc": 4}, unk_token="[UNK]"))
+        >>> inner.pre_tokenizer = pre_tokenizers.Whitespace()
+        >>> choose(PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]"), [["ab ab"]]).ids
+        (0, 1, 2, 3)
+    """
+    inner = _inner(tokenizer)
+    counts, rows = Counter[int](), list[set[int]]()
+    for row in _cut(inner, texts):
+        counts.update(row)
+        rows.append(set(row))
+    fixed = _fixed(tokenizer, inner, texts, words)
+    wanted = [one for one, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])) if one not in fixed]
+    if most is not None:
+        if most < len(fixed):
+            found = f"{len(fixed)} pieces have to stay: special tokens, single characters, and those of the list"
+            raise fail(f"a vocabulary of {most}", found, fix=f"keep: {len(fixed) + min(len(wanted), 1000)}, say")
+        wanted = wanted[: most - len(fixed)]
+    kept = _closed(inner, fixed | set(wanted))
+    lost = sum(not row <= kept for row in rows)
+    return Kept(tuple(sorted(kept)), len(counts), lost / len(rows) if rows else 0.0)
+
+
+def trim(model: PreTrainedModel, tokenizer: Any, kept: Kept) -> PreTrainedModel:
+    """A copy of a model, with a tokenizer of its own, that knows only some of its pieces.
+
+    Args:
+        model: an encoder. It is not changed.
+        tokenizer: by which it reads.
+        kept: of `choose`.
+
+    Returns:
+        The model in eval mode; `textkd.models.loading.own_tokenizer` gives its tokenizer.
+
+    Raises:
+        TextkdError: a model of two sides, or one whose embeddings are no table of the vocabulary.
+    """
+    if is_two_sided(model):
+        fix = "leave vocabulary out: what a decoder writes is compared over its teacher's vocabulary"
+        raise fail(f"a vocabulary of {len(kept.ids)} for {type(model).__name__}", "it has a decoder", fix=fix)
+    old = model.get_input_embeddings()
+    if type(old) is not nn.Embedding or old.num_embeddings <= kept.ids[-1]:
+        found = f"its words are a {type(old).__name__}, not a table of {kept.ids[-1] + 1} rows or more"
+        raise fail(f"a smaller vocabulary for {type(model).__name__}", found, fix="leave vocabulary out")
+    student: Any = clone(model)
+    places = {one: place for place, one in enumerate(kept.ids)}
+    size, chosen = len(kept.ids), torch.tensor(kept.ids)
+    padding = None if old.padding_idx is None else places.get(old.padding_idx)
+    table = nn.Embedding(size, old.embedding_dim, padding, device=old.weight.device, dtype=old.weight.dtype)
+    table.weight = nn.Parameter(old.weight.detach()[chosen.to(old.weight.device)].clone())
+    table.weight.requires_grad_(old.weight.requires_grad)
+    student.set_input_embeddings(table)
+    student.config.vocab_size = size
+    for name in IDS:
+        one = getattr(student.config, name, None)
+        if isinstance(one, int) and one in places:
+            setattr(student.config, name, places[one])
+    give_tokenizer(student, trimmed_tokenizer(tokenizer, kept))
+    return student.eval()  # type: ignore[no-any-return]
+
+
+def trimmed_tokenizer(tokenizer: Any, kept: Kept) -> Any:
+    """A tokenizer that has only some of its pieces; normaliser, special tokens and limits stay.
+
+    Args:
+        tokenizer: a fast one of transformers. It is not changed.
+        kept: of `choose`.
+
+    Returns:
+        A tokenizer of the same class.
+    """
+    with tempfile.TemporaryDirectory(prefix="textkd-") as place, quiet():
+        folder = Path(place)
+        tokenizer.save_pretrained(folder)
+        told = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+        (folder / TOKENIZER).write_text(json.dumps(_told(told, kept.ids), ensure_ascii=False), encoding="utf-8")
+        for other in ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"):
+            (folder / other).unlink(missing_ok=True)
+        made = load_tokenizer(folder)
+    made.name_or_path = ""  # it lies nowhere
+    return made
+
+
+def _told(told: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
+    """What a tokenizer.json says, of these ids alone."""
+    places, model = {one: place for place, one in enumerate(ids)}, told["model"]
+    if isinstance(model["vocab"], list):  # Unigram: pairs of piece and score, by id
+        model["vocab"] = [model["vocab"][one] for one in ids if one < len(model["vocab"])]
+        if model.get("unk_id") is not None:
+            model["unk_id"] = places[model["unk_id"]]
+    else:
+        model["vocab"] = {piece: places[one] for piece, one in model["vocab"].items() if one in places}
+    if "merges" in model:
+        pieces = set(model["vocab"])
+        model["merges"] = [pair for pair in model["merges"] if {*_parts(pair), "".join(_parts(pair))} <= pieces]
+    told["added_tokens"] = [{**one, "id": places[one["id"]]} for one in told["added_tokens"]]
+    processor = told.get("post_processor") or {}
+    for special in (processor.get("special_tokens") or {}).values():
+        special["ids"] = [places[one] for one in special["ids"]]
+    for name in ("sep", "cls"):
+        if isinstance(processor.get(name), list):
+            processor[name] = [processor[name][0], places[processor[name][1]]]
+    return told
+
+
+def _parts(pair: Any) -> list[str]:
+    return pair.split(" ") if isinstance(pair, str) else list(pair)
+
+
+def _inner(tokenizer: Any) -> Any:
+    if not getattr(tokenizer, "is_fast", False):
+        found = f"{type(tokenizer).__name__} has no tokenizer.json"
+        raise fail("a smaller vocabulary", found, fix="give a model with a tokenizer.json")
+    kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
+    if kind not in ("WordPiece", "BPE", "Unigram", "WordLevel"):
+        raise fail("a smaller vocabulary", f"a tokenizer of the kind {kind}", fix="leave vocabulary out")
+    return tokenizer.backend_tokenizer
+
+
+def _cut(inner: Any, texts: Sequence[Sequence[str]]) -> Iterable[list[int]]:
+    """The ids of the pieces of each row, special ones left out; nothing is cut off."""
+    inner.no_truncation()
+    inner.no_padding()
+    for at in range(0, len(texts), _BATCH):
+        parts = [part for row in texts[at : at + _BATCH] for part in row]
+        found = iter(inner.encode_batch(parts, add_special_tokens=False))
+        for row in texts[at : at + _BATCH]:
+            yield [one for _ in row for one in next(found).ids]
+
+
+def _fixed(tokenizer: Any, inner: Any, texts: Sequence[Sequence[str]], words: Sequence[str]) -> set[int]:
+    """The ids that stay whatever the texts have."""
+    known = inner.get_vocab(with_added_tokens=True)
+    fixed = {*inner.get_added_tokens_decoder(), *tokenizer.all_special_ids}
+    if tokenizer.pad_token_id is not None:  # RoBERTa and its kin count positions from it
+        fixed |= set(range(tokenizer.pad_token_id + 1))
+    signs = {sign for row in texts for part in row for sign in part} | set(ASCII)
+    written = {*signs, *(_normal(inner, sign) for sign in signs)}
+    fixed |= {known[form] for sign in written for form in (sign, f"##{sign}", f"▁{sign}", f"Ġ{sign}") if form in known}
+    if _is_bytes(inner):
+        fixed |= {one for piece, one in known.items() if len(piece) == 1}
+    fixed |= {one for row in _cut(inner, [[word] for word in words]) for one in row}
+    return fixed
+
+
+def _normal(inner: Any, sign: str) -> str:
+    return sign if inner.normalizer is None else str(inner.normalizer.normalize_str(sign))
+
+
+def _is_bytes(inner: Any) -> bool:
+    """Whether a BPE is made of bytes, of which each text can be made."""
+    return "ByteLevel" in inner.to_str()[:200_000]
+
+
+def _closed(inner: Any, ids: set[int]) -> set[int]:
+    """The ids with all that they are merged from."""
+    told = json.loads(inner.to_str())["model"]
+    if "merges" not in told:
+        return ids
+    vocabulary, made_of = told["vocab"], dict[str, list[str]]()
+    for pair in told["merges"]:
+        made_of.setdefault("".join(_parts(pair)), _parts(pair))
+    names, kept = {one: piece for piece, one in vocabulary.items()}, set(ids)
+    todo = [names[one] for one in ids if one in names]
+    while todo:
+        for part in made_of.get(todo.pop(), ()):
+            if part in vocabulary and vocabulary[part] not in kept:
+                kept.add(vocabulary[part])
+                todo.append(part)
+    return kept
