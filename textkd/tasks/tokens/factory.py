@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.data.formats import UTF_8, encoding_problems
+from textkd.tasks.data.encodings import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
 from textkd.tasks.data.sources import extra_splits, lost_files
 from textkd.tasks.data.unused import unused_options

@@ -15,18 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import TextkdError, fail, problem, reading
-from textkd.tasks.data.formats import (
-    SUFFIXES,
-    UTF_8,
-    Dialect,
-    Table,
-    decode,
-    dialect_of,
-    json_value,
-    missing,
-    other_encoding,
-    read_table,
-)
+from textkd.tasks.data.encodings import UTF_8, decode, other_encoding
+from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, dialect_of, json_value, missing, read_table
 from textkd.tasks.data.sources import FileSource, resolve
 
 NAMES = ("words", "tags")
@@ -49,7 +39,7 @@ class TagFile(FileSource):
             if not self.path.is_file():
                 raise missing(self.path)
             if self.dialect.kind == "conll":
-                text, bad = decode(data := self.path.read_bytes(), self.path, self.dialect)
+                text, bad = decode(data := self.path.read_bytes(), self.path, self.dialect.encoding)
                 table = _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
                 table.reads_as = other_encoding(data) if bad else ""
                 return table
@@ -173,7 +163,7 @@ def _blocks(text: str) -> Iterator[tuple[int, list[tuple[int, list[str]]]]]:
 def _pieces(path: Path, dialect: Dialect) -> Table | None:
     """{intent: [{"data": [{"text": ..., "entity": ...}, ...]}, ...]}: words with the tags of their pieces. None where
     the file is of another kind."""
-    text, bad = decode(path.read_bytes(), path, dialect)
+    text, bad = decode(path.read_bytes(), path, dialect.encoding)
     try:
         value = json_value(text)
     except ValueError:
