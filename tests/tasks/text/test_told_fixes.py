@@ -140,7 +140,8 @@ def test_too_few_classes_are_not_told_beside_their_cause(tmp_path: Path) -> None
 
 WHERE: list[tuple[list[Any], Any, int]] = [
     (["1.0", "2.0"], 1, 1), ([1.0, 2.0], 1, 1), ([1, 2], 1.0, 1), (["True", "False"], True, 1),
-    (["true", "x"], True, 1), ([True, False], True, 1), ([True, 1, "1"], 1, 2), ([1, 2], "1.0", 1), ([True, False], "true", 1),
+    (["true", "x"], True, 1), ([True, False], True, 1), ([True, 1, "1"], 1, 2),
+    ([1, 2], "1.0", 1), ([True, False], "true", 1),
     (["01", "1"], 1, 1), (["1.10", "1.1"], "1.1", 1), (["1.10", "1.1", "2"], 1.1, 2), (["a", "A"], "a", 1),
     ([10**20, 10**20 + 1], 10**20, 1), (["a", "b", 1.0], ["a", 1], 2), ([None, "a"], None, 1), (["1e3", "x"], 1000, 1),
 ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textkd.errors import Problem, problem
 from textkd.tasks.data.encodings import to_utf_8
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.holdout import Rows
 
-MOST_LISTED = 8
+MOST_LISTED, MOST_ALIKE = 8, 5  # problems of a kind, lines of each
 READ_QUOTES = "quoted: true"  # of a file
 
 
@@ -29,8 +31,23 @@ def note_damaged(rows: Rows, table: Table, shown: str, skip: bool) -> None:
     fix += f"repair the row, or give skip_damaged: true to leave such {table.kind}s out"
     if table.reads_as:
         fix += f"; encoding: {table.reads_as}, if all files were saved so; {to_utf_8(table.reads_as, shown)}"
-    problems = [problem(f"{shown}, {table.unit} {line}: a whole row", what, fix=fix) for line, what in damaged]
+    alike = dict[str, list[int]]()
+    for line, what in damaged:
+        alike.setdefault(what, []).append(line)
+    problems = [problem(f"{at(shown, table, lines)}: a whole row", f"{what}{how_many(lines)}", fix=fix)
+                for what, lines in alike.items()]  # fmt: skip
     rows.problems += capped(problems, shown, "rows")
+
+
+def at(shown: str, table: Table, lines: Sequence[int]) -> str:
+    """Where the same is wrong: the first lines."""
+    told = ", ".join(map(str, lines[:MOST_ALIKE])) + (", ..." if len(lines) > MOST_ALIKE else "")
+    return f"{shown}, {table.unit}{'s' if len(lines) > 1 else ''} {told}"
+
+
+def how_many(lines: Sequence[int]) -> str:
+    """In how many rows the same is wrong, where it is in several."""
+    return f" (in {len(lines):,} rows)" if len(lines) > 1 else ""
 
 
 def capped(problems: list[Problem], shown: str, kind: str, most: int = MOST_LISTED) -> list[Problem]:

@@ -71,10 +71,13 @@ def to_utf_8(encoding: str, path: str | Path = "") -> str:
 
     Example:
         >>> to_utf_8("cp1252", "dev.csv")
-        'a file beside others that are UTF-8 is written anew: iconv -f cp1252 -t utf-8 dev.csv > NEW'
+        'a file beside others that are UTF-8 is written anew: iconv -f cp1252 -t utf-8 dev.csv > dev-utf8.csv'
     """
-    file, name = shlex.quote(str(path)) if path else "FILE", encoding.replace("_", "-")
-    return f"a file beside others that are UTF-8 is written anew: iconv -f {name} -t utf-8 {file} > NEW"
+    place, files = Path(path), "FILE > NEW"
+    if path:
+        files = f"{shlex.quote(str(path))} > {shlex.quote(str(place.with_name(f'{place.stem}-utf8{place.suffix}')))}"
+    name = encoding.replace("_", "-")
+    return f"a file beside others that are UTF-8 is written anew: iconv -f {name} -t utf-8 {files}"
 
 
 def decode(data: bytes, path: Path, encoding: str, is_given: bool = False) -> tuple[str, dict[int, str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import TextkdError, fail, reading, said
+from textkd.errors import Problem, TextkdError, fail, reading, said
 from textkd.tasks.data.contents import fix_of_suffix
 from textkd.tasks.data.encodings import UTF_8, decode, other_encoding
 from textkd.tasks.data.parquet import read_columns
@@ -47,7 +47,7 @@ class Table:
     of the rows that are lost. kind: what a row is. `together`: a damaged line -> the first one of the same sentence,
     where a row is a sentence of many lines. reads_as: where lines are not UTF-8, an encoding that the whole file may
     have. written: (line, cell) of cells in quotes that are read as they stand, though csv wrote them; is_written:
-    whether read with quoting fewer rows are damaged."""
+    whether read with quoting fewer rows are damaged. problems: with the file as a whole, beside damaged rows."""
 
     names: tuple[str, ...]
     rows: list[Any] = field(default_factory=list)
@@ -59,6 +59,7 @@ class Table:
     reads_as: str = ""
     written: list[tuple[int, str]] = field(default_factory=list)
     is_written: bool = False
+    problems: list[Problem] = field(default_factory=list)
 
     def column(self, name: str) -> list[Any]:
         place = self.names.index(name)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, problem
-from textkd.tasks.data.damaged import capped, note_damaged
+from textkd.tasks.data.damaged import at, capped, how_many, note_damaged
 from textkd.tasks.data.formats import Table
 from textkd.tasks.text.guess import like_labels, like_texts
 from textkd.tasks.text.labels import BadLabelError, LabelReader
 
-MOST_KINDS = 5  # different faults of a file that are told, and lines of each
+MOST_KINDS = 5  # different faults of labels, or of texts, that are told
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ def clean(
             f"{shown}: {without_label} rows without a label ({', '.join(sorted(undefined))}) were left out"
         )
     give = 'give a string (the empty string "" is allowed)'
-    bad = [Problem(f"{_at(shown, table, lines)}: a text in column {name!r}", found + _count(lines), fix=give)
+    bad = [Problem(f"{at(shown, table, lines)}: a text in column {name!r}", found + how_many(lines), fix=give)
            for (name, found), lines in texts_of.items()]  # fmt: skip
     rows.problems += capped(bad, shown, "texts", MOST_KINDS)
     asked = f"a label in column {', '.join(map(repr, layout.label_columns))}"
-    bad = [Problem(f"{_at(shown, table, lines)}: {asked}", found + _count(lines), near, fix)
+    bad = [Problem(f"{at(shown, table, lines)}: {asked}", found + how_many(lines), near, fix)
            for (found, near, fix), lines in labels_of.items()]  # fmt: skip
     rows.problems += capped(bad, shown, "labels", MOST_KINDS)
     if not rows.label and not rows.problems:
@@ -147,16 +147,6 @@ def no_rows(shown: str) -> Rows:
     """What is wrong with data that hold nothing."""
     what, fix = "the data set has no rows (a header alone is no data)", "add rows, or give another path"
     return Rows(problems=[problem(f"rows in {shown}", what, fix=fix)])
-
-
-def _at(shown: str, table: Table, lines: Sequence[int]) -> str:
-    """Where the same is wrong: the first lines."""
-    told = ", ".join(map(str, lines[:MOST_KINDS])) + (", ..." if len(lines) > MOST_KINDS else "")
-    return f"{shown}, {table.unit}{'s' if len(lines) > 1 else ''} {told}"
-
-
-def _count(lines: Sequence[int]) -> str:
-    return f" (in {len(lines):,} rows)" if len(lines) > 1 else ""
 
 
 def _no_text(cell: Any) -> str:
