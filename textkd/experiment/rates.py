@@ -15,7 +15,7 @@ from textkd.training.tried_arguments import optimizer_and_schedule
 
 LEAST_PEAK, LEAST_MEAN = 0.1, 0.05  # shares of learning_rate
 ALIVE, LEAST_ALIVE = 0.01, 0.1  # a share of learning_rate, and the share of the steps that have it at least
-MANY = 2000  # steps that are looked at, at even distances
+MANY = 20_000  # steps that are looked at, at even distances
 OF_RATE = ("warmup_steps", "warmup_ratio", "lr_scheduler_kwargs", "lr_scheduler_type")
 
 

@@ -14,7 +14,7 @@ from textkd.errors import Problem, problem
 from textkd.training import fsdp
 from textkd.training.arguments import DEFAULTS
 
-NAMED = ("wandb", "trackio", "comet_ml", "mlflow", "swanlab")  # reports that read `run_name`
+NAMED = ("wandb", "trackio", "comet_ml", "mlflow", "dagshub", "swanlab")  # reports that read `run_name`
 RECOMPUTES = ("gradient_checkpointing", "activation_checkpointing")
 BEST = "load_best_model_at_end: true, or save_strategy: best"
 

@@ -20,7 +20,7 @@ OF_PARTS = {
     "optim_target_modules": OPTIM, "warmup_steps": SCHEDULE, "warmup_ratio": SCHEDULE,
 }  # fmt: skip
 OF_WORDS = {"optim_args": OPTIM, "lr_scheduler_kwargs": SCHEDULE}
-LEAST_STEPS, MOST_STEPS, MOMENTS = 1000, 10**9, 60  # of a schedule, and where it is looked at
+LEAST_STEPS, MOST_STEPS, MOMENTS = 1000, 10**9, 2000  # of a schedule, and at how many it is looked at
 
 Whole = Mapping[str, Any]
 
@@ -136,8 +136,9 @@ def _settings(optimizer: Any) -> Any:
 
 
 def _rates(schedule: Any, steps: int) -> Any:
-    moments = [*range(10), *(int(steps * (one * 0.618 % 1)) for one in range(MOMENTS)), steps]  # at uneven distances
-    rates = [one(step) for one in getattr(schedule, "lr_lambdas", []) for step in moments]
+    near = [step for power in range(steps.bit_length()) for step in (2**power - 1, steps - 2**power)]
+    moments = range(steps) if steps < MOMENTS else [*near, *(int(steps * (one * 0.618 % 1)) for one in range(MOMENTS))]
+    rates = [one(step) for one in getattr(schedule, "lr_lambdas", [])[:1] for step in moments]
     return type(schedule).__name__, rates, _plain(schedule)
 
 
