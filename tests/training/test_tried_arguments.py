@@ -209,7 +209,7 @@ UNREAD: list[tuple[dict[str, Any], list[str]]] = [  # arguments, what is told of
     ({**CONSTANT, "warmup_steps": 0}, []),
     ({**CONSTANT, "lr_scheduler_kwargs": {"power": 2, "a": 1}},
      ["lr_scheduler_kwargs: {power: 2}", "lr_scheduler_kwargs: {a: 1}"]),
-    ({**STABLE, "lr_scheduler_kwargs": {"num_decay_steps": 5, "num_cycles": 0.7}},
+    ({**STABLE, "lr_scheduler_kwargs": {"num_decay_steps": 5, "num_cycles": 0.7, "decay_type": "linear"}},
      ["lr_scheduler_kwargs: {num_cycles: 0.7}"]),
     ({**STABLE, "lr_scheduler_kwargs": {"num_decay_steps": 5, "num_cycles": 0.7, "decay_type": "cosine"}}, []),
     ({"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"num_cycles": 0.5}}, []),  # the default of a word
