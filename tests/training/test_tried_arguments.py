@@ -207,6 +207,8 @@ SGD, STABLE = {"optim": "sgd"}, {"lr_scheduler_type": "warmup_stable_decay"}
 UNREAD: list[tuple[dict[str, Any], list[str]]] = [  # arguments, what is told of them
     ({**CONSTANT, "warmup_steps": 3}, ["warmup_steps: 3"]),
     ({**CONSTANT, "warmup_steps": 0}, []),
+    ({**CONSTANT, "warmup_steps": 3, "bf16": "x", "eval_steps": "y", "log_level": 5, "eval_strategy": "steps"},
+     ["warmup_steps: 3"]),  # beside values that are told elsewhere
     ({**CONSTANT, "lr_scheduler_kwargs": {"power": 2, "a": 1}},
      ["lr_scheduler_kwargs: {power: 2}", "lr_scheduler_kwargs: {a: 1}"]),
     ({**STABLE, "lr_scheduler_kwargs": {"num_decay_steps": 5, "num_cycles": 0.7, "decay_type": "linear"}},

@@ -20,6 +20,8 @@ OF_PARTS = {
     "optim_target_modules": OPTIM, "warmup_steps": SCHEDULE, "warmup_ratio": SCHEDULE,
 }  # fmt: skip
 OF_WORDS = {"optim_args": OPTIM, "lr_scheduler_kwargs": SCHEDULE}
+# all that the two are made of: a bad value elsewhere hides nothing
+READ_BY_PARTS = {*OF_PARTS, *OF_WORDS, OPTIM, SCHEDULE, "learning_rate", "gradient_accumulation_steps"}
 LEAST_STEPS, MOST_STEPS, MOMENTS = 1000, 10**9, 2000  # of a schedule, and at how many it is looked at
 
 Whole = Mapping[str, Any]
@@ -90,7 +92,7 @@ def _unread_words(name: str, whole: Whole) -> Iterator[tuple[str, Any]]:
 
 def _words(name: str, whole: Whole) -> dict[str, Any]:
     with kept_environment():
-        value = getattr(make_arguments(whole, "unused"), name)
+        value = getattr(make_arguments({name: whole[name]}, "unused"), name)
     if isinstance(value, str):
         return dict(part.split("=", 1) for part in value.replace(" ", "").split(","))
     return dict(value or {})
@@ -121,7 +123,8 @@ def _made(whole: Whole, steps: int) -> tuple[Any, ...] | None:
     """Optimizer and schedule in words that can be compared; None where they cannot be made, or seen."""
     try:
         with kept_environment():
-            optimizer, schedule = optimizer_and_schedule(make_arguments(whole, "unused"), steps)
+            own = {name: value for name, value in whole.items() if name in READ_BY_PARTS}
+            optimizer, schedule = optimizer_and_schedule(make_arguments(own, "unused"), steps)
             if hasattr(optimizer, "optimizer_dict"):  # one for each layer, out of sight
                 return None
             return _settings(optimizer), _rates(schedule, steps)
