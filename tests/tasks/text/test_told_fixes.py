@@ -178,4 +178,5 @@ def test_a_western_file_beside_one_in_utf_8(tmp_path: Path) -> None:
     assert line is not None
     subprocess.run(line[0] + str(new), shell=True, check=True)
     assert tasks.text(new, plain).load("train")["text_a"][0] == "na\xefve caf\xe9"
-    assert tasks.text(plain, plain, encoding="utf-8-sig").load("train")["text_a"][0] == "na\xefve caf\xe9"
+    signed = write(tmp_path, "signed.csv", "\ufeff" + text + "caf\xe9,x\n" * 40)
+    assert tasks.text(signed, signed, encoding="utf-8-sig").load("train")["text_a"][0] == "na\xefve caf\xe9"
