@@ -244,6 +244,7 @@ class Builder:
             lambda before: self._student(f"chain[{number}].student", before, teachers),
             tuple(stages) or None,
             link.training,
+            bool(link.stages) and link.matches is None,
         )
 
     def _cohort(self, block: CohortBlock, teachers: Mapping[str, Teacher]) -> dict[str, Source]:

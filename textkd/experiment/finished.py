@@ -16,7 +16,7 @@ from torch import nn
 from textkd.errors import TextkdError, fail
 from textkd.experiment.plainly import plain_doubts
 from textkd.models import loading
-from textkd.models.files import read_record, saving, write_json
+from textkd.models.files import read_record, saving, special, write_json
 from textkd.models.model_files import fingerprint_of
 from textkd.models.processes import processes
 from textkd.tasks import Task
@@ -38,7 +38,7 @@ class Finished:
     @staticmethod
     def is_there(folder: Path) -> bool:
         """Whether `folder` holds a finished model."""
-        return (folder / RECORD).is_file()
+        return (folder / RECORD).exists()
 
     @classmethod
     def read(cls, folder: Path, task: Task) -> Finished | None:
@@ -123,7 +123,10 @@ def _cutting_at(tokenizer: Any, length: int) -> Iterator[None]:
 
 def is_sound(folder: Path, record: Mapping[str, Any]) -> bool:
     """Whether the weights in a folder are those that its record is about; early records do not say so."""
-    return "weights" not in record or record["weights"] == _hash_of(*map(_state, _weights(folder)))
+    files = _weights(folder)
+    if any(map(special, files)):  # pipes and the like, which nobody opens
+        return False
+    return "weights" not in record or record["weights"] == _hash_of(*map(_state, files))
 
 
 def lost(folder: Path) -> str:

@@ -98,6 +98,7 @@ class Training:
         key: f(seed) -> its folder's name inside `kept`.
         where: its place in the recipe, for messages.
         has_stages: the recipe writes stages, not matches.
+        has_matches: it writes one of the two; else the labels alone teach.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Training:
     key: Callable[[int], str] | None = None
     where: str = ""
     has_stages: bool = False
+    has_matches: bool = True
 
     def arguments(self, stage: Stage) -> dict[str, Any]:
         """All arguments of a stage."""

@@ -20,6 +20,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.models.finite import check_finite
+from textkd.models.files import refuse_special
 from textkd.models.fixes import plain_outputs, repair_positions
 from textkd.models.label_names import label_problems
 from textkd.models.model_files import (
@@ -152,6 +153,7 @@ def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
     asked = f"the tokenizer of {path_or_id}"
     source = resolve_path(path_or_id)
     if os.path.isdir(source):
+        refuse_special(Path(source), asked)
         present = sorted(os.listdir(source))
         if not any(name in present for name in TOKENIZER_FILES):
             raise fail(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, fail, problem, reading, said
+from textkd.models.files import special
 from textkd.tasks.data.contents import fix_of_suffix, no_text, with_newlines
 from textkd.tasks.data.parquet import read_columns
 
@@ -125,6 +126,8 @@ def missing(path: Path) -> TextkdError:
             fix = f"dataset: {path} in place of files"
             return fail(f"data file {path}", "a folder that `save_to_disk` of `datasets` wrote", fix=fix)
         return fail(f"data file {path}", "a folder", fix=fix)
+    if kind := special(path):
+        return fail(f"data file {path}", f"{kind}, no file", fix="give the path of a file")
     siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     found = f"the folder holds {', '.join(siblings[:12]) or 'nothing'}" if path.parent.is_dir() else "no such folder"
     return fail(f"data file {path}", found, near=(path.name, siblings), fix="correct the path")

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from textkd.errors import TextkdError, fail, is_own_defect
+from textkd.models.files import special
 
 MAX_PIXELS = 64_000_000
 """Width x height above which an image is refused before it is decoded (an A4 page at 800 dpi has 62 million)."""
@@ -129,6 +130,8 @@ def _read(path: Path, where: str) -> bytes:
     asked = f"{where}: the image {path}"
     if path.is_dir():
         raise fail(asked, "a folder", fix="give the path of an image")
+    if kind := special(path):
+        raise fail(asked, f"{kind}, no file", fix="give the path of an image")
     if not path.is_file():
         web = str(path).startswith(("http:", "https:"))
         fix = "download it first: only files are read" if web else "correct the path"

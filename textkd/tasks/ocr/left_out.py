@@ -30,6 +30,6 @@ def too_long(table: LineTable, lengths: Mapping[int, int], most: int) -> Problem
     """What is wrong with lines of more than `most` tokens: their places -> tokens."""
     few = ", ".join(table.where(i).removeprefix(f"{table.source}, ") for i in list(lengths)[:5])
     found = f"{len(lengths):,} of {len(table):,} lines of {table.source} have more, up to {max(lengths.values())}"
-    fix = "skip_long: true leaves them out; or a decoder of more positions (max_position_embeddings, max_length)"
+    fix = "skip_long: true under task: leaves them out; or a decoder of more positions (max_position_embeddings, max_length)"
     more = ", ..." if len(lengths) > 5 else ""
     return problem(f"texts of at most {most} tokens", f"{found} ({few}{more})", fix=fix)

@@ -21,7 +21,7 @@ import transformers
 from PIL import Image
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
-from textkd.models.files import at_home
+from textkd.models.files import at_home, refuse_special
 from textkd.models.no_code import from_pretrained
 from textkd.tasks.ocr.options import MOST
 
@@ -155,6 +155,7 @@ def load_processor(path: str | Path) -> Any:
 
 
 def _check_folder(folder: Path, asked: str) -> None:
+    refuse_special(folder, asked)
     names = sorted(entry.name for entry in folder.iterdir())
     collector = Collector()
     for what, due in (("an image processor", IMAGE_FILES), ("a tokenizer", TOKENIZER_FILES)):

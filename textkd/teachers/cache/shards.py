@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.models.files import refused, room_for, sync
+from textkd.models.files import refused, regular, room_for, sync
 from textkd.teachers.cache.keys import VERSION, Keys, as_numpy
 from textkd.teachers.cache.layout import Layout
 
@@ -181,7 +181,7 @@ def open_shard(path: Path) -> Block:
     """The shard of a file; its data stays on disk until it is read. Raises `DamagedError`, `FileNotFoundError`."""
     lost = Block(np.zeros((0, 2), np.uint64), {}, path)
     try:
-        file: Any = safe_open(path, "pt")
+        file: Any = safe_open(regular(path), "pt")
         metadata = file.metadata() or {}
         head = metadata["entries"]
         entries, heads = dict[str, Entry](), {"keys": _index_in(file, "keys")}
