@@ -37,6 +37,11 @@ def said_by(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return int(stopped.value.code or 0), " ".join((printed.out + printed.err).split())
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether it is as it was once it went through JSON, whose keys are texts."""
+    return bool(json.loads(json.dumps(value)) == value)
+
+
 def put(path: str, value: Any) -> Change:
     """Sets a value in the recipe; SHARED in a text stands for the folder of shared files."""
 
@@ -45,7 +50,7 @@ def put(path: str, value: Any) -> Change:
         at: Any = recipe
         for name in parents:
             at = at[name]
-        at[last] = value.replace("SHARED", str(shared)) if isinstance(value, str) else value
+        at[last] = json.loads(json.dumps(value).replace("SHARED", str(shared))) if _is_plain(value) else value
 
     return change
 

@@ -131,8 +131,9 @@ def is_sound(folder: Path, record: Mapping[str, Any]) -> bool:
 
 def lost(folder: Path) -> str:
     """What has become of a model that once lay in a folder; "" where it is as it was published."""
-    if not (folder / RECORD).is_file() or not _weights(folder):
-        return "it is not there any more"
+    if not (folder / RECORD).exists() or not _weights(folder):
+        gone = "it is" if not (folder / RECORD).exists() else "its weights are"
+        return f"{gone} not there any more"
     try:
         sound = is_sound(folder, read_record(folder / RECORD, "the finished model", ""))
     except (TextkdError, OSError):
