@@ -49,7 +49,7 @@ class Parts:
 
 def keep_of(block: TeacherBlock, output: Path) -> Path:
     """The folder for what teachers are and say."""
-    return at_home(block.keep) if (block.keep or "").strip() else output.parent / "teachers"
+    return at_home(block.keep) if block.keep and block.keep.strip() else output.parent / "teachers"
 
 
 def teacher_of(block: TeacherBlock, parts: Parts, where: str, student_has_tokens: bool) -> Teacher:

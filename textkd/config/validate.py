@@ -180,7 +180,7 @@ def _without_echoes(error: ValidationError) -> list[Any]:
     for one in error.errors():
         place = tuple(part for part in one["loc"] if not _is_alternative(part))
         inside = next((i for i, part in enumerate(place) if part in LISTS or (i and part in ENDS)), len(place))
-        is_key = one["loc"][-1] == "[key]" and inside == len(place) or one["type"] == "invalid_key"
+        is_key = (one["loc"][-1] == "[key]" and inside == len(place)) or one["type"] == "invalid_key"
         first.setdefault(place[: inside + 1], {**one, "loc": place[: inside + 1], "is_key": is_key})
     return list(first.values())
 
@@ -213,8 +213,8 @@ def _problem(error: Any) -> Problem:
     if error["type"] == "missing":
         return Problem(f"{where}", "not given", (), f"add {name}: {EXPECTED.get(name, '...')}", where)
     if error["is_key"]:
-        owner = _where(loc[:-1])
-        return Problem(f"{owner}: a block", f"the key {loc[-1]}, which is no text", (), "leave it out", owner)
+        place = _where(loc[:-1])
+        return Problem(f"{place}: a block", f"the key {loc[-1]}, which is no text", (), "leave it out", place)
     expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
     if isinstance(loc[-1], int):
         expected = _EXPECTED_MEMBER.get(name, expected)
@@ -222,7 +222,9 @@ def _problem(error: Any) -> Problem:
     fix = f"give {expected}" if expected else ""
     value = error["input"]
     if quoted := name == "layers" and _quoted(value):
-        return Problem(f"{name}: {value!r}", f"the number {quoted} is a text", (), f"write {quoted} without quotes", where)
+        return Problem(
+            f"{name}: {value!r}", f"the number {quoted} is a text", (), f"write {quoted} without quotes", where
+        )
     what = "not a whole number" if isinstance(value, float) and "whole number" in expected else _kind_of(value)
     if error["type"] in ("int_type", "float_type") and expected.startswith("a number"):
         what = "not a number"

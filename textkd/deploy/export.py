@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from textkd.errors import TextkdError, fail
-from textkd.models.files import FULL, UMASK, at_home, refused, regular, share
+from textkd.models.files import FULL, UMASK, at_home, refused, share
 from textkd.models.loading import load_tokenizer, load_with_report, quiet
 from textkd.models.no_code import from_pretrained, saved_class
+from textkd.models.regular import regular
 
 PROJECTIONS = "textkd_projections"
 # Copied byte for byte beside the weights, where they exist.

@@ -16,9 +16,10 @@ from torch import nn
 from textkd.errors import TextkdError, fail
 from textkd.experiment.plainly import plain_doubts
 from textkd.models import loading
-from textkd.models.files import read_record, saving, special, write_json
+from textkd.models.files import read_record, saving, write_json
 from textkd.models.model_files import fingerprint_of
 from textkd.models.processes import processes
+from textkd.models.regular import special
 from textkd.tasks import Task
 
 RECORD = "textkd.json"

@@ -18,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from textkd.errors import fail, said
 from textkd.experiment.changed import changes, shown
 from textkd.experiment.finished import RECORD, is_sound
-from textkd.models.files import at_home, read_record, regular, remove_unfinished, saving, write_json
+from textkd.models.files import at_home, read_record, remove_unfinished, saving, write_json
 from textkd.models.processes import processes
+from textkd.models.regular import regular
 from textkd.models.versions import difference, versions
 
 log = logging.getLogger("textkd")

@@ -8,14 +8,14 @@ import json
 import os
 import re
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import Problem, TextkdError, fail, problem, said
+from textkd.errors import Problem, fail, problem, said
+from textkd.models.regular import regular
 
 
 def at_home(path: str | os.PathLike[str]) -> Path:
@@ -59,46 +59,6 @@ def in_package(name: str, hint: Mapping[str, str] | None = None) -> list[Path]:
         if not place.resolve().is_relative_to(root.resolve()):
             raise fail(name, f"a link that leads out of the package, to {place.resolve()}", fix="give that path itself")
     return places
-
-
-def special(path: str | os.PathLike[str]) -> str:
-    """What lies at a path that is neither a file nor a folder: to open it may wait for ever. "" for all else, also for
-    what is not there.
-
-    Example:
-        >>> special(os.devnull), special(tempfile.gettempdir())
-        ('a device', '')
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return ""
-    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
-             (stat.S_ISBLK, "a device"))  # fmt: skip
-    return next((name for is_one, name in kinds if is_one(mode)), "")
-
-
-def regular(path: Path) -> Path:
-    """`path`, called before a library opens it. Raises `OSError` for what is neither a file nor a folder."""
-    if kind := special(path):
-        raise OSError(errno.EINVAL, f"{kind}, no file", str(path))
-    return path
-
-
-def refuse_special(folder: Path, asked: str) -> None:
-    """Raises `TextkdError` for a folder in which something is neither a file nor a folder. Called before a library
-    reads whichever files of it it knows.
-
-    Args:
-        folder: one that is not there holds nothing.
-        asked: what is read, for the message.
-    """
-    places = [folder, folder / "additional_chat_templates"]  # of a tokenizer; no other part of a model is one deeper
-    names = [Path(place, name) for place in places if place.is_dir() for name in sorted(os.listdir(place))]
-    fix = "put the file itself in its place, or take it out of the folder"
-    wrong = [problem(asked, f"{path} is {kind}, no file", fix=fix) for path in names if (kind := special(path))]
-    if wrong:
-        raise TextkdError(*wrong)
 
 
 def write_atomic(path: Path, text: str) -> Path:

@@ -20,7 +20,6 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from textkd.errors import Problem, TextkdError, fail, problem
 from textkd.models.finite import check_finite
-from textkd.models.files import refuse_special
 from textkd.models.fixes import plain_outputs, repair_positions
 from textkd.models.label_names import label_problems
 from textkd.models.model_files import (
@@ -32,6 +31,7 @@ from textkd.models.model_files import (
     resolve_path,
 )
 from textkd.models.no_code import from_pretrained
+from textkd.models.regular import refuse_special
 from textkd.models.vocabulary import ids_of, vocabulary
 
 __all__ = [

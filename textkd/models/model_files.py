@@ -15,7 +15,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from textkd.errors import fail
-from textkd.models.files import in_package, named, refuse_special, regular
+from textkd.models.files import in_package, named
+from textkd.models.regular import refuse_special, regular
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -15,7 +15,7 @@ from typing import Any
 import transformers
 
 from textkd.errors import fail
-from textkd.models.files import refuse_special
+from textkd.models.regular import refuse_special
 
 CODE = ("trust_remote_code", "custom_generate", "use_kernels", "kernel_config")
 KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")

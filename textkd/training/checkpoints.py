@@ -12,8 +12,9 @@ from typing import Any
 from torch import nn
 
 from textkd.errors import fail
-from textkd.models.files import read_record, regular
+from textkd.models.files import read_record
 from textkd.models.processes import processes
+from textkd.models.regular import regular
 from textkd.models.sums import damage
 
 log = logging.getLogger("textkd")

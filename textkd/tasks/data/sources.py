@@ -13,7 +13,8 @@ from typing import Any
 import datasets
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
-from textkd.models.files import at_home, in_package, named, refuse_special
+from textkd.models.files import at_home, in_package, named
+from textkd.models.regular import refuse_special
 from textkd.tasks.data.formats import SAVED, Dialect, Table, dialect_of, missing, read_table
 
 

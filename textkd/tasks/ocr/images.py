@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from textkd.errors import TextkdError, fail, is_own_defect
-from textkd.models.files import special
+from textkd.models.regular import special
 
 MAX_PIXELS = 64_000_000
 """Width x height above which an image is refused before it is decoded (an A4 page at 800 dpi has 62 million)."""

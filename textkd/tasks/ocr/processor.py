@@ -21,8 +21,9 @@ import transformers
 from PIL import Image
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
-from textkd.models.files import at_home, refuse_special
+from textkd.models.files import at_home
 from textkd.models.no_code import from_pretrained
+from textkd.models.regular import refuse_special
 from textkd.tasks.ocr.options import MOST
 
 KINDS = ("char", "unigram")

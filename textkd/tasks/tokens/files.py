@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import TextkdError, fail, problem, reading
+from textkd.tasks.data.contents import json_value
 from textkd.tasks.data.formats import (
     SUFFIXES,
     UTF_8,
@@ -22,7 +23,6 @@ from textkd.tasks.data.formats import (
     Table,
     decode,
     dialect_of,
-    json_value,
     missing,
     other_encoding,
     read_table,

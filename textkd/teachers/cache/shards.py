@@ -28,7 +28,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textkd.errors import fail
-from textkd.models.files import refused, regular, room_for, sync
+from textkd.models.files import refused, room_for, sync
+from textkd.models.regular import regular
 from textkd.teachers.cache.keys import VERSION, Keys, as_numpy
 from textkd.teachers.cache.layout import Layout
 

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from PIL import Image
 
 from textkd.errors import TextkdError, fail
-from textkd.models.files import refused, regular, room_for, write_atomic, write_json
+from textkd.models.files import refused, room_for, write_atomic, write_json
 from textkd.models.processes import processes
+from textkd.models.regular import regular
 
 VERSION = 1  # of the store
 Reader = Callable[[Sequence[Image.Image]], Sequence[tuple[str, float]]]
