@@ -127,6 +127,10 @@ RECIPES: dict[str, tuple[Change, list[str]]] = {
     "student block": (put("matches.1.layers", {2: 2}), ["matches[1]", "has 1 blocks"]),
     "teacher block": (put("matches.1.layers", {1: 3}), ["matches[1]", "has 2 blocks"]),
     # numbers
+    "too few positions": (
+        put("student", {"config": {"decoder": {"max_position_embeddings": 3}}}),
+        ["task: asked: texts of at most 3 tokens", "fix: task.skip_long: true leaves them out"],
+    ),
     "length": (put("max_length", 17), ["max_length: 17", "16 positions", "4 to 16"]),
     "best by": (put("training.metric_for_best_model", "cerr"), ["metric_for_best_model", "nearest: cer"]),
 }  # fmt: skip
