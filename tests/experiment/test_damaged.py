@@ -19,6 +19,7 @@ from second_proofs import but_few
 from test_resume import after_the_first_stage, kill_at, same_end, staged
 from tiny_lab import Tiny
 
+from textkd.config import build
 from textkd.errors import TextkdError
 from textkd.experiment.finished import lost
 from textkd.models.files import write_json
@@ -153,7 +154,11 @@ def test_a_finished_run_says_what_has_become_of_its_models(
     assert command(capsys, monkeypatch, "run", file)[0] == 0
     student = tiny.folder / "run" / "seed-1" / "student"
     assert lost(student) == ""
+    node = build.from_recipe(file).runner
+    assert [node.state(one) for one in node.nodes] == ["done"]
     change(student / "model.safetensors")
+    _, said = command(capsys, monkeypatch, "plan", file, "--no-time")
+    assert f"damaged: {student}: its weights are other ones than those that were measured" in said
     for spoil, due in (
         (lambda: None, "its weights are other ones"), ((student / "textkd.json").unlink, "it is not there any more"),
     ):  # fmt: skip

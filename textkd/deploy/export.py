@@ -17,6 +17,7 @@ from textkd.errors import TextkdError, fail
 from textkd.models.files import FULL, UMASK, at_home, refused, share
 from textkd.models.loading import load_tokenizer, load_with_report, quiet
 from textkd.models.no_code import from_pretrained, saved_class
+from textkd.models.regular import regular
 
 PROJECTIONS = "textkd_projections"
 # Copied byte for byte beside the weights, where they exist.
@@ -103,7 +104,7 @@ def _of_results(folder: Path) -> tuple[str, str]:
     """The name of the model that the report of a finished run is about, and the folder of the recipe's first seed."""
     name, first = "student", ""  # of a run that is not finished, or whose results cannot be read
     with suppress(Exception):
-        results = json.loads((folder / "results.json").read_text())
+        results = json.loads(regular(folder / "results.json").read_text())
         first = f"seed-{results['seeds'][0]}"
         name = str(results["compare"]["student"])
     return name, first

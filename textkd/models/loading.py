@@ -31,6 +31,7 @@ from textkd.models.model_files import (
     resolve_path,
 )
 from textkd.models.no_code import from_pretrained
+from textkd.models.regular import refuse_special
 from textkd.models.vocabulary import ids_of, vocabulary
 
 __all__ = [
@@ -152,6 +153,7 @@ def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
     asked = f"the tokenizer of {path_or_id}"
     source = resolve_path(path_or_id)
     if os.path.isdir(source):
+        refuse_special(Path(source), asked)
         present = sorted(os.listdir(source))
         if not any(name in present for name in TOKENIZER_FILES):
             raise fail(

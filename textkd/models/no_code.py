@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import transformers
 
 from textkd.errors import fail
+from textkd.models.regular import refuse_special
 
 CODE = ("trust_remote_code", "custom_generate", "use_kernels", "kernel_config")
 KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
@@ -36,6 +38,7 @@ def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
     if asking:
         fix = f"leave {', '.join(asking)} out"
         raise fail(f"load {source} with {', '.join(asking)}", "code of others is never run", fix=fix)
+    refuse_special(Path(source), f"load {source}")
     if hasattr(loader, "_from_config") or hasattr(loader, "from_config"):  # a model, or what finds its class
         told: Any = {}
         with suppress(Exception):  # what is wrong with the config is told when it is loaded

@@ -14,6 +14,7 @@ from torch import nn
 from textkd.errors import fail
 from textkd.models.files import read_record
 from textkd.models.processes import processes
+from textkd.models.regular import regular
 from textkd.models.sums import damage
 
 log = logging.getLogger("textkd")
@@ -48,7 +49,7 @@ def _step(checkpoint: Path) -> int:
 
 def _is_complete(checkpoint: Path) -> bool:
     try:
-        return "global_step" in json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        return "global_step" in json.loads(regular(checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, RecursionError):
         return False
 
@@ -60,7 +61,7 @@ def read_stage(final: Path, names: Collection[str]) -> dict[str, Any] | None:
         final: its folder.
         names: what a record holds.
     """
-    if not (final / "stage.json").is_file():
+    if not (final / "stage.json").exists():
         return None
     fix = f"delete {final.parent}: the same command trains this stage again"
     told, bad = read_record(final / "stage.json", "the finished stage", fix), damage(final)

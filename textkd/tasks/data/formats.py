@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import Problem, TextkdError, fail, reading, said
-from textkd.tasks.data.contents import fix_of_suffix
+from textkd.errors import Problem, TextkdError, fail, reading
+from textkd.models.regular import special
+from textkd.tasks.data.contents import fix_of_suffix, json_value
 from textkd.tasks.data.encodings import UTF_8, decode, other_encoding
 from textkd.tasks.data.parquet import read_columns
 from textkd.tasks.data.quotes import is_written
@@ -104,21 +105,9 @@ def read_table(path: Path, dialect: Dialect) -> Table:
         return table
 
 
-def json_value(text: str) -> Any:
-    """The value of a JSON text. Raises `ValueError`, which says what is wrong in a line, for whatever no row can hold:
-    no JSON, a number of thousands of digits, lists thousands deep, half of a character."""
-    try:
-        value = json.loads(text)
-        if "\\u" in text:  # the one way to write half of a character
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except json.JSONDecodeError:
-        raise
-    except Exception as error:
-        raise ValueError(said(error)) from error
-    return value
-
-
 def missing(path: Path) -> TextkdError:
+    if kind := special(path):
+        return fail(f"data file {path}", f"{kind}, no file", fix="give the path of a file")
     if path.is_dir():
         held = sorted(p.name for p in path.iterdir())
         fix = f"give one of its files{': ' if held else ''}{', '.join(held[:12])}"
@@ -126,9 +115,9 @@ def missing(path: Path) -> TextkdError:
             fix = f"dataset: {path} in place of files"
             return fail(f"data file {path}", "a folder that `save_to_disk` of `datasets` wrote", fix=fix)
         return fail(f"data file {path}", "a folder", fix=fix)
-    siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-    found = f"the folder holds {', '.join(siblings[:12]) or 'nothing'}" if path.parent.is_dir() else "no such folder"
-    return fail(f"data file {path}", found, near=(path.name, siblings), fix="correct the path")
+    siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else None
+    found = "no such folder" if siblings is None else f"the folder holds {', '.join(siblings[:12]) or 'nothing'}"
+    return fail(f"data file {path}", found, near=(path.name, siblings or []), fix="correct the path")
 
 
 def _delimited(text: str, bad_lines: dict[int, str], dialect: Dialect, path: Path) -> Table:

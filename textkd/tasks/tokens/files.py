@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import TextkdError, fail, problem, reading
+from textkd.tasks.data.contents import json_value
 from textkd.tasks.data.encodings import UTF_8, decode, other_encoding
-from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, dialect_of, json_value, missing, read_table
+from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, dialect_of, missing, read_table
 from textkd.tasks.data.sources import FileSource, resolve
 from textkd.tasks.tokens.schemes import other_scheme
 
