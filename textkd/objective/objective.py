@@ -193,7 +193,7 @@ class Objective:
             with found.collecting(pair.place):
                 value = values[pair.name] = self.value(pair, taps, batch, 0.0)
                 if not torch.isfinite(value):
-                    raise not_finite(pair, float(value), taps)
+                    raise not_finite(pair, value.item(), taps)
         self._checked = False
         found.raise_once()
         return values
