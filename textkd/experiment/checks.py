@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, problem
-from textkd.experiment import fingerprint, model_checks, training_checks, unread
+from textkd.experiment import fingerprint, idle_arguments, model_checks, training_checks, unread
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
@@ -42,7 +42,7 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     for part in (_settings, _task, _caches, _pseudo, model_checks.teachers, model_checks.students, _padding):
         part(look)
     bound = training_checks.trainings(look)
-    look.found.add(*unread.problems(look, bound))
+    look.found.add(*unread.problems(look, bound), *idle_arguments.problems(look))
     _folder(look)
     look.found.raise_any()
     return bound

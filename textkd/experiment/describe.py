@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from textkd.errors import TextkdError
-from textkd.experiment import forecast
+from textkd.experiment import forecast, rates
 from textkd.experiment.glance import glances
 from textkd.experiment.plan import Node
 from textkd.experiment.run import DONE, Runner
@@ -64,7 +64,7 @@ def notes(setup: Setup) -> list[str]:
         return []
     given = [name for name in setup.models.running if setup.experiment.trainer_of(name) is None]
     trusted = [(name, told) for name in given for told in setup.task.output.on_trust(setup.models.start(name))]
-    return [*glances(setup), *setup.rows.notes, *(f"{name}: {told}" for name, told in trusted)]
+    return [*glances(setup), *rates.notes(setup), *setup.rows.notes, *(f"{name}: {told}" for name, told in trusted)]
 
 
 def table(setup: Setup, runner: Runner, timed: bool = True) -> list[dict[str, str]]:
