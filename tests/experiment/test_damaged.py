@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from textkd.errors import TextkdError
 from textkd.experiment.finished import lost
 from textkd.models.files import write_json
 from textkd.models.sums import FILE, damage, write_sums
-from textkd.training.checkpoints import last_checkpoint, read_stage, remove_incomplete
+from textkd.training.checkpoints import last_checkpoint, read_stage, remove_incomplete, resuming
 
 
 def cut(file: Path) -> None:
@@ -80,6 +81,20 @@ def test_a_checkpoint_of_before_is_looked_at_as_far_as_it_tells(what: str, tmp_p
     name, spoil = DAMAGES[what]
     spoil(made / name)
     assert damage(made) == f"{name} is damaged"
+
+
+def test_code_in_a_checkpoint_is_not_run_and_told(tmp_path: Path) -> None:
+    """Its sums may have been written anew by whoever put the code there."""
+
+    class Code:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "ran",)
+
+    file = checkpoint(tmp_path, 1) / "optimizer.pt"
+    torch.save(Code(), file)
+    with pytest.raises(TextkdError, match=r"checkpoint-1[\s\S]*never run"), resuming(str(file.parent)):
+        torch.load(file)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"steps": 1}'])

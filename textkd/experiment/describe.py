@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from textkd.errors import TextkdError
 from textkd.experiment import forecast, rates
 from textkd.experiment.glance import glances
 from textkd.experiment.plan import Node
@@ -48,8 +51,11 @@ def _first(where: str) -> str:
 
 
 def _blocks(setup: Setup, name: str) -> str:
-    count = anatomy(setup.models.start(name)).num_blocks
-    return f"{count} block{'' if count == 1 else 's'}"
+    model = setup.models.start(name)
+    with suppress(TextkdError):  # an architecture whose blocks are not known: its logits are compared, or its modules
+        count = anatomy(model).num_blocks
+        return f"{count} block{'' if count == 1 else 's'}"
+    return f"{sum(weight.numel() for weight in model.parameters()) / 1e6:.1f}M parameters"
 
 
 def notes(setup: Setup) -> list[str]:

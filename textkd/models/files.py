@@ -49,7 +49,10 @@ def in_package(name: str, hint: Mapping[str, str] | None = None) -> list[Path]:
         guess = re.sub(r"\W.*", "", package.replace("-", "_")) or "NAME"
         fix = f"name an importable package and a place in it: package:{guess}/model"
         raise fail(name, "not of the form package:NAME/PLACE", fix=fix)
-    spec = importlib.util.find_spec(package)  # of a top-level name it does not run the package's code
+    try:
+        spec = importlib.util.find_spec(package)  # of a top-level name it does not run the package's code
+    except ValueError:  # a module that nobody installed, as `__main__`
+        spec = None
     roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
     if not roots:
         install = (hint or {}).get(package, f"pip install {package.replace('_', '-')}")

@@ -30,7 +30,7 @@ from textkd.models.model_files import (
     read_json,
     resolve_path,
 )
-from textkd.models.no_code import from_pretrained
+from textkd.models.no_code import from_pretrained, refuse_adapter
 from textkd.models.regular import refuse_special
 from textkd.models.vocabulary import ids_of, vocabulary
 
@@ -120,6 +120,7 @@ def load_with_report(
     """
     asked = f"the model {path_or_id}"
     source = resolve_path(path_or_id)
+    refuse_adapter(asked, source)
     if os.path.isdir(source):
         files = check_folder(Path(source), allow_pickle)
         check_sha256(asked, files, expect_sha256)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from torch import nn
@@ -52,6 +54,20 @@ def _is_complete(checkpoint: Path) -> bool:
         return "global_step" in json.loads(regular(checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, RecursionError):
         return False
+
+
+@contextmanager
+def resuming(checkpoint: str | None) -> Iterator[None]:
+    """Around a training that goes on from `checkpoint`: torch loads tensors and numbers from its files, never code, and
+    a `TextkdError` says so where one holds something else."""
+    try:
+        yield
+    except UnpicklingError as error:
+        if checkpoint is None:
+            raise
+        found = "a file of it is no plain torch file of tensors and numbers; code in a file is never run"
+        fix = f"delete {checkpoint}: the same command goes on from an earlier one or from the start"
+        raise fail(f"the checkpoint {checkpoint}", found, fix=fix) from error
 
 
 def read_stage(final: Path, names: Collection[str]) -> dict[str, Any] | None:

@@ -102,7 +102,7 @@ def clean(
     labels: list[Any] = columns[layout.label] if isinstance(layout.label, str) else []
     if not isinstance(layout.label, str):
         labels = list(zip(*(columns[name] for name in layout.label), strict=True))
-    texts = [(name, columns[name]) for name in (layout.text_a, layout.text_b) if name]
+    texts = [(name, columns[name]) for name in layout.columns[: -len(layout.label_columns)]]
     without_label = 0
     for i, line in enumerate(table.lines):
         if str(labels[i]) in undefined:
