@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from tiny_lab import Tiny, sentences, write_tsv
 
 from textkd import Distiller, Match, from_recipe, tasks
 from textkd.errors import TextkdError
+from textkd.experiment.storage import folder_of
+from textkd.models.files import at_home
+from textkd.models.model_files import resolve_path
+from textkd.models.students.spec import check_spec
 from textkd.tasks.data.sources import load_split
 from textkd.tasks.ocr.sources import lines
 from textkd.teachers import CacheOptions, Recogniser
@@ -103,3 +108,25 @@ def test_python(home: Path, tiny: Tiny) -> None:
     (home / "rows").mkdir()
     (home / "rows" / "train.csv").write_text("text,label\ngood,1\n")
     assert len(load_split("~/rows", None, "train")) == 1
+
+
+NAMELESS: dict[str, Callable[[str], Any]] = {
+    "a path": at_home, "a model": resolve_path, "lines": lines, "a data set": lambda path: load_split(path, None, "a"),
+    "a file": lambda path: tasks.text(path, path), "a folder of GLUE": lambda path: tasks.glue("sst2", path),
+    "a cache": lambda path: CacheOptions(folder=path), "a run": lambda path: folder_of(path, "runs/x"),
+    "a student": lambda path: check_spec({"path": path}), "a recogniser": Recogniser,
+    "a processor": lambda path: tasks.ocr({"digits": {}}, {"digits": {}}, processor=path).processor,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("read", NAMELESS.values(), ids=NAMELESS)
+@pytest.mark.parametrize("path", ["", "  "])
+def test_a_path_without_a_name_is_not_the_current_folder(path: str, read: Callable[[str], Any]) -> None:
+    with pytest.raises(TextkdError, match=r"an empty text|not a path"):
+        read(path)
+
+
+def test_a_teacher_is_kept_in_a_folder_with_a_name(tiny: Tiny) -> None:
+    teacher = {**tiny.recipe["teacher"], "finetune": {"max_steps": 1}, "keep": " "}
+    with pytest.raises(TextkdError, match=r"teacher\.keep: asked: a path: ' '\n"):
+        from_recipe(tiny.write({**tiny.recipe, "teacher": teacher}))

@@ -190,6 +190,15 @@ def test_kernels_that_a_config_asks_for_are_not_fetched(config: dict[str, Any], 
         load_model(str(tmp_path), AutoModelForSequenceClassification)
 
 
+@pytest.mark.parametrize("config", ['{"base_model_name_or_path": "somebody/base"}', "{"])
+def test_an_adapter_is_no_model(config: str, tmp_path: Path) -> None:
+    """With peft installed transformers would load another model than the one that is here."""
+    make_teacher().save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(TextkdError, match=r"it is an adapter( over somebody/base)?, not a whole model[\s\S]*merge it"):
+        load_model(str(tmp_path), AutoModelForSequenceClassification)
+
+
 @pytest.mark.parametrize("name", ["trust_remote_code", "custom_generate", "use_kernels", "attn_implementation"])
 def test_arguments_do_not_ask_for_code(name: str, tmp_path: Path, keyboard: Asked) -> None:
     make_teacher().save_pretrained(tmp_path)

@@ -17,7 +17,7 @@ from tiny_lab import Tiny, make_teacher, make_tokenizer
 from transformers import TrainingArguments
 
 from textkd import Distiller, Match, from_recipe, tasks
-from textkd.errors import HIDDEN, fail, hidden, is_secret, scrub, without_secrets
+from textkd.errors import HIDDEN, TextkdError, fail, hidden, is_secret, scrub, without_secrets
 from textkd.experiment import fingerprint
 from textkd.experiment.distiller import Run
 from textkd.training import arguments, trainer
@@ -191,6 +191,7 @@ def test_blocks_and_messages() -> None:
     assert scrub(f"{{'hub_token': '{SECRET}', 'a': 1}}") == f"{{'hub_token': {HIDDEN}, 'a': 1}}"
     assert scrub(f"x: token: {SECRET}\nmax_new_tokens: 5") == f"x: token: {HIDDEN}\nmax_new_tokens: 5"
     assert scrub(scrub(f"token={SECRET}")) == f"token={HIDDEN}"
+    assert scrub("hub_token: {a: {b: c}, d: [e]}, f: 1") == f"hub_token: {HIDDEN}, f: 1"
     assert SECRET not in str(fail(f"token: {SECRET!r}", f"password={SECRET}", fix=f"token: {SECRET}", where="token"))
 
 
@@ -227,6 +228,46 @@ def test_names_that_only_look_alike() -> None:
     ):
         assert scrub(text) == text
         assert hidden(text) == text
+
+
+STORE = "plain-word-of-a-store"  # with no look of a secret, under a key that is none
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "storage_options: {key: #}", "{'storage_options': {'key': '#', 'client_kwargs': {'a': '#'}, 'b': '#'}}",
+        "task.storage_options.key=#", "override 'task.train.storage_options.a.b=#'",
+        "storage_options: [[#], {x: #}, #]", "headers: {'X-Api': '#'}",
+        "password: {a: {b: #}, c: #}", "token: [a, [#], #]",
+        "storage_options: {a: '}', b: #}", "auth: ['me', '#']",
+        "storage_options={key: #, more: [", "storage-options: {key: #}",
+    ],
+)  # fmt: skip
+def test_all_that_opens_a_store_is_secret(text: str) -> None:
+    told = text.replace("#", STORE)
+    assert STORE not in str(fail(told, f"{told} is no option", fix=told))
+    assert HIDDEN in scrub(told)
+
+
+def test_blocks_of_a_store_are_hidden_whole() -> None:
+    values = {"train": {"path": "a", "storage_options": {"key": STORE}}, "auth": [STORE]}
+    assert hidden(values) == {"train": {"path": "a", "storage_options": HIDDEN}, "auth": HIDDEN}
+    assert without_secrets(values) == {"train": {"path": "a"}}
+
+
+def test_a_recipe_with_a_store_does_not_say_its_key(tiny: Tiny) -> None:
+    recipe = tiny.recipe
+    recipe["task"] |= {"storage_options": {"key": STORE}}
+    file = tiny.write(recipe)
+    with pytest.raises(TextkdError) as caught:
+        from_recipe(file, [f"task.storage_options.more={STORE}"])
+    assert "storage_options" in str(caught.value)
+    assert STORE not in str(caught.value)
+    file.write_text(file.read_text().replace(STORE, f"{STORE} : ["))
+    with pytest.raises(TextkdError, match="not YAML: mapping values are not allowed here in line") as caught:
+        from_recipe(file)
+    assert STORE not in str(caught.value)
 
 
 @pytest.mark.parametrize("place", ["teacher.path", "task.path", "student.path", "preset", "task.name"])

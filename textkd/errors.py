@@ -18,6 +18,8 @@ _SECRETS = re.compile(
     r"(^|_)(passw(or)?d|pwd|passphrase|secrets?|credentials?|authorization|bearer)(_|$)"
     r"|(api|access|private|secret|service|account|signing|wandb)_?keys?(_|$)|(auth|access|api|hub|hf)_?token|token$"
 )
+# blocks of what opens a store or an account: all that stands in them is secret, as a plain ``key``
+_BLOCKS = re.compile(r"^(storage_options|(client|auth|config|session)_kwargs|auth|cookies|(http_)?headers)$")
 _TOKENS = re.compile(r"(^|_)(pad|bos|eos|unk|cls|sep|mask|start|end|image)_token$")  # of a vocabulary
 # what is a secret by its looks: the user of an address (also where a path was made of it, which has one slash), and
 # tokens of well-known services
@@ -30,7 +32,9 @@ SHORTEST = 8  # of a secret of the environment: anything shorter may be a word
 _NAME = re.compile(r"""(?<![\w-])([\w-]+)["']?\s*[:=]\s*""")
 # "3 become no token: they are not counted": the noun behind a word, a colon, and words; no option and its value
 _PROSE = re.compile(r"(?<=\w )token: (?=[a-z]+ [a-z]+\b)(?!.*hf_)")
-_VALUE = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\[[^]]*]|\{[^}]*}|[^\n,}\]'"]*""")
+_PATH = re.compile(r"(?:[\w-]+\.)+$")  # before a name: task.storage_options.
+_TEXT = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+_VALUE, _PART = re.compile(_TEXT + r"""|[^\n,}\]'"]*"""), re.compile(_TEXT + "|.", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -185,8 +189,7 @@ def said(error: BaseException) -> str:
     if words := _SAID.get(type(error)):
         return words
     if isinstance(error, OSError) and error.strerror:
-        named = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{named}"
+        return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
     if isinstance(error, ConnectionError):
         return f"the hub cannot be reached ({(str(error).splitlines() or ['no message'])[0]})"
     text = " ".join(str(error).split())
@@ -226,22 +229,24 @@ class Collector:
 
 
 def _join(outer: str, inner: str) -> str:
-    if not outer or not inner:
-        return outer or inner
-    return f"{outer}{inner}" if inner.startswith("[") else f"{outer}.{inner}"
+    return f"{outer}{'.' if outer and inner and not inner.startswith('[') else ''}{inner}"
 
 
 def is_secret(name: object) -> bool:
     """Whether the value of an option of this name is a secret: hub_token, password, api_key; not max_new_tokens."""
     plain = str(name).lower().replace("-", "_")
-    return bool(_SECRETS.search(plain)) and not _TOKENS.search(plain)
+    return bool(_SECRETS.search(plain) or is_secret_block(plain)) and not _TOKENS.search(plain)
+
+
+def is_secret_block(name: object) -> bool:
+    """Whether all that stands in a block of this name is secret, whatever its keys are: storage_options."""
+    return bool(_BLOCKS.search(str(name).lower().replace("-", "_")))
 
 
 def hidden(values: Any) -> Any:
     """A copy of blocks and lists in which `HIDDEN` stands in the place of every secret."""
     if isinstance(values, Mapping):
-        secret = [key for key, value in values.items() if is_secret(key) and value is not None]
-        return {key: HIDDEN if key in secret else hidden(value) for key, value in values.items()}
+        return {key: HIDDEN if is_secret(key) and value is not None else hidden(value) for key, value in values.items()}
     if isinstance(values, str):
         return _without_looks(values)
     return type(values)(map(hidden, values)) if type(values) in (list, tuple) else values
@@ -273,8 +278,22 @@ def scrub(text: str) -> str:
     text = _without_looks(text)
     parts, at = list[str](), 0
     for name in _NAME.finditer(text):
-        value = _VALUE.match(text, name.end())
-        if value and name.start() >= at and is_secret(name[1]) and not _PROSE.match(text, name.start()):
+        if name.start() < at or _PROSE.match(text, name.start()):
+            continue
+        path = _PATH.search(text[max(0, name.start() - 200) : name.start()])
+        if is_secret(name[1]) or (path and any(map(is_secret_block, path[0].split(".")))):
             parts += [text[at : name.end()], HIDDEN]
-            at = value.end()
+            at = _end_of_value(text, name.end())
     return "".join([*parts, text[at:]])
+
+
+def _end_of_value(text: str, at: int) -> int:
+    """Where the value that begins here ends; a list or block that is never closed ends with the text."""
+    if text[at : at + 1] not in ("[", "{"):
+        return next(_VALUE.finditer(text, at)).end()  # it may be empty
+    depth = 0
+    for part in _PART.finditer(text, at):
+        depth += (part[0] in "[{") - (part[0] in "]}")
+        if not depth:
+            return part.end()
+    return len(text)

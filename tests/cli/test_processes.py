@@ -11,6 +11,7 @@ from tiny_lab import Tiny
 from textkd.cli import app, say
 from textkd.config import build
 from textkd.errors import TextkdError
+from textkd.models.processes import launch_problems
 
 
 @pytest.mark.long
@@ -39,6 +40,21 @@ def test_a_launcher_that_starts_one_process_of_two_is_told(tiny: Tiny, monkeypat
         monkeypatch.setenv(name, "no")
     with pytest.raises(TextkdError, match=r"it started one(.|\n)*torchrun"):
         build.from_recipe(tiny.write(tiny.recipe)).check()
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2 without RANK and MASTER_ADDR: no launcher"),
+        ({"WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}, "without RANK: no"), ({"WORLD_SIZE": ""}, "is no number"),
+        ({"WORLD_SIZE": "1"}, ""), ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, ""),
+    ],
+)  # fmt: skip
+def test_half_a_launch_is_told_once(values: dict[str, str], found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    told = launch_problems()
+    assert [found in one.found for one in told] == ([True] if found else [])
 
 
 def test_the_end_of_a_file_is_no_ctrl_c(monkeypatch: pytest.MonkeyPatch, tiny: Tiny) -> None:

@@ -69,6 +69,12 @@ LOOKED_AT: list[tuple[Options, str]] = [
     ({"matches": [{"tap": "labels", "from": "teacher"}]}, "matches[0].from"),
     ({"matches": [{"tap": "labels", "projection": "linear"}]}, "matches[0].projection"),
     ({"matches": [{**LOGITS, "target_gradient": True}]}, "matches[0].target_gradient"),
+    ({"training.save_steps": 5}, "training.save_steps"),
+    ({"control": {"optim": "sgd", "adam_beta1": 0.5}}, "control.adam_beta1"),
+    ({**stage(training={"warmup_steps": 5}), "training.lr_scheduler_type": "constant"},
+     "stages[0].training.warmup_steps"),
+    ({**link(training={"run_name": "x"})}, "chain[0].training.run_name"),
+    ({"teacher.finetune": {"num_train_epochs": 1, "optim_args": "rank=3"}}, "teacher.finetune.optim_args"),
 ]  # fmt: skip
 # the same of the recipe of lines
 KEYS_OF_LINES: list[tuple[Options, str]] = [

@@ -33,7 +33,7 @@ Trial = Callable[["OptionLab"], Seen]
 WORDS = ["12", "3", "455", "07", "9 1", "68", "2", "31"]
 ROWS = [{"text": f"{'good' if i % 2 else 'bad'} film, part {i % 5}", "other": f"plot {i}", "label": "ab"[i % 2],
          "tag": "xyz"[i % 3], "number": str(i % 4), "part": str(i % 2), "first": str(i % 2), "second": str(i // 6),
-         "both": ["a", "b,a", "b;a", "c"][i % 4]} for i in range(12)]  # fmt: skip
+         "both": ["a", "b,e", "b;d", "c"][i % 4]} for i in range(12)]  # fmt: skip
 CONLL = [("Ada", "Bo", "B-x", "B-person"), ("sings", "Cy", "O", "O"), (), ("Dan", "Ed", "B-y", "B-place"), (),
          ("Bo", "Al", "O", "B-person"), (), ("go", "Al", "O", "O"), ()]  # fmt: skip
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from argument_list import BESIDE, MADE, READ, REFUSED, WITHOUT
 from idle_options import KEYS, KEYS_OF_LINES, LOOKED_AT, LOOKED_AT_OF_LINES, OTHERS
 from line_trials import GENERATION, LINES, OCR, PSEUDO
 from number_trials import CACHES, SCHEDULES
@@ -14,9 +19,14 @@ from option_list import options
 from option_trials import MATCHES, RECIPES, STUDENTS
 from second_proofs import but_few
 from text_trials import EVALS, TEXTS
+from transformers import TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, WandbCallback
 
 from textkd import Distiller
 from textkd.errors import TextkdError
+from textkd.training import read_beside, unread_arguments
+from textkd.training.arguments import RESERVED, argument_problems
+from textkd.training.unread_arguments import unread_problems
 
 TRIALS = {
     **RECIPES, **STUDENTS, **MATCHES, **TEXTS, **EVALS, **LINES, **OCR, **GENERATION, **PSEUDO, **CACHES, **SCHEDULES,
@@ -99,3 +109,54 @@ def test_of_two_teachers_the_first_writes(lab: OptionLab) -> None:
     student = made.experiment.training("student")
     assert student.targets is not None
     assert made.runner._writer(student, {"big": 1, "other": 2}) == 1
+
+
+def test_every_training_argument_is_read_or_refused() -> None:
+    lists = {"MADE": MADE, "READ": [one for names in READ.values() for one in names], "BESIDE": BESIDE,
+             "REFUSED": REFUSED}  # fmt: skip
+    for field in fields(TrainingArguments):
+        where = [name for name, held in lists.items() if field.name in held]
+        assert len(where) == 1, f"{field.name} stands in {where or 'no list'} of argument_list.py: it stands in one"
+    told = {**MADE, **BESIDE, **REFUSED}
+    assert {*read_beside.BESIDE, *read_beside.UNREAD, *RESERVED} <= {*told}
+
+
+def test_an_argument_of_optimizer_or_schedule_makes_another_one() -> None:
+    for name, (value, beside) in MADE.items():
+        own = {**beside, name: value}
+        assert unread_arguments._made(own, 100) != unread_arguments._made(beside, 100), name
+        assert unread_problems(own, [own]) == [], name
+
+
+@pytest.mark.parametrize("file", READ)
+def test_an_argument_is_read_there(file: str) -> None:
+    source = Path(str(importlib.import_module(file).__file__)).read_text()
+    known = {field.name for field in fields(TrainingArguments)}
+    reads = set(re.findall(r"(?<=args\.|self\.)\w+", source))
+    unread = known & set(READ[file]) - reads
+    assert not unread, f"{file} does not read {', '.join(unread)}"
+
+
+def test_an_argument_is_refused_without_the_one_beside_which_it_is_read() -> None:
+    for name, (value, beside) in BESIDE.items():
+        alone, own = {**WITHOUT.get(name, {}), name: value}, {**beside, name: value}
+        assert [one.where for one in unread_problems(alone, [alone])] == [name]
+        assert unread_problems(own, [own]) == []
+        assert unread_problems(alone, [alone, own | {name: alone[name]}]) == []
+
+
+def test_an_argument_that_nobody_reads_is_refused() -> None:
+    known = {field.name for field in fields(TrainingArguments)}
+    for name, value in REFUSED.items():
+        own = {name: value}
+        found = argument_problems(own) if name in RESERVED else unread_problems(own, [own])
+        assert name not in known or [one.where for one in found] == [name], name
+
+
+def test_reports_read_a_name_where_their_code_says_so() -> None:
+    text = Path(str(inspect.getsourcefile(WandbCallback))).read_text()
+    sources = dict(re.findall(r"^class (\w+)(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL))
+    for report, kind in INTEGRATION_TO_CALLBACK.items():
+        source = "".join(sources.get(one.__name__, "") for one in kind.__mro__)
+        assert ("args.run_name" in source) == (report in read_beside.NAMED), report
+        assert bool(re.search(r"args\.(project|trackio_\w+)", source)) == (report == "trackio"), report

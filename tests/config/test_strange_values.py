@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from textkd import TextkdError
 from textkd.config import recipe_file
-from textkd.config.validate import validate
-from textkd.errors import brief, nearest, scrub
+from textkd.config.validate import BLOCKS, validate
+from textkd.errors import Problem, brief, nearest, scrub
 
 NINE = ",".join(["*{}"] * 9)
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -121,3 +121,44 @@ def test_many_values(tmp_path_factory: pytest.TempPathFactory, values: dict[str,
 def test_any_text(text: str) -> None:
     with suppress(TextkdError):
         recipe_file.parse(text)
+
+
+FIELDS = [(place, field.alias or name) for place, block in BLOCKS.items() for name, field in block.model_fields.items()]
+PLACES: dict[str, list[str | int]] = {
+    "": [], "teacher": ["teacher"], "finetune": ["teacher", "finetune"], "matches": ["matches", 0],
+    "stages": ["stages", 0], "chain": ["chain", 0], "cohort": ["cohort"], "pseudo": ["pseudo"],
+    "teachers": ["teachers", "big"],
+}  # fmt: skip
+VALUES: list[object] = [5, 2.5, True, "", [], [["x"]], {"a": 1}, [None], {1: 2}, {"1": 2}, None, [[1, "2"]], ["x", 5]]
+
+
+def test_values_of_wrong_types_are_told_in_own_words() -> None:
+    """What the library of types says ("input should be ...") follows no recipe."""
+    for place, name in FIELDS:
+        for value in VALUES:
+            found = problems_of(PLACES[place], name, value)
+            assert [p for p in found if "nput should" in p.found or "valid" in p.found] == []
+            assert [p for p in found if p.found.startswith("a ") and not p.fix] == []
+
+
+def problems_of(place: list[str | int], name: str, value: object) -> list[Problem]:
+    """Of a recipe with a value in a block."""
+    block: object = {"tap": "labels", name: value} if place[:1] == ["matches"] else {name: value}
+    for part in reversed(place):
+        block = [block] if part == 0 else {part: block}
+    base = {"task": {}, "teacher": {"path": "a"}, "student": {"shrink": {}}, "matches": [{"tap": "labels"}]}
+    assert isinstance(block, dict)
+    return validate({**base, **block})[1]
+
+
+@pytest.mark.parametrize(("layers", "due"), [({"1": 2}, "1"), ({1: "2"}, "2"), ([[1, "12"]], "12")])
+def test_numbers_of_layers_in_quotes(layers: object, due: str) -> None:
+    (found,) = problems_of(["matches", 0], "layers", layers)
+    assert (found.where, found.fix) == ("matches[0].layers", f"write {due} without quotes")
+
+
+def test_a_key_that_is_no_text_is_told_of_its_block() -> None:
+    (found,) = problems_of([], "training", {1: 2})
+    assert (found.where, found.found) == ("training", "the key 1, which is no text")
+    (found,) = problems_of([], "max_length", "128")
+    assert found.found == "a text, as it stands in quotes"

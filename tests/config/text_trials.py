@@ -98,6 +98,7 @@ EVALS: dict[str, Trial] = {
     "eval text.label": of_model("text", ["x", "y", "z"], "a.csv", {}, {"label": "tag"}),
     "eval text.skip_damaged": of_model("text", AB, "torn.csv", {}, {"skip_damaged": True}),
     "eval text.delimiter": of_model("text", AB, "semi.csv", {}, {"delimiter": ";"}),
+    "eval text.quoted": of_model("text", AB, "q.tsv", {}, {"quoted": True}),
     "eval text.encoding": of_model("text", AB, "gb.csv", {}, {"encoding": "gb18030"}),
     "eval tokens.word": of_model("tokens", TAGS, "w.conll", {}, {"word": "1"}),
     "eval tokens.tag": of_model("tokens", XY, "w.conll", {}, {"tag": "2"}),

@@ -65,6 +65,14 @@ def test_loads_without_textkd(source: Path, tmp_path: Path, monkeypatch: pytest.
         assert out.stat().st_mode & 0o055 == 0o055
 
 
+@pytest.mark.parametrize(("said", "kept"), [(None, 512), (1000, 512), (100, 100)])
+def test_texts_are_cut_where_the_positions_end(said: int | None, kept: int, source: Path, tmp_path: Path) -> None:
+    file = source / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": said}))
+    out = export(source, tmp_path / "out")
+    assert hf.AutoTokenizer.from_pretrained(out).model_max_length == kept
+
+
 def test_projections_stay_behind(source: Path, tmp_path: Path) -> None:
     file = source / "model.safetensors"
     weights = load_file(file)

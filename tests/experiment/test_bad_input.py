@@ -59,7 +59,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("shrink key", put("student.shrink.layer", 1), ["student.shrink.layer", "nearest: layers"]),
     ("option", put("matches.2.options", {"normalize": 1}), ["matches[2].options.normalize", "no such option"]),
     ("missing key", drop("student"), ["asked: student", "not given", "shrink"]),
-    ("a cached teacher that pads on the left", padded_left, ["teacher.cache", "padding before the text"]),
+    ("a cached teacher that pads on the left", padded_left, ["teacher: asked", "the padding in front", '"right"']),
     # words
     ("loss", put("matches.1.loss", "kll"), ["matches[1].loss", "nearest: kl", "textkd ls losses"]),
     ("loss that trains its target", put("matches.1", {"tap": "logits", "loss": "rocket"}),

@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,11 +20,12 @@ from second_proofs import but_few
 from test_resume import after_the_first_stage, kill_at, same_end, staged
 from tiny_lab import Tiny
 
+from textkd.config import build
 from textkd.errors import TextkdError
 from textkd.experiment.finished import lost
 from textkd.models.files import write_json
 from textkd.models.sums import FILE, damage, write_sums
-from textkd.training.checkpoints import last_checkpoint, read_stage, remove_incomplete
+from textkd.training.checkpoints import last_checkpoint, read_stage, remove_incomplete, resuming
 
 
 def cut(file: Path) -> None:
@@ -79,6 +81,20 @@ def test_a_checkpoint_of_before_is_looked_at_as_far_as_it_tells(what: str, tmp_p
     name, spoil = DAMAGES[what]
     spoil(made / name)
     assert damage(made) == f"{name} is damaged"
+
+
+def test_code_in_a_checkpoint_is_not_run_and_told(tmp_path: Path) -> None:
+    """Its sums may have been written anew by whoever put the code there."""
+
+    class Code:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "ran",)
+
+    file = checkpoint(tmp_path, 1) / "optimizer.pt"
+    torch.save(Code(), file)
+    with pytest.raises(TextkdError, match=r"checkpoint-1[\s\S]*never run"), resuming(str(file.parent)):
+        torch.load(file)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"steps": 1}'])
@@ -153,7 +169,11 @@ def test_a_finished_run_says_what_has_become_of_its_models(
     assert command(capsys, monkeypatch, "run", file)[0] == 0
     student = tiny.folder / "run" / "seed-1" / "student"
     assert lost(student) == ""
+    node = build.from_recipe(file).runner
+    assert [node.state(one) for one in node.nodes] == ["done"]
     change(student / "model.safetensors")
+    _, said = command(capsys, monkeypatch, "plan", file, "--no-time")
+    assert f"damaged: {student}: its weights are other ones than those that were measured" in said
     for spoil, due in (
         (lambda: None, "its weights are other ones"), ((student / "textkd.json").unlink, "it is not there any more"),
     ):  # fmt: skip

@@ -53,7 +53,7 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     "no side": ("encoder.hidden", {"matches[0].tap": "encoder.hidden"}),
     "teacher block": ("", {"matches[1].layers": {1: 2}}),
     "length": ("4 to 16", {"max_length": 16}),
-    "best by": ("nearest: cer", {"training.metric_for_best_model": "cer"}),
+    "best by": ("nearest: cer", {"training.metric_for_best_model": "cer", "training.load_best_model_at_end": True}),
 }
 
 

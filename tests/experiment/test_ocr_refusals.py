@@ -37,6 +37,11 @@ def said_by(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return int(stopped.value.code or 0), " ".join((printed.out + printed.err).split())
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether it is as it was once it went through JSON, whose keys are texts."""
+    return bool(json.loads(json.dumps(value)) == value)
+
+
 def put(path: str, value: Any) -> Change:
     """Sets a value in the recipe; SHARED in a text stands for the folder of shared files."""
 
@@ -45,7 +50,7 @@ def put(path: str, value: Any) -> Change:
         at: Any = recipe
         for name in parents:
             at = at[name]
-        at[last] = value.replace("SHARED", str(shared)) if isinstance(value, str) else value
+        at[last] = json.loads(json.dumps(value).replace("SHARED", str(shared))) if _is_plain(value) else value
 
     return change
 
@@ -122,6 +127,10 @@ RECIPES: dict[str, tuple[Change, list[str]]] = {
     "student block": (put("matches.1.layers", {2: 2}), ["matches[1]", "has 1 blocks"]),
     "teacher block": (put("matches.1.layers", {1: 3}), ["matches[1]", "has 2 blocks"]),
     # numbers
+    "too few positions": (
+        put("student", {"config": {"decoder": {"max_position_embeddings": 3}}}),
+        ["task: asked: texts of at most 3 tokens", "fix: task.skip_long: true leaves them out"],
+    ),
     "length": (put("max_length", 17), ["max_length: 17", "16 positions", "4 to 16"]),
     "best by": (put("training.metric_for_best_model", "cerr"), ["metric_for_best_model", "nearest: cer"]),
 }  # fmt: skip

@@ -54,6 +54,23 @@ def test_a_teacher_of_odd_outputs_is_distilled_and_its_student_answers_plainly(t
     assert not [warning for warning in results["warnings"] if "published" in warning]
 
 
+@pytest.mark.parametrize("what", ["a weight of the teacher", "a weight of the student", "a buffer", "a mask"])
+def test_a_given_model_with_numbers_that_are_none_is_met_before_training(what: str, tiny: Tiny) -> None:
+    models = {"teacher": make_teacher(layers=1), "student": make_teacher(layers=1)}
+    side = "student" if "student" in what else "teacher"
+    if "weight" in what:
+        models[side].classifier.bias.data[0] = torch.nan
+    else:
+        models[side].register_buffer("held", torch.tensor([torch.nan if what == "a buffer" else -torch.inf]))
+    task = tasks.glue("sst2", path=tiny.folder / "data")
+    run = Distiller(models["teacher"], models["student"], task, [Match("labels")], tokenizer=make_tokenizer())
+    if what == "a mask":
+        assert run.start(side) is models[side]
+    else:
+        with pytest.raises(TextkdError, match=rf"the model {side}\n.* values of \S+ are not finite"):
+            run.start(side)
+
+
 def test_a_model_that_answers_in_another_way_is_met_before_training(tiny: Tiny) -> None:
     teacher = make_teacher()
     teacher.config.return_dict = False

@@ -19,6 +19,7 @@ from tagged import sentences as tagged
 from tagged import write
 from tiny_lab import Tiny, make_teacher, make_tokenizer, sentences
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     RobertaConfig,
@@ -197,6 +198,33 @@ def test_the_lines_of_a_card_run_on_a_long_text(tiny: Tiny) -> None:
     made: dict[str, Any] = {}
     exec(code_of(result.student / "README.md").replace("a text", "a good film " * 50), made)
     assert made["inputs"]["input_ids"].shape == (1, room)
+
+
+@pytest.mark.parametrize("kind", ["roberta", "mpnet", "ibert"])
+def test_positions_before_the_first_token_hold_none(kind: str) -> None:
+    sizes = {"vocab_size": 21, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(kind, **sizes, intermediate_size=16, max_position_embeddings=20, pad_token_id=1)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    assert positions(model) == 18
+    assert model(torch.full((1, 18), 5)).logits.shape == (1, 2)
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, 19), 5))
+
+
+@pytest.mark.long
+def test_an_architecture_that_is_not_known_is_distilled_by_its_logits(tiny: Tiny) -> None:
+    sizes = {"vocab_size": 21, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model("camembert", **sizes, intermediate_size=16, pad_token_id=0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tiny.folder / "other")
+    make_tokenizer().save_pretrained(tiny.folder / "other")
+    recipe = {**tiny.recipe, "control": False, "matches": [{"tap": "labels"}, {"tap": "logits"}]}
+    recipe["teacher"] = recipe["student"] = {"path": str(tiny.folder / "other")}
+    recipe["training"]["max_steps"] = 1
+    run = build.from_recipe(tiny.write(recipe))
+    assert "student: 0.0M parameters, 1 stage" in run.plan()[-1]
+    run.run()
+    results = json.loads((tiny.folder / "run" / "results.json").read_text())
+    assert results["models"]["student"]["architecture"] == "CamembertForSequenceClassification 1x16"
 
 
 @pytest.mark.long

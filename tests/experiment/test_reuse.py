@@ -104,7 +104,7 @@ CHANGES: dict[str, tuple[str, list[str]]] = {
     "steps": ("training.max_steps=1", ["student", "control"]),
     "match": ("matches.1.temperature=3", ["student"]),  # the control has no such match
     "control": ("control={learning_rate: 5e-4}", ["control"]),
-    "name": ("training.run_name=other", []),
+    "a token": ("training.hub_token=other", []),
 }
 
 
@@ -213,6 +213,11 @@ def test_asking_builds_each_model_once_and_leaves_random_numbers_alone(
         assert state() == before
     assert sorted(built) == ["build", "load_model_info"]
     assert inside(tiny.folder) == here
+
+
+def test_a_name_for_reports_is_no_part_of_a_node(done: Tiny, reuse: None) -> None:
+    other = begin(done, "other", "training.run_name=other")
+    assert {other.runner.state(node) for node in other.runner.nodes} == {"another run has it"}
 
 
 @pytest.mark.parametrize("student", ["{shrink: {layers: [1, 3]}}", "{config: {num_hidden_layers: 2}}"])

@@ -85,6 +85,12 @@ def test_package_form(tmp_path: Path, monkeypatch) -> None:
             find("package:my_weights/link/secret.csv")
 
 
+def test_a_module_that_nobody_installed_is_no_package(monkeypatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as in the command textkd
+    with told("the Python package __main__ is not installed"):
+        resolve_path("package:__main__/model")
+
+
 def test_missing_quickstart_package_names_the_extra(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with told('pip install "textkd[quickstart]"'):

@@ -55,6 +55,18 @@ def test_names_and_addresses() -> None:
     assert not objective(Match("hidden", layers="uniform")).uses_head("student")
 
 
+@pytest.mark.parametrize(
+    ("side", "value", "told"),
+    [("teacher", torch.nan, "so are numbers in logits of teacher"), ("student", torch.inf, "in logits of student"),
+     ("teacher", -torch.inf, "look at its options")],
+)  # fmt: skip
+def test_a_loss_that_is_no_number_names_the_model_that_has_none(side: str, value: float, told: str) -> None:
+    sides = {"student": taps(0, True), "teacher": taps(1, False)}
+    sides[side]["logits"].data[0, 0] = value
+    with pytest.raises(TextkdError, match=told):
+        objective(Match("logits", loss="mse")).dry_run(both(**sides), BATCH)
+
+
 def test_total_is_the_weighted_sum_of_the_parts() -> None:
     one = objective(
         Match("labels", weight=0.25), Match("logits", temperature=2, weight=3), Match("hidden", layers="uniform")

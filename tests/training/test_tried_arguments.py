@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_lab import Tiny
+from transformers import TrainingArguments
+from transformers.utils import is_torch_tf32_available
 
 from textkd.config import build
 from textkd.errors import TextkdError
 from textkd.training import fsdp, stages
-from textkd.training.arguments import argument_problems
+from textkd.training.arguments import argument_problems, given_arguments
+from textkd.training.unread_arguments import unread_problems
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words of the message
     "a misspelt report": ({"report_to": "wandbb"}, "report_to", "wandb"),
@@ -60,8 +64,17 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words
     "no steps to add up": ({"eval_accumulation_steps": 0}, "eval_accumulation_steps", "of 1 or more"),
     "less than no noise": ({"neftune_noise_alpha": -1}, "neftune_noise_alpha", "of 0 or more"),
     "lengths of another column": ({"length_column_name": "size"}, "length_column_name", "textkd sets this itself"),
+    "a backend that is not there": ({"ddp_backend": "glo"}, "ddp_backend", "nearest: gloo"),
+    "no time at all": ({"ddp_timeout": -1}, "ddp_timeout", "of 1 or more"),
+    "no checkpoint": ({"save_total_limit": 0}, "save_total_limit", "of 1 or more"),
+    "less than no steps": ({"max_steps": -5}, "max_steps", "of -1 or more"),
     "the hub, offline": ({"push_to_hub": True}, "push_to_hub", "HF_HUB_OFFLINE"),
 }  # fmt: skip
+
+if not torch.accelerator.is_available():
+    WRONG["a backend of one process"] = ({"ddp_backend": "gloo"}, "ddp_backend", "torchrun")
+if not is_torch_tf32_available():
+    WRONG["numbers that no GPU here has"] = ({"tf32": True}, "tf32", "computes in TF32")
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -187,3 +200,50 @@ def test_a_training_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyP
 )  # fmt: skip
 def test_what_works_is_taken(training: dict[str, Any]) -> None:
     assert argument_problems(training) == []
+
+
+CONSTANT = {"lr_scheduler_type": "constant"}
+SGD, STABLE = {"optim": "sgd"}, {"lr_scheduler_type": "warmup_stable_decay"}
+UNREAD: list[tuple[dict[str, Any], list[str]]] = [  # arguments, what is told of them
+    ({**CONSTANT, "warmup_steps": 3}, ["warmup_steps: 3"]),
+    ({**CONSTANT, "warmup_steps": 0}, []),
+    ({**CONSTANT, "warmup_steps": 3, "bf16": "x", "eval_steps": "y", "log_level": 5, "eval_strategy": "steps"},
+     ["warmup_steps: 3"]),  # beside values that are told elsewhere
+    ({**CONSTANT, "lr_scheduler_kwargs": {"power": 2, "a": 1}},
+     ["lr_scheduler_kwargs: {power: 2}", "lr_scheduler_kwargs: {a: 1}"]),
+    ({**STABLE, "lr_scheduler_kwargs": {"num_decay_steps": 5, "num_cycles": 0.7, "decay_type": "linear"}},
+     ["lr_scheduler_kwargs: {num_cycles: 0.7}"]),
+    ({**STABLE, "lr_scheduler_kwargs": {"num_decay_steps": 5, "num_cycles": 0.7, "decay_type": "cosine"}}, []),
+    ({"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"num_cycles": 0.5}}, []),  # the default of a word
+    ({"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": '{"power": 1}'}, []),
+    ({"lr_scheduler_type": "reduce_lr_on_plateau", "warmup_steps": 3, "lr_scheduler_kwargs": {"patience": 10}},
+     ["warmup_steps: 3"]),
+    ({"lr_scheduler_type": "inverse_sqrt", "warmup_steps": 2000}, []),
+    ({"optim_args": "rank=3"}, ["optim_args: rank=3"]),
+    ({**SGD, "optim_args": "momentum=0.0,nesterov=false,weight_decay=1"}, ["optim_args: weight_decay=1"]),
+    ({**SGD, "adam_beta1": 0.5, "adam_beta2": 0.5, "weight_decay": 0.1}, ["adam_beta1: 0.5", "adam_beta2: 0.5"]),
+    ({**SGD, "adam_beta1": 0.9}, []),
+    ({"optim": "adafactor", "adam_epsilon": 0.5}, ["adam_epsilon: 0.5"]),
+    ({"optim_target_modules": ["layer"]}, ["optim_target_modules: ['layer']"]),
+    ({"save_steps": 5}, ["save_steps: 5"]),  # textkd saves at the ends of epochs
+    ({"logging_strategy": "epoch", "logging_steps": 5, "eval_strategy": "steps"}, []),  # where eval_steps is not given
+    ({"report_to": [["x"]], "run_name": "a"}, ["run_name: 'a'"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("training", "asked"), UNREAD)
+def test_what_changes_nothing_is_told(training: dict[str, Any], asked: list[str]) -> None:
+    assert [one.asked for one in unread_problems(training, [training])] == asked
+
+
+def test_a_value_that_one_training_of_several_reads_is_taken() -> None:
+    block = {**CONSTANT, "warmup_steps": 3}
+    assert unread_problems(block, [block, {**block, "lr_scheduler_type": "linear"}]) == []
+    assert unread_problems(block, [{**block, "warmup_steps": 4}]) == []  # overridden: nothing is known of it
+    assert len(unread_problems(block, [block, {**block, "warmup_steps": 4, "lr_scheduler_type": "linear"}])) == 1
+    assert unread_problems(block, [{**block, "optim": "nope"}]) == []  # told elsewhere
+
+
+def test_what_transformers_concludes_itself_is_not_told() -> None:
+    given = given_arguments(TrainingArguments("unused", eval_strategy="steps", torch_compile=False, use_cpu=True))
+    assert unread_problems(given, [given]) == []

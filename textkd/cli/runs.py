@@ -96,8 +96,19 @@ def cache(file: RecipeFile, overrides: Overrides = None) -> None:
     recipe = build.read(file, given)[0]
     blocks = {"teacher": recipe.teacher, **{f"teachers.{name}": one for name, one in (recipe.teachers or {}).items()}}
     if not any(block is not None and block.cache for block in blocks.values()):
-        given += [f"{where}.cache=true" for where, block in blocks.items() if block is not None]
+        unread = _unread(file, given) if len(recipe.teachers or {}) > 1 else []
+        say([f"{where}: no match reads it, so nothing of it is kept" for where in unread])
+        given += [f"{where}.cache=true" for where, one in blocks.items() if one is not None and where not in unread]
     say([_cached(one) for one in _read(file, given).fill_cache()])
+
+
+def _unread(file: Path, given: Sequence[str]) -> list[str]:
+    """The places of teachers that no match reads; none where it reads none of them, which the check tells."""
+    made = _read(file, given)
+    from textkd.experiment import unread  # only now: torch comes with it
+
+    found = unread.places(made.experiment)
+    return found if len(found) < len(made.setup.teachers) else []
 
 
 def _cached(told: dict[str, Any]) -> str:

@@ -64,6 +64,9 @@ class Builder:
         # by place: what can be judged of the blocks of students, and the blocks of which nothing can
         self.sound: dict[str, Mapping[str, Any]] = {}
         self.spoilt: list[str] = []
+        # what is wrong with names of models, and what stands for these: the rest of their blocks is looked at
+        self.misnamed: list[Problem] = []
+        self.renamed: dict[str, str] = {}
 
     def build(self) -> Run:
         found = self.found
@@ -74,7 +77,7 @@ class Builder:
         made = self._run()
         if made is not None and found.problems:
             lost = [problem("this part", "told already", where=where) for where in self.spoilt]
-            known = [*found.problems, *lost]
+            known = [*(one for one in found.problems if one not in self.misnamed), *lost]
             with found.collecting():  # what is wrong with the rest
                 made.check(known)
         found.raise_any()
@@ -232,7 +235,9 @@ class Builder:
 
     def _student(self, where: str, made_from: str, teachers: Mapping[str, Teacher]) -> Source:
         new = self._new_model if self._first.is_black_box else None
-        block = self.sound.get(where, {})
+        block = dict(self.sound.get(where, {}))
+        if isinstance(asked := block.get(FROM), str) and asked in self.renamed:
+            block[FROM] = self.renamed[asked]
         return student_of(block, self.task, self._auto_class, made_from, list(teachers), new)
 
     def _new_model(self, config: Mapping[str, Any]) -> Any:
@@ -248,6 +253,7 @@ class Builder:
             lambda before: self._student(f"chain[{number}].student", before, teachers),
             tuple(stages) or None,
             link.training,
+            bool(link.stages) and link.matches is None,
         )
 
     def _cohort(self, block: CohortBlock, teachers: Mapping[str, Teacher]) -> dict[str, Source]:
@@ -279,10 +285,13 @@ class Builder:
         """Models, those with a wrong name under one that stands for it, so that the rest can be looked at; but matches,
         which call them by their names."""
         self.found.add(*wrong)
+        self.misnamed += wrong
         self.spoilt += ["matches", "stages"] if wrong else []
         bad = {p.where for p in wrong}
-        names = [f"model_{number}" if f"{where}.{name}" in bad else name for number, name in enumerate(models, 1)]
-        return dict(zip(names, models.values(), strict=True))
+        new = {name: f"misnamed_{where.rpartition('.')[2]}_{number}" for number, name in enumerate(models, 1)
+               if f"{where}.{name}" in bad}  # fmt: skip
+        self.renamed |= new
+        return {new.get(name, name): one for name, one in models.items()}
 
     def _reported(self, *rooms: str) -> bool:
         return any(p.where in rooms for p in self.found.problems)

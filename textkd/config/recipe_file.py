@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from textkd.config import shipped
-from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
+from textkd.errors import Collector, Problem, TextkdError, fail, is_secret_block, problem, reading
 from textkd.models.files import at_home
 
 First = Callable[[dict[str, Any], Sequence[str], Collector | None], Sequence[str]]
@@ -158,7 +158,11 @@ def parse(text: str, asked: str = "YAML", fix: str = "correct that line") -> Any
         try:
             value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError as error:
-            raise fail(asked, f"not YAML: {' '.join(str(error).split())}", fix=fix) from error
+            mark = getattr(error, "problem_mark", None)
+            told = str(error)
+            if mark is not None and any(is_secret_block(word) for word in re.findall(r"[\w-]+", text)):
+                told = f"{getattr(error, 'problem', '')} in line {mark.line + 1}, column {mark.column + 1}"
+            raise fail(asked, f"not YAML: {' '.join(told.split())}", fix=fix) from error
     if wrong := list(_judge(value)):
         raise TextkdError(*(replace(one, asked=f"{asked}: {one.asked}") for one in wrong))
     return value

@@ -77,7 +77,7 @@ def from_problems(block: Mapping[str, Any], students: Collection[str] = ()) -> l
         return []
     asked = block[FROM]
     fix = "the name of a teacher, or a folder or hub id"
-    if not isinstance(asked, str) or not asked:
+    if not isinstance(asked, str) or not asked.strip():
         return [problem(f"student from: {asked!r}", "not a name", fix=fix, where=FROM)]
     if "path" in block:
         what = "the student is loaded from its path, so nothing is taken from another model"

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Parts:
 
 def keep_of(block: TeacherBlock, output: Path) -> Path:
     """The folder for what teachers are and say."""
-    return at_home(block.keep) if block.keep else output.parent / "teachers"
+    return at_home(block.keep) if block.keep and block.keep.strip() else output.parent / "teachers"
 
 
 def teacher_of(block: TeacherBlock, parts: Parts, where: str, student_has_tokens: bool) -> Teacher:
@@ -60,8 +60,10 @@ def teacher_of(block: TeacherBlock, parts: Parts, where: str, student_has_tokens
         student_has_tokens: the student comes from a folder, with words of its own.
     """
     loader = _Loader(block, parts, student_has_tokens)
-    if block.keep:
-        parts.found.add(*place_problems(at_home(block.keep), f"{where}.keep"))
+    if block.keep is not None:
+        with parts.found.collecting(f"{where}.keep"):
+            kept = at_home(block.keep)
+            parts.found.add(*(replace(one, where="") for one in place_problems(kept, f"{where}.keep")))
     kind = "a black box" if block.is_black_box else "made new" if block.config is not None else ""
     kind = kind or f"loaded from {block.path}"
     source = Source(loader, sketch=loader.sketch, kind=kind)
@@ -132,7 +134,7 @@ def _cache(block: TeacherBlock, parts: Parts, where: str) -> CacheOptions | None
     made = None
     with parts.found.collecting(f"{where}.cache"):
         made = CacheOptions.of({"folder": str(keep_of(block, parts.output) / "taps"), **options})
-    if made is not None and made.folder and options.get("folder"):
+    if made is not None and made.folder and options.get("folder") is not None:
         parts.found.add(*place_problems(Path(made.folder), f"{where}.cache.folder"))
     return made
 
@@ -154,7 +156,8 @@ def _finetune(block: TeacherBlock, parts: Parts, where: str) -> Finetune | None:
     stages = [stage_of(stage) for stage in block.finetune.stages or one]
     name = "none" if parts.task is None else parts.task.name.replace("/", "-")
     key = cache(lambda: f"{name}-{_key(block, parts, stages)}")
-    return Finetune(block.finetune.training, keep_of(block, parts.output), key, stages, block.finetune.frozen)
+    keep, frozen = keep_of(block, parts.output), block.finetune.frozen
+    return Finetune(block.finetune.training, keep, key, stages, frozen, bool(block.finetune.stages))
 
 
 def _key(block: TeacherBlock, parts: Parts, stages: Sequence[Any] = ()) -> str:

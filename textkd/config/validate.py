@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -60,6 +61,8 @@ _EXPECTED_MEMBER = {
     "matches": "a block, as {tap: logits}", "stages": "a block, as {matches: [...]}",
     "chain": "a block, as {name: assistant, student: {shrink: {...}}}", "artifacts": "a block, as {format: onnx}",
 }  # fmt: skip
+# what a block under a name of its own should have been
+_NAMED = {("cohort", "students"): EXPECTED["student"], ("teachers",): EXPECTED["teacher"]}
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
     "task": {},
@@ -143,7 +146,7 @@ def _teacher_problems(block: TeacherBlock, where: str) -> list[Problem]:
     example = "path: FOLDER_OR_HUB_ID"
     if block.is_black_box:
         return block.beside(where, block.model_fields_set - {"keep"})
-    if not block.path and block.config is None:
+    if not block.path.strip() and block.config is None:
         return [problem("a teacher", "no path", fix=f"add {example}", where=f"{where}.path")]
     if block.path and block.config is not None:
         both = f"{where}.path and {where}.config"
@@ -182,7 +185,8 @@ def _without_echoes(error: ValidationError) -> list[Any]:
     for one in error.errors():
         place = tuple(part for part in one["loc"] if not _is_alternative(part))
         inside = next((i for i, part in enumerate(place) if part in LISTS or (i and part in ENDS)), len(place))
-        first.setdefault(place[: inside + 1], {**one, "loc": place[: inside + 1]})
+        is_key = (one["loc"][-1] == "[key]" and inside == len(place)) or one["type"] == "invalid_key"
+        first.setdefault(place[: inside + 1], {**one, "loc": place[: inside + 1], "is_key": is_key})
     return list(first.values())
 
 
@@ -197,9 +201,14 @@ def _block_at(owner: list[str]) -> type[BaseModel]:
     return BLOCKS[owner[-1] if owner else ""]
 
 
+def _where(loc: Sequence[Any]) -> str:
+    """A place in the recipe as messages name it."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+
+
 def _problem(error: Any) -> Problem:
     loc = error["loc"]
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+    where = _where(loc)
     name = next((str(part) for part in reversed(loc) if isinstance(part, str)), "")
     if error["type"] == "extra_forbidden":
         owner = [part for part in loc[:-1] if isinstance(part, str)]
@@ -208,13 +217,45 @@ def _problem(error: Any) -> Problem:
         return Problem(f"{name}: {error['input']!r}", "unknown key", nearest(name, known), fix, where)
     if error["type"] == "missing":
         return Problem(f"{where}", "not given", (), f"add {name}: {EXPECTED.get(name, '...')}", where)
+    if error["is_key"]:
+        place = _where(loc[:-1])
+        return Problem(f"{place}: a block", f"the key {loc[-1]}, which is no text", (), "leave it out", place)
     expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
     if isinstance(loc[-1], int):
         expected = _EXPECTED_MEMBER.get(name, expected)
+    expected = _NAMED.get(loc[:-1], expected)
     fix = f"give {expected}" if expected else ""
-    what = f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    value = error["input"]
+    if quoted := name == "layers" and _quoted(value):
+        return Problem(
+            f"{name}: {value!r}", f"the number {quoted} is a text", (), f"write {quoted} without quotes", where
+        )
+    what = "not a whole number" if isinstance(value, float) and "whole number" in expected else _kind_of(value)
     if error["type"] in ("int_type", "float_type") and expected.startswith("a number"):
         what = "not a number"
     if error["type"] == "model_type":
         what = "not a block"
-    return Problem(f"{name}: {error['input']!r}", what, (), fix, where)
+    return Problem(f"{name}: {value!r}", what, (), fix, where)
+
+
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (bool, "true or false"), ((int, float), "a number"), (str, "a text"), (Mapping, "a block"),
+    ((list, tuple), "a list"), (type(None), "no value"),
+)  # fmt: skip
+
+
+def _kind_of(value: Any) -> str:
+    """What a value of a wrong type is, as somebody who writes YAML calls it."""
+    kind = next((words for one, words in _KINDS if isinstance(value, one)), f"a {type(value).__name__}")
+    return f"{kind}, as it stands in quotes" if isinstance(value, str) and _is_number(value) else kind
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?[0-9][0-9.eE_+-]*", text.strip()))
+
+
+def _quoted(layers: Any) -> str:
+    """The first number of a layer map, or of pairs, that is written as a text; "" where none is."""
+    pairs = layers.items() if isinstance(layers, Mapping) else layers if isinstance(layers, list) else ()
+    ends = [end for pair in pairs if isinstance(pair, list | tuple) for end in pair]
+    return next((end.strip() for end in ends if isinstance(end, str) and _is_number(end)), "")

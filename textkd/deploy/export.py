@@ -14,12 +14,15 @@ from typing import Any
 import torch
 
 from textkd.errors import TextkdError, fail
-from textkd.models.files import FULL, UMASK, at_home, refused, share
+from textkd.models.files import FULL, UMASK, at_home, refused, share, write_json
+from textkd.models.forward import positions
 from textkd.models.loading import load_tokenizer, load_with_report, quiet
+from textkd.models.model_files import read_json
 from textkd.models.no_code import from_pretrained, saved_class
+from textkd.models.regular import regular
 
 PROJECTIONS = "textkd_projections"
-# Copied byte for byte beside the weights, where they exist.
+# Copied byte for byte beside the weights, where they exist; only a model_max_length beyond the positions is corrected.
 SIDE_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -69,8 +72,20 @@ def export(
             for name in SIDE_FILES:
                 if (home / name).is_file():
                     shutil.copyfile(home / name, part / name)
+        if texts:
+            _cut_at(part, positions(model))
         _check_reload(model, part)
     return target
+
+
+def _cut_at(folder: Path, most: int) -> None:
+    """Has the tokenizer of a folder cut texts at `most` tokens, if it says that more would do: the model fails on them.
+    A million stands for no limit."""
+    file = folder / "tokenizer_config.json"
+    if file.is_file() and most < 10**6:
+        told = read_json(file, f"the tokenizer of {folder}")
+        if not 0 < (told.get("model_max_length") or most + 1) <= most:
+            write_json(file, {**told, "model_max_length": most})
 
 
 def student_folder(run_dir: str | os.PathLike[str]) -> Path:
@@ -103,7 +118,7 @@ def _of_results(folder: Path) -> tuple[str, str]:
     """The name of the model that the report of a finished run is about, and the folder of the recipe's first seed."""
     name, first = "student", ""  # of a run that is not finished, or whose results cannot be read
     with suppress(Exception):
-        results = json.loads((folder / "results.json").read_text())
+        results = json.loads(regular(folder / "results.json").read_text())
         first = f"seed-{results['seeds'][0]}"
         name = str(results["compare"]["student"])
     return name, first

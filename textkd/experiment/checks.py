@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Problem, TextkdError, problem
-from textkd.experiment import fingerprint, model_checks, training_checks, unread
+from textkd.experiment import fingerprint, idle_arguments, model_checks, padding, training_checks, unread
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
@@ -39,10 +39,10 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     if problems := setup.experiment.problems():
         raise TextkdError(*problems)
     look = Look(setup, known)
-    for part in (_settings, _task, _caches, _pseudo, model_checks.teachers, model_checks.students, _padding):
+    for part in (_settings, _task, _caches, _pseudo, model_checks.teachers, model_checks.students, padding.check):
         part(look)
     bound = training_checks.trainings(look)
-    look.found.add(*unread.problems(look, bound))
+    look.found.add(*unread.problems(look, bound), *idle_arguments.problems(look))
     _folder(look)
     look.found.raise_any()
     return bound
@@ -80,16 +80,6 @@ def _caches(look: Look) -> None:
             what = "the processes fill the cache each at its own pace, and shards want all of them at once"
             fix = "cache: false, or sharded: false: with a cache the teacher runs over the data once"
             look.found.add(problem("a cache of a sharded teacher", what, fix=fix, where=f"{spec.where}.sharded"))
-
-
-def _padding(look: Look) -> None:
-    """A row behind padding stands at other positions in every batch, so what is kept of it would never be found."""
-    side = getattr(getattr(look.tokenizer, "tokenizer", look.tokenizer), "padding_side", "right")
-    for spec in look.experiment.models.values():
-        if spec.cache is not None and side == "left":
-            what = "its tokenizer puts the padding before the text, so a row differs from batch to batch"
-            fix = 'padding_side: "right" in its tokenizer_config.json, or cache: false'
-            look.found.add(problem("a cache of the teacher", what, fix=fix, where=f"{spec.where}.cache"))
 
 
 def _pseudo(look: Look) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from textkd.experiment import forecast
+from contextlib import suppress
+
+from textkd.errors import TextkdError
+from textkd.experiment import forecast, rates
 from textkd.experiment.glance import glances
 from textkd.experiment.plan import Node
 from textkd.experiment.run import DONE, Runner
@@ -48,8 +51,11 @@ def _first(where: str) -> str:
 
 
 def _blocks(setup: Setup, name: str) -> str:
-    count = anatomy(setup.models.start(name)).num_blocks
-    return f"{count} block{'' if count == 1 else 's'}"
+    model = setup.models.start(name)
+    with suppress(TextkdError):  # an architecture whose blocks are not known: its logits are compared, or its modules
+        count = anatomy(model).num_blocks
+        return f"{count} block{'' if count == 1 else 's'}"
+    return f"{sum(weight.numel() for weight in model.parameters()) / 1e6:.1f}M parameters"
 
 
 def notes(setup: Setup) -> list[str]:
@@ -58,7 +64,7 @@ def notes(setup: Setup) -> list[str]:
         return []
     given = [name for name in setup.models.running if setup.experiment.trainer_of(name) is None]
     trusted = [(name, told) for name in given for told in setup.task.output.on_trust(setup.models.start(name))]
-    return [*glances(setup), *setup.rows.notes, *(f"{name}: {told}" for name, told in trusted)]
+    return [*glances(setup), *rates.notes(setup), *setup.rows.notes, *(f"{name}: {told}" for name, told in trusted)]
 
 
 def table(setup: Setup, runner: Runner, timed: bool = True) -> list[dict[str, str]]:

@@ -36,13 +36,14 @@ class Finetune:
     """How a teacher is made: `training` arguments, and the folder that keeps it, named by everything it depends on.
     A seed among the arguments makes one teacher for all seeds of the run; else every seed has its own. given: its
     stages, whose matches need no teacher; without them the labels alone teach. frozen: modules that stay as they are
-    in all of them."""
+    in all of them. has_stages: the recipe writes `given` as stages, not as matches."""
 
     training: Mapping[str, Any]
     keep: Path
     key: str | Callable[[], str]
     given: Sequence[Stage] = ()
     frozen: Sequence[str] = ()
+    has_stages: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", at_home(self.keep))

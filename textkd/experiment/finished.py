@@ -19,6 +19,7 @@ from textkd.models import loading
 from textkd.models.files import read_record, saving, write_json
 from textkd.models.model_files import fingerprint_of
 from textkd.models.processes import processes
+from textkd.models.regular import special
 from textkd.tasks import Task
 
 RECORD = "textkd.json"
@@ -38,7 +39,7 @@ class Finished:
     @staticmethod
     def is_there(folder: Path) -> bool:
         """Whether `folder` holds a finished model."""
-        return (folder / RECORD).is_file()
+        return (folder / RECORD).exists()
 
     @classmethod
     def read(cls, folder: Path, task: Task) -> Finished | None:
@@ -123,13 +124,17 @@ def _cutting_at(tokenizer: Any, length: int) -> Iterator[None]:
 
 def is_sound(folder: Path, record: Mapping[str, Any]) -> bool:
     """Whether the weights in a folder are those that its record is about; early records do not say so."""
-    return "weights" not in record or record["weights"] == _hash_of(*map(_state, _weights(folder)))
+    files = _weights(folder)
+    if any(map(special, files)):  # pipes and the like, which nobody opens
+        return False
+    return "weights" not in record or record["weights"] == _hash_of(*map(_state, files))
 
 
 def lost(folder: Path) -> str:
     """What has become of a model that once lay in a folder; "" where it is as it was published."""
-    if not (folder / RECORD).is_file() or not _weights(folder):
-        return "it is not there any more"
+    if not (folder / RECORD).exists() or not _weights(folder):
+        gone = "it is" if not (folder / RECORD).exists() else "its weights are"
+        return f"{gone} not there any more"
     try:
         sound = is_sound(folder, read_record(folder / RECORD, "the finished model", ""))
     except (TextkdError, OSError):

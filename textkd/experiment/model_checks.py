@@ -112,7 +112,8 @@ def _can_be_made(look: Look, spec: ModelSpec) -> bool:
         return not made_from and look.task is not None and not look.bad_any("task", *(one.where for one in boxes))
     if len(look.setup.teachers) > 1 and spec.source.reads:  # beside those that are not there it can be made and tried
         return not made_from
-    return not made_from and all(name in look.loaded for name in look.setup.teachers)
+    alone = not spec.source.reads  # of a folder: nothing of a teacher is needed
+    return not made_from and (alone or all(name in look.loaded for name in look.setup.teachers))
 
 
 def _student(look: Look, name: str, student: Any) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from textkd.experiment.plan import Experiment, Training
 from textkd.models import loading
+from textkd.models.finite import check_finite
 from textkd.models.forward import forward_inputs, positions
 from textkd.models.randomness import random_from
 
@@ -26,9 +27,12 @@ class Models:
 
     def start(self, name: str) -> Any:
         """A model before any training, made from others before theirs: to look at, never to train."""
-        key = id(self.experiment.models[name].source)
+        key = id(source := self.experiment.models[name].source)
         if key not in self._starts:
-            self._starts[key] = self._build(name, {one: self.start(one) for one in self._reads(name)}, self.seed)
+            made = self._build(name, {one: self.start(one) for one in self._reads(name)}, self.seed)
+            if source.is_given and isinstance(made, nn.Module):  # a loaded one was looked at when it was loaded
+                check_finite(f"the model {name}", made)
+            self._starts[key] = made
         return self._starts[key]
 
     def made_of(self, name: str, others: Mapping[str, Any]) -> Any:

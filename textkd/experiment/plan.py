@@ -98,7 +98,7 @@ class Training:
         kept: the folder that keeps it for other runs; None: it is this run's.
         key: f(seed) -> its folder's name inside `kept`.
         where: its place in the recipe, for messages.
-        has_stages: the recipe writes stages, not matches.
+        has_stages, has_matches: the recipe writes stages, not matches; any of the two (else the labels alone teach).
     """
 
     name: str
@@ -117,6 +117,7 @@ class Training:
     key: Callable[[int], str] | None = None
     where: str = ""
     has_stages: bool = False
+    has_matches: bool = True
 
     def arguments(self, stage: Stage) -> dict[str, Any]:
         """All arguments of a stage."""
@@ -271,13 +272,12 @@ class Experiment:
         names = [training.name for training in self.trainings]
         for name in sorted({name for name in names if names.count(name) > 1}):
             found.append(problem(f"the training {name}", "another training has this name", fix="another name"))
-        owners: dict[str, list[str]] = {}
+        owners, fix = dict[str, list[str]](), "give each training a model of its own"
         for training in self.trainings:
             for name in training.trains:
                 owners.setdefault(name, []).append(training.name)
         for name, several in owners.items():
             if len(several) > 1:
-                fix = "give each training a model of its own"
                 found.append(problem(f"the model {name}", f"trained by {' and by '.join(several)}", fix=fix))
         return found
 
@@ -288,5 +288,5 @@ def _absent(asked: str, name: str, known: Sequence[str], where: str) -> Problem:
 
 
 def _circle(names: Iterable[str]) -> Problem:
-    shown = " <- ".join(names)
-    return problem("an order of the trainings", f"a circle: {shown}", fix="let one of them read another model")
+    what = f"a circle: {' <- '.join(names)}"
+    return problem("an order of the trainings", what, fix="let one of them read another model")

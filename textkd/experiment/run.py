@@ -84,9 +84,10 @@ class Runner:
         return all(Finished.is_there(home) for home in self.homes(node).values())
 
     def state(self, node: Node) -> str:
-        """How far a node is: done, begun, done by another run, or to do."""
+        """How far a node is: done, begun, done by another run, or to do. Weights with a recorded hash are read."""
         if self.is_done(node):
-            return DONE
+            bad = [f"{home}: {what}" for home in self.homes(node).values() if (what := lost(home))]
+            return f"damaged: {bad[0]}; delete it to train it anew" if bad else DONE
         begun = self._work(self.homes(node)).exists()
         anew = begun and node.training.kept is None and self.folder.begins_anew(fingerprint.fingerprint(self.setup))
         if begun and not anew:

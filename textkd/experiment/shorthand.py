@@ -76,6 +76,7 @@ class Link:
     source: Callable[[str], Source]  # of the name of the model that it is made from
     stages: tuple[Stage, ...] | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
+    has_stages: bool = False  # they are written as stages, not as matches
 
 
 def classic(
@@ -128,7 +129,7 @@ def chain(common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link]
         made = Training(
             link.name, (link.name,), stages, (before,), Arguments(common.training),
             Arguments(link.training, f"chain[{number}].training"), kept=None if is_last else keep,
-            where=where, has_stages=common.has_stages and link.stages is None,
+            where=where, has_stages=common.has_stages if link.stages is None else link.has_stages,
         )  # fmt: skip
         models[link.name] = ModelSpec(link.name, link.source(before), about.link(before), f"chain[{number}].student")
         trainings.append(made)
@@ -207,7 +208,7 @@ def _finetuning(name: str, how: Finetune, where: str) -> Training:
     return Training(
         name, (name,), tuple(how.stages), base=Arguments(how.training, f"{where}.finetune"), seed=own_seed,
         kept=how.keep, key=lambda seed: how.folder(seed).name, where=f"{where}.finetune",
-        has_stages=len(how.given) > 1,
+        has_stages=how.has_stages or len(how.given) > 1, has_matches=bool(how.given),
     )  # fmt: skip
 
 

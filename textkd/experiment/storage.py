@@ -20,6 +20,7 @@ from textkd.experiment.changed import changes, shown
 from textkd.experiment.finished import RECORD, is_sound
 from textkd.models.files import at_home, read_record, remove_unfinished, saving, write_json
 from textkd.models.processes import processes
+from textkd.models.regular import regular
 from textkd.models.versions import difference, versions
 
 log = logging.getLogger("textkd")
@@ -28,10 +29,11 @@ log = logging.getLogger("textkd")
 def folder_of(given: Any, default: str | Path) -> Path:
     """The run folder that an `output_dir` names; the default where there is none. Raises `TextkdError` for what is no
     path."""
-    if given is not None and not isinstance(given, str | os.PathLike):
+    is_path = given is None or (isinstance(given, str | os.PathLike) and os.fspath(given).strip())
+    if not is_path:
         raise fail(f"output_dir: {given!r}", "not a path", fix="training.output_dir=<a folder>",
                    where="training.output_dir")  # fmt: skip
-    return at_home(given or default)
+    return at_home(default if given is None else given)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class RunFolder:
     def _known(self) -> dict[str, Any] | None:
         """What run.json says; None where there is none."""
         owner = self.path / "run.json"
-        return read_record(owner, "run folder", "delete the folder") if owner.is_file() else None
+        return read_record(owner, "run folder", "delete the folder") if owner.exists() else None
 
 
 def _is_same(known: Mapping[str, Any], fingerprint: str) -> bool:
@@ -205,9 +207,9 @@ class NodeIndex:
         if os.environ.get(REUSE) == "0" or not self._file(key).is_file():
             return {}
         try:
-            known = json.loads(self._file(key).read_text())
+            known = json.loads(regular(self._file(key)).read_text())
             homes = {str(name): self.folder / str(place) for name, place in known.items()}
-            records = [json.loads((home / RECORD).read_text()) for home in homes.values()]
+            records = [json.loads(regular(home / RECORD).read_text()) for home in homes.values()]
         except Exception:  # whatever a damaged file holds
             return {}
         good = all(record.get("node") == key for record in records) and all(map(_is_whole, homes.values()))
@@ -235,7 +237,7 @@ def _is_whole(home: Path) -> bool:
     files = list(home.glob("*.safetensors"))
     try:
         for file in files:
-            with safe_open(file, "pt"):
+            with safe_open(regular(file), "pt"):
                 pass
     except (OSError, SafetensorError):
         return False

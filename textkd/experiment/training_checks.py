@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from textkd.experiment.look import Look
 from textkd.experiment.made_up import made_up_batch
 from textkd.experiment.plan import Training
 from textkd.models import loading
-from textkd.models.forward import own_columns
+from textkd.models.forward import own_columns, positions
 from textkd.objective.cache_limits import cache_problems, kept_problems
 from textkd.objective.match import Match
 from textkd.objective.match_checks import check_words, needs_teacher
@@ -50,11 +50,23 @@ def trainings(look: Look) -> list[Bound]:
                 path = f"{training.place(i)}.matches".lstrip(".")
                 if path in look.places or "stages" in look.places:
                     continue
-                with look.found.collecting("matches"):
+                with _placed(look, training):
                     pairs = _bind(look, training, stage)
                     bound += [Bound(i + 1, pairs)] if any(pair.targets for pair in pairs) else []
     look.found.add(*(replace(one, where=one.where or "task") for one in look.late.problems))
     return bound
+
+
+@contextmanager
+def _placed(look: Look, training: Training) -> Iterator[None]:
+    """Inside, problems get the place of the matches; where a block has none written, that of the block."""
+    before = len(look.found.problems)
+    with look.found.collecting("matches" if training.has_matches else ""):
+        try:
+            yield
+        finally:
+            if not training.has_matches:
+                look.found.problems[before:] = [replace(one, where="") for one in look.found.problems[before:]]
 
 
 def _control_problems(look: Look, training: Training) -> None:
@@ -169,9 +181,10 @@ def _with_stand_in(look: Look, training: Training, stage: Stage, read: dict[str,
         return []
     model = next(iter(read.values()))
     twins = {name: loading.clone(model) for name in training.trains}
+    batch = made_up_batch(model, _per_token(look), positions(model))
     try:
         with _step():
-            return dry_run.check(twins, read, stage.matches, made_up_batch(model, _per_token(look)), kind or SOME_LOSS)
+            return dry_run.check(twins, read, stage.matches, batch, kind or SOME_LOSS)
     except TextkdError as error:
         told = [p for p in error.problems if not p.where.endswith("student")]
         if told:
@@ -185,7 +198,8 @@ def _batch(look: Look, training: Training) -> dict[str, Tensor]:
             return look.setup.rows.sample(training)
     teachers = [look.loaded[name] for name in (*training.reads, *training.trains) if name in look.loaded]
     boxes = any(look.experiment.models[name].is_black_box for name in training.reads)
-    return made_up_batch(teachers[0], _per_token(look)) if teachers and not boxes else {}
+    most = min(map(positions, teachers), default=0)
+    return made_up_batch(teachers[0], _per_token(look), most) if teachers and not boxes else {}
 
 
 def _per_token(look: Look) -> bool:

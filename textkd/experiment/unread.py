@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 
-from textkd.errors import Problem, problem
+from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.look import Look
-from textkd.experiment.plan import ModelSpec
+from textkd.experiment.plan import Experiment, ModelSpec
+from textkd.objective.match_checks import needs_teacher
+from textkd.objective.tap_pairs import written_ends
 from textkd.teachers import LiveOptions
 
 
@@ -33,6 +36,22 @@ def problems(look: Look, bound: Sequence[Bound]) -> list[Problem]:
             what, where = f"no match reads the logits of {name}", f"{spec.where}.cache.logits"
             found.append(problem(f"cache.logits: {spec.cache.logits}", what, fix="leave it out", where=where))
     return found
+
+
+def places(experiment: Experiment) -> list[str]:
+    """The places in the recipe of the teachers that no match reads, told by the words of the matches alone.
+
+    Args:
+        experiment: it need not have been looked at.
+    """
+    named = set[str]()
+    for training in experiment.trainings:
+        for match in [match for stage in training.stages for match in stage.matches if needs_teacher(match)]:
+            ends = []
+            with suppress(TextkdError):  # what is wrong with its words is told by the check
+                ends = [tap.model for tap in written_ends(match)[1]]
+            named |= {name for one in ends or [""] for name in ([one] if one else match.teachers or training.reads)}
+    return [spec.where for name, spec in experiment.models.items() if spec.teaches and name not in named]
 
 
 def _unread(spec: ModelSpec) -> Iterator[Problem]:

@@ -15,12 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Problem, fail, problem, said
+from textkd.models.regular import regular
 
 
 def at_home(path: str | os.PathLike[str]) -> Path:
     """A path that a user gave, with the home folder for a leading ``~``. Called where such a path is read, so that all
-    who see it afterwards mean the same place."""
-    return Path(os.path.expanduser(path))
+    who see it afterwards mean the same place. Raises `TextkdError` for one without a name."""
+    return Path(os.path.expanduser(named(path)))
+
+
+def named(path: str | os.PathLike[str]) -> str:
+    """A path that a user gave, as it was written. Raises `TextkdError` for an empty text, or one of spaces: it would be
+    read as the current folder."""
+    if not (text := os.fspath(path)).strip():
+        raise fail(f"a path: {text!r}", "an empty text", fix="give the path, or leave it out")
+    return text
 
 
 def in_package(name: str, hint: Mapping[str, str] | None = None) -> list[Path]:
@@ -40,7 +49,10 @@ def in_package(name: str, hint: Mapping[str, str] | None = None) -> list[Path]:
         guess = re.sub(r"\W.*", "", package.replace("-", "_")) or "NAME"
         fix = f"name an importable package and a place in it: package:{guess}/model"
         raise fail(name, "not of the form package:NAME/PLACE", fix=fix)
-    spec = importlib.util.find_spec(package)  # of a top-level name it does not run the package's code
+    try:
+        spec = importlib.util.find_spec(package)  # of a top-level name it does not run the package's code
+    except ValueError:  # a module that nobody installed, as `__main__`
+        spec = None
     roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
     if not roots:
         install = (hint or {}).get(package, f"pip install {package.replace('_', '-')}")
@@ -113,7 +125,7 @@ def read_record(path: Path, what: str, fix: str) -> dict[str, Any]:
         fix: what to do then.
     """
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = json.loads(regular(path).read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise fail(f"{what} {path.parent}", f"{path.name} is damaged: {error}", fix=fix) from error
     if not isinstance(known, dict):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
 
 from textkd.errors import fail
 
@@ -28,13 +31,21 @@ def check_finite(asked: str, model: nn.Module) -> None:
           found: 2 of 2 values of bias are not finite (nan or inf)
           fix: save the model again from a checkpoint that is sound
     """
-    bad = [
-        name for name, weight in model.named_parameters()
+    bad = {
+        name: weight for name, weight in (*model.named_parameters(), *_saved_buffers(model))
         if weight.is_floating_point() and not weight.sum().isfinite() and not weight.isfinite().all()
-    ]  # fmt: skip
+    }  # fmt: skip
     if bad:
-        weight = model.get_parameter(bad[0])
+        name, weight = next(iter(bad.items()))
         count = int((~weight.isfinite()).sum())
-        found = f"{count:,} of {weight.numel():,} values of {bad[0]} are not finite (nan or inf)"
+        found = f"{count:,} of {weight.numel():,} values of {name} are not finite (nan or inf)"
         found += f", and some of {len(bad) - 1} further weights" if len(bad) > 1 else ""
         raise fail(asked, found, fix="save the model again from a checkpoint that is sound")
+
+
+def _saved_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The buffers that stand in the file beside the weights, as the means of a batch norm; a mask may be -inf."""
+    for prefix, module in model.named_modules():
+        for name, buffer in module.named_buffers(prefix, recurse=False):
+            if name.rpartition(".")[2] not in module._non_persistent_buffers_set and not (buffer == -torch.inf).any():
+                yield name, buffer

@@ -83,12 +83,13 @@ def positions(model: Any) -> int:
     return count - max((_skipped(table) for table in _position_tables(model)), default=0)
 
 
-def _position_tables(model: Any) -> list[nn.Embedding]:
+def _position_tables(model: Any) -> list[Any]:
+    """Learned ones, of whatever class: I-BERT has one of its own."""
     named = model.named_modules() if isinstance(model, nn.Module) else ()
-    return [one for name, one in named if name.endswith("position_embeddings") and isinstance(one, nn.Embedding)]
+    return [one for name, one in named if name.endswith("position_embeddings") and hasattr(one, "padding_idx")]
 
 
-def _skipped(table: nn.Embedding) -> int:
+def _skipped(table: Any) -> int:
     """The rows before that of the first token. RoBERTa and its kin (MPNet, Longformer, ESM, ...) keep a row for padding
     and begin behind it."""
-    return 0 if table.padding_idx is None else table.padding_idx + 1
+    return 0 if table.padding_idx is None else int(table.padding_idx) + 1

@@ -30,7 +30,8 @@ from textkd.models.model_files import (
     read_json,
     resolve_path,
 )
-from textkd.models.no_code import from_pretrained
+from textkd.models.no_code import from_pretrained, refuse_adapter
+from textkd.models.regular import refuse_special
 from textkd.models.vocabulary import ids_of, vocabulary
 
 __all__ = [
@@ -119,6 +120,7 @@ def load_with_report(
     """
     asked = f"the model {path_or_id}"
     source = resolve_path(path_or_id)
+    refuse_adapter(asked, source)
     if os.path.isdir(source):
         files = check_folder(Path(source), allow_pickle)
         check_sha256(asked, files, expect_sha256)
@@ -152,6 +154,7 @@ def load_tokenizer(path_or_id: str | os.PathLike[str]) -> Any:
     asked = f"the tokenizer of {path_or_id}"
     source = resolve_path(path_or_id)
     if os.path.isdir(source):
+        refuse_special(Path(source), asked)
         present = sorted(os.listdir(source))
         if not any(name in present for name in TOKENIZER_FILES):
             raise fail(

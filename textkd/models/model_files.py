@@ -15,7 +15,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from textkd.errors import fail
-from textkd.models.files import in_package
+from textkd.models.files import in_package, named
+from textkd.models.regular import refuse_special, regular
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -29,7 +30,7 @@ def resolve_path(path_or_id: str | os.PathLike[str]) -> str:
     `package:NAME/FOLDER` is looked up without importing the package. A name that looks like a path (`./x`, `/x`, `~/x`,
     three parts or more, a first part that is a folder here) must be a folder and is never sent to the hub.
     """
-    name = os.path.expanduser(os.fspath(path_or_id))
+    name = os.path.expanduser(named(path_or_id))
     if name.startswith("package:"):
         return _package_folder(name)
     if os.path.isdir(name):
@@ -52,6 +53,7 @@ def resolve_path(path_or_id: str | os.PathLike[str]) -> str:
 def check_folder(folder: Path, allow_pickle: bool) -> list[Path]:
     """The weight files of the folder, each with a readable header and its full length."""
     asked = f"the model in {folder}"
+    refuse_special(folder, asked)
     config = folder / "config.json"
     if not config.is_file():
         raise fail(asked, f"no {config}", fix="give a folder that save_pretrained or `textkd export` wrote")
@@ -100,7 +102,7 @@ def check_sha256(asked: str, files: list[Path], expected: str | None) -> None:
 
 def sha256_of(file: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file, in hex. A file that is what it was is read once."""
-    now = os.stat(file)
+    now = os.stat(regular(Path(file)))
     return _sha256_of(os.path.realpath(file), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
 
 
@@ -116,7 +118,7 @@ def _sha256_of(file: str, *_: int) -> str:
 def read_json(file: Path, asked: str) -> Any:
     """The content of a JSON file; a `TextkdError` that names the file and the place when it is broken."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(regular(file).read_text(encoding="utf-8"))
     except Exception as error:  # also of lists thousands deep, and numbers of thousands of digits
         fix = "copy the file again from where the model came from"
         raise fail(asked, f"{file} is not readable JSON: {error}", fix=fix) from error

@@ -7,13 +7,17 @@ for one (`attn_implementation: OWNER/NAME`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import transformers
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from textkd.errors import fail
+from textkd.models.regular import refuse_special
 
 CODE = ("trust_remote_code", "custom_generate", "use_kernels", "kernel_config")
 KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
@@ -36,6 +40,7 @@ def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
     if asking:
         fix = f"leave {', '.join(asking)} out"
         raise fail(f"load {source} with {', '.join(asking)}", "code of others is never run", fix=fix)
+    refuse_special(Path(source), f"load {source}")
     if hasattr(loader, "_from_config") or hasattr(loader, "from_config"):  # a model, or what finds its class
         told: Any = {}
         with suppress(Exception):  # what is wrong with the config is told when it is loaded
@@ -51,6 +56,26 @@ def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
         found = "it needs Python code of its own (auto_map in its JSON files); code in model folders is never run"
         fix = "give a model, tokenizer or processor of a kind that transformers itself has (model_type in config.json)"
         raise fail(f"load {source}", found, fix=fix) from error
+
+
+def refuse_adapter(asked: str, source: str) -> None:
+    """Raises `TextkdError` for the weights of an adapter (LoRA): where peft is installed, transformers loads the model
+    that its config names in place of `source`, or changes the one beside it.
+
+    Args:
+        asked: what is loaded, for the message.
+        source: a folder or a hub id.
+    """
+    found = None
+    with suppress(Exception):  # what is wrong with the place is told when it is loaded
+        found = find_adapter_config_file(source)
+    if found is None:
+        return
+    base = ""
+    with suppress(Exception):
+        base = f" over {json.loads(Path(found).read_text(encoding='utf-8'))['base_model_name_or_path']}"
+    fix = "merge it: PeftModel.from_pretrained(...).merge_and_unload().save_pretrained(FOLDER); else remove that file"
+    raise fail(asked, f"its adapter_config.json says that it is an adapter{base}, not a whole model", fix=fix)
 
 
 def _kernels(values: Any) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,18 +24,35 @@ def processes() -> PartialState:
 
 
 # how a launcher tells a process that there are others
-_OTHERS = ("RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+_OTHERS = ("RANK", *_SIZES)
 
 
 def launch_problems() -> list[Problem]:
-    """Whether `accelerate launch` was asked for several processes and started one: on CPUs it leaves them to MPI, and
-    gives one process the address of a meeting to which nobody comes."""
+    """Whether the environment speaks of several processes that no launcher has started: a WORLD_SIZE that was left
+    over; or `accelerate launch`, which on CPUs leaves them to MPI, and gives one process the address of a meeting to
+    which nobody comes."""
+    sizes = {name: os.environ[name] for name in _SIZES if name in os.environ}
+    if found := _half_told(sizes):
+        fix = f"torchrun --nproc_per_node N, or for one process: unset {' '.join(sizes)}"
+        return [problem("several processes, by the environment", found, fix=fix)]
     asked = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ)
     if not asked or any(name in os.environ for name in _OTHERS) or torch.accelerator.is_available():
         return []
     found = "it started one: its launcher of CPUs leaves the others to MPI"
     fix = "accelerate launch --multi_gpu --num_processes N (on CPUs too: gloo), or torchrun --nproc_per_node N"
     return [problem("several processes of `accelerate launch`", found, fix=fix)]
+
+
+def _half_told(sizes: Mapping[str, str]) -> str:
+    """What a launcher would have set beside the number of processes; "" where nothing is missing."""
+    told = ", ".join(f"{name}={value}" for name, value in sizes.items())
+    if not all(value.isdecimal() for value in sizes.values()):
+        return f"{told}, which is no number"
+    if sizes.get("WORLD_SIZE", "1") != "1":
+        lost = [name for name in ("RANK", "MASTER_ADDR") if name not in os.environ]
+        return f"{told} without {' and '.join(lost)}: no launcher has started this process" if lost else ""
+    return ""
 
 
 WAIT_S = 30.0  # for a lock at a time: far below what processes wait for each other at most

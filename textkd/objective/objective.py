@@ -14,7 +14,7 @@ from textkd.losses import LinearLogits, check_shapes
 from textkd.models.forward import own_columns
 from textkd.models.taps import Tap, mask_for, require_some
 from textkd.objective.counting import count, padded_length
-from textkd.objective.pair import Pair
+from textkd.objective.pair import Pair, not_finite
 
 Batch = Mapping[str, Tensor]
 Finish = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
@@ -193,9 +193,7 @@ class Objective:
             with found.collecting(pair.place):
                 value = values[pair.name] = self.value(pair, taps, batch, 0.0)
                 if not torch.isfinite(value):
-                    raise fail(
-                        f"the loss of {pair.name}", f"{float(value)} on the first rows", fix="look at its options"
-                    )
+                    raise not_finite(pair, value.item(), taps)
         self._checked = False
         found.raise_once()
         return values

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from textkd.errors import TextkdError, fail
 from textkd.losses import Loss
 from textkd.models.taps import Tap
 from textkd.objective.combine import Combination
@@ -85,6 +87,23 @@ class Pair:
     def target_of(self, number: int) -> Tap:
         """The target that stands beside the source `number`."""
         return self.targets[min(number, len(self.targets) - 1)]
+
+
+def not_finite(pair: Pair, value: float, taps: Mapping[str, Tensor]) -> TextkdError:
+    """What to say of a loss that is no number on the first rows: the model that has none there, else its options.
+
+    Args:
+        pair: whose loss it is.
+        value: nan or inf.
+        taps: what it was computed from, by whole names.
+    """
+    asked, found = f"the loss of {pair.name}", f"{value} on the first rows"
+    for name in (*pair.read[1], *pair.read[0]):  # a student made of its teacher has what that has
+        model, _, kind = name.partition("/")
+        if name in taps and not (taps[name] < torch.inf).all():  # scores of what is masked may be -inf
+            fix = f"its weights, or numbers on their way, are too large: take another {model}, from a sound checkpoint"
+            return fail(asked, f"{found}: so are numbers in {kind} of {model}", fix=fix)
+    return fail(asked, found, fix="look at its options")
 
 
 def _read(tap: Tap, head: nn.Linear | None) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from textkd.errors import TextkdError, fail, problem, reading
 from textkd.models.files import write_atomic
+from textkd.models.regular import special
 from textkd.report import first_edition
 from textkd.report.evidence import GALLERY_LINES, Disagreements, GalleryLine, LayerMap
 from textkd.report.model_result import ModelResult, Strict
@@ -212,6 +213,8 @@ def load(run_dir: str | Path) -> Results:
 def _load(folder: Path, path: Path, asked: str, fix: str) -> Results:
     if not folder.is_dir():
         raise fail(asked, "there is no such folder", fix="give the folder that `textkd run` wrote")
+    if kind := special(path):
+        raise fail(asked, f"{path} is {kind}, no file", fix=fix)
     if not path.is_file():
         again = "start the same `textkd run` again: it goes on where it stopped"
         raise fail(asked, f"the run is not finished: no {FILE} in the folder", fix=again)

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from textkd.errors import Collector, fail
-from textkd.tasks.data.formats import UTF_8, Dialect
+from textkd.tasks.data.encodings import UTF_8
+from textkd.tasks.data.formats import Dialect
 from textkd.tasks.data.holdout import RowsT, draw, hold_out
 from textkd.tasks.data.sources import FileSource
 from textkd.tasks.task import Task

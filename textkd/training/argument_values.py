@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import is_torch_tf32_available
 
 from textkd.errors import Problem, problem
 from textkd.losses.options import fits, say
@@ -25,7 +27,8 @@ LEAST = {
     "weight_decay": (0, True), "warmup_steps": (0, True), "logging_steps": (0, False), "save_steps": (0, False),
     "eval_steps": (0, False), "seed": (0, True), "data_seed": (0, True), "dataloader_num_workers": (0, True),
     "eval_accumulation_steps": (1, True), "neftune_noise_alpha": (0, True), "adam_epsilon": (0, False),
-    "dataloader_prefetch_factor": (1, True),
+    "dataloader_prefetch_factor": (1, True), "max_steps": (-1, True), "eval_delay": (0, True),
+    "save_total_limit": (1, True), "ddp_timeout": (1, True), "ddp_bucket_cap_mb": (1, True),
 }  # fmt: skip
 # the largest value: more would never end, or is more than a library can count
 MANY_ROWS, LARGEST_WHOLE = 2**20, 2**31 - 1
@@ -37,6 +40,7 @@ MOST = {
 }  # fmt: skip
 # words that textkd takes beside transformers' own values
 WORDS = {"bf16": ("auto",)}
+OF_PLUGINS = ("ccl", "hccl", "cncl", "mccl")  # backends that torch knows once their package is imported
 
 
 def value_problems(name: str, value: Any) -> list[Problem]:
@@ -67,9 +71,26 @@ def value_problems(name: str, value: Any) -> list[Problem]:
         return [problem(asked, f"a {type(value).__name__}", fix=f"give {say(hints[name])}{hint}", where=name)]
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _number_problems(name, value, hints[name])
+    return _machine_problems(name, value)
+
+
+def _machine_problems(name: str, value: Any) -> list[Problem]:
+    """What this machine, or this launch, cannot do."""
+    asked = f"{name}: {value!r}"
     if name == "fp16" and value and not torch.cuda.is_available():
         what, fix = "this machine has no GPU that computes in float16", "bf16: auto, or leave it out"
         return [problem(asked, what, fix=fix, where=name)]
+    if name == "tf32" and value and not is_torch_tf32_available():
+        what, fix = "this machine has no GPU that computes in TF32 (Ampere or newer)", "leave it out, or bf16: auto"
+        return [problem(asked, what, fix=fix, where=name)]
+    if name == "ddp_backend" and value is not None:
+        usable = [one for one in _backends() if one in OF_PLUGINS or torch.distributed.is_backend_available(one)]
+        if value not in usable:
+            what, fix = "torch has no such backend on this machine", f"one of {', '.join(usable)}, or leave it out"
+            return [problem(asked, what, near=(value, usable), fix=fix, where=name)]
+        if not torch.accelerator.is_available() and int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            what, fix = "it is for several processes, and this is one", "leave it out, or start with torchrun"
+            return [problem(asked, f"{what} (docs/many-machines.md)", fix=fix, where=name)]
     return []
 
 
@@ -86,6 +107,12 @@ def _number_problems(name: str, value: float, hint: Any) -> list[Problem]:
     bound = "" if least == -math.inf else f" of {least} or more" if itself else f" above {least}"
     bound += f"{',' if bound else ''} up to {most}" if most < math.inf else ""
     return [problem(asked, "out of range", fix=f"give a {kind}{bound}", where=name)]
+
+
+def _backends() -> list[str]:
+    """What processes can talk through."""
+    known = torch.distributed.Backend.backend_list if torch.distributed.is_available() else []
+    return [*(one for one in known if one not in ("undefined", "fake")), *OF_PLUGINS]
 
 
 def _rate_problems(name: str, value: Any) -> list[Problem]:

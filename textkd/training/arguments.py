@@ -208,6 +208,8 @@ def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[
         return dict(args or {})
     plain = TrainingArguments(output_dir=args.output_dir)
     names = [f.name for f in fields(TrainingArguments) if f.init]
+    if args.eval_strategy != "no":
+        names.remove("do_eval")  # follows from it
     if args.metric_for_best_model == "loss" and not args.greater_is_better:
         names = [n for n in names if n not in ("metric_for_best_model", "greater_is_better")]
     elif args.greater_is_better == (not str(args.metric_for_best_model).endswith("loss")):

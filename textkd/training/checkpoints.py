@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from torch import nn
@@ -14,6 +16,7 @@ from torch import nn
 from textkd.errors import fail
 from textkd.models.files import read_record
 from textkd.models.processes import processes
+from textkd.models.regular import regular
 from textkd.models.sums import damage
 
 log = logging.getLogger("textkd")
@@ -48,9 +51,23 @@ def _step(checkpoint: Path) -> int:
 
 def _is_complete(checkpoint: Path) -> bool:
     try:
-        return "global_step" in json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        return "global_step" in json.loads(regular(checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, RecursionError):
         return False
+
+
+@contextmanager
+def resuming(checkpoint: str | None) -> Iterator[None]:
+    """Around a training that goes on from `checkpoint`: torch loads tensors and numbers from its files, never code, and
+    a `TextkdError` says so where one holds something else."""
+    try:
+        yield
+    except UnpicklingError as error:
+        if checkpoint is None:
+            raise
+        found = "a file of it is no plain torch file of tensors and numbers; code in a file is never run"
+        fix = f"delete {checkpoint}: the same command goes on from an earlier one or from the start"
+        raise fail(f"the checkpoint {checkpoint}", found, fix=fix) from error
 
 
 def read_stage(final: Path, names: Collection[str]) -> dict[str, Any] | None:
@@ -60,7 +77,7 @@ def read_stage(final: Path, names: Collection[str]) -> dict[str, Any] | None:
         final: its folder.
         names: what a record holds.
     """
-    if not (final / "stage.json").is_file():
+    if not (final / "stage.json").exists():
         return None
     fix = f"delete {final.parent}: the same command trains this stage again"
     told, bad = read_record(final / "stage.json", "the finished stage", fix), damage(final)

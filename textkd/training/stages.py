@@ -32,7 +32,7 @@ from textkd.training import fsdp
 from textkd.training.arguments import make_arguments
 from textkd.training.cache_filling import autocast, fill_all, note
 from textkd.training.callbacks import Bar, StopOnSignal
-from textkd.training.checkpoints import last_checkpoint, read_stage, refuse_lost, remove_incomplete
+from textkd.training.checkpoints import last_checkpoint, read_stage, refuse_lost, remove_incomplete, resuming
 from textkd.training.dropout import dropout
 from textkd.training.ema import Average
 from textkd.training.environment import kept_environment
@@ -202,7 +202,7 @@ class _Run:
             average = Average(wiring.learners.module, rate, checkpoint) if rate else None
             trainer = self._trainer(wiring, arguments, average, [bar, stop])
             fsdp.refuse_other_kind(checkpoint, trainer.is_fsdp_enabled)
-            with unchanged({name: one.model for name, one in self.frozen_models.items()}):
+            with unchanged({name: one.model for name, one in self.frozen_models.items()}), resuming(checkpoint):
                 trainer.train(resume_from_checkpoint=checkpoint)
             if trainer.state.global_step < trainer.state.max_steps:
                 raise KeyboardInterrupt

@@ -52,16 +52,39 @@ def try_parts(arguments: TrainingArguments) -> None:
         one(arguments)
 
 
-def _optimizer(arguments: TrainingArguments) -> None:
-    """The optimizer, and its rate over the steps."""
-    if any("=" not in part for part in (arguments.optim_args or "=").split(",")):
-        raise fail(f"optim_args: {arguments.optim_args}", "not of the form KEY=VALUE,KEY=VALUE", fix="as rank=64")
+def optimizer_and_schedule(arguments: TrainingArguments, steps: int) -> tuple[Any, Any]:
+    """What Trainer makes of the arguments for a model of a few weights.
+
+    Args:
+        arguments: of the training.
+        steps: the optimizer steps of the training.
+
+    Returns:
+        The optimizer, and the schedule of its rate.
+
+    Raises:
+        Exception: whatever a library raises.
+
+    Example:
+        >>> arguments = TrainingArguments("unused", use_cpu=True, optim="sgd", warmup_steps=4)
+        >>> optimizer, schedule = optimizer_and_schedule(arguments, 10)
+        >>> type(optimizer).__name__, schedule.lr_lambdas[0](2)
+        ('SGD', 0.5)
+    """
     kind: Any = Trainer
     trainer = kind.__new__(kind)  # without all that its constructor does
     trainer.model, trainer.args = _Tiny(), arguments
     trainer.optimizer = trainer.lr_scheduler = trainer.optimizer_cls_and_kwargs = None
     trainer.create_optimizer()
-    trainer.create_scheduler(STEPS)
+    trainer.create_scheduler(steps)
+    return trainer.optimizer, trainer.lr_scheduler
+
+
+def _optimizer(arguments: TrainingArguments) -> None:
+    """The optimizer, and its rate over the steps."""
+    if any("=" not in part for part in (arguments.optim_args or "=").split(",")):
+        raise fail(f"optim_args: {arguments.optim_args}", "not of the form KEY=VALUE,KEY=VALUE", fix="as rank=64")
+    optimizer_and_schedule(arguments, STEPS)
 
 
 def _reports(arguments: TrainingArguments) -> None:

@@ -72,7 +72,6 @@ def test_a_decoder_that_is_not_known_is_told(tiny_sided):
     model = hf.VisionEncoderDecoderModel(encoder=encoder, decoder=hf.BertLMHeadModel(config)).eval()
     for asked in (
         lambda: Capture(model, ["decoder.attention:1"]),
-        lambda: anatomy(model).size,
         lambda: list_taps(model),
     ):
         with pytest.raises(TextkdError, match='of the decoder "bert" is not known') as caught:

@@ -1,6 +1,7 @@
 """`open_image`: every mode, EXIF, depth and transparency; and every kind of image that is none."""
 
 import random
+import tracemalloc
 import zlib
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ from line_files import encoded, line_image, png_of_size
 from PIL import Image
 
 from textkd.errors import TextkdError
+from textkd.tasks.ocr import images
 from textkd.tasks.ocr.images import image_size, open_image
 
 MODES = [
@@ -232,3 +234,36 @@ def test_cut_and_spoilt_bytes_are_told_or_survived(kind):
             spoilt[rng.randrange(len(spoilt))] = rng.randrange(256)
         with suppress(TextkdError):  # and nothing else
             assert open_image(bytes(spoilt), "x").mode == "RGB"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_large_image_is_read_in_bands(mode, monkeypatch):
+    """Alike to the last pixel, whatever fits into a band."""
+    rng = np.random.default_rng(0)
+    image = halves(mode).resize((31, 17)) if mode in ("La", "RGBa") else halves(mode).crop((0, 0, 7, 4))
+    if mode in ("I", "F", "I;16"):
+        image = Image.fromarray(rng.integers(0, 4000, (17, 31)).astype({"I": "i4", "F": "f4", "I;16": "u2"}[mode]))
+    whole = np.asarray(open_image(image))
+    monkeypatch.setattr(images, "BAND", 40)
+    assert np.array_equal(np.asarray(open_image(image)), whole)
+
+
+def test_an_array_is_read_in_bands(monkeypatch):
+    for kind, more in ((">u2", ()), ("f8", (3,)), ("?", ()), ("i4", (1,))):
+        array = (np.random.default_rng(0).random((17, 31, *more)) * 3000 - 20 * (kind == "i4")).astype(kind)
+        monkeypatch.setattr(images, "BAND", 10**6)
+        whole = np.asarray(open_image(array))
+        monkeypatch.setattr(images, "BAND", 40)
+        assert np.array_equal(np.asarray(open_image(array)), whole)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_depth_takes_no_memory(mode, monkeypatch):
+    """Of a million pixels, what Pillow does not hold itself is a part: numbers of 8 bytes are made of a band alone."""
+    monkeypatch.setattr(images, "BAND", 10_000)
+    image = Image.new(mode, (1000, 1000))
+    tracemalloc.start()
+    open_image(image)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2_000_000

@@ -38,6 +38,11 @@ def test_a_file_of_other_columns_or_another_encoding_is_told_and_read(tmp_path):
     assert tasks.text(plain, plain).fingerprint() == tasks.text(plain, plain, encoding="utf-8").fingerprint()
 
 
+def test_a_column_without_a_name_can_be_named(tmp_path):
+    file = write(tmp_path, "a.csv", ",label\ngood,1\nbad,0\n")
+    assert tasks.text(file, file, text="").load("train")["text_a"] == ["good", "bad"]
+
+
 @pytest.mark.parametrize("several", [True, False])
 def test_a_folder_that_save_to_disk_wrote(several, tmp_path):
     rows = datasets.Dataset.from_dict({"text": ["a", "b"] * 4, "label": ["x", "y"] * 4})

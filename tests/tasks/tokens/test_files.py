@@ -82,7 +82,7 @@ DAMAGED = {
     "wide": ("a\tNN\tB-x\nb\tO\n", "line 2", "2 columns where 3 are due"),
     "words alone": ("a\nb\n", "line 1", "1 columns where 2 are due"),
     "not UTF-8": ("a\tB-x\n\ncaf\udce9\tO\n", "line 3", "not UTF-8"),
-    "BIOES": ("a\tB-x\nb\tE-x\n", "'E-x' in 1 words", "BIOES: E- is I-"),
+    "BIOES": ("a\tB-x\nb\tE-x\n", "BIOES tags, first 'E-x'", "(E- is I-)"),
     "no tag": ("a\tperson\nb\tO\n", "no B- or I- tag", "tag:"),
 }  # fmt: skip
 
@@ -118,7 +118,10 @@ def test_the_usual_width_of_the_file_is_due(tmp_path: Path) -> None:
     task = tasks.tokens(more, more, skip_damaged=True)
     assert any("2 damaged sentences were left out (line 35, 71)" in note for note in task.warnings())
     every = file(tmp_path, "c.conll", good * 3 + "foo\n" * 10)
-    assert "2 more bad rows like these" in said(every)
+    assert "lines 103, 104, 105, 106, 107, ...: a whole row" in said(every)
+    assert "('foo') (in 10 rows)" in said(every)
+    other = file(tmp_path, "d.conll", good * 3 + "".join(f"foo{i}\n" for i in range(10)))
+    assert "2 more bad rows like these" in said(other)
 
 
 def test_an_i_without_a_b_begins_an_entity_and_is_counted(tmp_path: Path) -> None:

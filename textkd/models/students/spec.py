@@ -52,7 +52,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             wrong.add(problem(asked, "not a block of keys", fix=fix, where=kind))
     _check_shrink(spec, wrong)
     _check_sharing(spec, wrong)
-    if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"])):
+    if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"]).strip()):
         fix = "give a folder or a hub id"
         wrong.add(problem(f"student path: {spec['path']!r}", "not a path", fix=fix, where="path"))
     if "path" in spec and type(spec.get("allow_pickle", False)) is not bool:

@@ -78,8 +78,10 @@ class Anatomy:
 
     @property
     def size(self) -> str:
-        """Blocks and width in a word: "6x384"."""
-        return f"{self.num_blocks}x{self.hidden_size}"
+        """Blocks and width in a word: "6x384"; of an unknown architecture as its config says, "?" where it does not."""
+        if self.plan is not None:
+            return f"{self.num_blocks}x{self.hidden_size}"
+        return "x".join(str(getattr(self.config, name, "?")) for name in ("num_hidden_layers", "hidden_size"))
 
     @property
     def pooler(self) -> nn.Module | None:

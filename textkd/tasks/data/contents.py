@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import AnyStr
+import json
+from typing import Any, AnyStr
+
+from textkd.errors import said
 
 # what files of a kind begin with, its name, what to do
 BEGINS = (
@@ -62,3 +65,17 @@ def with_newlines(data: AnyStr) -> AnyStr:
     if isinstance(data, bytes):
         return data if b"\n" in data else data.replace(b"\r", b"\n")
     return data if "\n" in data else data.replace("\r", "\n")
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text. Raises `ValueError`, which says what is wrong in a line, for whatever no row can hold:
+    no JSON, a number of thousands of digits, lists thousands deep, half of a character."""
+    try:
+        value = json.loads(text)
+        if "\\u" in text:  # the one way to write half of a character
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError:
+        raise
+    except Exception as error:
+        raise ValueError(said(error)) from error
+    return value

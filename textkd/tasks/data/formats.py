@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import csv
-import encodings.aliases
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from textkd.errors import Problem, TextkdError, fail, problem, reading, said
-from textkd.tasks.data.contents import fix_of_suffix, no_text, with_newlines
+from textkd.errors import Problem, TextkdError, fail, reading
+from textkd.models.regular import special
+from textkd.tasks.data.contents import fix_of_suffix, json_value
+from textkd.tasks.data.encodings import UTF_8, decode, other_encoding
 from textkd.tasks.data.parquet import read_columns
+from textkd.tasks.data.quotes import is_written
 
-UTF_8 = "utf-8"
-OTHERS = ("gb18030", "cp1252")  # encodings that a file may have instead, tried in this order
-_ALONE = re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")  # an accented letter; Chinese bytes stand together
 SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes of a Dataset, of a DatasetDict
 SIGNS = (";", "\t", "|", ",")  # what columns are apart by
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -49,7 +47,8 @@ class Table:
     """Rows (each a sequence of cells) under `names`; `lines[i]` is where row i begins. `damaged`: (line, what is wrong)
     of the rows that are lost. kind: what a row is. `together`: a damaged line -> the first one of the same sentence,
     where a row is a sentence of many lines. reads_as: where lines are not UTF-8, an encoding that the whole file may
-    have."""
+    have. written: (line, cell) of cells in quotes that are read as they stand, though csv wrote them; is_written:
+    whether read with quoting fewer rows are damaged. problems: with the file as a whole, beside damaged rows."""
 
     names: tuple[str, ...]
     rows: list[Any] = field(default_factory=list)
@@ -59,6 +58,9 @@ class Table:
     kind: str = "row"
     together: dict[int, int] = field(default_factory=dict)
     reads_as: str = ""
+    written: list[tuple[int, str]] = field(default_factory=list)
+    is_written: bool = False
+    problems: list[Problem] = field(default_factory=list)
 
     def column(self, name: str) -> list[Any]:
         place = self.names.index(name)
@@ -89,7 +91,7 @@ def read_table(path: Path, dialect: Dialect) -> Table:
         if dialect.kind == "parquet":
             return _parquet(path)
         data = path.read_bytes()
-        text, bad_lines = decode(data, path, dialect)
+        text, bad_lines = decode(data, path, dialect.encoding, dialect.is_given)
         if dialect.kind in ("csv", "tsv"):
             table = _delimited(text, bad_lines, dialect, path)
         else:
@@ -103,21 +105,9 @@ def read_table(path: Path, dialect: Dialect) -> Table:
         return table
 
 
-def json_value(text: str) -> Any:
-    """The value of a JSON text. Raises `ValueError`, which says what is wrong in a line, for whatever no row can hold:
-    no JSON, a number of thousands of digits, lists thousands deep, half of a character."""
-    try:
-        value = json.loads(text)
-        if "\\u" in text:  # the one way to write half of a character
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except json.JSONDecodeError:
-        raise
-    except Exception as error:
-        raise ValueError(said(error)) from error
-    return value
-
-
 def missing(path: Path) -> TextkdError:
+    if kind := special(path):
+        return fail(f"data file {path}", f"{kind}, no file", fix="give the path of a file")
     if path.is_dir():
         held = sorted(p.name for p in path.iterdir())
         fix = f"give one of its files{': ' if held else ''}{', '.join(held[:12])}"
@@ -125,59 +115,9 @@ def missing(path: Path) -> TextkdError:
             fix = f"dataset: {path} in place of files"
             return fail(f"data file {path}", "a folder that `save_to_disk` of `datasets` wrote", fix=fix)
         return fail(f"data file {path}", "a folder", fix=fix)
-    siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-    found = f"the folder holds {', '.join(siblings[:12]) or 'nothing'}" if path.parent.is_dir() else "no such folder"
-    return fail(f"data file {path}", found, near=(path.name, siblings), fix="correct the path")
-
-
-def encoding_problems(encoding: Any) -> list[Problem]:
-    """What is wrong with the option `encoding`."""
-    known = sorted({*encodings.aliases.aliases.values()})
-    try:
-        "".encode(encoding)
-        return []
-    except (LookupError, TypeError, ValueError):
-        return [problem(f"encoding: {encoding!r}", "no encoding of texts", near=(str(encoding), known),
-                        fix="encoding: gb18030, say; leave it out for UTF-8", where="encoding")]  # fmt: skip
-
-
-def other_encoding(data: bytes) -> str:
-    """An encoding that these bytes, which are not UTF-8, may have; "" for none that is known."""
-    western = 2 * len(_ALONE.findall(data)) > sum(byte > 127 for byte in data)
-    for name in reversed(OTHERS) if western else OTHERS:
-        with suppress(UnicodeDecodeError):
-            data.decode(name)
-            return name
-    return ""
-
-
-def decode(data: bytes, path: Path, dialect: Dialect) -> tuple[str, dict[int, str]]:
-    """The text, and the lines that are not UTF-8 with their first bad byte. Raises `TextkdError` where the text has
-    not the encoding that was asked for."""
-    if (other := no_text(data)) is not None:
-        raise fail(f"text in {path}", other[0], fix=other[1])
-    if dialect.encoding.lower().replace("_", "-") not in (UTF_8, "utf8"):
-        try:
-            return with_newlines(data.decode(dialect.encoding).removeprefix("\ufeff")), {}
-        except UnicodeDecodeError as error:
-            found = f"byte 0x{data[error.start]:02X} at position {error.start + 1} is not {dialect.encoding}"
-            raise fail(f"{dialect.encoding} text in {path}", found, fix="another encoding, or none for UTF-8") from None
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        fix = "save the file as UTF-8" + ("" if dialect.is_given else ", or encoding: utf-16")
-        raise fail(f"UTF-8 text in {path}", "a UTF-16 byte-order mark", fix=fix)
-    if not data.strip():
-        raise fail(f"rows in {path}", "the file is empty", fix="give a file with a header and rows")
-    data = with_newlines(data)
-    try:
-        return data.decode("utf-8-sig"), {}
-    except UnicodeDecodeError:
-        bad = {}
-        for number, line in enumerate(data.split(b"\n"), start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                bad[number] = f"byte 0x{line[error.start]:02X} at position {error.start + 1} is not UTF-8"
-        return data.decode("utf-8-sig", errors="replace"), bad
+    siblings = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else None
+    found = "no such folder" if siblings is None else f"the folder holds {', '.join(siblings[:12]) or 'nothing'}"
+    return fail(f"data file {path}", found, near=(path.name, siblings or []), fix="correct the path")
 
 
 def _delimited(text: str, bad_lines: dict[int, str], dialect: Dialect, path: Path) -> Table:
@@ -199,7 +139,20 @@ def _delimited(text: str, bad_lines: dict[int, str], dialect: Dialect, path: Pat
         _add(table, start, end, first, bad_lines)
     for start, end, cells in records:
         _add(table, start, end, cells, bad_lines)
+    if not dialect.quoted and not dialect.is_given and '"' in text:
+        _look_at_quotes(table, text, bad_lines, dialect, path)
     return table
+
+
+def _look_at_quotes(table: Table, text: str, bad_lines: dict[int, str], dialect: Dialect, path: Path) -> None:
+    """Whether csv wrote the quotes of a table that was read without quoting: read with it, no more rows are damaged."""
+    some = [(line, cell) for line, row in zip(table.lines, table.rows, strict=True) for cell in row if is_written(cell)]
+    if not some and not table.damaged:
+        return
+    with suppress(TextkdError):
+        other = _delimited(text, bad_lines, replace(dialect, quoted=True), path)
+        table.is_written = len(other.damaged) < len(table.damaged)
+        table.written = some if len(other.damaged) <= len(table.damaged) else []
 
 
 def _check_header(names: tuple[str, ...], dialect: Dialect, path: Path) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import datasets
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
-from textkd.models.files import at_home, in_package
+from textkd.models.files import at_home, in_package, named
+from textkd.models.regular import refuse_special
 from textkd.tasks.data.formats import SAVED, Dialect, Table, dialect_of, missing, read_table
 
 
@@ -75,6 +76,7 @@ def load_split(dataset: str, config: str | None, split: str) -> datasets.Dataset
     """
     try:
         folder = at_home(dataset)
+        refuse_special(folder, f"the data set {folder}")
         if any((folder / name).is_file() for name in SAVED):
             if config is not None:
                 found, fix = "what `save_to_disk` wrote has no configurations", "leave config out"
@@ -138,9 +140,7 @@ def lost_files(collector: Collector, sources: Mapping[str, Any]) -> list[Problem
 def resolve(path: str | Path) -> Path:
     """The place of a path on disk. A package is found without importing it (its code need not run). Raises
     `TextkdError` for an empty path, which would be the current folder."""
-    shown = str(path)
-    if not shown:
-        raise fail("a path of data", "an empty text", fix="give the path of a file, or leave the key out")
+    shown = named(path)
     if not shown.startswith("package:"):
         return at_home(path)
     places = in_package(shown)

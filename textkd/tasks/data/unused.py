@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from textkd.errors import Problem, problem
-from textkd.tasks.data.formats import UTF_8
+from textkd.tasks.data.encodings import UTF_8
 
 # what an option is about, by the kinds of files of which a table is made
 OF_KINDS = {

@@ -20,7 +20,7 @@ from textkd.tasks.ocr.files import COLUMNS
 from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
-from textkd.tasks.text.rows import select
+from textkd.tasks.text.where import select
 
 
 class HubLines(LineTable):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from textkd.errors import TextkdError, fail, is_own_defect
+from textkd.models.regular import special
 
 MAX_PIXELS = 64_000_000
 """Width x height above which an image is refused before it is decoded (an A4 page at 800 dpi has 62 million)."""
+
+BAND = 1_000_000
+"""Pixels that are converted at a time: at 64 million, copies in wider numbers would take gigabytes."""
 
 MIN_SIDE = 2
 """A line image has at least this many pixels in height and in width."""
@@ -26,6 +30,7 @@ MIN_SIDE = 2
 # EPS, WMF and their like start other programs; formats of stars, fonts and films hold no lines of text
 FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 END_MARKS = {"PNG": b"IEND", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9"}
+ORIENTATION = 0x0112  # of EXIF
 DEPTHS = (255, 1023, 4095, 16383, 65535)  # 8, 10, 12, 14, 16 bits
 
 ImageLike = bytes | str | Path | Image.Image | Mapping[str, Any] | np.ndarray[Any, Any]
@@ -129,6 +134,8 @@ def _read(path: Path, where: str) -> bytes:
     asked = f"{where}: the image {path}"
     if path.is_dir():
         raise fail(asked, "a folder", fix="give the path of an image")
+    if kind := special(path):
+        raise fail(asked, f"{kind}, no file", fix="give the path of an image")
     if not path.is_file():
         web = str(path).startswith(("http:", "https:"))
         fix = "download it first: only files are read" if web else "correct the path"
@@ -154,7 +161,7 @@ def _check_size(size: tuple[int, int], where: str, max_pixels: int) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
     except Exception:  # an EXIF block that cannot be read says nothing about orientation; the pixels are whole
         return image
 
@@ -162,17 +169,35 @@ def _upright(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image, where: str) -> Image.Image:
     if image.mode == "RGB" and not image.has_transparency_data:
         return image.copy()
+    made = Image.new("RGB", image.size)
+    top = 0
+    for band in _flat(image, where):
+        made.paste(band, (0, top))
+        top += band.height
+    return made
+
+
+def _flat(image: Image.Image, where: str) -> Iterator[Image.Image]:
+    """The image from top to bottom, without depth and transparency."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return Image.fromarray(_to_bytes(np.asarray(image), where)).convert("RGB")
-    if image.mode in ("La", "RGBa"):  # premultiplied: Pillow converts them to their plain kin alone
-        image = image.convert(image.mode.upper())
-    if image.mode == "LAB":
-        return image.getchannel("L").convert("RGB")
-    if image.has_transparency_data:
-        clear = image.convert("RGBA")
-        paper = Image.new("RGBA", clear.size, "white")
-        return Image.alpha_composite(paper, clear).convert("RGB")
-    return image.convert("RGB")
+        yield from map(Image.fromarray, _to_bytes(lambda: map(np.asarray, _bands(image)), where))
+        return
+    for band in _bands(image):
+        if band.mode in ("La", "RGBa"):  # premultiplied: Pillow converts them to their plain kin alone
+            band = band.convert(band.mode.upper())
+        if band.mode == "LAB":
+            band = band.getchannel("L")
+        elif band.has_transparency_data:
+            clear = band.convert("RGBA")
+            band = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+        yield band.convert("RGB")
+
+
+def _bands(image: Image.Image) -> Iterator[Image.Image]:
+    """The image from top to bottom, `BAND` pixels at a time."""
+    rows = max(1, BAND // image.width)
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def _from_array(array: np.ndarray[Any, Any], where: str) -> Image.Image:
@@ -184,21 +209,28 @@ def _from_array(array: np.ndarray[Any, Any], where: str) -> Image.Image:
         raise fail(f"{where}: an array of pixels", f"the shape {list(shape)}: no pixels", fix="leave the row out")
     if array.dtype.kind not in "buif":
         raise fail(f"{where}: an array of numbers", f"dtype {array.dtype}")
-    pixels = array if array.dtype == np.uint8 else _to_bytes(array, where)
+    rows = max(1, BAND * array.shape[0] // array.size)
+    parts = lambda: (array[top : top + rows] for top in range(0, len(array), rows))  # noqa: E731
+    pixels = array if array.dtype == np.uint8 else np.concatenate(list(_to_bytes(parts, where)))
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if array.ndim == 3 and shape[2] == 1 else pixels))
 
 
-def _to_bytes(values: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
-    """Brightness of any number type -> 0..255 (see `open_image` for how a range is read)."""
-    if values.dtype.kind == "b":
-        return np.asarray(np.where(values, 255, 0), dtype=np.uint8)
-    wide = values.astype(np.float64)
-    least, greatest = float(wide.min()), float(wide.max())
+Pixels = np.ndarray[Any, Any]
+
+
+def _to_bytes(parts: Callable[[], Iterable[Pixels]], where: str) -> Iterator[Pixels]:
+    """Brightness of any number type -> 0..255 (see `open_image` for how a range is read), part by part of an image.
+    parts: gives them, from the first to the last, each time that it is called."""
+    ends = [(float(part.min()), float(part.max()), part.dtype.kind) for part in parts()]
+    least, greatest = float(np.min([one[0] for one in ends])), float(np.max([one[1] for one in ends]))
     if not np.isfinite([least, greatest]).all():
         raise fail(f"{where}: finite pixels", "NaN or infinite values", fix="replace the image, or leave the row out")
+    kind = ends[0][2]
     full = next((float(d) for d in DEPTHS if greatest <= d), 0.0)
-    if values.dtype.kind == "f" and greatest <= 1:
+    if kind in "bf" and greatest <= 1:
         full = 1.0
+    start = 0.0
     if least < 0 or not full:
-        wide, full = wide - least, max(greatest - least, 1e-12)
-    return np.asarray(np.rint(wide * (255.0 / full)), dtype=np.uint8)
+        start, full = least, max(greatest - least, 1e-12)
+    for part in parts():
+        yield np.asarray(np.rint((part.astype(np.float64) - start) * (255.0 / full)), dtype=np.uint8)

@@ -23,6 +23,7 @@ from PIL import Image
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.models.files import at_home
 from textkd.models.no_code import from_pretrained
+from textkd.models.regular import refuse_special
 from textkd.tasks.ocr.options import MOST
 
 KINDS = ("char", "unigram")
@@ -155,6 +156,7 @@ def load_processor(path: str | Path) -> Any:
 
 
 def _check_folder(folder: Path, asked: str) -> None:
+    refuse_special(folder, asked)
     names = sorted(entry.name for entry in folder.iterdir())
     collector = Collector()
     for what, due in (("an image processor", IMAGE_FILES), ("a tokenizer", TOKENIZER_FILES)):

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.data.formats import SUFFIXES, encoding_problems
+from textkd.tasks.data.encodings import encoding_problems
+from textkd.tasks.data.formats import SUFFIXES
 from textkd.tasks.data.sources import resolve
 from textkd.tasks.ocr.cut import Cut
 from textkd.tasks.ocr.digits import DigitLines

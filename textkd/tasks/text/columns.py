@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, Problem, fail, problem
-from textkd.tasks.data.formats import UTF_8, encoding_problems
+from textkd.tasks.data.encodings import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
 from textkd.tasks.data.sources import HubSource, Source, extra_splits, file_source, lost_files
 from textkd.tasks.data.unused import DATA_SET, unused_options
@@ -131,17 +131,17 @@ _text = text  # a parameter below has the same name
 
 def text_of_model(
     model: Any, folder: str, file: str | Path, text: str = "text", text_pair: str | None = None, label: str = "label",
-    skip_damaged: bool = False, delimiter: str | None = None, encoding: str = UTF_8,
+    skip_damaged: bool = False, delimiter: str | None = None, quoted: bool | None = None, encoding: str = UTF_8,
 ) -> TextTask:  # fmt: skip
     """One labelled file, with the classes of `model`; text, text_pair, label: its columns. skip_damaged: rows of a
-    wrong shape are left out. delimiter, encoding: of the file."""
+    wrong shape are left out. delimiter, quoted, encoding: of the file."""
     names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label)]
     kind = {"regression": "regression", "multi_label_classification": "multi_label"}.get(
         str(model.config.problem_type), "regression" if model.num_labels == 1 else "classification"
     )
     labels = None if kind == "regression" else names
     columns: dict[str, Any] = {"text": text, "text_pair": text_pair, "label": label}
-    columns |= {"delimiter": delimiter, "encoding": encoding}
+    columns |= {"delimiter": delimiter, "quoted": quoted, "encoding": encoding}
     return _text(file, file, type=kind, labels=labels, skip_damaged=skip_damaged, **columns).with_file(file)
 
 

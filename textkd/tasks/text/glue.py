@@ -122,8 +122,11 @@ def glue(
         limit=part,
         headerless=row.headerless,
     )
+    folder = None
+    with collector.collecting("path"):
+        folder = None if path is None else at_home(path)
     with collector.collecting():
-        sources = _hub(subset, row) if path is None else _local(row, spec, at_home(path))
+        sources = _hub(subset, row) if folder is None else _local(row, spec, folder)
     collector.raise_any()
     return TextTask(spec, sources)
 

@@ -19,6 +19,7 @@ _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _MEMBER = re.compile(rf"{_QUOTED}|-?[0-9.]+")
 _LIST = re.compile(rf"\[\s*(?:(?:{_MEMBER.pattern})(?:(?:\s*,\s*|\s+)(?:{_MEMBER.pattern}))*\s*,?\s*)?\]")
 _VECTOR = re.compile(r"[01]([\s;|/]*[01])*")
+SIGNS = (";", "|", ",", "/", "+", "&")  # that may stand between the labels of a cell
 LARGEST = 3.4e38  # of float32
 _OPEN = re.compile(r"""^[\[('"]|[\])'"]$""")
 
@@ -62,7 +63,10 @@ class Classes:
             return int(value)
         known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
         known += f" (or ids 0..{len(self.names) - 1})" if self.ids else ""
-        raise BadLabelError(f"{value!r}; the classes are {known}", nearest(value, self.names), self.fix)
+        sign, fix = next((sign for sign in SIGNS if is_joined(value, self.names, sign)), ""), self.fix
+        if sign:
+            fix = f"type: multi_label with label_separator: {sign!r} reads several labels of a cell; {fix}"
+        raise BadLabelError(f"{value!r}; the classes are {known}", nearest(value, self.names), fix)
 
 
 @dataclass(frozen=True)
@@ -124,9 +128,15 @@ class LabelSets:
 
 @dataclass(frozen=True)
 class Unjudged:
-    """Of classes that are not known, as the train data are damaged: nothing is said of a label."""
+    """Of classes that are not known, as the train data are damaged: nothing is said of a label, but where there is
+    none. separator: between the labels of a cell, where a row may have several."""
+
+    separator: str | None = None
 
     def read(self, cell: Any) -> int:
+        if not isinstance(cell, tuple):
+            for one in [one_of(cell)] if self.separator is None else members(cell, self.separator):
+                label_text(one)
         return 0
 
 
@@ -204,6 +214,38 @@ def are_vectors(lists: Iterable[Sequence[Any]], names: Sequence[str]) -> bool:
     """Whether multi-label cells hold nothing but zeros and ones, and more than one of them somewhere."""
     several = any(len(some) > 1 for some in lists) or any(len(name) > 1 for name in names)
     return several and all(map(_VECTOR.fullmatch, names))
+
+
+def joined(names: Sequence[str]) -> tuple[str, list[str]] | None:
+    """(sign, names) of those that are made of others of these names, by one sign; None where there are none.
+
+    Args:
+        names: of classes.
+
+    Example:
+        >>> joined(["billing", "damage", "billing;damage"]), joined(["red, hot", "red"])
+        ((';', ['billing;damage']), None)
+    """
+    for sign in SIGNS:
+        if some := [name for name in names if is_joined(name, names, sign)]:
+            return sign, some
+    return None
+
+
+def is_joined(name: str, names: Sequence[str], sign: str) -> bool:
+    """Whether a name is made of two or more others.
+
+    Args:
+        name: of a class.
+        names: of all of them.
+        sign: that stands between.
+
+    Example:
+        >>> is_joined("a|b", ["a", "b"], "|"), is_joined("a|c", ["a", "b"], "|")
+        (True, False)
+    """
+    parts = [part.strip() for part in name.split(sign)]
+    return len(parts) > 1 and {*parts} <= {*names}
 
 
 def twins(names: Sequence[str]) -> list[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from textkd.errors import Problem, TextkdError, fail, problem
-from textkd.tasks.data.damaged import capped, note_damaged
+from textkd.errors import Problem, TextkdError, problem
+from textkd.tasks.data.damaged import at, capped, how_many, note_damaged
 from textkd.tasks.data.formats import Table
+from textkd.tasks.text.guess import like_labels, like_texts
 from textkd.tasks.text.labels import BadLabelError, LabelReader
+
+MOST_KINDS = 5  # different faults of labels, or of texts, that are told
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,20 @@ def pick_layout(table: Table, layouts: tuple[Layout, ...], shown: str) -> Layout
     if len(layouts) == 1 and any(name[:1] == name[-1:] == '"' for name in table.names):
         fix = "quoted: true, as its cells are in quotes"
     missing = [name for name in layouts[0].columns if name not in table.names]
-    raise TextkdError(*(problem(f"column {n!r} in {shown}", found, near=(n, table.names), fix=fix) for n in missing))
+    meant = {name: _meant(table, layouts[0], name) if len(layouts) == 1 else "" for name in missing}
+    raise TextkdError(*(problem(f"column {name!r} in {shown}", found, near=(name, table.names),
+                                fix=f"{meant[name]}; {fix}" if meant[name] else fix) for name in missing))  # fmt: skip
 
 
-def select(table: Table, where: Mapping[str, Any], shown: str) -> Table:
-    """The rows whose columns hold the wanted values (one value, or a list of values, compared as text)."""
-    for name, wanted in where.items():
-        if name not in table.names:
-            raise fail(f"where: {name!r} in {shown}", f"the columns {', '.join(table.names)}", near=(name, table.names))
-        values = {str(value) for value in (wanted if isinstance(wanted, list | tuple) else [wanted])}
-        keep = [i for i, cell in enumerate(table.column(name)) if str(cell) in values]
-        if not keep:
-            counts = Counter(str(cell) for cell in table.column(name)).most_common(6)
-            found = f"no such row; the column holds {', '.join(f'{v!r} ({n} rows)' for v, n in counts)}"
-            near = (next(iter(values), ""), [v for v, _ in counts])
-            raise fail(f"where: {{{name}: {wanted}}} in {shown}", found, near=near)
-        table = Table(
-            table.names, [table.rows[i] for i in keep], [table.lines[i] for i in keep], table.damaged, table.unit
-        )
-    return table
+def _meant(table: Table, layout: Layout, name: str) -> str:
+    """What to write where a column has another name than is asked for; "" where none looks like it."""
+    if name == layout.label:
+        key, looks = "label", like_labels(table, layout.columns)
+    elif name == layout.text_a:
+        key, looks = "text", like_texts(table, layout.columns)
+    else:
+        return ""
+    return f"write {' or '.join(f'`{key}: {column}`' for column in looks)} under `task:`" if looks else ""
 
 
 def clean(
@@ -100,32 +97,38 @@ def clean(
     without a label ("-" in MNLI and SNLI)."""
     rows = Rows()
     note_damaged(rows, table, shown, skip_damaged)
-    bad: dict[str, list[Problem]] = {"texts": [], "labels": []}
+    texts_of, labels_of = dict[tuple[str, str], list[int]](), dict[tuple[str, tuple[str, ...], str], list[int]]()
     columns = {name: table.column(name) for name in layout.columns}
     labels: list[Any] = columns[layout.label] if isinstance(layout.label, str) else []
     if not isinstance(layout.label, str):
         labels = list(zip(*(columns[name] for name in layout.label), strict=True))
-    texts = [(name, columns[name]) for name in (layout.text_a, layout.text_b) if name]
+    texts = [(name, columns[name]) for name in layout.columns[: -len(layout.label_columns)]]
     without_label = 0
     for i, line in enumerate(table.lines):
-        at = f"{shown}, {table.unit} {line}"
         if str(labels[i]) in undefined:
             without_label += 1
             continue
-        bad["texts"] += [_bad_text(at, name, column[i]) for name, column in texts if not isinstance(column[i], str)]
+        for name, column in texts:
+            if not isinstance(column[i], str):
+                texts_of.setdefault((name, _no_text(column[i])), []).append(line)
         try:
             label = reader.read(labels[i])
         except BadLabelError as error:
-            asked = f"{at}: a label in column {', '.join(map(repr, layout.label_columns))}"
-            bad["labels"].append(Problem(asked, error.found, error.near, error.fix))
+            labels_of.setdefault((error.found, error.near, error.fix), []).append(line)
             continue
         rows.add(label, *(column[i] for _, column in texts))
     if without_label:
         rows.notes.append(
             f"{shown}: {without_label} rows without a label ({', '.join(sorted(undefined))}) were left out"
         )
-    for kind, problems in bad.items():
-        rows.problems += capped(problems, shown, kind)
+    give = 'give a string (the empty string "" is allowed)'
+    bad = [Problem(f"{at(shown, table, lines)}: a text in column {name!r}", found + how_many(lines), fix=give)
+           for (name, found), lines in texts_of.items()]  # fmt: skip
+    rows.problems += capped(bad, shown, "texts", MOST_KINDS)
+    asked = f"a label in column {', '.join(map(repr, layout.label_columns))}"
+    bad = [Problem(f"{at(shown, table, lines)}: {asked}", found + how_many(lines), near, fix)
+           for (found, near, fix), lines in labels_of.items()]  # fmt: skip
+    rows.problems += capped(bad, shown, "labels", MOST_KINDS)
     if not rows.label and not rows.problems:
         return no_rows(shown)
     return rows
@@ -146,6 +149,5 @@ def no_rows(shown: str) -> Rows:
     return Rows(problems=[problem(f"rows in {shown}", what, fix=fix)])
 
 
-def _bad_text(at: str, name: str, cell: Any) -> Problem:
-    found = "no value" if cell is None else f"a {type(cell).__name__}: {cell!r}"
-    return problem(f"{at}: a text in column {name!r}", found, fix='give a string (the empty string "" is allowed)')
+def _no_text(cell: Any) -> str:
+    return "no value" if cell is None else f"a {type(cell).__name__}: {cell!r}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, List, Value
 
-from textkd.errors import Collector, fail
+from textkd.errors import Collector
 from textkd.tasks import outputs
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import FileSource, Source, file_source, resolve
@@ -18,22 +17,21 @@ from textkd.tasks.outputs.by_row import ByRow
 from textkd.tasks.outputs.few_rows import drawn
 from textkd.tasks.table_task import TableTask
 from textkd.tasks.text import tokenized
+from textkd.tasks.text.classes import classes_of, told
 from textkd.tasks.text.encode import Collator, encode
 from textkd.tasks.text.labels import (
     IN_FILE,
     OR_NAME_ALL,
-    BadLabelError,
     Classes,
     LabelReader,
     LabelSets,
     Scores,
     Unjudged,
-    are_vectors,
-    members,
-    names_in,
+    joined,
     twins,
 )
-from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout, select, whole
+from textkd.tasks.text.rows import Layout, Rows, clean, pick_layout
+from textkd.tasks.text.where import select
 
 
 @dataclass(frozen=True)
@@ -118,36 +116,14 @@ class TextTask(TableTask):
         if self.spec.type == "regression":
             return None
         if self._labels is None:
-            self._labels = self._infer_labels()
+            self._labels = classes_of(self.table("train"), self.spec.layouts, self._separator,
+                                      str(self.sources["train"]), self.spec.skip_damaged)  # fmt: skip
         return list(self._labels)
 
-    def _infer_labels(self) -> tuple[str, ...]:
-        table, source = self.table("train"), str(self.sources["train"])
-        label = pick_layout(table, self.spec.layouts, source).label
-        whole(table, source, self.spec.skip_damaged)
-        if not isinstance(label, str):
-            return label
-        cells, lists = table.column(label), list[Sequence[Any]]()
-        if self.spec.type == "multi_label":
-            lists = list(self._lists(cells))
-            cells = [member for some in lists for member in some]
-        names = names_in(cells)
-        if self.spec.type == "multi_label" and are_vectors(lists, names):
-            fix = "labels: [...], a name for each place; or one 0/1 column for each label: label: [first, second]"
-            what = "nothing but 0 and 1: vectors without names?"
-            raise fail(f"labels in column {label!r} of {source}", what, fix=fix)
-        if len(names) < 2 and self.spec.type == "classification":
-            several = any(isinstance(cell, list | tuple) and len(cell) > 1 for cell in cells)
-            fix = "check label: and where:, or give labels: [...]"
-            asked, found = f"two classes or more in column {label!r} of {source}", f"only {', '.join(names) or 'none'}"
-            raise fail(asked, found, fix="type: multi_label: the cells are lists" if several else fix)
-        return names
-
-    def _lists(self, cells: Iterable[Any]) -> Iterator[Sequence[Any]]:
-        """The labels of each cell; cells that hold none are left to the reader."""
-        for cell in cells:
-            with suppress(BadLabelError):
-                yield members(cell, self.spec.separator)
+    @property
+    def _separator(self) -> str | None:
+        """Between the labels of a cell, where a row may have several."""
+        return self.spec.separator if self.spec.type == "multi_label" else None
 
     def _reader(self, origin: str) -> LabelReader:
         if self.spec.type == "regression":
@@ -165,7 +141,7 @@ class TextTask(TableTask):
 
     def read(self, origin: str) -> Rows:
         table, source, unknown = self.table(origin), str(self.sources[origin]), Collector()
-        reader: LabelReader = Unjudged()
+        reader: LabelReader = Unjudged(self._separator)
         with unknown.collecting():
             reader = self._reader(origin)
         layout, undefined = pick_layout(table, self.spec.layouts, source), frozenset(self.spec.undefined)
@@ -295,6 +271,10 @@ class TextTask(TableTask):
             absent = [name for i, name in enumerate(self.labels or []) if i not in set(rows["train"].label)]
             if absent:
                 notes[f"{self.name} train: no row of class {', '.join(absent)}"] = None
+            if self.spec.labels is None and (found := joined(self.labels or [])):
+                what = f"classes {told(found[1])} are made of other classes, joined by {found[0]!r}"
+                fix = f"several labels of a cell are read by type: multi_label with label_separator: {found[0]!r}"
+                notes[f"{self.name}: {what}; {fix}"] = None
         notes |= {f"{self.name}: classes {names} differ in nothing but case, blanks or encoding; they stay apart": None
                   for names in twins(self.labels or [])}  # fmt: skip
         return list(notes)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import Collector, fail, problem
-from textkd.tasks.data.formats import UTF_8, encoding_problems
+from textkd.tasks.data.encodings import UTF_8, encoding_problems
 from textkd.tasks.data.holdout import parts_of
 from textkd.tasks.data.sources import extra_splits, lost_files
 from textkd.tasks.data.unused import unused_options
 from textkd.tasks.tokens.bio import OUTSIDE, tags_of, type_of
 from textkd.tasks.tokens.files import TagFiles, tag_files
+from textkd.tasks.tokens.schemes import others_of, scheme_of
 from textkd.tasks.tokens.task import TokensTask
 
 Files = str | Path | Sequence[str | Path]
@@ -90,6 +91,7 @@ def tokens(
     collector.raise_any()
     tags = None if labels is None else tuple(labels) if OUTSIDE in labels else tags_of(labels)
     task = TokensTask(sources, labels=tags, holdout=holdout, limit=part, skip_damaged=skip_damaged, name=name)
+    task.names_ids = labels is not None and OUTSIDE in labels
     task.output.takes_labels = True
     return task
 
@@ -103,6 +105,8 @@ def _check(collector: Collector, labels: Sequence[str] | None) -> None:
         collector.add(problem("labels: different names", f"{list(labels)}"))
     elif OUTSIDE in labels and (strange := [tag for tag in labels if type_of(tag) is None]):
         fix = "all tags, as [O, B-person, I-person], or the types alone, as [person]"
+        if others := others_of(strange):
+            fix += f"; {scheme_of(others)} tags are not read, nor models that answer so: write data and labels in BIO"
         collector.add(problem("labels: tags O, B-TYPE and I-TYPE", f"{', '.join(strange)} among them", fix=fix))
 
 

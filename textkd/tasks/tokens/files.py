@@ -15,19 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import TextkdError, fail, problem, reading
-from textkd.tasks.data.formats import (
-    SUFFIXES,
-    UTF_8,
-    Dialect,
-    Table,
-    decode,
-    dialect_of,
-    json_value,
-    missing,
-    other_encoding,
-    read_table,
-)
+from textkd.tasks.data.contents import json_value
+from textkd.tasks.data.encodings import UTF_8, decode, other_encoding
+from textkd.tasks.data.formats import SUFFIXES, Dialect, Table, dialect_of, missing, read_table
 from textkd.tasks.data.sources import FileSource, resolve
+from textkd.tasks.tokens.schemes import other_scheme
 
 NAMES = ("words", "tags")
 KIND = "sentence"  # what a row of the table is
@@ -49,9 +41,11 @@ class TagFile(FileSource):
             if not self.path.is_file():
                 raise missing(self.path)
             if self.dialect.kind == "conll":
-                text, bad = decode(data := self.path.read_bytes(), self.path, self.dialect)
-                table = _columns(text, bad, self._number(self.word, 0), self._number(self.tag, -1))
+                text, bad = decode(data := self.path.read_bytes(), self.path, self.dialect.encoding)
+                place = self._number(self.tag, -1)
+                table, width = _columns(text, bad, self._number(self.word, 0), place)
                 table.reads_as = other_encoding(data) if bad else ""
+                table.problems = other_scheme(table, self.path, "conll", place + width if place < -1 else place)
                 return table
             if self.dialect.kind == "json" and (pieces := _pieces(self.path, self.dialect)) is not None:
                 self._refuse_columns()
@@ -75,21 +69,23 @@ class TagFile(FileSource):
         return int(given)
 
     def _lists(self, table: Table) -> Table:
-        columns, wrong = [], []
+        columns, names, wrong = [], [], []
         for given, usual in ((self.word, WORDS), (self.tag, TAGS)):
             known = (str(given),) if given is not None else usual
             found = next((name for name in known if name in table.names), None)
             if found is None:
-                asked, names = f"column {' or '.join(map(repr, known))} in {self.path}", table.names
+                asked, there = f"column {' or '.join(map(repr, known))} in {self.path}", table.names
                 fix = "word: NAME" if usual is WORDS else "tag: NAME"
-                wrong.append(problem(asked, f"the columns {', '.join(names)}", near=(known[0], names), fix=fix))
+                wrong.append(problem(asked, f"the columns {', '.join(there)}", near=(known[0], there), fix=fix))
             else:
                 columns.append(table.column(found))
+                names.append(found)
         if wrong:
             raise TextkdError(*wrong)
         made = Table(NAMES, damaged=list(table.damaged), unit=table.unit, kind=KIND, reads_as=table.reads_as)
         for words, tags, line in zip(*columns, table.lines, strict=True):
             _add(made, words, tags, line)
+        made.problems = other_scheme(made, self.path, self.dialect.kind, names[1])
         return made
 
 
@@ -127,8 +123,8 @@ def _dialect(path: Path, encoding: str) -> Dialect:
 
 def _add(table: Table, words: Any, tags: Any, line: int) -> None:
     """A sentence, or what is wrong with it."""
-    if not (_is_list(words) and _is_list(tags)):
-        table.damaged.append((line, "words and tags are not both lists of strings"))
+    if not (_is_list(words) and (_is_list(tags) or _is_list(tags, int))):
+        table.damaged.append((line, "words and tags are not both lists of strings (tags: or of whole numbers)"))
     elif len(words) != len(tags):
         table.damaged.append((line, f"{len(words)} words and {len(tags)} tags"))
     elif len(words):
@@ -136,13 +132,14 @@ def _add(table: Table, words: Any, tags: Any, line: int) -> None:
         table.lines.append(line)
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+def _is_list(value: Any, kind: type = str) -> bool:
+    return isinstance(value, list | tuple) and all(type(item) is kind for item in value)
 
 
-def _columns(text: str, bad: dict[int, str], word: int, tag: int) -> Table:
-    """Sentences of CoNLL columns: a word a line, columns apart by tabs or spaces, a blank line between sentences. Every
-    line has as many columns as most lines of the file; with another number, its sentence is damaged."""
+def _columns(text: str, bad: dict[int, str], word: int, tag: int) -> tuple[Table, int]:
+    """Sentences of CoNLL columns, and how many these are: a word a line, columns apart by tabs or spaces, a blank line
+    between sentences. Every line has as many columns as most lines of the file; with another number, its sentence is
+    damaged."""
     table, blocks = Table(NAMES, kind=KIND), list(_blocks(text))
     counts = Counter(len(cells) for _, lines in blocks for _, cells in lines)
     usual = max(counts, key=lambda width: (counts[width], width), default=0)  # of a tie the wider: a cell was lost
@@ -155,7 +152,7 @@ def _columns(text: str, bad: dict[int, str], word: int, tag: int) -> Table:
             found = f"{len(cells)} columns where {due} are due ({' '.join(cells)!r})"
             table.damaged.append((number, bad.get(number, found)))
             table.together[number] = ragged[0][0]
-    return table
+    return table, due
 
 
 def _blocks(text: str) -> Iterator[tuple[int, list[tuple[int, list[str]]]]]:
@@ -173,7 +170,7 @@ def _blocks(text: str) -> Iterator[tuple[int, list[tuple[int, list[str]]]]]:
 def _pieces(path: Path, dialect: Dialect) -> Table | None:
     """{intent: [{"data": [{"text": ..., "entity": ...}, ...]}, ...]}: words with the tags of their pieces. None where
     the file is of another kind."""
-    text, bad = decode(path.read_bytes(), path, dialect)
+    text, bad = decode(path.read_bytes(), path, dialect.encoding)
     try:
         value = json_value(text)
     except ValueError:

@@ -10,6 +10,7 @@ from textkd.errors import Problem, problem
 from textkd.tasks.data.damaged import capped, note_damaged
 from textkd.tasks.data.formats import Table
 from textkd.tasks.tokens.bio import repaired, type_of
+from textkd.tasks.tokens.schemes import is_id, others_of
 
 
 @dataclass
@@ -34,23 +35,25 @@ class Sentences:
         self.problems.extend(other.problems)
 
 
-def clean(table: Table, shown: str, known: Sequence[str], skip_damaged: bool) -> Sentences:
-    """Reads every sentence. known: the tags that there may be. With `skip_damaged`, sentences of a wrong shape are left
-    out with a note instead of a problem. I- tags that go on nothing are repaired, with a note."""
+def clean(table: Table, shown: str, known: Sequence[str] | None, skip_damaged: bool) -> Sentences:
+    """Reads every sentence. known: the tags that there may be; None: nothing is said of them. With `skip_damaged`,
+    sentences of a wrong shape are left out with a note instead of a problem. I- tags that go on nothing are repaired,
+    with a note."""
     rows, changed, strange = Sentences(), 0, dict[str, list[int]]()
     note_damaged(rows, table, shown, skip_damaged)
+    rows.problems += table.problems
     for (words, tags), line in zip(table.rows, table.lines, strict=True):
         fixed, count = repaired(tags)
         changed += count
         for tag in fixed:
-            if tag not in known:
+            if known is not None and tag not in known and not (table.problems and others_of([tag])):
                 strange.setdefault(tag, []).append(line)
         rows.words.append(list(words))
         rows.label.append(fixed)
     if changed:
         rows.notes.append(f"{shown}: {changed:,} I- tags without a B- before them begin an entity and are read as B-")
     rows.problems += capped(
-        [_unknown(tag, lines, shown, table.unit, known) for tag, lines in strange.items()], shown, "tags"
+        [_unknown(tag, lines, shown, table.unit, known or ()) for tag, lines in strange.items()], shown, "tags"
     )
     if not rows.words and not rows.problems:
         rows.problems.append(problem(f"sentences in {shown}", "there are none"))
@@ -60,8 +63,11 @@ def clean(table: Table, shown: str, known: Sequence[str], skip_damaged: bool) ->
 def _unknown(tag: str, lines: list[int], shown: str, unit: str, known: Sequence[str]) -> Problem:
     """A tag that the task does not have."""
     where = f"in {len(lines):,} words, first in the sentence of {unit} {lines[0]}"
+    if is_id(tag):
+        fix = "labels: [...] names every tag in the order of its id"
+        return problem(f"ids 0 to {len(known) - 1} as tags in {shown}", f"{tag} {where}", fix=fix)
     if type_of(tag) is None:
-        fix = "write the tags in BIO: O, B-TYPE, I-TYPE (BIOES: E- is I-, S- is B-)"
+        fix = "write the tags in BIO: O, B-TYPE, I-TYPE"
         return problem(f"tags O, B-TYPE or I-TYPE in {shown}", f"{tag!r} {where}", fix=fix)
     types = dict.fromkeys(name for name in map(type_of, known) if name)
     fix = "correct the tag, or list every type: labels: [...]; one without train rows is never learnt"

@@ -8,7 +8,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from textkd.errors import fail
+from textkd.errors import Collector, fail
+from textkd.tasks.data.damaged import note_damaged
 from textkd.tasks.data.formats import Table
 from textkd.tasks.outputs.few_rows import drawn
 from textkd.tasks.outputs.tokens import Tokens
@@ -19,6 +20,7 @@ from textkd.tasks.tokens.bio import tags_of, types_in
 from textkd.tasks.tokens.encode import TokenCollator, encode_words
 from textkd.tasks.tokens.files import TagFiles, tag_files
 from textkd.tasks.tokens.rows import Sentences, clean
+from textkd.tasks.tokens.schemes import ids_in, named, without_names
 
 
 class TokensTask(TableTask):
@@ -48,6 +50,7 @@ class TokensTask(TableTask):
         super().__init__(name, sources, holdout, limit)
         self.skip_damaged = skip_damaged
         self._given = self._labels = None if labels is None else tuple(labels)
+        self.names_ids = labels is not None  # each tag in the order of its id
         self.output = Tokens(lambda: self.labels, name)
         self._parts_read: dict[str, list[tuple[str, Table]]] = {}
         self._lost: dict[str, str] = {}
@@ -57,25 +60,57 @@ class TokensTask(TableTask):
         """Every tag in the order of its id. Raises `TextkdError` where the train data cannot be read."""
         if self._labels is None:
             train = self.tables("train")
+            self._whole(train)
             types = types_in(tag for _, table in train for _, tags in table.rows for tag in tags)
-            if not types and any(table.damaged for _, table in train) and not self.skip_damaged:
-                return tags_of(())  # what is damaged is told
+            if not any(table.rows for _, table in train):
+                raise fail(f"sentences in {self.sources['train']}", "there are none")
             if not types:
                 found, fix = "no B- or I- tag", "check tag:, the column of tags, or give labels: [...]"
                 raise fail(f"entities in {self.sources['train']}", found, fix=fix)
             self._labels = tags_of(types)
         return self._labels
 
+    def _whole(self, train: Sequence[tuple[str, Table]]) -> None:
+        """Raises for train files that are damaged or whose tags have no names: tags of what is left would make every
+        other one a wrong one."""
+        found = Collector()
+        for shown, table in train:
+            rows = Sentences()
+            note_damaged(rows, table, shown, self.skip_damaged)
+            found.add(*rows.problems, *table.problems)
+            if ids_in(table):
+                found.add(without_names(table, shown))
+        found.raise_any()
+
     def tables(self, origin: str) -> list[tuple[str, Table]]:
         """(name, words and tags) of every file of a split."""
         if origin not in self._parts_read:
-            self._parts_read[origin] = [(str(part), part.read()) for part in self.sources[origin].parts]
+            found, read = Collector(), list[tuple[str, Table]]()
+            for part in self.sources[origin].parts:
+                with found.collecting():
+                    read.append((str(part), part.read()))
+            found.raise_any()
+            self._parts_read[origin] = read
         return self._parts_read[origin]
 
     def read(self, origin: str) -> Sentences:
-        known, rows = self.labels, Sentences()
-        for shown, table in self.tables(origin):
-            rows.add(clean(table, shown, known, self.skip_damaged))
+        found, rows, known = Collector(), Sentences(), None
+        with found.collecting():
+            known = self.labels
+        with found.collecting():
+            for shown, table in self.tables(origin):
+                rows.add(self._judged(table, shown, known))
+        rows.problems = list(dict.fromkeys([*found.problems, *rows.problems]))
+        return rows
+
+    def _judged(self, table: Table, shown: str, known: Sequence[str] | None) -> Sentences:
+        """The sentences of a file; its tags are judged by those that are known, if they are."""
+        if not ids_in(table):
+            return clean(table, shown, known, self.skip_damaged)
+        if self.names_ids:
+            return clean(named(table, known or ()), shown, known, self.skip_damaged)
+        rows = clean(named(table, ()), shown, None, self.skip_damaged)
+        rows.problems += [] if known is None else [without_names(table, shown)]
         return rows
 
     def settings(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from textkd.errors import fail
 from textkd.models.files import refused, room_for, sync
+from textkd.models.regular import regular
 from textkd.teachers.cache.keys import VERSION, Keys, as_numpy
 from textkd.teachers.cache.layout import Layout
 
@@ -181,7 +182,7 @@ def open_shard(path: Path) -> Block:
     """The shard of a file; its data stays on disk until it is read. Raises `DamagedError`, `FileNotFoundError`."""
     lost = Block(np.zeros((0, 2), np.uint64), {}, path)
     try:
-        file: Any = safe_open(path, "pt")
+        file: Any = safe_open(regular(path), "pt")
         metadata = file.metadata() or {}
         head = metadata["entries"]
         entries, heads = dict[str, Entry](), {"keys": _index_in(file, "keys")}

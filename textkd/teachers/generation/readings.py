@@ -15,6 +15,7 @@ from PIL import Image
 from textkd.errors import TextkdError, fail
 from textkd.models.files import refused, room_for, write_atomic, write_json
 from textkd.models.processes import processes
+from textkd.models.regular import regular
 
 VERSION = 1  # of the store
 Reader = Callable[[Sequence[Image.Image]], Sequence[tuple[str, float]]]
@@ -84,7 +85,7 @@ class ReadingStore:
     def _load(self, shard: int) -> list[Row] | None:
         """The readings of a shard; None where it is missing or damaged."""
         try:
-            lines = self._path(shard).read_text(encoding="utf-8").split("\n")[:-1]
+            lines = regular(self._path(shard)).read_text(encoding="utf-8").split("\n")[:-1]
             return _checked([(row["text"], row["confidence"]) for row in map(json.loads, lines)],
                             len(self._places(shard)))  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, TextkdError):

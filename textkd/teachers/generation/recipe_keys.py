@@ -57,7 +57,7 @@ class BlackBox(BaseModel):
             where: the teacher's place in the recipe.
             given: the keys of its block.
         """
-        if not self.recogniser:
+        if not (self.recogniser or "").strip():
             asked, fix = f"{where}.{BLACK_BOX}: ''", f"{BLACK_BOX}: lines.onnx; or leave it out, and give path: FOLDER"
             return [problem(asked, "no path of a file", fix=fix, where=f"{where}.{BLACK_BOX}")]
         fix = "leave it out: a recogniser is one file and is used as it is"
