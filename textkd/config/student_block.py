@@ -9,11 +9,14 @@ from typing import Any
 from textkd.config.task_block import labels_of_task
 from textkd.errors import TextkdError, nearest, problem
 from textkd.experiment.plan import Source
+from textkd.experiment.trimmed import trimmed
 from textkd.models import loading, students
 from textkd.models.files import at_home
+from textkd.models.students.wanted import wanted_of
 from textkd.tasks import Task
 
 FROM = "from"  # the model, or the folder, that a student is made of
+VOCABULARY = "vocabulary"
 
 
 def student_of(
@@ -30,7 +33,17 @@ def student_of(
         teachers: the names of all teachers: a `from` that is none of them is a folder or a hub id.
         new: makes a model from nothing of a config, where the teacher is a black box and has nothing to be made of.
     """
-    spec = {key: value for key, value in block.items() if key != FROM}
+    made = _whole(block, task, auto_class, made_from, teachers, new)
+    wanted = wanted_of(block.get(VOCABULARY))
+    return made if wanted is None else trimmed(made, wanted, task)
+
+
+def _whole(
+    block: Mapping[str, Any], task: Task | None, auto_class: Any, made_from: str, teachers: Collection[str],
+    new: Callable[[Mapping[str, Any]], Any] | None,
+) -> Source:  # fmt: skip
+    """`student_of`, with the vocabulary of what it is made of."""
+    spec = {key: value for key, value in block.items() if key not in (FROM, VOCABULARY)}
     asked = str(block.get(FROM, ""))
     labels = labels_of_task(task)
     if new is not None and "config" in spec:

@@ -18,6 +18,7 @@ from textkd.experiment.models import Models
 from textkd.experiment.plan import Experiment, ModelSpec, Training
 from textkd.models import loading
 from textkd.models.forward import positions
+from textkd.models.students.vocabulary import kept_of
 from textkd.models.words import hash_of
 from textkd.teachers.generation.pseudo_labels import Targets
 from textkd.training.stages import Data
@@ -150,13 +151,14 @@ class Rows:
 
     @cached_property
     def own_words(self) -> dict[str, Any]:
-        """The tokenizers of teachers that have a vocabulary of their own, by name."""
+        """The tokenizers of models that have a vocabulary of their own, by name: teachers, and trimmed students."""
         specs, running = self.experiment.models, self.models.running
-        return own_tokenizers(self.tokenizer, {name: model for name, model in running.items() if specs[name].teaches})
+        readers = {name: one for name, one in running.items() if specs[name].teaches or kept_of(one) is not None}
+        return own_tokenizers(self.tokenizer, readers)
 
     @cached_property
     def own(self) -> dict[str, Data]:
-        """The data as teachers read it that have a vocabulary of their own, by name."""
+        """The data as models read it that have a vocabulary of their own, by name."""
         task, most = self.experiment.task, self.max_length or self.experiment.task.default_length
         models = {name: self.models.start(name) for name in self.own_words}
         return {name: in_own_words(self.data, task, self.own_words[name], model, min(most, positions(model)))
@@ -175,8 +177,9 @@ class Rows:
         if training.targets is not None:
             rows, told = training.targets.rows(writer, self.tokenizer, *self.room)
             return replace(self.data, train=rows), {"targets": told}
-        own = {name: self.own[name] for name in training.reads if name in self.own}
-        return with_own_words(self.seen_by(training.trains[0]), own), {}
+        first = training.trains[0]
+        other = [name for name in training.reads if self.words(name) != self.words(first)]
+        return with_own_words(self.seen_by(first), {name: self.seen_by(name) for name in other}), {}
 
     def publish(self, name: str, folder: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
         """Writes a trained model as a plain folder, judged as it loads."""

@@ -14,6 +14,7 @@ from textkd.experiment.plan import ModelSpec
 from textkd.models import loading
 from textkd.models.forward import positions
 from textkd.models.saved import lost_when_saved
+from textkd.models.students.vocabulary import is_cut_alike, kept_of
 from textkd.tasks import Task
 from textkd.teachers.generation.recipe_keys import BLACK_BOX
 
@@ -123,8 +124,10 @@ def _student(look: Look, name: str, student: Any) -> None:
     for other in others:
         if other in look.loaded and not look.bad(look.experiment.models[other].where):
             wrong = loading.check_pair(look.loaded[other], student, own, loading.own_tokenizer(student))
-            own_words = own_tokenizers(look.tokenizer, {other: look.loaded[other]})
-            look.found.add(*(p for p in wrong if not _is_fine(look, p, look.loaded[other], student, bool(own_words))))
+            own_words = (
+                bool(own_tokenizers(look.tokenizer, {other: look.loaded[other]})) or kept_of(student) is not None
+            )
+            look.found.add(*(p for p in wrong if not _is_fine(look, p, student, own_words)))
     if look.boxes or not look.setup.teachers:  # no teacher has brought one
         look.tokenizer = look.setup.rows.tokenizer
     known = look.task is not None and look.tokenizer is not None
@@ -143,11 +146,11 @@ def _lost(model: Any) -> list[Problem]:
     return [problem(f"a folder of {type(model).__name__}", f"it could not be loaded: {lost}", fix=fix)] if lost else []
 
 
-def _is_fine(look: Look, wrong: Problem, teacher: Any, student: Any, own_words: bool) -> bool:
+def _is_fine(look: Look, wrong: Problem, student: Any, own_words: bool) -> bool:
     """Beside a task with classes, the names of each model are looked at beside the task's. A teacher with words of its
     own reads its own rows."""
     if own_words and "token" in wrong.asked:  # but what stands at each token can only be compared at the same tokens
-        return look.task is None or not look.task.output.per_token
+        return look.task is None or not look.task.output.per_token or is_cut_alike(student)
     return "order" in wrong.asked and _class_names(look.task) is not None
 
 

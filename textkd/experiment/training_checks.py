@@ -18,6 +18,7 @@ from textkd.experiment.made_up import made_up_batch
 from textkd.experiment.plan import Training
 from textkd.models import loading
 from textkd.models.forward import own_columns, positions
+from textkd.models.students.vocabulary import is_cut_alike, kept_of
 from textkd.objective.cache_limits import cache_problems, kept_problems
 from textkd.objective.match import Match
 from textkd.objective.match_checks import check_words, needs_teacher
@@ -106,7 +107,8 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     # one teacher's labels are those of a student made of it, but several would be told once more as classes that differ
     unfit = [name for name, spec in specs.items() if len(specs) > 1 and look.bad(spec.where)]
     read = {name: look.loaded[name] for name in specs if name in look.loaded and name not in unfit}
-    look.found.add(*_word_problems(look, read, stage.matches))
+    trained = {name: look.loaded[name] for name in training.trains if name in look.loaded}
+    look.found.add(*_word_problems(look, read, trained, stage.matches))
     boxes = [name for name, spec in specs.items() if spec.is_black_box]
     if len(read) + len(boxes) < len(specs):
         check_words(stage.matches, label_loss, (training.trains, tuple(specs)))
@@ -114,7 +116,6 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     if boxes:
         check_words(stage.matches, label_loss)
         look.found.add(*(p for i, match in enumerate(stage.matches) if (p := _unreadable(i, match))))
-    trained = {name: look.loaded[name] for name in training.trains if name in look.loaded}
     if len(trained) < len(training.trains):
         return _with_stand_in(look, training, stage, read, label_loss)
     batch = _batch(look, training)
@@ -158,17 +159,21 @@ def _step() -> AbstractContextManager[None]:
     return reading("a step on the first rows", fix="look at the config of the models and at the options of the matches")
 
 
-def _word_problems(look: Look, read: dict[str, Any], matches: Sequence[Match]) -> list[Problem]:
+def _word_problems(
+    look: Look, read: dict[str, Any], trained: dict[str, Any], matches: Sequence[Match]
+) -> list[Problem]:
     """What a teacher with a vocabulary of its own says of its tokens, which are not the student's."""
     foreign, found = set(own_tokenizers(look.tokenizer, read)), list[Problem]()
+    trimmed = [one for one in trained.values() if kept_of(one) is not None]
+    if not all(map(is_cut_alike, trimmed)):
+        foreign = set(read)
     for number, match in enumerate(matches if foreign else ()):
         for tap in written_ends(match)[1] if needs_teacher(match) else ():
             whose = [name for name in ([tap.model] if tap.model else match.teachers or read) if name in foreign]
             if whose and tap.address.kind not in OF_ROWS:
-                what = "it has a vocabulary of its own: its tokens are not those of the student"
-                fix = (
-                    f"compare what it says of whole rows ({' or '.join(OF_ROWS)}), or take a teacher of the same words"
-                )
+                what = "it has another vocabulary than the student: their tokens are not the same"
+                other = "keep more pieces: student.vocabulary" if trimmed else "take a teacher of the same words"
+                fix = f"compare what it says of whole rows ({' or '.join(OF_ROWS)}), or {other}"
                 asked = f"{tap.address} of the teacher {whose[0]}"
                 found.append(problem(asked, what, fix=fix, where=f"[{number}]"))
     return found

@@ -8,9 +8,10 @@ from typing import Any
 
 from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.models.students.composing import SIDES
+from textkd.models.students.wanted import wanted_problems
 
 KINDS = ("shrink", "path", "config")
-BESIDE = ("from", "share_encoder")
+BESIDE = ("from", "share_encoder", "vocabulary")
 PATH_OPTIONS = ("allow_pickle", "sha256")
 SHRINK_OPTIONS = ("layers", "n_layers", "encoder_layers", "decoder_layers")
 
@@ -52,6 +53,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             wrong.add(problem(asked, "not a block of keys", fix=fix, where=kind))
     _check_shrink(spec, wrong)
     _check_sharing(spec, wrong)
+    wrong.add(*wanted_problems(spec.get("vocabulary")))
     if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"]).strip()):
         fix = "give a folder or a hub id"
         wrong.add(problem(f"student path: {spec['path']!r}", "not a path", fix=fix, where="path"))
@@ -80,7 +82,7 @@ def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
         >>> sound_part({"shrink": {"layer": [2, 9]}}) is None
         True
     """
-    kept = {key: spec[key] for key in (*KINDS, "from") if key in spec}
+    kept = {key: spec[key] for key in (*KINDS, "from", "vocabulary") if key in spec}
     kept |= {key: spec[key] for key in ("share_encoder", "allow_pickle") if type(spec.get(key)) is bool}
     kept |= {"sha256": spec["sha256"]} if isinstance(spec.get("sha256"), str) else {}
     shrink = kept.get("shrink")

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -27,11 +28,12 @@ TOKENIZER = "tokenizer.json"
 IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id")
 ASCII = [chr(code) for code in range(33, 127)]
 _BATCH = 1000  # texts that are cut at a time
+_KEPT: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Which pieces a student keeps.
+    """Which pieces of a vocabulary stay.
 
     Args:
         ids: of the old vocabulary, in its order: a piece's place is its new id.
@@ -76,8 +78,9 @@ def choose(tokenizer: Any, texts: Sequence[Sequence[str]], most: int | None = No
     wanted = [one for one, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])) if one not in fixed]
     if most is not None:
         if most < len(fixed):
+            fix = f"keep: {len(fixed) + min(len(wanted), 1000)}, say"
             found = f"{len(fixed)} pieces have to stay: special tokens, single characters, and those of the list"
-            raise fail(f"a vocabulary of {most}", found, fix=f"keep: {len(fixed) + min(len(wanted), 1000)}, say")
+            raise fail(f"a vocabulary of {most}", found, fix=fix, where="vocabulary.keep")
         wanted = wanted[: most - len(fixed)]
     kept = _closed(inner, fixed | set(wanted))
     lost = sum(not row <= kept for row in rows)
@@ -106,6 +109,7 @@ def trim(model: PreTrainedModel, tokenizer: Any, kept: Kept) -> PreTrainedModel:
         found = f"its words are a {type(old).__name__}, not a table of {kept.ids[-1] + 1} rows or more"
         raise fail(f"a smaller vocabulary for {type(model).__name__}", found, fix="leave vocabulary out")
     student: Any = clone(model)
+    _KEPT[student] = kept
     places = {one: place for place, one in enumerate(kept.ids)}
     size, chosen = len(kept.ids), torch.tensor(kept.ids)
     padding = None if old.padding_idx is None else places.get(old.padding_idx)
@@ -119,7 +123,18 @@ def trim(model: PreTrainedModel, tokenizer: Any, kept: Kept) -> PreTrainedModel:
         if isinstance(one, int) and one in places:
             setattr(student.config, name, places[one])
     give_tokenizer(student, trimmed_tokenizer(tokenizer, kept))
-    return student.eval()  # type: ignore[no-any-return]
+    return student.eval()
+
+
+def kept_of(model: Any) -> Kept | None:
+    """What stayed of the vocabulary of a model that `trim` made; None of others."""
+    return _KEPT.get(model)
+
+
+def is_cut_alike(model: Any) -> bool:
+    """Whether a model reads the training texts in the pieces of the one that it was trimmed from."""
+    kept = kept_of(model)
+    return kept is not None and not kept.cut
 
 
 def trimmed_tokenizer(tokenizer: Any, kept: Kept) -> Any:
