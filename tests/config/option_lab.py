@@ -184,7 +184,8 @@ def graph(made: Run) -> dict[str, Any]:
                      None if spec.cache is None else asdict(spec.cache), asdict(spec.live))
               for name, spec in experiment.models.items()}  # fmt: skip
     return {"nodes": nodes, "models": models, "report": experiment.report, "seeds": experiment.seeds,
-            "folder": str(made.folder.path), "task": experiment.task.name}  # fmt: skip
+            "folder": str(made.folder.path), "task": experiment.task.name,
+            "artifacts": experiment.artifacts}  # fmt: skip
 
 
 def shown(made: Any) -> list[str]:

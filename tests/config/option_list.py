@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from textkd import tasks
 from textkd.config.schema import Recipe
-from textkd.models.students import spec
+from textkd.models.students import spec, wanted
 from textkd.objective import schedules
 from textkd.tasks.data import holdout
 from textkd.tasks.ocr import sources
@@ -45,6 +45,7 @@ def options() -> list[str]:
              for key, field in block.model_fields.items()]  # fmt: skip
     found += [f"student.{name}" for name in (*spec.KINDS, *spec.BESIDE, *spec.PATH_OPTIONS)]
     found += [f"shrink.{name}" for name in spec.SHRINK_OPTIONS]
+    found += [f"vocabulary.{name}" for name in wanted.OPTIONS]
     found += [f"training.{name}" for name in (*arguments.OWN, "output_dir", "seed")]
     found += [f"cache.{field.name}" for field in dataclasses.fields(CacheOptions)]
     found += [f"cache.logits.{name}" for name in cache_options.LOGITS]

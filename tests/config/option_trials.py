@@ -23,6 +23,7 @@ from textkd.training.wiring import wire
 TINY = {"shrink": {"layers": [1]}}
 LABELS = [{"tap": "labels"}]
 LOGITS = {"tap": "logits", "loss": "kl"}
+ONNX = {"format": "onnx"}
 NEW = {"config": {"encoder": dict(ENCODER), "decoder": dict(DECODER)}, "finetune": {"num_train_epochs": 1}}
 NEW_STUDENT = {"student": {"config": {"encoder": {"num_hidden_layers": 1}}}}
 
@@ -81,6 +82,15 @@ def length(made: Run) -> Any:
     return [list(column.shape) for column in made.setup.rows.sample(made.experiment.training("student")).values()]
 
 
+def refused_format(lab: OptionLab) -> Seen:
+    """There is one format so far: another is refused."""
+    made = [
+        said(lambda form=form: graph(lab.run(lab.text, {"artifacts": [{"format": form}]})))
+        for form in ("onnx", "tflite")
+    ]
+    return made[0], made[1]
+
+
 RECIPES: dict[str, Trial] = {
     "Recipe.about": lambda lab: tuple(shown(lambda a=about: lab.run(lab.text, {"about": a})) for about in ("a", "b")),
     "Recipe.task": recipe("task.subset", "rte", see=lambda made: made.task.name),
@@ -128,6 +138,13 @@ RECIPES: dict[str, Trial] = {
     "CohortBlock.students": recipe("cohort.students", {"a": TINY, "b": TINY}, {
         "matches": None, "student": None, "cohort": {"students": {"c": TINY, "b": TINY}}}),
     "CohortBlock.update": recipe("cohort.update", "in_turn", {"matches": None, "cohort": {}}),
+    "Recipe.artifacts": recipe("artifacts", [ONNX]),
+    "ArtifactBlock.format": refused_format,
+    "ArtifactBlock.int8": recipe("artifacts.0.int8", "dynamic", {"artifacts": [ONNX]}),
+    "ArtifactBlock.rows": recipe("artifacts.0.rows", 8, {"artifacts": [{**ONNX, "int8": "static"}]}),
+    "ArtifactBlock.keep": recipe("artifacts.0.keep", 0.9, {"artifacts": [ONNX]}),
+    "ArtifactBlock.of": recipe("artifacts.0.of", "control", {"artifacts": [ONNX]}),
+    "ArtifactBlock.name": recipe("artifacts.0.name", "small", {"artifacts": [ONNX]}),
     "PseudoBlock.lines": recipe("pseudo.lines", lambda lab: lab.file("dev.parquet"), {"pseudo": {}}, ocr=True),
     "training.output_dir": recipe("training.output_dir", "runs/other"),
     "training.seed": recipe("training.seed", 7, {"seeds": None}),
@@ -166,6 +183,10 @@ STUDENTS: dict[str, Trial] = {
     "student.allow_pickle": made_of({"path": pickled}, {"path": pickled, "allow_pickle": True}),
     "student.share_encoder": recipe("student.share_encoder", True, {
         "student": {"shrink": {"decoder_layers": 1}}, "matches": LABELS}, ocr=True),
+    "student.vocabulary": recipe("student.vocabulary", "task"),
+    "vocabulary.from": recipe("student.vocabulary.from", "task", {"student.vocabulary": None}),
+    "vocabulary.keep": recipe("student.vocabulary.keep", 15, {"student.vocabulary": {}}),
+    "vocabulary.list": recipe("student.vocabulary.list", "words.txt", {"student.vocabulary": {}}),
     "shrink.layers": made_of({"shrink": {"layers": "first", "n_layers": 2}}, {"shrink": {"layers": [2, 4]}}),
     "shrink.n_layers": made_of({"shrink": {"n_layers": 2}}, {"shrink": {"n_layers": 1}}),
     "shrink.encoder_layers": made_of({"shrink": TWO_SIDES}, {"shrink": {**TWO_SIDES, "encoder_layers": 1}}, True),

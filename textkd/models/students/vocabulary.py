@@ -74,15 +74,17 @@ def choose(tokenizer: Any, texts: Sequence[Sequence[str]], most: int | None = No
     for row in _cut(inner, texts):
         counts.update(row)
         rows.append(set(row))
-    fixed = _fixed(tokenizer, inner, texts, words)
-    wanted = [one for one, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])) if one not in fixed]
-    if most is not None:
-        if most < len(fixed):
-            fix = f"keep: {len(fixed) + min(len(wanted), 1000)}, say"
-            found = f"{len(fixed)} pieces have to stay: special tokens, single characters, and those of the list"
-            raise fail(f"a vocabulary of {most}", found, fix=fix, where="vocabulary.keep")
-        wanted = wanted[: most - len(fixed)]
-    kept = _closed(inner, fixed | set(wanted))
+    made_of = _merges(inner)
+    kept = _closed(_fixed(tokenizer, inner, texts, words), made_of)
+    wanted = [one for one, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])) if one not in kept]
+    if most is not None and most < len(kept):
+        found = f"{len(kept)} pieces have to stay: special tokens, single characters, and those of the list"
+        fix = f"keep: {len(kept) + min(len(wanted), 1000)}, say"
+        raise fail(f"a vocabulary of {most}", found, fix=fix, where="vocabulary.keep")
+    for one in wanted:
+        more = _closed({one}, made_of) - kept
+        if most is None or len(kept) + len(more) <= most:
+            kept |= more
     lost = sum(not row <= kept for row in rows)
     return Kept(tuple(sorted(kept)), len(counts), lost / len(rows) if rows else 0.0)
 
@@ -230,19 +232,23 @@ def _is_bytes(inner: Any) -> bool:
     return "ByteLevel" in inner.to_str()[:200_000]
 
 
-def _closed(inner: Any, ids: set[int]) -> set[int]:
-    """The ids with all that they are merged from."""
+def _merges(inner: Any) -> dict[int, list[int]]:
+    """The two pieces that each piece of a BPE is merged from; nothing of other kinds."""
     told = json.loads(inner.to_str())["model"]
-    if "merges" not in told:
-        return ids
-    vocabulary, made_of = told["vocab"], dict[str, list[str]]()
-    for pair in told["merges"]:
-        made_of.setdefault("".join(_parts(pair)), _parts(pair))
-    names, kept = {one: piece for piece, one in vocabulary.items()}, set(ids)
-    todo = [names[one] for one in ids if one in names]
+    known = told["vocab"]
+    found = dict[int, list[int]]()
+    for pair in told.get("merges", ()):
+        whole, parts = known.get("".join(_parts(pair))), [known.get(part) for part in _parts(pair)]
+        if whole is not None and None not in parts:
+            found.setdefault(whole, parts)
+    return found
+
+
+def _closed(ids: set[int], made_of: dict[int, list[int]]) -> set[int]:
+    """The ids with all that they are merged from."""
+    kept, todo = set(ids), list(ids)
     while todo:
-        for part in made_of.get(todo.pop(), ()):
-            if part in vocabulary and vocabulary[part] not in kept:
-                kept.add(vocabulary[part])
-                todo.append(part)
+        new = [one for one in made_of.get(todo.pop(), ()) if one not in kept]
+        kept.update(new)
+        todo += new
     return kept
