@@ -49,9 +49,9 @@ class Paper:
 
 
 # A picture costs a second and most reports are written for their words: drawn only under `whole_pictures`
-DRAWING = {name: getattr(plots, name) for name in ("_data_address", "_settings", "Figure")}
+DRAWING = {name: getattr(plots, name) for name in ("data_address", "settings", "Figure")}
 EMPTY = "data:image/svg+xml;base64," + base64.b64encode(b"<svg/>").decode()
-plots._data_address, plots._settings, plots.Figure = lambda figure: EMPTY, contextlib.nullcontext, Paper()
+plots.data_address, plots.settings, plots.Figure = lambda figure: EMPTY, contextlib.nullcontext, Paper()
 
 # Before each training accelerate looks for garbage among all that torch and transformers are made of
 memory.gc = types.SimpleNamespace(collect=lambda: 0)

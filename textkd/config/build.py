@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from textkd.config import presets, recipe_file
 from textkd.config.schema import Recipe
 from textkd.config.validate import validate
-from textkd.errors import Collector
+from textkd.errors import Collector, TextkdError
 
 if TYPE_CHECKING:
     from textkd.experiment.distiller import Run
+    from textkd.experiment.search import Search
 
 log = logging.getLogger("textkd")
 
@@ -40,7 +41,7 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> tuple[Recipe, dict[
     return recipe, values
 
 
-def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Run:
+def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Run | Search:
     """What a recipe asks for, ready to `check` and `run`.
 
     Args:
@@ -61,8 +62,20 @@ def from_recipe(file: str | Path, overrides: Sequence[str] = ()) -> Run:
         log.info(recipe.about)
     with _no_collection():
         from textkd.config.builder import Builder  # torch and all the rest
+        from textkd.config.search_block import search_of
 
-    return Builder(recipe, values, Path(file).stem).build()
+    name = Path(file).stem
+    if recipe.search is None:
+        return Builder(recipe, values, name).build()
+    return search_of(recipe.search, values, lambda made: Builder(_judged(made), made, name).build(), name)
+
+
+def _judged(values: dict[str, Any]) -> Recipe:
+    """The recipe of plain values. Raises `TextkdError`."""
+    recipe, problems = validate(values)
+    if recipe is None or problems:
+        raise TextkdError(*problems)
+    return recipe
 
 
 @contextmanager

@@ -128,6 +128,16 @@ class ArtifactBlock(_Block):
     name: str = ""
 
 
+class SearchBlock(_Block):
+    """A search under a budget: budget ({latency_ms: 5, size_mb: 10, threads: 1}), over (values for keys of the recipe,
+    by their dotted paths), trials (candidates at most), steps (of the shortest training)."""
+
+    budget: dict[str, int | float]
+    over: dict[str, list[Any]]
+    trials: int = 12
+    steps: int = 200
+
+
 class Recipe(_Block):
     """A whole recipe.
 
@@ -142,7 +152,8 @@ class Recipe(_Block):
     student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
     steps, and frozen, names of modules. seeds: one run each (default: training.seed, or 42). max_length: tokens per
     row (default: 128, or fewer where a model has fewer positions). pseudo: `PseudoBlock`, for lines of text.
-    artifacts: a list of `ArtifactBlock`: what is shipped beside plain folders.
+    artifacts: a list of `ArtifactBlock`: what is shipped beside plain folders. search: `SearchBlock`: the student
+    is searched for under a budget.
     """
 
     about: str = ""
@@ -161,3 +172,4 @@ class Recipe(_Block):
     max_length: int | None = None
     pseudo: PseudoBlock | None = None
     artifacts: list[ArtifactBlock] = Field(default_factory=list)
+    search: SearchBlock | None = None

@@ -17,6 +17,7 @@ from textkd.config.schema import (
     LinkBlock,
     MatchBlock,
     Recipe,
+    SearchBlock,
     StageBlock,
     TeacherBlock,
 )
@@ -26,7 +27,7 @@ from textkd.teachers.generation import recipe_keys
 BLOCKS: dict[str, type[BaseModel]] = {
     "": Recipe, "teacher": TeacherBlock, "finetune": FinetuneBlock, "stages": StageBlock, "matches": MatchBlock,
     "pseudo": recipe_keys.PseudoBlock, "chain": LinkBlock, "cohort": CohortBlock, "teachers": TeacherBlock,
-    "artifacts": ArtifactBlock,
+    "artifacts": ArtifactBlock, "search": SearchBlock,
 }  # fmt: skip
 # what a value of a wrong type should have been; a union of types says it badly
 EXPECTED = {
@@ -54,6 +55,9 @@ EXPECTED = {
     "keep": "a folder", "path": "a folder, or a hub id", "sha256": "a text, in quotes",
     "artifacts": "a list, as [{format: onnx, int8: dynamic}]", "format": "onnx", "int8": "dynamic or static",
     "rows": "a whole number", "of": "the name of a model",
+    "search": "a block, as {budget: {latency_ms: 5}, over: {student.shrink.n_layers: [2, 3]}}",
+    "budget": "a block, as {latency_ms: 5, size_mb: 10}", "over": "lists by key, as {student.shrink.n_layers: [2, 3]}",
+    "trials": "a whole number", "steps": "a whole number",
     **recipe_keys.EXPECTED,
 }  # fmt: skip
 # what a member of a list should have been

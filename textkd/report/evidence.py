@@ -94,3 +94,23 @@ class GalleryLine(Strict):
         if set(self.said) != set(self.cer):
             raise ValueError(f"texts of {sorted(self.said)}, but the CER of {sorted(self.cer)}")
         return self
+
+
+class Point(Strict):
+    """A candidate of a search: what it costs, what its longest training so far reached, whether it meets the budget."""
+
+    name: str
+    latency_ms: float
+    size_mb: float
+    metric: float | None
+    steps: int = Field(ge=0)
+    fits: bool
+    chosen: bool
+
+
+class Frontier(Strict):
+    """The candidates of a search, and its budget in milliseconds and megabytes (None: none was given)."""
+
+    points: list[Point] = Field(min_length=1)
+    latency_ms: float | None = None
+    size_mb: float | None = None

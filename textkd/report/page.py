@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from textkd.models.files import write_atomic
-from textkd.report import layer_map, lines, looks, plots, table, words
+from textkd.report import frontier, layer_map, lines, looks, plots, table, words
 from textkd.report.headline import headline, timing_noise
 from textkd.report.results import Results, load
 from textkd.report.templates import environment
@@ -37,6 +37,9 @@ def render(results: Results) -> str:
         gallery=lines.shown(results),
         rule=lines.rule(results),
         speed=speed_sentence(results),
+        candidates=frontier.rows(results),
+        frontier=frontier.picture(results),
+        budget="" if results.search is None else frontier.budget(results.search),
     )
 
 

@@ -66,7 +66,7 @@ def loss_plot(results: Results) -> str | None:
     lines, look = losses(results), looks(results)
     if not lines:
         return None
-    with _settings():
+    with settings():
         figure = Figure(figsize=(8.6, 2.7), layout="constrained")
         axes = figure.subplots()
         for name, line in lines.items():
@@ -75,7 +75,7 @@ def loss_plot(results: Results) -> str | None:
             axes.plot(*_xy(line), color=look[name].colour, linestyle=look[name].dashes, label=told, **_dot(line))
         _finish(axes, results, "total loss", curves.wide(lines.values()))
         _legend(axes)
-        return _data_address(figure)
+        return data_address(figure)
 
 
 def parts_plot(results: Results) -> str | None:
@@ -85,7 +85,7 @@ def parts_plot(results: Results) -> str | None:
         return None
     columns = min(len(families), 3)
     rows = math.ceil(len(families) / columns)
-    with _settings():
+    with settings():
         figure = Figure(figsize=(8.6, 2.35 * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, (family, parts) in zip(grid, families.items(), strict=False):
@@ -93,7 +93,7 @@ def parts_plot(results: Results) -> str | None:
             _finish(axes, results, None, curves.wide(parts.values()))
         for axes in grid[len(families) :]:
             axes.set_visible(False)
-        return _data_address(figure)
+        return data_address(figure)
 
 
 def metric_plot(results: Results) -> str | None:
@@ -102,7 +102,7 @@ def metric_plot(results: Results) -> str | None:
     means = {name: curves.mean_evaluations(results.models[name], metric) for name in learners(results)}
     if not any(means.values()):
         return None
-    with _settings():
+    with settings():
         figure = Figure(figsize=(8.6, 3.0), layout="constrained")
         axes = figure.subplots()
         for name, mean in means.items():
@@ -122,7 +122,7 @@ def metric_plot(results: Results) -> str | None:
         log = not results.greater_is_better and curves.wide(means.values())
         _finish(axes, results, name_of(metric) + ("" if results.greater_is_better else ", lower is better"), log)
         _legend(axes)
-        return _data_address(figure)
+        return data_address(figure)
 
 
 def _legend(axes: Any) -> None:
@@ -169,11 +169,11 @@ def _xy(line: Series) -> Sequence[list[float]]:
     return [x for x, _ in line], [y for _, y in line]
 
 
-def _settings() -> Any:
+def settings() -> Any:
     return mpl.rc_context({**_DEFAULTS, **_SETTINGS})
 
 
-def _data_address(figure: Figure) -> str:
+def data_address(figure: Figure) -> str:
     file = io.StringIO()
     FigureCanvasSVG(figure).print_svg(file)
     # Only the picture: the XML head and matplotlib's metadata block carry a date and addresses of other places.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,7 +11,7 @@ from textkd.errors import TextkdError, fail, problem, reading
 from textkd.models.files import write_atomic
 from textkd.models.regular import special
 from textkd.report import first_edition
-from textkd.report.evidence import GALLERY_LINES, Disagreements, GalleryLine, LayerMap
+from textkd.report.evidence import GALLERY_LINES, Disagreements, Frontier, GalleryLine, LayerMap
 from textkd.report.model_result import ModelResult, Strict
 
 FILE = "results.json"
@@ -71,6 +71,7 @@ class Results(Strict):
         hardware: what speed was measured on.
         max_length: tokens of a row, at which texts were cut; None: not known, or the rows are no texts.
         warnings: what the report tells beside its figures.
+        search: the candidates of a search, and its budget.
 
     Raises:
         pydantic.ValidationError: a key is wrong or missing, or a model is named that is not there.
@@ -108,8 +109,17 @@ class Results(Strict):
     hardware: Hardware
     max_length: int | None = None
     warnings: list[str] = Field(default=[])
+    search: Frontier | None = None
 
     _before = model_validator(mode="before")(first_edition.results)
+
+    def with_search(self, told: dict[str, Any]) -> Results:
+        """The same results with the candidates of a search.
+
+        Args:
+            told: the fields of a `Frontier`.
+        """
+        return self.model_copy(update={"search": Frontier.model_validate(told)})
 
     @property
     def student(self) -> ModelResult:
