@@ -24,6 +24,7 @@ TINY = {"shrink": {"layers": [1]}}
 LABELS = [{"tap": "labels"}]
 LOGITS = {"tap": "logits", "loss": "kl"}
 ONNX = {"format": "onnx"}
+SEARCH = {"budget": {"size_mb": 1}, "over": {"student.shrink.layers": [[1], [2]]}}
 NEW = {"config": {"encoder": dict(ENCODER), "decoder": dict(DECODER)}, "finetune": {"num_train_epochs": 1}}
 NEW_STUDENT = {"student": {"config": {"encoder": {"num_hidden_layers": 1}}}}
 
@@ -80,6 +81,11 @@ def two(lab: OptionLab) -> Any:
 
 def length(made: Run) -> Any:
     return [list(column.shape) for column in made.setup.rows.sample(made.experiment.training("student")).values()]
+
+
+def sought(made: Any) -> Any:
+    """What is searched for, where anything is."""
+    return [getattr(made, name, None) for name in ("space", "budget", "trials", "steps")]
 
 
 def refused_format(lab: OptionLab) -> Seen:
@@ -145,6 +151,11 @@ RECIPES: dict[str, Trial] = {
     "ArtifactBlock.keep": recipe("artifacts.0.keep", 0.9, {"artifacts": [ONNX]}),
     "ArtifactBlock.of": recipe("artifacts.0.of", "control", {"artifacts": [ONNX]}),
     "ArtifactBlock.name": recipe("artifacts.0.name", "small", {"artifacts": [ONNX]}),
+    "Recipe.search": recipe("search", SEARCH, see=sought),
+    "SearchBlock.budget": recipe("search.budget.size_mb", 5, {"search": SEARCH}, sought),
+    "SearchBlock.over": recipe("search.over", {"student.shrink.layers": [[1]]}, {"search": SEARCH}, sought),
+    "SearchBlock.trials": recipe("search.trials", 3, {"search": SEARCH}, sought),
+    "SearchBlock.steps": recipe("search.steps", 3, {"search": SEARCH}, sought),
     "PseudoBlock.lines": recipe("pseudo.lines", lambda lab: lab.file("dev.parquet"), {"pseudo": {}}, ocr=True),
     "training.output_dir": recipe("training.output_dir", "runs/other"),
     "training.seed": recipe("training.seed", 7, {"seeds": None}),
