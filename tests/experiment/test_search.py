@@ -13,8 +13,8 @@ from tiny_lab import Tiny
 import textkd
 from textkd.errors import TextkdError
 from textkd.experiment import search
+from textkd.experiment.candidates import Budget, Candidate
 from textkd.experiment.measured import Cost
-from textkd.experiment.search import Candidate
 from textkd.report.evidence import Point
 from textkd.report.frontier import best
 from textkd.report.results import load
@@ -78,7 +78,7 @@ def test_a_search_that_was_stopped_goes_on(
 ) -> None:
     made, train = searching(tiny), search.Search._try
     monkeypatch.setattr(search.Search, "_try", lambda *given: train(*given) if len(tried) < 3 else 1 / 0)
-    made.budget = search.Budget(size_mb=3)
+    made.budget = Budget(size_mb=3)
     with pytest.raises(ZeroDivisionError):
         explored(made)
     monkeypatch.setattr(search.Search, "_try", train)

@@ -11,8 +11,9 @@ from typing import Any
 from textkd.config import recipe_file
 from textkd.config.schema import SearchBlock
 from textkd.errors import Collector, Problem, TextkdError, problem
+from textkd.experiment.candidates import Budget, Choice, Space
 from textkd.experiment.distiller import Run
-from textkd.experiment.search import Budget, Choice, Search, Space
+from textkd.experiment.search import Search
 from textkd.experiment.storage import folder_of
 
 MOST_TRIALS, MOST_VALUES = 200, 50

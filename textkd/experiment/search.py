@@ -3,76 +3,26 @@ the best of all in full (successive halving, Jamieson and Talwalkar 2016, arXiv:
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
 import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from textkd import report
 from textkd.errors import TextkdError, fail
+from textkd.experiment.candidates import Budget, Candidate, Choice, Space
 from textkd.experiment.distiller import Result, Run
 from textkd.experiment.measured import Cost, cost_of
 from textkd.models.files import read_record, write_json
 
 log = logging.getLogger("textkd")
-Choice = Mapping[str, Any]
 HALVING = 3  # a third of the candidates goes on, with three times the steps
 FOUND = "search.json"
 Make = Callable[[Choice, Mapping[str, Any], Path, bool], Run]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a student may cost. threads: of the CPU, for the latency; None: all that torch has."""
-
-    latency_ms: float | None = None
-    size_mb: float | None = None
-    threads: int | None = None
-
-    def over(self, cost: Cost) -> float:
-        """How many times as much as the budget the dearest part of a cost is; at most 1 where it is met."""
-        parts = [(cost.latency_ms, self.latency_ms), (cost.size_mb, self.size_mb)]
-        return max((one / most for one, most in parts if most is not None), default=0.0)
-
-
-@dataclass(frozen=True)
-class Space:
-    """The values of each key, by its dotted path in the recipe."""
-
-    over: Mapping[str, Sequence[Any]]
-
-    def choices(self) -> list[Choice]:
-        """All candidates."""
-        return [dict(zip(self.over, values, strict=True)) for values in itertools.product(*self.over.values())]
-
-
-@dataclass
-class Candidate:
-    """What is known of a candidate. steps: of its longest training so far; metric: at its end."""
-
-    choice: dict[str, Any]
-    latency_ms: float
-    size_mb: float
-    fits: bool
-    steps: int = 0
-    metric: float | None = None
-
-    @property
-    def key(self) -> str:
-        """A name for its folder."""
-        return hashlib.sha256(json.dumps(self.choice, sort_keys=True).encode()).hexdigest()[:12]
-
-    @property
-    def name(self) -> str:
-        """Its values, in a line."""
-        return ", ".join(f"{key.rpartition('.')[2]} {_shown(value)}" for key, value in self.choice.items())
 
 
 class Search:
@@ -253,7 +203,7 @@ class Search:
         cost = f"{near.latency_ms:.2f} ms and {near.size_mb:.2f} MB"
         what = f"of {len(self.found)} candidates none meets it; the nearest, {near.name}, has {cost}"
         fix = "a larger budget, or smaller values under search.over"
-        return fail(f"a budget of {_told(self.budget)}", what, fix=fix, where="search.budget")
+        return fail(f"a budget of {self.budget}", what, fix=fix, where="search.budget")
 
     # -- what is kept -------------------------------------------------------------------------------------------------
 
@@ -302,11 +252,3 @@ def _optuna() -> Any:
     except ImportError as error:
         raise fail("a search", "optuna is not installed", fix="pip install 'textkd[search]'", where="search") from error
     return optuna
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict | list) else str(value) or "none"
-
-
-def _told(budget: Budget) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in asdict(budget).items() if value is not None)
