@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 
 from textkd.errors import Problem, TextkdError, fail, is_own_defect, is_secret, problem
 from textkd.models.files import at_home
+from textkd.training import refusals
 from textkd.training.argument_values import LARGEST_SEED, OWN, value_problems
 from textkd.training.environment import kept_environment
 from textkd.training.tried_arguments import try_parts
@@ -124,8 +125,7 @@ def _error_of(training: Mapping[str, Any]) -> TextkdError | None:
 
 
 def _told(error: Exception) -> TextkdError:
-    said = str(error).strip().split("\n")[0] or type(error).__name__
-    fix = "correct it in training; transformers.TrainingArguments explains every argument"
+    said, fix = refusals.told(error)
     return fail("the arguments of a training", said, fix=fix)
 
 
