@@ -273,5 +273,9 @@ def test_a_value_that_one_training_of_several_reads_is_taken() -> None:
 
 
 def test_what_transformers_concludes_itself_is_not_told() -> None:
-    given = given_arguments(TrainingArguments("unused", eval_strategy="steps", torch_compile=False, use_cpu=True))
-    assert unread_problems(given, [given]) == []
+    more: dict[str, Any]
+    for more in ({}, {"save_strategy": "steps", "save_steps": 5}, {"load_best_model_at_end": True}):
+        made = TrainingArguments("unused", eval_strategy="steps", torch_compile=False, use_cpu=True, **more)
+        given = given_arguments(made)
+        assert unread_problems(given, [given]) == []
+        assert argument_problems(given) == []
