@@ -93,10 +93,15 @@ def write_module(module: nn.Module, sample: Sample, path: Path, asked: str) -> N
     exporters()
     try:
         with _silent(), torch.no_grad():
-            torch.onnx.export(
-                module.eval(), sample.given, str(path), dynamo=True, external_data=False, verbose=False,
-                input_names=list(sample.names), output_names=list(sample.outputs), dynamic_shapes=sample.axes,
+            made = torch.onnx.export(
+                module.eval(), sample.given, dynamo=True, verbose=False, input_names=list(sample.names),
+                output_names=list(sample.outputs), dynamic_shapes=sample.axes,
             )  # fmt: skip
+            assert made is not None
+            for node in made.model.graph.all_nodes():  # where each stood in Python, with the paths of this machine
+                for one in (node, *node.outputs):
+                    one.metadata_props.clear()
+            made.save(str(path), external_data=False)
     except Exception as error:  # of torch's exporter, of whatever kind
         what = f"torch's exporter cannot write it: {said(error)}"
         raise fail(asked, what, fix="export as a plain folder (without --format onnx)") from error

@@ -143,7 +143,7 @@ def write_graphs(model: Any, encoder: Path, decoder: Path) -> None:
     names = {what: [f"{what}_{i}" for i in range(count)] for what in ("cross", "past", "present")}
     dims = {name: torch.export.Dim(name, min=least) for name, least in DIMENSIONS.items()}
     chance = torch.Generator().manual_seed(0)
-    pixels = torch.randn(2, *_image(model), generator=chance)
+    pixels = torch.randn(2, *image_of(model), generator=chance)
     write_module(
         EncoderGraph(model), Sample(("pixel_values",), (pixels,), ({0: dims["batch"]},), names["cross"]), encoder, asked
     )
@@ -164,7 +164,7 @@ def write_graphs(model: Any, encoder: Path, decoder: Path) -> None:
 DIMENSIONS = {"batch": 1, "tokens": 1, "seen": 1, "past": 0}
 
 
-def _image(model: Any) -> tuple[int, int, int]:
+def image_of(model: Any) -> tuple[int, int, int]:
     """Channels, height and width of an image."""
     config = model.config.encoder
     side = config.image_size
@@ -190,7 +190,7 @@ def parity(model: Any, runtime: Any, batches: Sequence[int] = BATCHES) -> dict[s
     chance, most = torch.Generator().manual_seed(1), positions(model)
     few, worst, largest, tried = min(most, MOST_STEPS), 0.0, 0.0, list[list[int]]()
     for images in batches:
-        pixels = torch.randn(images, *_image(model), generator=chance)
+        pixels = torch.randn(images, *image_of(model), generator=chance)
         tokens = few if images != 1 else most
         ids = torch.randint(model.decoder.config.vocab_size, (images, tokens), generator=chance)
         with torch.no_grad():
