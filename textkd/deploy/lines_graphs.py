@@ -188,11 +188,14 @@ def parity(model: Any, runtime: Any, batches: Sequence[int] = BATCHES) -> dict[s
         TextkdError: a shape does not run.
     """
     chance, most = torch.Generator().manual_seed(1), positions(model)
+    size, pad = model.decoder.config.vocab_size, model.decoder.config.pad_token_id
     few, worst, largest, tried = min(most, MOST_STEPS), 0.0, 0.0, list[list[int]]()
     for images in batches:
         pixels = torch.randn(images, *image_of(model), generator=chance)
         tokens = few if images != 1 else most
-        ids = torch.randint(model.decoder.config.vocab_size, (images, tokens), generator=chance)
+        ids = torch.randint(size, (images, tokens), generator=chance)
+        if pad is not None:  # all at once, sinusoidal positions leave it out; token by token they count it
+            ids[ids == pad] = (pad + 1) % size
         with torch.no_grad():
             wanted = model(pixel_values=pixels, decoder_input_ids=ids, return_dict=True)["logits"].numpy()
         tried.append([images, tokens])
