@@ -99,7 +99,8 @@ def write_module(module: nn.Module, sample: Sample, path: Path, asked: str) -> N
             )  # fmt: skip
             assert made is not None
             for node in made.model.graph.all_nodes():  # where each stood in Python, with the paths of this machine
-                for one in (node, *node.outputs):
+                node.metadata_props.clear()
+                for one in node.outputs:
                     one.metadata_props.clear()
             made.save(str(path), external_data=False)
     except Exception as error:  # of torch's exporter, of whatever kind

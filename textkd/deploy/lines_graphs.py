@@ -152,7 +152,7 @@ def write_graphs(model: Any, encoder: Path, decoder: Path) -> None:
         [torch.randn(2, first.num_heads, length, first.head_dim, generator=chance) for _ in range(count)]
         for length in (5, 4)
     )
-    shapes = (
+    shapes: tuple[Any, ...] = (
         {0: dims["batch"], 1: dims["tokens"]}, {}, [{0: dims["batch"], 2: dims["seen"]} for _ in cross],
         [{0: dims["batch"], 2: dims["past"]} for _ in past],
     )  # fmt: skip
@@ -161,6 +161,7 @@ def write_graphs(model: Any, encoder: Path, decoder: Path) -> None:
     write_module(DecoderGraph(model), sample, decoder, asked)
 
 
+REPORT = "nothing was written; report it with the config.json"
 DIMENSIONS = {"batch": 1, "tokens": 1, "seen": 1, "past": 0}
 
 
@@ -203,7 +204,7 @@ def parity(model: Any, runtime: Any, batches: Sequence[int] = BATCHES) -> dict[s
             found = dict(_steps(runtime, pixels.numpy(), ids.numpy(), few))
         except Exception as error:  # of onnxruntime, of whatever kind
             what = f"they fail on {images} images and {tokens} tokens: {said(error)}"
-            raise fail("the exported graphs", what, fix="nothing was written; report it with the config.json") from error
+            raise fail("the exported graphs", what, fix=REPORT) from error
         worst = max(worst, *(float(np.abs(one - wanted[:, place]).max()) for place, one in found.items()))
         largest = max(largest, float(np.abs(wanted).max()))
     return {"largest_difference": worst, "largest_logit": largest, "shapes": tried}

@@ -1,5 +1,5 @@
-"""Writes a trained reader of lines as an ONNX folder: two graphs, the tokenizer, how images become pixels, and how texts
-are searched; all of it tried before the folder appears."""
+"""Writes a trained reader of lines as an ONNX folder: two graphs, its tokenizer, how images become pixels, how texts
+are searched; tried before the folder appears."""
 
 from __future__ import annotations
 
@@ -33,14 +33,13 @@ SEARCHED = ("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_si
 IGNORED = (
     "max_length", "max_new_tokens", "do_sample", "use_cache", "pad_token_id", "bos_token_id", "eos_token_id",
     "decoder_start_token_id", "transformers_version", "num_return_sequences", "output_attentions",
-    "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate", "temperature", "top_k", "top_p",
-    "typical_p", "_from_model_config", "trust_remote_code",
+    "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate", "temperature", "top_k",
+    "top_p", "typical_p", "_from_model_config",
 )  # fmt: skip
 EXACT = 1e-6
 BYTES = 6  # of 255: what another backend may make of a pixel
 TRIED = ((40, 20), (900, 50), (64, 16), (333, 77), (20, 300), (1500, 9), (2, 2), (2, 700), (2500, 120))  # width, height
 COMPARED = 24  # tokens
-FORWARD_FIX = "nothing was written; report it with the config.json"
 
 
 def is_reader(model: Any) -> bool:
@@ -82,7 +81,7 @@ def written_lines(model: Any, words: Path, part: Path, int8: str = "") -> Manife
     close = lines_graphs.parity(model, decoding)
     if not lines_graphs.is_close(close):
         found = f"their logits differ by up to {close['largest_difference']:.1e} (of {close['largest_logit']:.1f})"
-        raise fail("graphs that compute what the model computes", found, fix=FORWARD_FIX)
+        raise fail("graphs that compute what the model computes", found, fix=lines_graphs.REPORT)
     _compare_search(model, decoding, search)
     agreement = {**close, "pixels": far}
     if int8:
@@ -112,7 +111,8 @@ def search_of(model: Any, asked: str) -> Search:
     settings = model.generation_config
     usual = {**settings._get_default_generation_params(), "do_sample": False}
     own = {name: value for name, value in settings.to_dict().items() if value is not None}
-    other = [f"{name}: {own[name]}" for name in own if name not in (*SEARCHED, *IGNORED) and own[name] != usual.get(name)]
+    foreign = [name for name in own if name not in (*SEARCHED, *IGNORED)]
+    other = [f"{name}: {own[name]}" for name in foreign if own[name] != usual.get(name)]
     other += ["do_sample: true"] if own.get("do_sample") else []
     fix = "take it out of generation_config.json"
     if other:
@@ -129,9 +129,9 @@ def search_of(model: Any, asked: str) -> Search:
 
 
 def _processor(folder: Path) -> Any:
-    with reading(f"the processor of {folder}", fix="give a folder with its files (preprocessor_config.json, tokenizer.json)"):
-        with quiet():
-            return from_pretrained(transformers.TrOCRProcessor, str(folder))
+    fix = "give a folder with its files (preprocessor_config.json, tokenizer.json)"
+    with reading(f"the processor of {folder}", fix=fix), quiet():
+        return from_pretrained(transformers.TrOCRProcessor, str(folder))
 
 
 def preparing_of(processor: Any, asked: str) -> tuple[Preparing, dict[str, Any]]:
@@ -182,8 +182,8 @@ def preparing_of(processor: Any, asked: str) -> tuple[Preparing, dict[str, Any]]
         what = f"pixel values differ by up to {worst:.1e}"
         raise fail(asked, f"its processor, a {name} ({backend}), cannot be rebuilt: {what}", fix=fix)
     if worst > EXACT:
-        log.warning("the runtime resizes with Pillow, the processor with %s: pixel values differ by up to %.1e", backend,
-                    worst)  # fmt: skip
+        told = "images are resized with Pillow, in training with %s: pixel values differ by up to %.1e"
+        log.warning(told, backend, worst)
     return made, {"largest_difference": worst, "backend": backend}
 
 
@@ -219,7 +219,7 @@ def _compare_search(model: Any, decoding: Decoding, search: Search) -> None:
             wanted, found = generated(model, pixels, one), decoding.search(pixels.numpy(), one)
             apart += [f"{w} and {f}" for w, f in zip(wanted, found, strict=True) if w != f]
     if len(apart) > 1:  # one may be a tie
-        raise fail("graphs that write what the model writes", f"tokens differ: {apart[0]}", fix=FORWARD_FIX)
+        raise fail("graphs that write what the model writes", f"tokens differ: {apart[0]}", fix=lines_graphs.REPORT)
 
 
 def generated(model: Any, pixels: torch.Tensor, search: Search) -> list[list[int]]:
@@ -234,7 +234,11 @@ def generated(model: Any, pixels: torch.Tensor, search: Search) -> list[list[int
     before = model.generation_config
     pad = search.ends[0] if before.pad_token_id is None else before.pad_token_id
     model.generation_config = transformers.GenerationConfig(
-        **settings, do_sample=False, pad_token_id=pad, eos_token_id=list(search.ends), decoder_start_token_id=search.start
+        **settings,
+        do_sample=False,
+        pad_token_id=pad,
+        eos_token_id=list(search.ends),
+        decoder_start_token_id=search.start,
     )
     try:
         with quiet():

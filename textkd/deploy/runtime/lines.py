@@ -9,6 +9,7 @@ import numpy as np
 
 from textkd.deploy.manifest import Manifest
 from textkd.deploy.runtime.lines_search import Decoding, Search
+from textkd.deploy.runtime.session import package
 from textkd.errors import fail, reading
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class LineModel:
     @property
     def preparing(self) -> Preparing:
         """How images become pixels."""
+        package("PIL", "pillow")
         from textkd.deploy.runtime.lines_images import Preparing  # needs Pillow
 
         with reading("the images of an exported reader", fix="export the model again"):

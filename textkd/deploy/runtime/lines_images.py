@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from textkd.deploy.runtime.session import package
 from textkd.models.images import ImageLike, not_too_flat, open_image
 
 Array = np.ndarray[Any, Any]
@@ -64,7 +64,6 @@ class Preparing:
         Raises:
             TextkdError: one of them is no image.
         """
-        package("PIL")
         named = (open_image(image, f"images[{number}]") for number, image in enumerate(images))
         return np.stack([self.of_image(image) for image in named])
 
@@ -73,7 +72,7 @@ class Preparing:
         if self.fits:
             image = not_too_flat(image, self.height, self.width)
         if self.turns and (image.width - image.height) * (self.width - self.height) < 0:
-            image = image.transpose(package("PIL.Image").Transpose.ROTATE_270)
+            image = image.transpose(Image.Transpose.ROTATE_270)
         if self.resize:
             image = image.resize(self._resized(image.width, image.height), self.resample)
         if self.fits:

@@ -120,8 +120,9 @@ def transcribe(
 
     rows: `LineRows`. collator: `LineCollator`; its processor writes the texts, its start token begins them. Batches
     hold lines of like length. scores: confidences too (keeps the logits of a batch: tokens x rows x beams x vocabulary
-    x 4 bytes). A model that has `read_images` (images -> text, tokens, finished of each) prepares its
-    images and writes its texts by itself, by its `generation_config` and without scores. Raises `TextkdError` where a row's image cannot be read.
+    x 4 bytes). A model with a method `read_images` (images -> text, tokens, finished of each) prepares the images and
+    writes the texts itself, by its `generation_config`, without scores. Raises `TextkdError` where a row's image cannot
+    be read.
     """
     generation = generation or Generation()
     lengths = list(rows["length"])
@@ -135,7 +136,8 @@ def transcribe(
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             if reads is not None:
-                found = [Reading(text, math.nan, math.nan, *more) for text, *more in reads([rows[i]["image"] for i in chosen])]
+                answers = reads([rows[i]["image"] for i in chosen])
+                found = [Reading(text, math.nan, math.nan, *more) for text, *more in answers]
             else:
                 images = collator([rows[i] for i in chosen])["pixel_values"].to(device)
                 out = model.generate(pixel_values=images)  # type: ignore[operator]
