@@ -24,6 +24,7 @@ from textkd.deploy import manifest
 from textkd.deploy.artifact import Artifact
 from textkd.deploy.lines_graphs import DecoderGraph, EncoderGraph, parity
 from textkd.deploy.lines_onnx import generated, preparing_of, search_of
+from textkd.deploy.runtime.lines import LineModel
 from textkd.deploy.runtime.lines_search import Decoding, Search
 from textkd.deploy.to_onnx import export_onnx
 from textkd.errors import TextkdError
@@ -190,6 +191,15 @@ def test_the_search_is_what_the_folder_says() -> None:
             Search.of({**vars(found), **wrong})
 
 
+def test_a_folder_with_a_damaged_search_is_refused() -> None:
+    model = make_reader()
+    sides, search = decoding(model), vars(search_of(with_settings(), "it"))
+    for damaged in ({**search, "num_beams": "4"}, {**search, "more": 1}, {**search, "ends": 2}, [1]):
+        told = manifest.Manifest("lines", [], 9, ["pixel_values"], [1, "<pad>", 0], lines={"search": damaged})
+        with pytest.raises(TextkdError, match="export the model again"):
+            LineModel(told, sides.encoder, sides.decoder, None)
+
+
 def test_static_int8_of_models_that_write_is_refused_before_a_run() -> None:
     told = problems([Artifact("a", "student", int8="static")], ["student"], ["student"], writes=True)
     assert [(one.where, one.fix) for one in told] == [("artifacts[0].int8", "int8: dynamic")]
@@ -266,7 +276,7 @@ def test_the_folder_reads_as_the_model_does(tmp_path: Path) -> None:
     wanted = texts_of_torch(source, images)
     assert len(set(wanted)) > 1
     for batch in (1, 2, 8):
-        assert model.read(images, batch) == wanted
+        assert model.read(iter(images), batch) == wanted
     assert model.predict([np.asarray(image) for image in images]) == wanted
     images[0].save(tmp_path / "line.png")
     assert model.read(str(tmp_path / "line.png")) == wanted[:1]

@@ -15,6 +15,7 @@ from textkd.errors import fail, said
 from textkd.models.forward import positions
 
 MOST_STEPS = 48  # of a comparison, step by step; the last position is compared apart
+LONGEST = 1024  # tokens of it
 BATCHES = (1, 2, 5)
 
 
@@ -193,7 +194,7 @@ def parity(model: Any, runtime: Any, batches: Sequence[int] = BATCHES) -> dict[s
     few, worst, largest, tried = min(most, MOST_STEPS), 0.0, 0.0, list[list[int]]()
     for images in batches:
         pixels = torch.randn(images, *image_of(model), generator=chance)
-        tokens = few if images != 1 else most
+        tokens = few if images != 1 else min(most, LONGEST)
         ids = torch.randint(size, (images, tokens), generator=chance)
         if pad is not None:  # all at once, sinusoidal positions leave it out; token by token they count it
             ids[ids == pad] = (pad + 1) % size
@@ -211,14 +212,13 @@ def parity(model: Any, runtime: Any, batches: Sequence[int] = BATCHES) -> dict[s
 
 
 def _steps(runtime: Any, pixels: Any, ids: Any, few: int) -> Any:
-    """(place, logits [B, V]): of the first tokens one by one, then of the last."""
-    state = runtime.begin(pixels)
-    for place in range(few):
-        yield place, runtime.step(state, ids[:, place : place + 1])
-    if ids.shape[1] > few:
-        if ids.shape[1] - few > 1:
-            yield ids.shape[1] - 2, runtime.step(state, ids[:, few:-1])
-        yield ids.shape[1] - 1, runtime.step(state, ids[:, -1:])
+    """(place, logits [B, V]): of the first tokens one by one (of one image, its first three at once), then of the last
+    two places."""
+    state, count = runtime.begin(pixels), ids.shape[1]
+    ends = list(range(3 if len(ids) == 1 else 1, few + 1))
+    ends += [end for end in (count - 1, count) if end > few]
+    for start, end in zip([0, *ends], ends, strict=False):
+        yield end - 1, runtime.step(state, ids[:, start:end])
 
 
 def is_close(told: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +67,8 @@ class LineModel:
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise fail(f"batch_size={batch_size!r}", "not a number of images", fix="1 or more")
-        given = list(images) if isinstance(images, Sequence) and not isinstance(images, str | bytes) else [images]
+        is_one = isinstance(images, str | bytes | bytearray | Mapping | np.ndarray) or not hasattr(images, "__iter__")
+        given = [images] if is_one else list(images)
         found = list[str]()
         for start in range(0, len(given), batch_size):
             pixels = self.pixels(given[start : start + batch_size])
