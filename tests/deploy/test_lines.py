@@ -26,7 +26,7 @@ from textkd.deploy.lines_graphs import DecoderGraph, EncoderGraph, parity
 from textkd.deploy.lines_onnx import generated, preparing_of, search_of
 from textkd.deploy.runtime.lines import LineModel
 from textkd.deploy.runtime.lines_search import Decoding, Search
-from textkd.deploy.to_onnx import export_onnx
+from textkd.deploy.to_onnx import export_onnx, refuse
 from textkd.errors import TextkdError
 from textkd.experiment.artifacts import problems
 from textkd.experiment.evaluate import evaluate
@@ -221,6 +221,10 @@ def test_other_decoders_and_static_int8_are_refused_and_nothing_is_left(tmp_path
     hf.VisionEncoderDecoderModel(both).save_pretrained(tmp_path / "bert")
     with pytest.raises(TextkdError, match="BertLMHeadModel: TrOCR decoders alone"):
         export_onnx(tmp_path / "bert", tmp_path / "out")
+    with pytest.raises(TextkdError, match="TrOCR decoders alone"):
+        refuse(hf.VisionEncoderDecoderModel(both), processor(), "it")
+    with pytest.raises(TextkdError, match="do_center_crop"):
+        refuse(make_reader(), SimpleNamespace(image_processor=hf.DeiTImageProcessorPil(**PLAIN)), "it")
     save_teacher(tmp_path / "model")
     with pytest.raises(TextkdError, match="without rows"):
         export_onnx(tmp_path / "model", tmp_path / "out", int8="static", rows=["a"])

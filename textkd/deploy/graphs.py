@@ -93,19 +93,27 @@ def write_module(module: nn.Module, sample: Sample, path: Path, asked: str) -> N
     exporters()
     try:
         with _silent(), torch.no_grad():
-            made = torch.onnx.export(
-                module.eval(), sample.given, dynamo=True, verbose=False, input_names=list(sample.names),
-                output_names=list(sample.outputs), dynamic_shapes=sample.axes,
+            torch.onnx.export(
+                module.eval(), sample.given, str(path), dynamo=True, external_data=False, verbose=False,
+                input_names=list(sample.names), output_names=list(sample.outputs), dynamic_shapes=sample.axes,
             )  # fmt: skip
-            assert made is not None
-            for node in made.model.graph.all_nodes():  # where each stood in Python, with the paths of this machine
-                node.metadata_props.clear()
-                for one in node.outputs:
-                    one.metadata_props.clear()
-            made.save(str(path), external_data=False)
+            _without_traces(path)
     except Exception as error:  # of torch's exporter, of whatever kind
         what = f"torch's exporter cannot write it: {said(error)}"
         raise fail(asked, what, fix="export as a plain folder (without --format onnx)") from error
+
+
+def _without_traces(path: Path) -> None:
+    """Takes out what torch's exporter writes beside the graph: the paths and lines of the code that it came from."""
+    import onnx  # an extra
+
+    made = onnx.load(path)
+    parts = [made.graph, *made.graph.node, *made.graph.initializer, *made.graph.value_info, *made.graph.input,
+             *made.graph.output]  # fmt: skip
+    for part in parts:
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(made, path)
 
 
 def exporters() -> None:

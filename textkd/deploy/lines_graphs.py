@@ -215,7 +215,7 @@ def _steps(runtime: Any, pixels: Any, ids: Any, few: int) -> Any:
     """(place, logits [B, V]): of the first tokens one by one (of one image, its first three at once), then of the last
     two places."""
     state, count = runtime.begin(pixels), ids.shape[1]
-    ends = list(range(3 if len(ids) == 1 else 1, few + 1))
+    ends = list(range(min(few, 3) if len(ids) == 1 else 1, few + 1))
     ends += [end for end in (count - 1, count) if end > few]
     for start, end in zip([0, *ends], ends, strict=False):
         yield end - 1, runtime.step(state, ids[:, start:end])

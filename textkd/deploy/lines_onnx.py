@@ -47,6 +47,18 @@ def is_reader(model: Any) -> bool:
     return isinstance(model, transformers.VisionEncoderDecoderModel)
 
 
+def refuse_reader(model: Any, processor: Any, asked: str) -> None:
+    """Raises `TextkdError` where a reader could not be exported, as far as it is known before it is trained.
+
+    Args:
+        model: a `VisionEncoderDecoderModel`.
+        processor: its `TrOCRProcessor`.
+        asked: for the message.
+    """
+    lines_graphs.refuse_other(model, asked)
+    preparing_of(processor, asked)
+
+
 def written_lines(model: Any, words: Path, part: Path, int8: str = "") -> Manifest:
     """Writes all files but the manifest.
 

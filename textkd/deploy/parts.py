@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 
 from textkd.deploy.manifest import WORDS
 from textkd.errors import fail
+from textkd.models.cpu import cpu
 
 # texts that tokenizers may cut otherwise: capitals, accents, other scripts, blanks, numbers, nothing, pairs
 TRIED = (
@@ -50,27 +49,3 @@ def made_by() -> dict[str, Any]:
     """The packages, their versions, and the CPU."""
     names = ("textkd", "torch", "transformers", "onnx", "onnxruntime", "tokenizers")
     return {**{name: version(name) for name in names}, "cpu": cpu()}
-
-
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
-
-
-def cpu() -> str:
-    """The CPU, with those of its flags that int8 is fast or slow by.
-
-    Example:
-        >>> isinstance(cpu(), str)
-        True
-    """
-    name, flags = platform.processor() or platform.machine(), set[str]()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            key, _, value = (part.strip() for part in line.partition(":"))
-            if key == "model name":
-                name = value
-            if key in ("flags", "Features"):
-                flags = set(value.split())
-                break
-    told = [flag for flag in FLAGS if flag in flags]
-    return f"{name} ({', '.join(told)})" if told else f"{name} ({torch.backends.cpu.get_cpu_capability()})"

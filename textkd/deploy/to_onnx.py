@@ -13,7 +13,7 @@ from textkd.deploy import manifest
 from textkd.deploy.export import load_student, new_folder, student_folder
 from textkd.deploy.graphs import CLOSE, columns_of, exporters, parity, write_graph
 from textkd.deploy.int8 import MODES, NO_ROWS, quantise
-from textkd.deploy.lines_onnx import is_reader, written_lines
+from textkd.deploy.lines_onnx import is_reader, refuse_reader, written_lines
 from textkd.deploy.manifest import MODEL, Manifest
 from textkd.deploy.parts import made_by, save_words
 from textkd.deploy.runtime.session import session
@@ -69,10 +69,25 @@ def export_onnx(
         if is_reader(model):
             made = written_lines(model, words, part, int8)
         else:
-            kind = _kind(model, folder)
+            kind = _kind(model, f"{folder} as ONNX")
             made = _written(model, load_tokenizer(words), kind, part, int8, rows, rows_from)
         write_atomic(part / manifest.FILE, made.text())
     return target
+
+
+def refuse(model: Any, processor: Any, asked: str) -> None:
+    """Raises `TextkdError` where a model could not be exported, as far as it is known before it is trained.
+
+    Args:
+        model: of the kind.
+        processor: of its rows: a tokenizer, or what prepares images too.
+        asked: for the message.
+    """
+    exporters()
+    if is_reader(model):
+        refuse_reader(model, processor, asked)
+    else:
+        _kind(model, asked)
 
 
 def _written(
@@ -105,9 +120,9 @@ def _written(
     return replace(made, sums=manifest.sums_of(part))
 
 
-def _kind(model: Any, folder: Path) -> str:
+def _kind(model: Any, asked: str) -> str:
     """What kind of answers a model gives."""
-    name, asked = type(model).__name__, f"{folder} as ONNX"
+    name = type(model).__name__
     if name.endswith("ForTokenClassification"):
         return "tokens"
     if name.endswith("ForSequenceClassification"):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textkd.deploy.to_onnx import refuse
 from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment import fingerprint, model_checks, training_checks, unread
 from textkd.experiment.collect_results import Bound
@@ -39,7 +40,8 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     if problems := setup.experiment.problems():
         raise TextkdError(*problems)
     look = Look(setup, known)
-    for part in (_settings, _task, _caches, _pseudo, model_checks.teachers, model_checks.students, _padding):
+    for part in (_settings, _task, _caches, _pseudo, model_checks.teachers, model_checks.students, _padding,
+                 _artifacts):  # fmt: skip
         part(look)
     bound = training_checks.trainings(look)
     look.found.add(*unread.problems(look, bound))
@@ -90,6 +92,14 @@ def _padding(look: Look) -> None:
             what = "its tokenizer puts the padding before the text, so a row differs from batch to batch"
             fix = 'padding_side: "right" in its tokenizer_config.json, or cache: false'
             look.found.add(problem("a cache of the teacher", what, fix=fix, where=f"{spec.where}.cache"))
+
+
+def _artifacts(look: Look) -> None:
+    """Whether what is to be shipped can be exported: it would be seen after the training else."""
+    for number, one in enumerate(look.experiment.artifacts):
+        if one.of in look.loaded and look.tokenizer is not None:
+            with look.found.collecting(f"artifacts[{number}]"):
+                refuse(look.loaded[one.of], look.tokenizer, f"{one.of} as {one.format}")
 
 
 def _pseudo(look: Look) -> None:
