@@ -22,6 +22,7 @@ import textkd
 from textkd import deploy
 from textkd.deploy import manifest
 from textkd.deploy.artifact import Artifact
+from textkd.deploy.export import load_student
 from textkd.deploy.lines_graphs import DecoderGraph, EncoderGraph, parity
 from textkd.deploy.lines_onnx import generated, preparing_of, search_of
 from textkd.deploy.runtime.lines import LineModel
@@ -238,11 +239,8 @@ def lines(count: int, seed: int = 0) -> list[Image.Image]:
 
 
 def texts_of_torch(folder: Path, images: list[Image.Image], **settings: Any) -> list[str]:
-    """What plain transformers reads, one image at a time."""
-    model, reads = (
-        hf.VisionEncoderDecoderModel.from_pretrained(folder).eval(),
-        hf.TrOCRProcessor.from_pretrained(folder),
-    )
+    """What transformers reads, one image at a time; sinusoidal positions, which it does not load, are mended."""
+    model, reads = load_student(folder), hf.TrOCRProcessor.from_pretrained(folder)
     found = []
     for image in images:
         batch = torch.from_numpy(pixels(reads, [image]))

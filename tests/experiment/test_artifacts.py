@@ -102,6 +102,7 @@ BAD = {
 }
 
 
+@pytest.mark.long
 def test_what_cannot_be_exported_is_told_before_anything_is_trained(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
