@@ -135,6 +135,7 @@ STARTUP = {"help seconds", "ls cpu", "wrong seconds", "check/torch+read cpu"}
         ("attention", {"fused/plain 2x8, 8 tokens"}),
         ("bf16", {"float32/bf16 8 x 16 x 16"}),
         ("fused_head", {"both memory", "logits memory", "labels memory", "both time"}),
+        pytest.param("deploy_lines", {"torch/onnx"}, marks=pytest.mark.slow),
         pytest.param("scale", {"time 256/64", "memory 256/64"}, marks=pytest.mark.slow),
     ],
 )

@@ -101,7 +101,8 @@ def all_imports(path: Path) -> set[str]:
 
 
 # Where names of OCR may stand: its rooms, what a user may import, the table of the kinds of task, and the report's page
-OF_LINES = ("tasks/ocr/", "teachers/generation/", "__init__.py", "tasks/kinds.py", "report/generation.py")
+OF_LINES = ("tasks/ocr/", "teachers/generation/", "__init__.py", "tasks/kinds.py", "report/generation.py",
+            "deploy/lines_", "deploy/runtime/lines")  # fmt: skip
 WORDS_OF_LINES = {"ocr", "recogniser", "recognisers", "beam", "beams"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +100,18 @@ BAD = {
     "named as a path": ({"format": "onnx", "name": "../x"}, "artifacts[0].name"),
     "another key": ({"format": "onnx", "bits": 8}, "artifacts[0].bits"),
 }
+
+
+@pytest.mark.long
+def test_what_cannot_be_exported_is_told_before_anything_is_trained(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distiller = asking(tiny, {"format": "onnx"}, {"format": "onnx", "int8": "dynamic"})
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(TextkdError, match="onnxscript not installed") as told:
+        distiller.check()
+    assert [one.where for one in told.value.problems] == ["artifacts[0]", "artifacts[1]"]
+    assert not Path(tiny.folder, "run").exists()
 
 
 @pytest.mark.parametrize("what", BAD)

@@ -18,12 +18,12 @@ from textkd import TextkdError
 from textkd.deploy.export import student_folder
 from textkd.experiment.finished import RECORD, Finished, is_sound, lost
 from textkd.experiment.storage import NodeIndex, RunFolder
+from textkd.models.images import open_image
 from textkd.models.loading import load_model, load_tokenizer
 from textkd.models.no_code import from_pretrained
 from textkd.models.regular import special
 from textkd.report import results
 from textkd.tasks.data.sources import file_source, load_split
-from textkd.tasks.ocr.images import open_image
 from textkd.tasks.ocr.processor import load_processor
 from textkd.teachers.cache.shards import DamagedError, open_shard
 from textkd.training.checkpoints import last_checkpoint, read_stage

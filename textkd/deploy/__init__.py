@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from textkd.deploy.runtime.texts import TextModel
+from typing import Any
 
 __all__ = ["load"]
 
 
-def load(folder: str | os.PathLike[str], *, threads: int | None = None) -> TextModel:
+def load(folder: str | os.PathLike[str], *, threads: int | None = None) -> Any:
     """Opens a folder that `textkd export --format onnx` wrote, with onnxruntime, numpy and tokenizers alone: torch and
     transformers are not imported.
 
@@ -20,7 +17,8 @@ def load(folder: str | os.PathLike[str], *, threads: int | None = None) -> TextM
         threads: of the CPU that one answer may use; None: all cores.
 
     Returns:
-        A model that answers texts: `predict(texts)`; for a token classifier `entities(texts)`, too.
+        A model that answers texts: `predict(texts)`; for a token classifier `entities(texts)`, too. Of a reader of
+        lines one that reads images: `read(images)`, which needs Pillow.
 
     Raises:
         TextkdError: no such folder, a file is missing, damaged or not what was written, another version wrote it.

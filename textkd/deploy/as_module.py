@@ -74,7 +74,7 @@ class Exported(nn.Module):
     @property
     def disk_mb(self) -> float:
         """Size of the graph with its weights, in MB (1e6 bytes)."""
-        return self.runtime.manifest.model_mb
+        return float(self.runtime.manifest.model_mb)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -54,18 +54,48 @@ def write_graph(model: Any, path: Path) -> None:
     Raises:
         TextkdError: onnx or onnxscript is not installed, or torch cannot export the model.
     """
-    exporters()
     columns = columns_of(model)
     batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=1)
-    sample = _rows(model, 2, 9, torch.Generator().manual_seed(0))
+    rows = _rows(model, 2, 9, torch.Generator().manual_seed(0))
     axes = {0: batch, 1: length}
-    asked = f"{type(model).__name__} as an ONNX graph"
+    sample = Sample(columns, tuple(rows[name] for name in columns), (tuple(axes for _ in columns),), ["logits"])
+    write_module(Logits(model, columns), sample, path, f"{type(model).__name__} as an ONNX graph")
+
+
+class Sample(NamedTuple):
+    """What a module is exported with.
+
+    Args:
+        names: of its inputs, lists laid flat.
+        given: inputs of the kind, tensors or lists of them.
+        axes: of each of `given` the dimensions that may have any size.
+        outputs: the names of what it gives.
+    """
+
+    names: Sequence[str]
+    given: tuple[Any, ...]
+    axes: tuple[Any, ...]
+    outputs: Sequence[str]
+
+
+def write_module(module: nn.Module, sample: Sample, path: Path, asked: str) -> None:
+    """Writes a module as an ONNX file that holds its weights itself.
+
+    Args:
+        module: float32, on the CPU.
+        sample: of its inputs.
+        path: of the file.
+        asked: for the message.
+
+    Raises:
+        TextkdError: onnx or onnxscript is not installed, or torch cannot export the module.
+    """
+    exporters()
     try:
         with _silent(), torch.no_grad():
             torch.onnx.export(
-                Logits(model, columns).eval(), tuple(sample[name] for name in columns), str(path),
-                dynamo=True, external_data=False, verbose=False, input_names=columns, output_names=["logits"],
-                dynamic_shapes=(tuple(axes for _ in columns),),
+                module.eval(), sample.given, str(path), dynamo=True, external_data=False, verbose=False,
+                input_names=list(sample.names), output_names=list(sample.outputs), dynamic_shapes=sample.axes,
             )  # fmt: skip
             _without_traces(path)
     except Exception as error:  # of torch's exporter, of whatever kind

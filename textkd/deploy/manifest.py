@@ -11,8 +11,10 @@ from typing import Any
 from textkd.errors import fail
 
 FILE, MODEL, WORDS = "textkd-onnx.json", "model.onnx", "tokenizer.json"
+ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 EDITION = 1
-KINDS = ("classes", "label_sets", "scores", "tokens")
+LINES = "lines"
+KINDS = ("classes", "label_sets", "scores", "tokens", LINES)
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,17 @@ class Manifest:
 
     Args:
         kind: of its answers, one of `KINDS`: one class for each text, any number of labels, a number, a tag for each
-            word.
-        labels: the names of the classes in the order of their ids; none of scores.
+            word, a text for each image of a line.
+        labels: the names of the classes in the order of their ids; none of scores and lines.
         max_length: tokens of a row, special ones counted in; longer texts are cut.
-        inputs: the graph's, in its order; token_type_ids only where the model reads them.
+        inputs: the (first) graph's, in its order; token_type_ids only where the model reads them.
         pad: (id, token, type id) that fills rows.
         int8: how weights and activations became int8: "dynamic", "static"; "" where all is float32.
         agreement: how far the answers are from those of the PyTorch model, measured before the folder appeared.
         calibrated: what the ranges of static activations were taken from.
         made_by: packages and their versions, and the CPU with its flags that count for int8.
         sums: [bytes, SHA-256] of every file, by name.
+        lines: of lines: {"search": fields of `Search`, "images": fields of `Preparing`}.
         edition: of this file's form.
     """
 
@@ -44,6 +47,7 @@ class Manifest:
     calibrated: str = ""
     made_by: dict[str, Any] = field(default_factory=dict)
     sums: dict[str, list[Any]] = field(default_factory=dict)
+    lines: dict[str, Any] = field(default_factory=dict)
     edition: int = EDITION
 
     def text(self) -> str:
@@ -51,9 +55,14 @@ class Manifest:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False)
 
     @property
+    def graphs(self) -> tuple[str, ...]:
+        """The files of its graphs."""
+        return (ENCODER, DECODER) if self.kind == LINES else (MODEL,)
+
+    @property
     def model_mb(self) -> float:
-        """Size of the graph with its weights, in MB (1e6 bytes)."""
-        return float(self.sums[MODEL][0]) / 1e6
+        """Size of its graphs with their weights, in MB (1e6 bytes)."""
+        return float(sum(self.sums[name][0] for name in self.graphs)) / 1e6
 
 
 def sums_of(folder: Path) -> dict[str, list[Any]]:
@@ -122,9 +131,12 @@ def _judge(one: Manifest) -> None:
             raise ValueError(f"{name} is {getattr(one, name)!r}"[:200])
     if one.kind not in KINDS:
         raise ValueError(f"kind is {one.kind!r}, not one of {', '.join(KINDS)}")
-    if not all(isinstance(label, str) for label in one.labels) or not one.labels:
+    is_of_lines = one.kind == LINES
+    if not all(isinstance(label, str) for label in one.labels) or bool(one.labels) is is_of_lines:
         raise ValueError("labels are not names")
-    if len(one.pad) != 3 or one.max_length < 1 or not one.inputs or not {MODEL, WORDS} <= set(one.sums):
+    if is_of_lines and set(one.lines) != {"search", "images"}:
+        raise ValueError("lines holds no search and images")
+    if len(one.pad) != 3 or one.max_length < 1 or not one.inputs or not {*one.graphs, WORDS} <= set(one.sums):
         raise ValueError("pad, max_length, inputs or sums are not complete")
     for name, told in one.sums.items():
         if not (isinstance(told, list) and len(told) == 2 and isinstance(told[0], int) and isinstance(told[1], str)):

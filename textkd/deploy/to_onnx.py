@@ -1,24 +1,23 @@
-"""Writes a trained encoder as an ONNX folder that `textkd.deploy.load` answers with, tried before it appears."""
+"""Writes a trained encoder, or a reader of lines, as an ONNX folder that `textkd.deploy.load` opens, tried before it
+appears."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from tokenizers import Tokenizer
 
 from textkd.deploy import manifest
 from textkd.deploy.export import load_student, new_folder, student_folder
 from textkd.deploy.graphs import CLOSE, columns_of, exporters, parity, write_graph
 from textkd.deploy.int8 import MODES, NO_ROWS, quantise
-from textkd.deploy.manifest import MODEL, WORDS, Manifest
+from textkd.deploy.lines_onnx import is_reader, refuse_reader, written_lines
+from textkd.deploy.manifest import MODEL, Manifest
+from textkd.deploy.parts import made_by, save_words
 from textkd.deploy.runtime.session import session
 from textkd.errors import fail
-from textkd.models.cpu import cpu
 from textkd.models.files import at_home, write_atomic
 from textkd.models.forward import positions
 from textkd.models.label_names import label_names
@@ -27,11 +26,6 @@ from textkd.models.loading import load_tokenizer
 LONGEST = 10**6  # a tokenizer without a limit says 1e30
 DEFAULT_LENGTH = 128
 MOST_ROWS = 512  # of a calibration
-# texts that tokenizers may cut otherwise: capitals, accents, other scripts, blanks, numbers, nothing, pairs
-TRIED = (
-    ("A plain sentence, nothing more.",), ("Été ÀÉÎ  straße\tİstanbul\n",), ("日本語 and русский",), ("",), ("   ",),
-    ("e\u0301 \u00a0 \u200b 1,234.50 $ don't",), ("[MASK] <mask> </s> 👩‍👩‍👧",), ("first part", "the second"),
-)  # fmt: skip
 
 
 def export_onnx(
@@ -46,7 +40,7 @@ def export_onnx(
 ) -> Path:
     """Writes the model of `source` to the folder `out` as an ONNX graph with its tokenizer.
 
-    The graph is compared with the model at several shapes before the folder appears; `out` is complete or not there.
+    A graph is compared with the model at several shapes before the folder appears; `out` is complete or not there.
 
     Args:
         source: a run folder (of its first seed, the model that the report is about) or a model folder.
@@ -54,7 +48,7 @@ def export_onnx(
         int8: "dynamic" or "static"; "": float32.
         rows: texts (or pairs) that the ranges of "static" are taken from.
         rows_from: where they are from, to be written down.
-        tokenizer: a folder with the tokenizer, when the model's own folder has none.
+        tokenizer: a folder with the tokenizer (or processor), when the model's own folder has none.
         overwrite: an exported folder that is there already is replaced.
 
     Returns:
@@ -69,24 +63,39 @@ def export_onnx(
     if int8 and int8 not in MODES:
         fix = "--int8 dynamic, or --int8 static --rows FILE"
         raise fail(f"--int8 {int8}", f"not one of {', '.join(MODES)}", near=(int8, MODES), fix=fix)
-    if int8 == "static" and not rows:
-        raise fail("int8 (static)", NO_ROWS, fix="--rows FILE (a text a line), or dynamic")
     with new_folder(folder, target, overwrite, mark=manifest.FILE) as part:
         model = load_student(folder).float()
-        kind = _kind(model, folder)
-        words = load_tokenizer(at_home(tokenizer) if tokenizer is not None else folder)
-        made = _written(model, words, kind, part, int8, rows, rows_from)
+        words = folder if tokenizer is None else at_home(tokenizer)
+        if is_reader(model):
+            made = written_lines(model, words, part, int8)
+        else:
+            kind = _kind(model, f"{folder} as ONNX")
+            made = _written(model, load_tokenizer(words), kind, part, int8, rows, rows_from)
         write_atomic(part / manifest.FILE, made.text())
     return target
+
+
+def refuse(model: Any, processor: Any, asked: str) -> None:
+    """Raises `TextkdError` where a model could not be exported, as far as it is known before it is trained.
+
+    Args:
+        model: of the kind.
+        processor: of its rows: a tokenizer, or what prepares images too.
+        asked: for the message.
+    """
+    exporters()
+    if is_reader(model):
+        refuse_reader(model, processor, asked)
+    else:
+        _kind(model, asked)
 
 
 def _written(
     model: Any, tokenizer: Any, kind: str, part: Path, int8: str, rows: Sequence[Any], rows_from: str
 ) -> Manifest:
-    if not getattr(tokenizer, "is_fast", False):
-        found = f"{type(tokenizer).__name__} has no tokenizer.json"
-        raise fail("an ONNX export", found, fix="give a folder with a tokenizer.json with --tokenizer")
-    _save_words(tokenizer, part)
+    if int8 == "static" and not rows:
+        raise fail("int8 (static)", NO_ROWS, fix="--rows FILE (a text a line), or dynamic")
+    save_words(tokenizer, part)
     model.config.save_pretrained(part)
     graph = part / (f"float-{MODEL}" if int8 else MODEL)
     write_graph(model, graph)
@@ -97,7 +106,7 @@ def _written(
     made = Manifest(
         kind=kind, labels=label_names(model), max_length=_length(model, tokenizer), inputs=columns_of(model),
         pad=[tokenizer.pad_token_id or 0, tokenizer.pad_token or "[PAD]", tokenizer.pad_token_type_id],
-        int8=int8, agreement=close, made_by=_made_by(),
+        int8=int8, agreement=close, made_by=made_by(),
     )  # fmt: skip
     if int8:
         batches = _batches(tokenizer, rows[:MOST_ROWS], made)
@@ -111,24 +120,9 @@ def _written(
     return replace(made, sums=manifest.sums_of(part))
 
 
-def _save_words(tokenizer: Any, part: Path) -> None:
-    """Writes the tokenizer as transformers computes with it, and tries whether its file alone cuts texts alike."""
-    tokenizer.save_pretrained(part)
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    backend.save(str(part / WORDS))
-    alone = Tokenizer.from_file(str(part / WORDS))
-    for text in TRIED:
-        one, other = tokenizer(*text)["input_ids"], alone.encode(*text).ids
-        if one != other:
-            found = f"tokenizer.json alone cuts {text!r} into {other}, transformers into {one}"
-            raise fail("an ONNX export", found, fix="report it with the folder's tokenizer files")
-
-
-def _kind(model: Any, folder: Path) -> str:
+def _kind(model: Any, asked: str) -> str:
     """What kind of answers a model gives."""
-    name, asked = type(model).__name__, f"{folder} as ONNX"
+    name = type(model).__name__
     if name.endswith("ForTokenClassification"):
         return "tokens"
     if name.endswith("ForSequenceClassification"):
@@ -137,7 +131,7 @@ def _kind(model: Any, folder: Path) -> str:
             return "label_sets"
         return "scores" if told == "regression" or (told is None and model.config.num_labels == 1) else "classes"
     fix = "export it as a plain folder, without --format onnx"
-    raise fail(asked, f"{name}: classifiers of texts and of tokens are exported", fix=fix)
+    raise fail(asked, f"{name}: classifiers of texts and of tokens, and readers of lines are exported", fix=fix)
 
 
 def _length(model: Any, tokenizer: Any) -> int:
@@ -156,8 +150,3 @@ def _batches(tokenizer: Any, rows: Sequence[Any], made: Manifest) -> list[dict[s
                             return_token_type_ids=True)  # fmt: skip
         found.append({name: encoded[name] for name in made.inputs})
     return found
-
-
-def _made_by() -> dict[str, Any]:
-    names = ("textkd", "torch", "transformers", "onnx", "onnxruntime", "tokenizers")
-    return {**{name: version(name) for name in names}, "cpu": cpu()}

@@ -19,7 +19,7 @@ import yaml
 
 from textkd.deploy import manifest
 from textkd.deploy.artifact import Artifact
-from textkd.deploy.as_module import Exported
+from textkd.deploy.modules import module_of
 from textkd.deploy.to_onnx import export_onnx
 from textkd.errors import Collector, Problem, TextkdError, problem
 from textkd.experiment.finished import NOT_TRAINED, Finished, measured
@@ -37,13 +37,16 @@ def folder_of(setup: Setup, name: str) -> Path:
     return setup.folder.path / "artifacts" / name
 
 
-def problems(artifacts: Sequence[Artifact], models: Sequence[str], trained: Sequence[str]) -> list[Problem]:
-    """What is wrong with the names of artifacts and of what they are made of.
+def problems(
+    artifacts: Sequence[Artifact], models: Sequence[str], trained: Sequence[str], writes: bool = False
+) -> list[Problem]:
+    """What is wrong with artifacts: their names, what they are made of, their form.
 
     Args:
         artifacts: of an experiment.
         models: the names of all its models.
         trained: those of them that it trains.
+        writes: whether the models write texts.
     """
     found = Collector()
     names = [one.name for one in artifacts]
@@ -53,6 +56,9 @@ def problems(artifacts: Sequence[Artifact], models: Sequence[str], trained: Sequ
                 what = "that is no model that this run trains" if one.of in models else "no such model"
                 found.add(problem(f"an artifact of {one.of}", what, near=(one.of, trained),
                                   fix=f"of: {' or '.join(trained)}", where="of"))  # fmt: skip
+            if writes and one.int8 == "static":
+                what = "the weights of models that write are quantised without rows"
+                found.add(problem("int8: static", what, fix="int8: dynamic", where="int8"))
             if names.index(one.name) != number or one.name in models:
                 what = "another artifact, or a model, has this name"
                 found.add(problem(f"the artifact {one.name}", what, fix="name: another one", where="name"))
@@ -125,7 +131,7 @@ def _shipped(setup: Setup, artifact: Artifact, of: Finished) -> tuple[Finished, 
         shutil.rmtree(folder, ignore_errors=True)
     elif not (folder / RECORD).is_file():
         write_json(folder / RECORD, record)
-    return Finished(folder, record, lambda: Exported(folder, threads())), refused
+    return Finished(folder, record, lambda: module_of(folder, threads())), refused
 
 
 def threads() -> int:
@@ -175,7 +181,7 @@ def _text(row: Mapping[str, Any]) -> Any:
 def _judged(setup: Setup, artifact: Artifact, folder: Path, of: Finished, made_of: str) -> dict[str, Any]:
     """The metrics of an artifact, text by text, through its runtime; and how often it answers as its model does."""
     task, data = setup.experiment.task, setup.rows.seen_by(artifact.of)
-    exported, model, said = Exported(folder, threads(), one_by_one=True), of.load(), dict[int, Any]()
+    exported, model, said = module_of(folder, threads(), one_by_one=True), of.load(), dict[int, Any]()
 
     def answer(rows: Any) -> Any:
         said[id(rows)] = task.output.predict(exported, rows, data.collator)

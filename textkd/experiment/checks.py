@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textkd.deploy.to_onnx import refuse
 from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment import fingerprint, idle_arguments, model_checks, padding, training_checks, unread
 from textkd.experiment.collect_results import Bound
@@ -39,7 +40,17 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     if problems := setup.experiment.problems():
         raise TextkdError(*problems)
     look = Look(setup, known)
-    for part in (_settings, _task, _caches, _pseudo, model_checks.teachers, model_checks.students, padding.check):
+    parts = (
+        _settings,
+        _task,
+        _caches,
+        _pseudo,
+        model_checks.teachers,
+        model_checks.students,
+        padding.check,
+        _artifacts,
+    )
+    for part in parts:
         part(look)
     bound = training_checks.trainings(look)
     look.found.add(*unread.problems(look, bound), *idle_arguments.problems(look))
@@ -80,6 +91,14 @@ def _caches(look: Look) -> None:
             what = "the processes fill the cache each at its own pace, and shards want all of them at once"
             fix = "cache: false, or sharded: false: with a cache the teacher runs over the data once"
             look.found.add(problem("a cache of a sharded teacher", what, fix=fix, where=f"{spec.where}.sharded"))
+
+
+def _artifacts(look: Look) -> None:
+    """Whether what is to be shipped can be exported: it would be seen after the training else."""
+    for number, one in enumerate(look.experiment.artifacts):
+        if one.of in look.loaded and look.tokenizer is not None:
+            with look.found.collecting(f"artifacts[{number}]"):
+                refuse(look.loaded[one.of], look.tokenizer, f"{one.of} as {one.format}")
 
 
 def _pseudo(look: Look) -> None:

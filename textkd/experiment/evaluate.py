@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from textkd import tasks
-from textkd.deploy.as_module import Exported
 from textkd.deploy.manifest import is_exported
+from textkd.deploy.modules import module_of
 from textkd.errors import Collector, Problem, fail, problem
 from textkd.models import loading
 from textkd.models.files import at_home
@@ -55,7 +55,7 @@ def evaluate(
 def _loaded(model_dir: str, auto_class: Any) -> tuple[Any, list[str]]:
     """The model of a folder, of PyTorch or exported, and the weights that it has not."""
     if is_exported(at_home(model_dir)):
-        model = Exported(at_home(model_dir), one_by_one=True)
+        model = module_of(at_home(model_dir), one_by_one=True)
         model.refuse_other(auto_class)
         return model, []
     return loading.load_model_info(model_dir, auto_class)

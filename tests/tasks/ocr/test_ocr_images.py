@@ -11,8 +11,8 @@ from line_files import encoded, line_image, png_of_size
 from PIL import Image
 
 from textkd.errors import TextkdError
-from textkd.tasks.ocr import images
-from textkd.tasks.ocr.images import image_size, open_image
+from textkd.models import images
+from textkd.models.images import image_size, open_image
 
 MODES = [
     "1",

@@ -7,7 +7,7 @@ from line_sources import table_file, told
 from PIL import Image
 
 from textkd.errors import TextkdError
-from textkd.tasks.ocr.images import open_image
+from textkd.models.images import open_image
 from textkd.tasks.ocr.sources import lines
 
 

@@ -40,11 +40,12 @@ def session(path: Path, threads: int | None = None) -> Any:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def package(name: str) -> Any:
+def package(name: str, known_as: str = "") -> Any:
     """A package that only exported models need.
 
     Args:
         name: as it is imported.
+        known_as: as it is installed, where that is another name.
 
     Raises:
         TextkdError: it is not installed.
@@ -52,4 +53,4 @@ def package(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise fail("an exported model", f"{name} is not installed", fix=f"pip install {name}") from error
+        raise fail("an exported model", f"{name} is not installed", fix=f"pip install {known_as or name}") from error

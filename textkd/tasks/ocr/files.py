@@ -13,12 +13,12 @@ from PIL import Image
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem, reading
 from textkd.models.files import at_home
+from textkd.models.images import check_image, open_image
 from textkd.tasks.data.encodings import UTF_8
 from textkd.tasks.data.formats import Table, read_table
 from textkd.tasks.data.parquet import open_parquet
 from textkd.tasks.data.sources import FileSource, file_source
 from textkd.tasks.data.unused import unused_options
-from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
 from textkd.tasks.text.where import select

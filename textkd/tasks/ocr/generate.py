@@ -120,7 +120,9 @@ def transcribe(
 
     rows: `LineRows`. collator: `LineCollator`; its processor writes the texts, its start token begins them. Batches
     hold lines of like length. scores: confidences too (keeps the logits of a batch: tokens x rows x beams x vocabulary
-    x 4 bytes). Raises `TextkdError` where a row's image cannot be read.
+    x 4 bytes). A model with a method `read_images` (images -> text, tokens, finished of each) prepares the images and
+    writes the texts itself, by its `generation_config`, without scores. Raises `TextkdError` where a row's image cannot
+    be read.
     """
     generation = generation or Generation()
     lengths = list(rows["length"])
@@ -129,12 +131,18 @@ def transcribe(
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     device = next(model.parameters()).device
     readings: dict[int, Reading] = {}
+    reads = getattr(model, "read_images", None)
     with evaluating(model), torch.inference_mode(), Quiet(), _alone(model, config):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            images = collator([rows[i] for i in chosen])["pixel_values"].to(device)
-            out = model.generate(pixel_values=images)  # type: ignore[operator]
-            readings.update(zip(chosen, _readings(out, processor.tokenizer, scores), strict=True))
+            if reads is not None:
+                answers = reads([rows[i]["image"] for i in chosen])
+                found = [Reading(text, math.nan, math.nan, *more) for text, *more in answers]
+            else:
+                images = collator([rows[i] for i in chosen])["pixel_values"].to(device)
+                out = model.generate(pixel_values=images)  # type: ignore[operator]
+                found = _readings(out, processor.tokenizer, scores)
+            readings.update(zip(chosen, found, strict=True))
     return [readings[i] for i in range(len(order))]
 
 

@@ -14,10 +14,10 @@ import datasets
 from PIL import Image
 
 from textkd.errors import Collector, TextkdError, fail, problem, reading
+from textkd.models.images import check_image, open_image
 from textkd.tasks.data.formats import Table
 from textkd.tasks.data.sources import load_split
 from textkd.tasks.ocr.files import COLUMNS
-from textkd.tasks.ocr.images import check_image, open_image
 from textkd.tasks.ocr.linetable import LineTable, Origin, capped, digest_of
 from textkd.tasks.ocr.texts import check_texts
 from textkd.tasks.text.where import select

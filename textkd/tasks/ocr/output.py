@@ -87,6 +87,17 @@ class LineTexts(Output):
         texts = decode_texts(tokenizer, cut_at(said, tokenizer.eos_token_id))
         return self.compute_metrics(texts, texts_of(known, rows["labels"], self.references(rows)))
 
+    def same(self, before: Sequence[str], after: Sequence[str]) -> float | None:
+        """The share of lines with the same text."""
+        pairs = list(zip(before, after, strict=True))
+        return sum(one == other for one, other in pairs) / len(pairs) if pairs else None
+
+    def lost(self, before: Sequence[str], after: Sequence[str], references: Sequence[str]) -> str:
+        """How many lines were read without a fault and are not any more, and one of them."""
+        right = [(text, now) for was, now, text in zip(before, after, references, strict=True) if was == text]
+        gone = [f"{text!r} became {now!r}" for text, now in right if now != text]
+        return f"{len(gone)} of {len(right)} exact lines are lost, as {gone[0]}" if gone else ""
+
     def examples(self, shown: Any, rows: LineRows, said: Mapping[str, Any], between: tuple[str, str]) -> Examples:
         """Every line with what the models read in it."""
         return Examples(pictures=Pictures(_Images(rows), self.references(rows), said))

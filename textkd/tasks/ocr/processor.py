@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from PIL import Image
 
 from textkd.errors import Collector, Problem, TextkdError, fail, problem
 from textkd.models.files import at_home
+from textkd.models.images import not_too_flat
 from textkd.models.no_code import from_pretrained
 from textkd.models.regular import refuse_special
 from textkd.tasks.ocr.options import MOST
@@ -188,7 +188,7 @@ class Quiet:
 def pixels(processor: Any, images: Sequence[Image.Image]) -> np.ndarray[Any, Any]:
     """[B, channels, height, width] float32 of RGB images. Raises `ValueError` where their sizes differ afterwards."""
     height, width = keeping_size(processor) or (0, 0)
-    fitting = [_not_too_flat(image, height, width) for image in images]
+    fitting = [not_too_flat(image, height, width) for image in images]
     values = processor.image_processor(fitting, return_tensors="np")["pixel_values"]
     return np.asarray(values, dtype=np.float32)
 
@@ -199,17 +199,6 @@ def keeping_size(processor: Any) -> tuple[int, int] | None:
     size = dict(images.size) if getattr(images, "do_thumbnail", False) else {}
     height, width = size.get("height"), size.get("width")
     return (height, width) if height and width else None
-
-
-def _not_too_flat(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The image, but high and wide enough that it keeps two pixels of each when it is shrunk to fit."""
-    if not height or not width:
-        return image
-    share = max(image.width / width, image.height / height, 1.0)
-    least = math.ceil(2 * share)
-    if min(image.size) >= least:
-        return image
-    return image.resize((max(image.width, least), max(image.height, least)))
 
 
 def one_spaced(text: str) -> str:

@@ -192,7 +192,7 @@ def _width(image: Image.Image, place: int) -> int:
     """The width of the line at height 48."""
     asked = f"image {place + 1}: a line of text"
     if image.has_transparency_data or image.mode[0] in "IF":
-        fix = "textkd.tasks.ocr.images.open_image(image) makes an RGB image of any mode"
+        fix = "textkd.models.images.open_image(image) makes an RGB image of any mode"
         raise fail(asked, f"an image of mode {image.mode} (transparency, or more than 8 bits)", fix=fix)
     if min(image.size) < 1:
         raise fail(asked, f"{image.width} pixels wide, {image.height} high", fix="leave it out")

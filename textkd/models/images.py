@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,23 @@ def image_size(data: ImageLike, where: str = "an image", *, max_pixels: int = MA
         size = _opened(data, where).size
         _check_size(size, named, max_pixels)
         return size
+
+
+def not_too_flat(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The image, but high and wide enough that it keeps two pixels of each when it is shrunk to fit.
+
+    Args:
+        image: of a line.
+        height: that it has to fit in; 0: it is not shrunk.
+        width: the same.
+    """
+    if not height or not width:
+        return image
+    share = max(image.width / width, image.height / height, 1.0)
+    least = math.ceil(2 * share)
+    if min(image.size) >= least:
+        return image
+    return image.resize((max(image.width, least), max(image.height, least)))
 
 
 def check_image(data: ImageLike, where: str = "an image") -> None:
