@@ -128,6 +128,17 @@ class ArtifactBlock(_Block):
     name: str = ""
 
 
+class QuantiseBlock(_Block):
+    """The student learns on the int8 grid of `artifacts: [{format: onnx, int8: dynamic}]` (Apprentice, Mishra & Marr
+    2018, arXiv:1711.05852). weights, activations: bits, 8. scheme: a (it learns together with its teacher: a cohort,
+    whose first student is on the grid), b (the teacher is fixed; all stages are on the grid), c (the last stage is);
+    default: a for a cohort, else b."""
+
+    weights: int = 8
+    activations: int = 8
+    scheme: str = ""
+
+
 class Recipe(_Block):
     """A whole recipe.
 
@@ -142,7 +153,7 @@ class Recipe(_Block):
     student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
     steps, and frozen, names of modules. seeds: one run each (default: training.seed, or 42). max_length: tokens per
     row (default: 128, or fewer where a model has fewer positions). pseudo: `PseudoBlock`, for lines of text.
-    artifacts: a list of `ArtifactBlock`: what is shipped beside plain folders.
+    artifacts: a list of `ArtifactBlock`: what is shipped beside plain folders. quantise: `QuantiseBlock`.
     """
 
     about: str = ""
@@ -161,3 +172,4 @@ class Recipe(_Block):
     max_length: int | None = None
     pseudo: PseudoBlock | None = None
     artifacts: list[ArtifactBlock] = Field(default_factory=list)
+    quantise: QuantiseBlock | None = None

@@ -16,6 +16,7 @@ from textkd.config.schema import (
     FinetuneBlock,
     LinkBlock,
     MatchBlock,
+    QuantiseBlock,
     Recipe,
     StageBlock,
     TeacherBlock,
@@ -26,7 +27,7 @@ from textkd.teachers.generation import recipe_keys
 BLOCKS: dict[str, type[BaseModel]] = {
     "": Recipe, "teacher": TeacherBlock, "finetune": FinetuneBlock, "stages": StageBlock, "matches": MatchBlock,
     "pseudo": recipe_keys.PseudoBlock, "chain": LinkBlock, "cohort": CohortBlock, "teachers": TeacherBlock,
-    "artifacts": ArtifactBlock,
+    "artifacts": ArtifactBlock, "quantise": QuantiseBlock,
 }  # fmt: skip
 # what a value of a wrong type should have been; a union of types says it badly
 EXPECTED = {
@@ -54,6 +55,7 @@ EXPECTED = {
     "keep": "a folder", "path": "a folder, or a hub id", "sha256": "a text, in quotes",
     "artifacts": "a list, as [{format: onnx, int8: dynamic}]", "format": "onnx", "int8": "dynamic or static",
     "rows": "a whole number", "of": "the name of a model",
+    "quantise": "a block, as {weights: 8, activations: 8, scheme: b}", "scheme": "a, b or c",
     **recipe_keys.EXPECTED,
 }  # fmt: skip
 # what a member of a list should have been
@@ -63,6 +65,8 @@ _EXPECTED_MEMBER = {
 }  # fmt: skip
 # what a block under a name of its own should have been
 _NAMED = {("cohort", "students"): EXPECTED["student"], ("teachers",): EXPECTED["teacher"]}
+# a key whose name stands elsewhere, too
+_AT = {("quantise", "weights"): "a whole number: 8", ("quantise", "activations"): "a whole number: 8"}
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
     "task": {},
@@ -223,7 +227,7 @@ def _problem(error: Any) -> Problem:
     expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
     if isinstance(loc[-1], int):
         expected = _EXPECTED_MEMBER.get(name, expected)
-    expected = _NAMED.get(loc[:-1], expected)
+    expected = _AT.get(loc, _NAMED.get(loc[:-1], expected))
     fix = f"give {expected}" if expected else ""
     value = error["input"]
     if quoted := name == "layers" and _quoted(value):
