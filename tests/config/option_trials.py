@@ -82,13 +82,14 @@ def length(made: Run) -> Any:
     return [list(column.shape) for column in made.setup.rows.sample(made.experiment.training("student")).values()]
 
 
-def refused_format(lab: OptionLab) -> Seen:
-    """There is one format so far: another is refused."""
-    made = [
-        said(lambda form=form: graph(lab.run(lab.text, {"artifacts": [{"format": form}]})))
-        for form in ("onnx", "tflite")
-    ]
-    return made[0], made[1]
+def refused(path: str, one: Any, other: Any) -> Trial:
+    """There is one value so far: another is refused."""
+
+    def trial(lab: OptionLab) -> Seen:
+        made = [said(lambda value=value: graph(lab.run(lab.text, {path: value}))) for value in (one, other)]
+        return made[0], made[1]
+
+    return trial
 
 
 RECIPES: dict[str, Trial] = {
@@ -139,12 +140,17 @@ RECIPES: dict[str, Trial] = {
         "matches": None, "student": None, "cohort": {"students": {"c": TINY, "b": TINY}}}),
     "CohortBlock.update": recipe("cohort.update", "in_turn", {"matches": None, "cohort": {}}),
     "Recipe.artifacts": recipe("artifacts", [ONNX]),
-    "ArtifactBlock.format": refused_format,
+    "ArtifactBlock.format": refused("artifacts", [ONNX], [{"format": "tflite"}]),
     "ArtifactBlock.int8": recipe("artifacts.0.int8", "dynamic", {"artifacts": [ONNX]}),
     "ArtifactBlock.rows": recipe("artifacts.0.rows", 8, {"artifacts": [{**ONNX, "int8": "static"}]}),
     "ArtifactBlock.keep": recipe("artifacts.0.keep", 0.9, {"artifacts": [ONNX]}),
     "ArtifactBlock.of": recipe("artifacts.0.of", "control", {"artifacts": [ONNX]}),
     "ArtifactBlock.name": recipe("artifacts.0.name", "small", {"artifacts": [ONNX]}),
+    "Recipe.quantise": recipe("quantise", {}),
+    "QuantiseBlock.weights": refused("quantise", {"weights": 8}, {"weights": 4}),
+    "QuantiseBlock.activations": refused("quantise", {"activations": 8}, {"activations": 4}),
+    "QuantiseBlock.scheme": recipe("quantise.scheme", "c", {
+        "matches": None, "stages": [{"matches": [LOGITS]}] * 2, "quantise": {"scheme": "b"}}),
     "PseudoBlock.lines": recipe("pseudo.lines", lambda lab: lab.file("dev.parquet"), {"pseudo": {}}, ocr=True),
     "training.output_dir": recipe("training.output_dir", "runs/other"),
     "training.seed": recipe("training.seed", 7, {"seeds": None}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textkd.errors import Problem
 from textkd.experiment.look import Look
 from textkd.models.transforms import quantised
 from textkd.training import on_grid
@@ -12,7 +13,7 @@ WHERE = "quantise"  # of a recipe; in Python it is `Stage.quantised`
 def check(look: Look) -> None:
     """Looks at the models and arguments of all stages that are on the grid; the control is as its student is."""
     asked = [(one, stage) for one in look.experiment.trainings for stage in one.stages if stage.quantised]
-    wrong = {}
+    wrong = dict[str, Problem]()
     for training, stage in asked:
         if look.experiment.report.control in training.trains:
             continue

@@ -52,10 +52,6 @@ def problems(arguments: Mapping[str, Any], matches: Sequence[Match]) -> list[Pro
     if fsdp.asked(arguments.get("fsdp")):
         fix = "leave fsdp out: processes share the batch (DDP)"
         found.append(problem(f"{asked} fsdp", "the range of a weight is that of all of it, not of a shard", fix=fix))
-    if arguments.get("torch_compile"):
-        found.append(
-            problem(f"{asked} torch_compile: true", "a compiled module stays as it is", fix="torch_compile: false")
-        )
     if any(match.fused for match in matches):
         what = "a fused loss reads the weights of the head as they are, not on the grid"
         found.append(problem(f"{asked} fused: true", what, fix="fused: false"))

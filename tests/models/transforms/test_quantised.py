@@ -84,3 +84,16 @@ def test_weights_and_their_names_stay_and_all_is_taken_back() -> None:
 def test_models_that_are_not_exported_are_refused() -> None:
     assert problems(make_teacher(1)) == []
     assert "no int8 export" in problems(make_reader())[0].found
+
+
+@pytest.mark.long
+def test_a_compiled_model_is_on_the_same_grid() -> None:
+    model, ids = make_teacher(1), torch.randint(5, 20, (3, 7), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    with quantised([model]):
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        for one in (mask, mask.roll(1, 0)):
+            wanted = model(input_ids=ids, attention_mask=one).logits
+            assert torch.equal(compiled(input_ids=ids, attention_mask=one).logits, wanted)
+    torch._dynamo.reset()

@@ -49,7 +49,7 @@ class QuantisedLinear(nn.Linear):
         scale, low, high = grid_of(input, rows.mask)
         weight = self.weight.float()
         step = _steps(weight.detach().abs().amax(1), 127)  # [out]
-        whole = functional.linear(_ToGrid.apply(input.float(), scale, low, high), _ToGrid.apply(weight, step[:, None]))
+        whole = functional.linear(_to_grid(input.float(), scale, low, high), _to_grid(weight, step[:, None]))
         made = whole.float() * (scale * step)
         made = made if self.bias is None else made + self.bias.float()
         return made.to(whole.dtype)
@@ -62,7 +62,8 @@ class QuantisedEmbedding(nn.Embedding):
         """[...] ids -> [..., width]."""
         low, high = (end.float() for end in self.weight.detach().aminmax())
         scale, zero = _range(low, high)
-        return _ToGrid.apply(super().forward(input).float(), scale, -zero, 255 - zero).mul(scale).to(self.weight.dtype)
+        rows = _to_grid(super().forward(input).float(), scale, -zero, 255 - zero)
+        return rows.mul(scale).to(self.weight.dtype)
 
 
 KINDS: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: QuantisedLinear, nn.Embedding: QuantisedEmbedding}
@@ -75,12 +76,17 @@ class _ToGrid(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
         ctx.save_for_backward(scale)
         whole = torch.round(x / scale)
-        return whole if low is None else torch.minimum(torch.maximum(whole, low), high)
+        return whole if low is None or high is None else torch.minimum(torch.maximum(whole, low), high)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         (scale,) = ctx.saved_tensors
         return gradient / scale, None, None, None
+
+
+def _to_grid(x: Tensor, scale: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    whole: Tensor = _ToGrid.apply(x, scale, low, high)  # type: ignore[no-untyped-call]
+    return whole
 
 
 def grid_of(x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
