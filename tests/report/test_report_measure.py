@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from textkd.errors import TextkdError
+from textkd.models.cpu import cpu
 from textkd.report import PeakMemory, disk_mb, hardware, measure_speed, parameters, versions
-from textkd.report.measure import _cpu_name
 
 BATCHES = {
     kind: {"input_ids": torch.zeros(size, 4), "labels": torch.zeros(size)}
@@ -123,8 +123,8 @@ def test_hardware_and_versions_are_told(tmp_path: Path):
     assert found["cpu"]
     assert found["cores"] >= 1
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast One @ 3GHz\n")
-    assert _cpu_name(tmp_path / "cpuinfo") == "Fast One @ 3GHz"
-    assert _cpu_name(tmp_path / "nothing")
+    assert cpu(tmp_path / "cpuinfo") == "Fast One @ 3GHz"
+    assert cpu(tmp_path / "nothing")
     assert versions()["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert "python" in versions()
 

@@ -67,9 +67,23 @@ def write_graph(model: Any, path: Path) -> None:
                 dynamo=True, external_data=False, verbose=False, input_names=columns, output_names=["logits"],
                 dynamic_shapes=(tuple(axes for _ in columns),),
             )  # fmt: skip
+            _without_traces(path)
     except Exception as error:  # of torch's exporter, of whatever kind
         what = f"torch's exporter cannot write it: {said(error)}"
         raise fail(asked, what, fix="export as a plain folder (without --format onnx)") from error
+
+
+def _without_traces(path: Path) -> None:
+    """Takes out what torch's exporter writes beside the graph: the paths and lines of the code that it came from."""
+    import onnx  # an extra
+
+    made = onnx.load(path)
+    parts = [made.graph, *made.graph.node, *made.graph.initializer, *made.graph.value_info, *made.graph.input,
+             *made.graph.output]  # fmt: skip
+    for part in parts:
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(made, path)
 
 
 def exporters() -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 
 from textkd.deploy import manifest
@@ -20,6 +18,7 @@ from textkd.deploy.int8 import MODES, NO_ROWS, quantise
 from textkd.deploy.manifest import MODEL, WORDS, Manifest
 from textkd.deploy.runtime.session import session
 from textkd.errors import fail
+from textkd.models.cpu import cpu
 from textkd.models.files import at_home, write_atomic
 from textkd.models.forward import positions
 from textkd.models.label_names import label_names
@@ -162,27 +161,3 @@ def _batches(tokenizer: Any, rows: Sequence[Any], made: Manifest) -> list[dict[s
 def _made_by() -> dict[str, Any]:
     names = ("textkd", "torch", "transformers", "onnx", "onnxruntime", "tokenizers")
     return {**{name: version(name) for name in names}, "cpu": cpu()}
-
-
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
-
-
-def cpu() -> str:
-    """The CPU, with those of its flags that int8 is fast or slow by.
-
-    Example:
-        >>> isinstance(cpu(), str)
-        True
-    """
-    name, flags = platform.processor() or platform.machine(), set[str]()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            key, _, value = (part.strip() for part in line.partition(":"))
-            if key == "model name":
-                name = value
-            if key in ("flags", "Features"):
-                flags = set(value.split())
-                break
-    told = [flag for flag in FLAGS if flag in flags]
-    return f"{name} ({', '.join(told)})" if told else f"{name} ({torch.backends.cpu.get_cpu_capability()})"

@@ -7,7 +7,7 @@ import math
 from textkd.report.model_result import ModelResult
 from textkd.report.public import kept
 from textkd.report.results import Results
-from textkd.report.words import difference, listed, name_of, number, percent, sentence, spoken, times
+from textkd.report.words import amount, difference, listed, name_of, number, percent, sentence, spoken, times
 
 # Below this two speeds are told as the same: medians of short forwards repeat to a few percent at best.
 SAME_SPEED = 1.05
@@ -36,7 +36,7 @@ def headline(results: Results) -> str:
             "do that."
         )
     first = _alone(results) if results.teacher is None else _against_teacher(results, results.teacher)
-    return " ".join(part for part in (first, _against_control(results), _others(results)) if part)
+    return " ".join(part for part in (first, _against_control(results), _others(results), _shipped(results)) if part)
 
 
 def timing_noise(results: Results) -> float | None:
@@ -154,7 +154,7 @@ def _against_control(results: Results) -> str:
 def _others(results: Results) -> str:
     """What the models beside the three that are compared reach: each of a few, the best of many."""
     sign = 1 if results.greater_is_better else -1
-    found = {name: _mean(results, results.models[name]) for name in results.others}
+    found = {name: _mean(results, results.models[name]) for name in results.others if name not in results.shipped}
     known = {name: value for name, value in found.items() if math.isfinite(value)}
     if not known:
         return ""
@@ -163,6 +163,19 @@ def _others(results: Results) -> str:
         return f"Of the {len(found)} other models, {spoken(best)} does best: {number(known[best])}."
     reached = [f"{spoken(name)} reaches {number(value)}" for name, value in known.items()]
     return f"{sentence(listed(reached))}."
+
+
+def _shipped(results: Results) -> str:
+    """What is shipped of the models in another form: how good, how large, how fast beside the first model."""
+    said = []
+    for name in results.shipped:
+        one, reference = results.models[name], results.models[next(iter(results.models))]
+        size = "" if one.disk_mb is None else f" in {amount(one.disk_mb, 'MB')}"
+        ratio = reference.latency_ms / one.latency_ms if one.latency_ms > 0 else math.nan
+        first = spoken(next(iter(results.models)))
+        speed = f", {times(ratio)} as fast as {first} in batches of one" if math.isfinite(ratio) else ""
+        said.append(f"{name_of(results.main_metric)} {number(_mean(results, one))}{size}{speed} ({name})")
+    return f"Shipped: {'; '.join(said)}." if said else ""
 
 
 def _mean(results: Results, model: ModelResult) -> float:

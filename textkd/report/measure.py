@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from textkd.errors import fail
+from textkd.models.cpu import cpu
 
 MB = 1e6
 PACKAGES = ("textkd", "torch", "transformers", "datasets", "accelerate", "evaluate", "numpy")
@@ -134,7 +135,7 @@ def hardware() -> dict[str, Any]:
     """What a measurement was made on.
 
     Returns:
-        {"cpu": model name, "cores": cores that this process may use, "gpu": names of the cuda devices}.
+        {"cpu": model name and flags, "cores": cores that this process may use, "gpu": names of the cuda devices}.
 
     Example:
         >>> sorted(hardware())
@@ -142,16 +143,7 @@ def hardware() -> dict[str, Any]:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpu = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    return {"cpu": _cpu_name(), "cores": cores, "gpu": gpu}
-
-
-def _cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip().lower() == "model name" and value.strip():
-                return value.strip()
-    return platform.processor() or platform.machine() or "unknown"
+    return {"cpu": cpu(), "cores": cores, "gpu": gpu}
 
 
 def versions(*more: str) -> dict[str, str]:

@@ -137,6 +137,11 @@ class Results(Strict):
         return [name for name in self.models if name not in three]
 
     @property
+    def shipped(self) -> list[str]:
+        """The names of the models that were exported for another runtime; a teacher that only reads is none."""
+        return [name for name in self.others if self.models[name].runtime is not None]
+
+    @property
     def top_teachers(self) -> list[str]:
         """The names of the models that taught others here and were not taught themselves."""
         teaching = {name for model in self.models.values() for name in model.taught_by} | {self.compare.teacher}
