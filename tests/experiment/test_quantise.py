@@ -21,6 +21,7 @@ from textkd.config.schema import QuantiseBlock
 from textkd.deploy.as_module import Exported
 from textkd.experiment import describe, fingerprint
 from textkd.experiment.distiller import Run
+from textkd.experiment.grid_checks import name_problems
 from textkd.experiment.plan import Experiment, Source
 from textkd.experiment.shorthand import Common, Link, Teacher, chain, classic, cohort
 from textkd.models.transforms.quantised import quantised
@@ -83,6 +84,13 @@ def test_python_says_it_by_stage_and_the_control_follows() -> None:
     stages = (TWO[0], replace(TWO[1], quantised=["student"]))
     made = classic(Common("x", None, {}, stages, True), BIG, SOURCE)
     assert [list(stage.quantised) for stage in made.training("control").stages] == [[], ["control"]]
+
+
+@pytest.mark.parametrize(("names", "wrong"), [(["student"], 0), ("student", 1), (["studnet", "x"], 2), ((), 0)])
+def test_names_that_python_gives(names: Any, wrong: int) -> None:
+    found = name_problems(shape("classic").training("student"), Stage([], quantised=names))
+    assert len(found) == wrong
+    assert all(one.fix == "quantised=['student']" for one in found)
 
 
 def test_a_node_on_the_grid_is_another_node_and_all_others_are_what_they_were() -> None:
