@@ -65,10 +65,12 @@ class Shipped:
 
     Args:
         models: those that were written, by name.
-        told: a sentence on each that was not, because it loses too much.
+        of: the models that they were made of, by the same names.
+        told: a sentence on each that was not written, because it loses too much.
     """
 
     models: Mapping[str, Finished]
+    of: Mapping[str, str]
     told: Sequence[str] = ()
 
 
@@ -104,7 +106,7 @@ def ship(setup: Setup, finished: Mapping[str, Finished]) -> Shipped:
             log.warning(refused)
         else:
             shipped[one.name] = row
-    return Shipped(shipped, told)
+    return Shipped(shipped, {one.name: one.of for one in setup.experiment.artifacts}, told)
 
 
 def _shipped(setup: Setup, artifact: Artifact, of: Finished) -> tuple[Finished, str]:

@@ -60,13 +60,15 @@ def collect_results(
     readers = {name: one for name, one in loaded.items() if not isinstance(one, nn.Module)}
     sizes = {name: _disk_mb(one, loaded[name]) for name, one in first.items()}  # before they become float32
     models = {name: one.float().eval().to(processes().device) for name, one in loaded.items() if name not in readers}
-    speeds, measure = speed(task, models, data.data, readers, data.own)
+    # what is shipped of a model reads as that model does
+    own = {**data.own, **{name: data.own[of] for name, of in shipped.of.items() if of in data.own}}
+    speeds, measure = speed(task, models, data.data, readers, own)
     others = [
         name for name in (compared.teacher, compared.control, *compared.rows) if name and name != compared.student
     ]
     between = (others[0] if others else compared.student, compared.student)
     known = {name: first[name].record["said"] for name in readers}
-    shown = examples(task, data.data, models, between, known, data.own)
+    shown = examples(task, data.data, models, between, known, own)
     runs = {name: _unique([seed[name] for seed in finished if name in seed]) for name in first}
     here = {str(one.folder): one.record["train_s"] or 0.0 for name, every in runs.items() for one in every
             if _is_of_this_run(experiment, name)}  # fmt: skip

@@ -136,10 +136,10 @@ def test_a_block_that_cannot_be_is_told(block: object) -> None:
 
 
 def trained(tiny: Tiny, name: str, **student: object) -> tuple[list[float], dict[str, Any], Any]:
-    recipe = tiny.recipe
+    recipe, artifacts = tiny.recipe, student.pop("artifacts", [])
     recipe["student"] = {"shrink": {"layers": [2, 4]}, **student}
     recipe["training"] |= {"output_dir": str(tiny.folder / name), "weight_decay": 0.0, "dropout": 0.0}
-    recipe["control"] = False
+    recipe["control"], recipe["artifacts"] = False, artifacts
     run = textkd.from_recipe(tiny.write(recipe))
     result = run.run()
     results = json.loads((tiny.folder / name / "results.json").read_text())["models"]["student"]
@@ -159,9 +159,9 @@ def test_training_with_fewer_pieces_is_training_with_all(tiny: Tiny) -> None:
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(told))
     tokenizer.save_pretrained(tiny.folder / "teacher")
     whole, metrics, _ = trained(tiny, "whole")
-    fewer, same, result = trained(tiny, "fewer", vocabulary="task")
+    fewer, same, result = trained(tiny, "fewer", vocabulary="task", artifacts=[{"format": "onnx"}])
     assert fewer == pytest.approx(whole, abs=1e-6)
-    assert same == metrics
+    assert same == metrics == result.metrics["student-onnx"]
     student = hf.AutoModelForSequenceClassification.from_pretrained(result.student)
     assert student.config.vocab_size == len(hf.AutoTokenizer.from_pretrained(result.student)) == 21
     whole_student = hf.AutoModelForSequenceClassification.from_pretrained(tiny.folder / "whole" / "seed-1" / "student")
