@@ -200,8 +200,8 @@ class Run:
         """
         page = report.build(self.folder.path)
         summary = json.loads((self.folder.path / "report.json").read_text())
-        rows, student = self.experiment.report.rows, self.experiment.report.student
-        metrics = {name: summary["models"][name]["metrics"] for name in rows}
+        student = self.experiment.report.student
+        metrics = {name: one["metrics"] for name, one in summary["models"].items()}
         return Result(metrics, page, self.folder.model(student, self.seeds[0]), summary)
 
 
