@@ -86,7 +86,7 @@ def test_models_that_are_not_exported_are_refused() -> None:
     assert "no int8 export" in problems(make_reader())[0].found
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_compiled_model_is_on_the_same_grid() -> None:
     model, ids = make_teacher(1), torch.randint(5, 20, (3, 7), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
