@@ -35,6 +35,7 @@ KEYS: list[tuple[Options, str]] = [
     (link(matches=LABELS), "matches"),
     ({**link(stages=[{"matches": LABELS}]), **stage()}, "stages"),
     ({**link(matches=LABELS, stages=[{"matches": LABELS}]), "matches": None}, "chain[0].matches"),
+    ({"quantise": {"scheme": "c"}}, "quantise.scheme"),
 ]  # fmt: skip
 # told after a look at the models
 LOOKED_AT: list[tuple[Options, str]] = [
@@ -96,6 +97,7 @@ LOOKED_AT_OF_LINES: list[tuple[Options, str]] = [
     ({"task.train": bare, "control": False, "matches": LABELS, "pseudo": {"mix": 0.5}}, "pseudo.mix"),
     *(({f"task.{name}": value}, f"task.{name}") for name, value in
       {"height": 32, "width": 1024, "tokenizer": "char", "characters": "abc"}.items()),
+    ({"quantise": {}, "matches": LABELS}, "quantise"),
     ({"pseudo": {"lines": dev, "mix": 0.5}}, "pseudo.mix"),
     ({"pseudo": {"lines": dev, "max_cer": 0.5}}, "pseudo.max_cer"),
 ]  # fmt: skip

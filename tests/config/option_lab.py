@@ -174,7 +174,8 @@ def graph(made: Run) -> dict[str, Any]:
     nodes = []
     for node in experiment.nodes():
         training = node.training
-        stages = [(stage.name, dict(training.arguments(stage)), list(stage.frozen), list(map(repr, stage.matches)))
+        stages = [(stage.name, dict(training.arguments(stage)), list(stage.frozen), list(map(repr, stage.matches)),
+                   list(stage.quantised))
                   for stage in training.stages]  # fmt: skip
         targets = None if training.targets is None else training.targets.pseudo
         kept = None if training.kept is None else str(training.kept)

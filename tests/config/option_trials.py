@@ -88,13 +88,14 @@ def sought(made: Any) -> Any:
     return [getattr(made, name, None) for name in ("space", "budget", "trials", "steps")]
 
 
-def refused_format(lab: OptionLab) -> Seen:
-    """There is one format so far: another is refused."""
-    made = [
-        said(lambda form=form: graph(lab.run(lab.text, {"artifacts": [{"format": form}]})))
-        for form in ("onnx", "tflite")
-    ]
-    return made[0], made[1]
+def refused(path: str, one: Any, other: Any) -> Trial:
+    """There is one value so far: another is refused."""
+
+    def trial(lab: OptionLab) -> Seen:
+        made = [said(lambda value=value: graph(lab.run(lab.text, {path: value}))) for value in (one, other)]
+        return made[0], made[1]
+
+    return trial
 
 
 RECIPES: dict[str, Trial] = {
@@ -145,7 +146,7 @@ RECIPES: dict[str, Trial] = {
         "matches": None, "student": None, "cohort": {"students": {"c": TINY, "b": TINY}}}),
     "CohortBlock.update": recipe("cohort.update", "in_turn", {"matches": None, "cohort": {}}),
     "Recipe.artifacts": recipe("artifacts", [ONNX]),
-    "ArtifactBlock.format": refused_format,
+    "ArtifactBlock.format": refused("artifacts", [ONNX], [{"format": "tflite"}]),
     "ArtifactBlock.int8": recipe("artifacts.0.int8", "dynamic", {"artifacts": [ONNX]}),
     "ArtifactBlock.rows": recipe("artifacts.0.rows", 8, {"artifacts": [{**ONNX, "int8": "static"}]}),
     "ArtifactBlock.keep": recipe("artifacts.0.keep", 0.9, {"artifacts": [ONNX]}),
@@ -156,6 +157,11 @@ RECIPES: dict[str, Trial] = {
     "SearchBlock.over": recipe("search.over", {"student.shrink.layers": [[1]]}, {"search": SEARCH}, sought),
     "SearchBlock.trials": recipe("search.trials", 3, {"search": SEARCH}, sought),
     "SearchBlock.steps": recipe("search.steps", 3, {"search": SEARCH}, sought),
+    "Recipe.quantise": recipe("quantise", {}),
+    "QuantiseBlock.weights": refused("quantise", {"weights": 8}, {"weights": 4}),
+    "QuantiseBlock.activations": refused("quantise", {"activations": 8}, {"activations": 4}),
+    "QuantiseBlock.scheme": recipe("quantise.scheme", "c", {
+        "matches": None, "stages": [{"matches": [LOGITS]}] * 2, "quantise": {"scheme": "b"}}),
     "PseudoBlock.lines": recipe("pseudo.lines", lambda lab: lab.file("dev.parquet"), {"pseudo": {}}, ocr=True),
     "training.output_dir": recipe("training.output_dir", "runs/other"),
     "training.seed": recipe("training.seed", 7, {"seeds": None}),

@@ -10,6 +10,7 @@ from typing import Any
 from textkd.config import recipe_file
 from textkd.config.artifact_block import artifacts_of
 from textkd.config.match_block import match_of, stage_of
+from textkd.config.quantise_block import quantised_of
 from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
 from textkd.config.student_block import FROM, from_problems, student_of
 from textkd.config.task_block import kind_of, task_of
@@ -91,8 +92,9 @@ class Builder:
             targets = targets_of(pseudo, self.task, keep_of(self._first, self.output))
             doubled = bool(self.recipe.matches) and bool(self.recipe.stages)
             experiment = self._experiment(targets)
+            experiment, unfit = quantised_of(self.recipe.quantise, experiment)
             artifacts, wrong = artifacts_of(self.recipe.artifacts, experiment)
-            self.found.add(*wrong)
+            self.found.add(*unfit, *wrong)
             experiment = replace(experiment, artifacts=artifacts)
             return Run(experiment, self.output, None, self.recipe.max_length, pseudo, doubled)
         return None

@@ -138,6 +138,17 @@ class SearchBlock(_Block):
     steps: int = 200
 
 
+class QuantiseBlock(_Block):
+    """The student learns on the int8 grid of `artifacts: [{format: onnx, int8: dynamic}]` (Apprentice, Mishra & Marr
+    2018, arXiv:1711.05852). weights, activations: bits, 8. scheme: a (it learns together with its teacher: a cohort,
+    whose first student is on the grid), b (the teacher is fixed; all stages are on the grid), c (the last stage is);
+    default: a for a cohort, else b."""
+
+    weights: int = 8
+    activations: int = 8
+    scheme: str = ""
+
+
 class Recipe(_Block):
     """A whole recipe.
 
@@ -152,8 +163,8 @@ class Recipe(_Block):
     student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
     steps, and frozen, names of modules. seeds: one run each (default: training.seed, or 42). max_length: tokens per
     row (default: 128, or fewer where a model has fewer positions). pseudo: `PseudoBlock`, for lines of text.
-    artifacts: a list of `ArtifactBlock`: what is shipped beside plain folders. search: `SearchBlock`: the student
-    is searched for under a budget.
+    artifacts: a list of `ArtifactBlock`: what is shipped beside plain folders. quantise: `QuantiseBlock`. search:
+    `SearchBlock`: the student is searched for under a budget.
     """
 
     about: str = ""
@@ -173,3 +184,4 @@ class Recipe(_Block):
     pseudo: PseudoBlock | None = None
     artifacts: list[ArtifactBlock] = Field(default_factory=list)
     search: SearchBlock | None = None
+    quantise: QuantiseBlock | None = None

@@ -16,6 +16,7 @@ from textkd.config.schema import (
     FinetuneBlock,
     LinkBlock,
     MatchBlock,
+    QuantiseBlock,
     Recipe,
     SearchBlock,
     StageBlock,
@@ -27,7 +28,7 @@ from textkd.teachers.generation import recipe_keys
 BLOCKS: dict[str, type[BaseModel]] = {
     "": Recipe, "teacher": TeacherBlock, "finetune": FinetuneBlock, "stages": StageBlock, "matches": MatchBlock,
     "pseudo": recipe_keys.PseudoBlock, "chain": LinkBlock, "cohort": CohortBlock, "teachers": TeacherBlock,
-    "artifacts": ArtifactBlock, "search": SearchBlock,
+    "artifacts": ArtifactBlock, "search": SearchBlock, "quantise": QuantiseBlock,
 }  # fmt: skip
 # what a value of a wrong type should have been; a union of types says it badly
 EXPECTED = {
@@ -58,6 +59,7 @@ EXPECTED = {
     "search": "a block, as {budget: {latency_ms: 5}, over: {student.shrink.n_layers: [2, 3]}}",
     "budget": "a block, as {latency_ms: 5, size_mb: 10}", "over": "lists by key, as {student.shrink.n_layers: [2, 3]}",
     "trials": "a whole number", "steps": "a whole number",
+    "quantise": "a block, as {weights: 8, activations: 8, scheme: b}", "scheme": "a, b or c",
     **recipe_keys.EXPECTED,
 }  # fmt: skip
 # what a member of a list should have been
@@ -67,6 +69,8 @@ _EXPECTED_MEMBER = {
 }  # fmt: skip
 # what a block under a name of its own should have been
 _NAMED = {("cohort", "students"): EXPECTED["student"], ("teachers",): EXPECTED["teacher"]}
+# a key whose name stands elsewhere, too
+_AT = {("quantise", "weights"): "a whole number: 8", ("quantise", "activations"): "a whole number: 8"}
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
     "task": {},
@@ -227,7 +231,7 @@ def _problem(error: Any) -> Problem:
     expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
     if isinstance(loc[-1], int):
         expected = _EXPECTED_MEMBER.get(name, expected)
-    expected = _NAMED.get(loc[:-1], expected)
+    expected = _AT.get(loc, _NAMED.get(loc[:-1], expected))
     fix = f"give {expected}" if expected else ""
     value = error["input"]
     if quoted := name == "layers" and _quoted(value):

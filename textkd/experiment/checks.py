@@ -8,7 +8,7 @@ from typing import Any
 
 from textkd.deploy.to_onnx import refuse
 from textkd.errors import Problem, TextkdError, problem
-from textkd.experiment import fingerprint, idle_arguments, model_checks, padding, training_checks, unread
+from textkd.experiment import fingerprint, grid_checks, idle_arguments, model_checks, padding, training_checks, unread
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
@@ -40,17 +40,8 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     if problems := setup.experiment.problems():
         raise TextkdError(*problems)
     look = Look(setup, known)
-    parts = (
-        _settings,
-        _task,
-        _caches,
-        _pseudo,
-        model_checks.teachers,
-        model_checks.students,
-        padding.check,
-        _artifacts,
-    )
-    for part in parts:
+    models = (model_checks.teachers, model_checks.students, padding.check, grid_checks.check)
+    for part in (_settings, _task, _caches, _pseudo, *models, _artifacts):
         part(look)
     bound = training_checks.trainings(look)
     look.found.add(*unread.problems(look, bound), *idle_arguments.problems(look))

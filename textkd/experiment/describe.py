@@ -83,6 +83,8 @@ def _row(setup: Setup, runner: Runner, node: Node, known: dict[str, float], time
     taught = f"learns from {', '.join(training.reads)}" if training.reads else "learns from labels"
     if len(training.trains) > 1:
         taught = f"{', '.join(training.trains)} learn {training.update.replace('_', ' ')}"
+    if grid := [number for number, stage in enumerate(training.stages, 1) if stage.quantised]:
+        taught += ", on the int8 grid" + (f" from stage {grid[0]}" if grid[0] > 1 else "")
     state = runner.state(node)
     steps = sum(forecast.steps(setup.rows.data, training))
     if timed and state != DONE and training.name not in known:

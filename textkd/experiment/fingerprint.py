@@ -61,6 +61,7 @@ def _block(training: Training) -> dict[str, Any]:
         {
             "args": {k: v for k, v in without_secrets(training.arguments(one)).items() if k not in PLACES},
             "matches": list(one.matches), "frozen": list(one.frozen),
+            **({"quantised": list(one.quantised)} if one.quantised else {}),
         }
         for one in training.stages
     ]  # fmt: skip
@@ -181,7 +182,9 @@ def _writer(setup: Setup, training: Training) -> Any:
 def _words(training: Training) -> list[Any]:
     """What a training is told, without its name, its places and its secrets."""
     stages = [_stage(training, stage) for stage in training.stages]
-    return [training.trains, training.reads, stages, training.share_encoder, training.update]
+    words = [training.trains, training.reads, stages, training.share_encoder, training.update]
+    grid = [tuple(stage.quantised) for stage in training.stages]
+    return [*words, grid] if any(grid) else words
 
 
 def _stage(training: Training, stage: Stage) -> Any:

@@ -15,6 +15,7 @@ from textkd.experiment.plan import Node, Training
 from textkd.experiment.setup import Setup
 from textkd.models import loading
 from textkd.models.processes import processes
+from textkd.models.transforms.quantised import quantised
 from textkd.objective import projections
 from textkd.objective.match_checks import needs_teacher
 from textkd.training.arguments import make_arguments
@@ -72,11 +73,12 @@ def _timed(setup: Setup, training: Training, stage: Stage, data: Data) -> float:
     wiring = wire(trained, read, stage.matches, batches[0], data.label_loss, rows=len(data.train), reading=reading)
     took = list[float]()
     try:
-        for batch in batches:
-            here = {name: column.to(arguments.device) for name, column in batch.items()}
-            with _clock(took), torch.autocast(arguments.device.type, torch.bfloat16, enabled=arguments.bf16):
-                loss = wiring.loss(wiring.learners.module, here).total
-                torch.autograd.backward(loss)
+        with quantised([trained[name] for name in stage.quantised]):
+            for batch in batches:
+                here = {name: column.to(arguments.device) for name, column in batch.items()}
+                with _clock(took), torch.autocast(arguments.device.type, torch.bfloat16, enabled=arguments.bf16):
+                    loss = wiring.loss(wiring.learners.module, here).total
+                    torch.autograd.backward(loss)
     finally:
         wiring.close()
         for model in trained.values():

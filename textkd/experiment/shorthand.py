@@ -221,12 +221,13 @@ def _add_control(common: Common, taught: Training, models: dict[str, ModelSpec],
     said, frozen = about.control(taught, dict(own)), own.pop("frozen", ())
     fused = any(match.fused for stage in taught.stages for match in stage.matches)
     bare = (replace(stage, matches=without_teacher(stage.matches, fused)) for stage in taught.stages)
-    stages = tuple(replace(stage, frozen=frozen) for stage in bare)
+    first = taught.trains[0]
+    stages = tuple(replace(one, frozen=frozen, quantised=(CONTROL,) if first in one.quantised else ()) for one in bare)
     control = replace(
         taught, name=CONTROL, trains=(CONTROL,), stages=stages, reads=(), own=_over(taught.own, own),
         targets=None, steps_of="" if taught.targets is None else taught.name, update=TOGETHER, kept=None,
     )  # fmt: skip
-    twin = models[taught.trains[0]]
+    twin = models[first]
     models[CONTROL] = replace(twin, name=CONTROL, about=said)
     trainings.append(control)
 

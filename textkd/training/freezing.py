@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,6 +64,17 @@ def head_modules(student: nn.Module) -> list[str]:
     if not base or not hasattr(student, base):
         return []
     return [name for name, _ in student.named_children() if name != base and not name.startswith("textkd_")]
+
+
+def idle_parts(models: Mapping[str, nn.Module], uses_head: Callable[[str], bool], share_encoder: bool) -> list[str]:
+    """Parts without a gradient, which DDP would have to search for in every step: a head that nobody reads, an encoder
+    that is the teacher's. uses_head: f(name of a model) -> whether a match reads its head."""
+    parts = list[str]()
+    for name, model in models.items():
+        prefix = f"{name}." if len(models) > 1 else ""
+        head = [] if uses_head(name) else head_modules(model)
+        parts += [f"{prefix}{part}" for part in [*(["encoder"] if share_encoder else []), *head]]
+    return parts
 
 
 def _is_within(name: str, part: str) -> bool:

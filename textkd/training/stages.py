@@ -36,9 +36,10 @@ from textkd.training.checkpoints import last_checkpoint, read_stage, refuse_lost
 from textkd.training.dropout import dropout
 from textkd.training.ema import Average
 from textkd.training.environment import kept_environment
-from textkd.training.freezing import frozen, head_modules
+from textkd.training.freezing import frozen, idle_parts
 from textkd.training.learners import join
 from textkd.training.loss_log import history
+from textkd.training.on_grid import on_grid
 from textkd.training.several import metrics_of_all, weights_in
 from textkd.training.trainer import TOGETHER, DistilTrainer
 from textkd.training.wiring import Reading, Wiring, wire
@@ -54,6 +55,7 @@ class Stage:
         frozen: dotted module names whose parameters stay as they are; of several models behind the model's name, as
             ``peer_1.bert.embeddings``.
         name: for the progress bar.
+        quantised: names of models that compute on the int8 grid of their later export in it (``student``).
 
     Example:
         >>> from textkd import Match
@@ -65,6 +67,7 @@ class Stage:
     training: Mapping[str, Any] = field(default_factory=dict)
     frozen: Sequence[str] = ()
     name: str = ""
+    quantised: Sequence[str] = field(default=(), repr=False)  # told apart by experiment/fingerprint.py
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,9 @@ class _Run:
                 stack.callback(projections.detach, model)
             stack.callback(wiring.close)
             notes = self._fill(wiring, title, arguments.per_device_train_batch_size)
-            stack.enter_context(frozen(wiring.learners.module, self.stage.frozen, self._idle_parts(wiring)))
+            notes += stack.enter_context(on_grid(self.models, self.stage.quantised))
+            idle = idle_parts(self.models, wiring.objective.uses_head, self.share_encoder)
+            stack.enter_context(frozen(wiring.learners.module, self.stage.frozen, idle))
             stack.enter_context(dropout(wiring.learners.module, self.training.get("dropout")))
             for model in self.models.values() if self.share_encoder else ():
                 stack.enter_context(dropout(model.get_submodule("encoder"), 0.0))
@@ -252,16 +257,6 @@ class _Run:
             whose = f"{stage}, {name}" if len(self.frozen_models) > 1 else stage
             notes.append(f"{whose}, {note(told)}")
         return notes
-
-    def _idle_parts(self, wiring: Wiring) -> list[str]:
-        """Parts without a gradient, which DDP would have to search for in every step: a head that nobody reads, an
-        encoder that is the teacher's."""
-        parts = list[str]()
-        for name, model in self.models.items():
-            prefix = f"{name}." if len(self.models) > 1 else ""
-            head = [] if wiring.objective.uses_head(name) else head_modules(model)
-            parts += [f"{prefix}{part}" for part in [*(["encoder"] if self.share_encoder else []), *head]]
-        return parts
 
     def _load(self, folder: Path) -> None:
         """Every weight of the models from `folder`; projections as far as both have them."""
