@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from textkd.config.task_block import labels_of_task
-from textkd.errors import TextkdError, nearest, problem
+from textkd.errors import TextkdError, fail, nearest, problem
+from textkd.experiment.labelled import FEW, has_words, labelled
 from textkd.experiment.plan import Source
 from textkd.models import loading, students
 from textkd.models.files import at_home
@@ -18,7 +19,7 @@ FROM = "from"  # the model, or the folder, that a student is made of
 
 def student_of(
     block: Mapping[str, Any], task: Task | None, auto_class: Any, made_from: str, teachers: Collection[str],
-    new: Callable[[Mapping[str, Any]], Any] | None,
+    new: Callable[[Mapping[str, Any]], Any] | None, max_length: int | None = None,
 ) -> Source:  # fmt: skip
     """Where a student comes from.
 
@@ -29,6 +30,7 @@ def student_of(
         made_from: the name of the model that it is made of, "" without one.
         teachers: the names of all teachers: a `from` that is none of them is a folder or a hub id.
         new: makes a model from nothing of a config, where the teacher is a black box and has nothing to be made of.
+        max_length: tokens per row, as the recipe says.
     """
     spec = {key: value for key, value in block.items() if key != FROM}
     asked = str(block.get(FROM, ""))
@@ -42,28 +44,77 @@ def student_of(
         kind = f"loaded from {spec['path']}"
         return Source(own, needed, lambda: loading.fingerprint(spec["path"]), kind=kind, told=told)
     if asked and asked not in teachers:
-        return _of_folder(spec, asked, auto_class, labels, teachers)
-    name = asked or made_from
-    cut = lambda models, seed: students.build(spec, models[name], auto_class)  # noqa: E731
-    return Source(cut, (name,), kind=f"made of {name}", told=spec)
+        return _of_folder(spec, asked, auto_class, labels, teachers, _Rows(spec, task, max_length, asked))
+    name, rows = asked or made_from, _Rows(spec, task, max_length)
+    cut = lambda models, seed: students.build(spec, models[name], auto_class, examples=rows(models[name]))  # noqa: E731
+    look = lambda models, readable: rows.glance(models[name], auto_class, readable)  # noqa: E731
+    return Source(cut, (name,), glance=look if rows.measured else None, kind=f"made of {name}", told=spec)
+
+
+class _Rows:
+    """The rows on which the parts of a narrower student are chosen.
+
+    Args:
+        spec: the block of the student.
+        task: whose rows they are; None: there are none.
+        max_length: tokens per row, as the recipe says.
+        folder: of the model that it is made of, where that teaches nothing.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], task: Task | None, max_length: int | None, folder: str = "") -> None:
+        self.spec, self.task, self.max_length, self.folder = spec, task, max_length, folder
+        shrunk = spec.get("shrink")
+        self.block = shrunk if isinstance(shrunk, Mapping) else {}
+        self.measured = any(width in self.block for width in students.WIDTHS) and self.block.get("by") != "magnitude"
+
+    def __call__(self, model: Any, few: bool = False, learnt: bool = True) -> Iterable[Mapping[str, Any]] | None:
+        """Batches of one row; None where weights alone are looked at. learnt: the model has learnt the task's labels,
+        so that the loss of its head says something."""
+        by = self.block.get("by")
+        if not self.measured or self.task is None or (by is None and not learnt):
+            return None
+        if not learnt and by in students.BY_LOSS:
+            found = f"the head of {self.folder} is new: it has not learnt the labels of this task"
+            fix = "by: activation or by: magnitude, or make the student of a teacher that has learnt them"
+            raise fail(f"student shrink by: {by}", found, fix=fix, where="shrink.by")
+        count = FEW if few else int(self.block.get("rows") or students.ROWS)
+        return labelled(self.task, model, self.folder, count, self.max_length, few=few)
+
+    def glance(self, model: Any, auto_class: Any, readable: bool, learnt: bool = True) -> Any:
+        """A student of the same sizes that is made sooner: of few rows, or by its weights where no rows are to be
+        had."""
+        examples = self(model, True, learnt)
+        if examples is None or (readable and self.task is not None and has_words(self.task, model, self.folder)):
+            return students.build(self.spec, model, auto_class, examples=examples)
+        plain = {key: value for key, value in self.block.items() if key not in students.HOW}
+        return students.build({**self.spec, "shrink": plain}, model, auto_class)
 
 
 def _of_folder(
-    spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Mapping[str, Any], teachers: Collection[str]
-) -> Source:
+    spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Mapping[str, Any], teachers: Collection[str],
+    rows: _Rows,
+) -> Source:  # fmt: skip
     """A student made of a pretrained model that teaches nothing, with a head for the task."""
+    head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
 
     def make(models: Mapping[str, Any], seed: int) -> Any:
-        head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
-        return students.build(spec, _loaded(folder, auto_class, head, teachers), auto_class)
+        model, learnt = _loaded(folder, auto_class, head, teachers)
+        return students.build(spec, model, auto_class, examples=rows(model, learnt=learnt))
 
-    return Source(make, (), lambda: loading.fingerprint(folder), kind=f"made of {folder}", folder=folder, told=spec)
+    def look(models: Mapping[str, Any], readable: bool) -> Any:
+        model, learnt = _loaded(folder, auto_class, head, teachers)
+        return rows.glance(model, auto_class, readable, learnt)
+
+    return Source(make, (), lambda: loading.fingerprint(folder), glance=look if rows.measured else None,
+                  kind=f"made of {folder}", folder=folder, told=spec)  # fmt: skip
 
 
-def _loaded(folder: str, auto_class: Any, head: Mapping[str, Any], teachers: Collection[str]) -> Any:
-    """The model of a folder or hub id. Where there is none, the name may have been meant for a teacher's."""
+def _loaded(folder: str, auto_class: Any, head: Mapping[str, Any], teachers: Collection[str]) -> tuple[Any, bool]:
+    """The model of a folder or hub id, and whether its head is there, too. Where there is none, the name may have been
+    meant for a teacher's."""
     try:
-        return loading.load_model(folder, auto_class, **head)
+        model, missing = loading.load_model_info(folder, auto_class, **head)
+        return model, not missing
     except TextkdError as error:
         named = f"; the teachers are {', '.join(teachers)}" if teachers else ""
         found = [replace(p, found=f"{p.found}{named}", nearest=(*p.nearest, *nearest(folder, teachers)), where=FROM)
