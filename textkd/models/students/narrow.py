@@ -75,7 +75,8 @@ def _dimensions(scores: AttentionScores, sizes: Sizes) -> tuple[Tensor, Tensor]:
 def narrow(model: PreTrainedModel, kept: Mapping[str, Kept]) -> PreTrainedModel:
     """A new model of the same class, of what is kept of another one.
 
-    It computes what the model does with the rest masked, norms taken over the kept dimensions. What is scaled by the
+    It computes what the model does with the rest masked, norms taken over the kept dimensions. A projection of the
+    encoder to the width of the decoder keeps the dimensions that the decoder's stream keeps. What is scaled by the
     width of a head (queries) or of the stream (embeddings of some decoders) has that made up for in its weights.
 
     Args:

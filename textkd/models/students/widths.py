@@ -165,7 +165,7 @@ def _beside(config: Any, own: Sizes, given: Mapping[str, Any], keys: Mapping[str
     if hidden == own.hidden:
         return
     if getattr(config, "embedding_size", own.hidden) == hidden != own.hidden:
-        found = f"the embeddings have this width, and at that a {config.model_type} model has no projection after them"
+        found = f"the embeddings have this width, and at it no {config.model_type} model has a projection after them"
         fix = f"a width that is not {hidden}"
         yield problem(asked, found, fix=fix, where=f"shrink.{key}")
     if config.model_type == "trocr" and not config.use_learned_position_embeddings:
