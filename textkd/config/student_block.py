@@ -84,7 +84,8 @@ class _Rows:
         """A student of the same sizes that is made sooner: of few rows, or by its weights where no rows are to be
         had."""
         examples = self(model, True, learnt)
-        if examples is None or (readable and self.task is not None and has_words(self.task, model, self.folder)):
+        by_weights = self.task is not None and examples is None
+        if by_weights or (readable and self.task is not None and has_words(self.task, model, self.folder)):
             return students.build(self.spec, model, auto_class, examples=examples)
         plain = {key: value for key, value in self.block.items() if key not in students.HOW}
         return students.build({**self.spec, "shrink": plain}, model, auto_class)

@@ -133,7 +133,7 @@ def shrink_beside(
     (_no_plain_words if two else _one_stack)(teacher, asked)
     student, sizes, chosen = None, dict[str, Sizes](), dict[str, list[int]]()
     with wrong.collecting():
-        how = measure_of(asked.get("by"), examples is not None)
+        how = measure_of(asked.get("by"), examples is not None, asked.get("rows"))
     with wrong.collecting():
         if two:
             depths = {f"{side}_layers": asked.get(f"{side}_layers") for side in SIDES}
@@ -157,8 +157,13 @@ def shrink_beside(
     return narrow(student, kept)
 
 
-def measure_of(by: str | None, has_rows: bool) -> str:
+def measure_of(by: str | None, has_rows: bool, rows: int | None = None) -> str:
     """How importance is measured: as it is asked, else by Fisher information where there are rows.
+
+    Args:
+        by: as it is asked.
+        has_rows: there are rows to measure it on.
+        rows: how many are asked for.
 
     Raises:
         TextkdError: rows are asked for and there are none.
@@ -167,6 +172,9 @@ def measure_of(by: str | None, has_rows: bool) -> str:
         >>> measure_of(None, True), measure_of(None, False)
         ('fisher', 'magnitude')
     """
+    if rows is not None and not has_rows and by is None:
+        found = "importance is told by the weights alone, where there are no rows whose labels the model has learnt"
+        raise fail(f"student shrink rows: {rows}", found, fix="leave it out", where="shrink.rows")
     if by is None:
         return "fisher" if has_rows else "magnitude"
     if by != "magnitude" and not has_rows:
