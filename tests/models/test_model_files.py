@@ -87,7 +87,7 @@ def test_package_form(tmp_path: Path, monkeypatch) -> None:
 
 def test_a_module_that_nobody_installed_is_no_package(monkeypatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as in the command textkd
-    with told("the Python package __main__ is not installed"):
+    with told("the Python package __main__ is not installed", "fix: name an installed package"):
         resolve_path("package:__main__/model")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from transformers import TrainingArguments
 from transformers.utils import is_torch_tf32_available
 
 from textkd.config import build
+from textkd.config.recipe_file import parse
 from textkd.errors import TextkdError
 from textkd.training import fsdp, stages
+from textkd.training.argument_values import value_problems
 from textkd.training.arguments import argument_problems, given_arguments
-from textkd.training.unread_arguments import unread_problems
+from textkd.training.read_beside import BESIDE, take_out
+from textkd.training.unread_arguments import OF_PARTS, OF_WORDS, unread_problems
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words of the message
     "a misspelt report": ({"report_to": "wandbb"}, "report_to", "wandb"),
@@ -33,6 +37,14 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {  # arguments, where, words
     "kernels that are not there": ({"use_liger_kernel": True}, "use_liger_kernel", "pip install"),
     "a beta above 1": ({"adam_beta1": 2.0}, "adam_beta1", "2.0"),
     "no words for the optimizer": ({"optim_args": "rank"}, "optim_args", "KEY=VALUE"),
+    "schedules without a word that they need": (
+        {"lr_scheduler_type": "warmup_stable_decay"}, "lr_scheduler_type", "fix: give it: lr_scheduler_kwargs",
+    ),
+    "numbers in quotes inside a block": (
+        {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"power": "2"}}, "lr_scheduler_kwargs",
+        "power: 2 is written without quotes",
+    ),
+    "a strategy that is no word": ({"eval_strategy": False}, "eval_strategy", "one of 'no', 'steps', 'epoch'"),
     "no such compiler": ({"torch_compile": True, "torch_compile_backend": "nope"}, "torch_compile_backend", "inductor"),
     "too many processes": ({"dataloader_num_workers": 100_000}, "dataloader_num_workers", "1024"),
     "processes that stay, without any": (
@@ -223,6 +235,7 @@ UNREAD: list[tuple[dict[str, Any], list[str]]] = [  # arguments, what is told of
     ({**SGD, "optim_args": "momentum=0.0,nesterov=false,weight_decay=1"}, ["optim_args: weight_decay=1"]),
     ({**SGD, "adam_beta1": 0.5, "adam_beta2": 0.5, "weight_decay": 0.1}, ["adam_beta1: 0.5", "adam_beta2: 0.5"]),
     ({**SGD, "adam_beta1": 0.9}, []),
+    ({**SGD, "optim_args": "", "lr_scheduler_kwargs": {}, "gradient_checkpointing_kwargs": {}, "fsdp_config": {}}, []),
     ({"optim": "adafactor", "adam_epsilon": 0.5}, ["adam_epsilon: 0.5"]),
     ({"optim_target_modules": ["layer"]}, ["optim_target_modules: ['layer']"]),
     ({"save_steps": 5}, ["save_steps: 5"]),  # textkd saves at the ends of epochs
@@ -236,6 +249,21 @@ def test_what_changes_nothing_is_told(training: dict[str, Any], asked: list[str]
     assert [one.asked for one in unread_problems(training, [training])] == asked
 
 
+def test_what_is_as_good_as_leaving_it_out_is_taken() -> None:
+    """Beside an override, as `training.save_strategy=no` of a recipe with save_steps."""
+    for training in ({**CONSTANT, "warmup_steps": 3}, {"save_steps": 5}, {"eval_steps": 5}, {"run_name": "a"}):
+        (told,) = unread_problems(training, [training])
+        offered = re.search(r"\((\w+)=(\S+) is as good\)", told.fix)
+        assert offered is not None
+        whole = {**training, offered[1]: parse(offered[2])}
+        assert unread_problems(whole, [whole]) == []
+    for name in (*BESIDE, *OF_PARTS, *OF_WORDS):
+        if name != "warmup_ratio":  # of older versions
+            offered = re.search(r"=(\S+) is", take_out(name))
+            assert offered is not None
+            assert value_problems(name, parse(offered[1])) == [], name
+
+
 def test_a_value_that_one_training_of_several_reads_is_taken() -> None:
     block = {**CONSTANT, "warmup_steps": 3}
     assert unread_problems(block, [block, {**block, "lr_scheduler_type": "linear"}]) == []
@@ -245,5 +273,9 @@ def test_a_value_that_one_training_of_several_reads_is_taken() -> None:
 
 
 def test_what_transformers_concludes_itself_is_not_told() -> None:
-    given = given_arguments(TrainingArguments("unused", eval_strategy="steps", torch_compile=False, use_cpu=True))
-    assert unread_problems(given, [given]) == []
+    more: dict[str, Any]
+    for more in ({}, {"save_strategy": "steps", "save_steps": 5}, {"load_best_model_at_end": True}):
+        made = TrainingArguments("unused", eval_strategy="steps", torch_compile=False, use_cpu=True, **more)
+        given = given_arguments(made)
+        assert unread_problems(given, [given]) == []
+        assert argument_problems(given) == []

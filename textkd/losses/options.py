@@ -7,6 +7,7 @@ import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -152,6 +153,8 @@ def say(annotation: Any) -> str:
         return f"a list of which each is {say(args[0])}" if args[0] is not Any else "a list"
     if origin is Mapping:
         return f"a block of which each value is {say(args[1])}" if args[1] is not Any else "a block"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return f"one of {', '.join(repr(one.value) for one in annotation)}"
     words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null",
              Any: "anything", Path: "a path"}  # fmt: skip
     return words.get(annotation) or str(getattr(annotation, "__name__", annotation))

@@ -56,6 +56,7 @@ def in_package(name: str, hint: Mapping[str, str] | None = None) -> list[Path]:
     roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
     if not roots:
         install = (hint or {}).get(package, f"pip install {package.replace('_', '-')}")
+        install = "name an installed package" if package.startswith("_") else install
         raise fail(name, f"the Python package {package} is not installed", fix=install)
     places = [root / inner for root in roots]
     for root, place in zip(roots, places, strict=True):

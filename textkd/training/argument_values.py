@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
@@ -40,6 +41,7 @@ MOST = {
 }  # fmt: skip
 # words that textkd takes beside transformers' own values
 WORDS = {"bf16": ("auto",)}
+OF_RATE = "lr_scheduler_kwargs"  # a block of numbers and a few words
 OF_PLUGINS = ("ccl", "hccl", "cncl", "mccl")  # backends that torch knows once their package is imported
 
 
@@ -71,6 +73,10 @@ def value_problems(name: str, value: Any) -> list[Problem]:
         return [problem(asked, f"a {type(value).__name__}", fix=f"give {say(hints[name])}{hint}", where=name)]
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _number_problems(name, value, hints[name])
+    if isinstance(value, Mapping) and name == OF_RATE:
+        quoted = {key: number for key, one in value.items() if (number := _number(one)) is not None}
+        fix = "; ".join(f"{key}: {number:g} is written without quotes" for key, number in quoted.items())
+        return [problem(asked, "a number that is a text", fix=fix, where=name)] if quoted else []
     return _machine_problems(name, value)
 
 

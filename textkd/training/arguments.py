@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 
 from textkd.errors import Problem, TextkdError, fail, is_own_defect, is_secret, problem
 from textkd.models.files import at_home
+from textkd.training import refusals
 from textkd.training.argument_values import LARGEST_SEED, OWN, value_problems
 from textkd.training.environment import kept_environment
 from textkd.training.tried_arguments import try_parts
@@ -124,8 +125,7 @@ def _error_of(training: Mapping[str, Any]) -> TextkdError | None:
 
 
 def _told(error: Exception) -> TextkdError:
-    said = str(error).strip().split("\n")[0] or type(error).__name__
-    fix = "correct it in training; transformers.TrainingArguments explains every argument"
+    said, fix = refusals.told(error)
     return fail("the arguments of a training", said, fix=fix)
 
 
@@ -203,7 +203,8 @@ def argument_problems(
 
 def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[str, Any]:
     """Those arguments that somebody gave: of TrainingArguments the ones that differ from its defaults. It writes the
-    loss as the best model's metric where nobody named one: that is no given argument (in a dict it is)."""
+    loss as the best model's metric where nobody named one: that is no given argument (in a dict it is). Its default
+    `save_strategy: steps` is given where something else that is given goes with it, for textkd's is another."""
     if args is None or isinstance(args, Mapping):
         return dict(args or {})
     plain = TrainingArguments(output_dir=args.output_dir)
@@ -214,7 +215,11 @@ def given_arguments(args: TrainingArguments | Mapping[str, Any] | None) -> dict[
         names = [n for n in names if n not in ("metric_for_best_model", "greater_is_better")]
     elif args.greater_is_better == (not str(args.metric_for_best_model).endswith("loss")):
         names.remove("greater_is_better")  # its guess, which takes every other metric for one that rises
-    return {n: getattr(args, n) for n in names if n == "output_dir" or getattr(args, n) != getattr(plain, n)}
+    found = {n: getattr(args, n) for n in names if n == "output_dir" or getattr(args, n) != getattr(plain, n)}
+    chooses = args.load_best_model_at_end and args.eval_strategy == args.save_strategy
+    if args.save_strategy == "steps" and ("save_steps" in found or chooses):
+        found["save_strategy"] = args.save_strategy
+    return found
 
 
 def seed_problems(seeds: Sequence[Any]) -> list[Problem]:

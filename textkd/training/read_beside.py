@@ -28,8 +28,20 @@ def given(whole: Whole, name: str) -> Any:
 
 
 def is_default(name: str, value: Any) -> bool:
-    """Whether nothing but the default is said of an argument."""
-    return any(value is one or value == one for one in (_defaults().get(name), DEFAULTS.get(name)))
+    """Whether nothing but the default is said of an argument; an empty block or text says nothing."""
+    usual = (_defaults().get(name), DEFAULTS.get(name))
+    return any(value is one or value == one for one in usual) or (usual[0] is None and value in ({}, [], ""))
+
+
+def take_out(name: str) -> str:
+    """What to do about an argument that is read by nothing: a command line takes nothing out of a recipe.
+
+    Example:
+        >>> take_out("save_steps"), take_out("eval_steps")
+        ('take it out (save_steps=500 is as good)', 'take it out (eval_steps=null is as good)')
+    """
+    usual = given({}, name)
+    return f"take it out ({name}={'null' if usual is None else getattr(usual, 'value', usual)} is as good)"
 
 
 @cache
@@ -137,4 +149,4 @@ def idle(name: str, value: Any, whole: Whole) -> Problem | None:
     if is_read is None or is_read(whole):
         return None
     what = f"it is read only beside {other}"
-    return problem(f"{name}: {value!r}", what, fix=f"take it out, or give {other}", where=name)
+    return problem(f"{name}: {value!r}", what, fix=f"{take_out(name)}, or give {other}", where=name)

@@ -10,7 +10,7 @@ from typing import Any
 from textkd.errors import Problem, problem
 from textkd.training.arguments import make_arguments
 from textkd.training.environment import kept_environment
-from textkd.training.read_beside import given, idle, is_default
+from textkd.training.read_beside import given, idle, is_default, take_out
 from textkd.training.tried_arguments import optimizer_and_schedule
 
 OPTIM, SCHEDULE = "optim", "lr_scheduler_type"
@@ -73,7 +73,7 @@ def _told(name: str, whole: Whole) -> Iterator[Problem]:
 
 def _unread(name: str, asked: str, it: str, whole: Whole, part: str) -> Problem:
     chosen = str(getattr(given(whole, part), "value", given(whole, part)))
-    return problem(asked, f"{part}: {chosen} does not read {it}", fix=f"take it out, or take another {part}",
+    return problem(asked, f"{part}: {chosen} does not read {it}", fix=f"{take_out(name)}, or take another {part}",
                    where=name)  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def _words(name: str, whole: Whole) -> dict[str, Any]:
     with kept_environment():
         value = getattr(make_arguments({name: whole[name]}, "unused"), name)
     if isinstance(value, str):
-        return dict(part.split("=", 1) for part in value.replace(" ", "").split(","))
+        return dict(part.split("=", 1) for part in value.replace(" ", "").split(",") if part)
     return dict(value or {})
 
 

@@ -161,6 +161,29 @@ def test_where_without_a_row_lists_the_values(tmp_path: Path) -> None:
     assert "and 14 other values" in told
 
 
+def test_one_fault_of_all_rows_is_told_once(tmp_path: Path) -> None:
+    """Wherever in a line it stands; and a file of such rows alone is not empty."""
+    text = "text,label\nna\xefve,x\ncaf\xe9,y\n"
+    west = write(tmp_path, "west.csv", text.encode("cp1252"))
+    (told,) = said(west, west).problems
+    assert told.found == "byte 0xEF at position 3 is not UTF-8 (in 2 rows)"
+    assert tasks.text(west, west, encoding="cp1252").labels == ["x", "y"]
+
+
+def test_the_cause_of_bad_columns_and_labels_is_told(tmp_path: Path) -> None:
+    plain = write(tmp_path, "plain.csv", "text,label\na,x\nb,y\n")
+    (told,) = said(plain, plain, encoding="utf-16").problems  # letters of ASCII are Chinese in it
+    assert "its letters are UTF-8" in told.found
+    wide = write(tmp_path, "wide.csv", "text,label\na,x\nb,y\n".encode("utf-16-le"))
+    assert tasks.text(wide, wide, encoding="utf-16-le").labels == ["x", "y"]
+    assert all("type: classification" in one.fix for one in said(plain, plain, type="regression").problems)
+    assert all(one.fix for one in said(plain, plain, where={"tex": "a"}).problems)
+    quoted = write(tmp_path, "quoted.tsv", '"text"\t"label"\n"a b"\t"x"\n"c d"\t"y"\n')
+    assert {one.fix for one in said(quoted, quoted).problems} == {f"{READ_QUOTES}, as its cells are in quotes"}
+    assert "a device" in str(said(Path("/dev/null"), plain))
+    assert "suffix" not in str(said(Path("/dev/null"), plain))
+
+
 def test_a_western_file_beside_one_in_utf_8(tmp_path: Path) -> None:
     """Read as cp1252, every file of UTF-8 is a text, of other letters."""
     text = "text,label\nna\xefve caf\xe9,x\nb,y\n"

@@ -31,5 +31,5 @@ def test_a_class_that_train_lacks_can_be_named(tmp_path):
         tasks.text(train, more).load("eval")
     task = tasks.text(train, more, labels=["x", "y", "z"])
     assert task.load("eval")["label"][:] == [0, 2]
-    with pytest.raises(TextkdError, match=r"fix: correct the label in the file$"):
+    with pytest.raises(TextkdError, match=r"where labels: \[\.\.\.\] is given, it names every class$"):
         tasks.text(train, more, labels=["x", "y"]).load("eval")

@@ -80,7 +80,7 @@ def test_pieces_of_text_with_an_entity_each(tmp_path: Path) -> None:
 DAMAGED = {
     "ragged": ("a\tB-x\nb\nc\tO\n\nd\tO\n", "line 2", "1 columns where 2 are due ('b')"),
     "wide": ("a\tNN\tB-x\nb\tO\n", "line 2", "2 columns where 3 are due"),
-    "words alone": ("a\nb\n", "line 1", "1 columns where 2 are due"),
+    "words alone": ("a\nb\n", "lines 1, 2", "1 columns where 2 are due"),
     "not UTF-8": ("a\tB-x\n\ncaf\udce9\tO\n", "line 3", "not UTF-8"),
     "BIOES": ("a\tB-x\nb\tE-x\n", "BIOES tags, first 'E-x'", "(E- is I-)"),
     "no tag": ("a\tperson\nb\tO\n", "no B- or I- tag", "tag:"),
@@ -121,7 +121,14 @@ def test_the_usual_width_of_the_file_is_due(tmp_path: Path) -> None:
     assert "lines 103, 104, 105, 106, 107, ...: a whole row" in said(every)
     assert "('foo') (in 10 rows)" in said(every)
     other = file(tmp_path, "d.conll", good * 3 + "".join(f"foo{i}\n" for i in range(10)))
-    assert "2 more bad rows like these" in said(other)
+    assert "('foo0') (in 10 rows)" in said(other)  # one fault, whatever the words are
+
+
+@pytest.mark.parametrize(("option", "place"), [("tag", 5), ("word", -7)])
+def test_a_column_that_no_line_has_is_no_damage(option: str, place: int, tmp_path: Path) -> None:
+    found = said(file(tmp_path, "a.conll", LINES), **{option: place})
+    assert found.startswith(f"{option}: asked: {option}: {place} of ")
+    assert "its lines have 2 columns\n  fix: a number from 0 to 1" in found
 
 
 def test_an_i_without_a_b_begins_an_entity_and_is_counted(tmp_path: Path) -> None:

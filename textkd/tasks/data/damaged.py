@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from textkd.errors import Problem, problem
@@ -10,6 +11,7 @@ from textkd.tasks.data.formats import Table
 from textkd.tasks.data.holdout import Rows
 
 MOST_LISTED, MOST_ALIKE = 8, 5  # problems of a kind, lines of each
+_OWN = re.compile(r"\b0x\w\w\b|at position [0-9]+| \(['\"].*", re.DOTALL)  # what differs from row to row of one fault
 READ_QUOTES = "quoted: true"  # of a file
 
 
@@ -31,11 +33,13 @@ def note_damaged(rows: Rows, table: Table, shown: str, skip: bool) -> None:
     fix += f"repair the row, or give skip_damaged: true to leave such {table.kind}s out"
     if table.reads_as:
         fix += f"; encoding: {table.reads_as}, if all files were saved so; {to_utf_8(table.reads_as, shown)}"
-    alike = dict[str, list[int]]()
+    alike = dict[str, list[tuple[int, str]]]()
     for line, what in damaged:
-        alike.setdefault(what, []).append(line)
-    problems = [problem(f"{at(shown, table, lines)}: a whole row", f"{what}{how_many(lines)}", fix=fix)
-                for what, lines in alike.items()]  # fmt: skip
+        alike.setdefault(_OWN.sub("", what), []).append((line, what))
+    problems = []
+    for some in alike.values():
+        places, what = [line for line, _ in some], some[0][1]
+        problems.append(problem(f"{at(shown, table, places)}: a whole row", f"{what}{how_many(places)}", fix=fix))
     rows.problems += capped(problems, shown, "rows")
 
 

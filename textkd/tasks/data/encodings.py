@@ -53,9 +53,15 @@ def is_utf_8(data: bytes, encoding: str) -> bool:
         (True, False)
         >>> is_utf_8(b"naive", "cp1252"), is_utf_8("na\u00efve".encode(), "utf-8-sig")
         (False, False)
+        >>> is_utf_8(b"text,label", "utf-16"), is_utf_8("text".encode("utf-16"), "utf-16")
+        (True, False)
     """
     name, beyond = codecs.lookup(encoding).name, len(data) - len(data.translate(None, _BEYOND))
-    if name.startswith("utf") or beyond < (1 if name.startswith(WESTERN) else SURE):
+    if name.startswith(("utf-16", "utf-32")):
+        beyond = 0 if b"\0" in data else SURE  # their line ends hold a 0
+    elif name.startswith("utf"):
+        return False
+    if beyond < (1 if name.startswith(WESTERN) else SURE):
         return False
     with suppress(UnicodeDecodeError):
         return bool(data.decode(UTF_8))

@@ -69,7 +69,7 @@ class Table:
 
 def dialect_of(path: Path, delimiter: str | None = None, quoted: bool | None = None, **more: Any) -> Dialect:
     """The dialect that the suffix of `path` stands for: csv is quoted, tsv is not; `delimiter`, `quoted` overrule."""
-    if path.is_dir():
+    if path.is_dir() or special(path):
         raise missing(path)
     if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n'):
         fix = 'one character, as ";" or "\\t"'

@@ -25,6 +25,8 @@ _OPEN = re.compile(r"""^[\[('"]|[\])'"]$""")
 
 
 IN_FILE = "correct the label in the file"
+OR_LIST = f"{IN_FILE}; where labels: [...] is given, it names every class"
+NO_NUMBER = f"{IN_FILE}; type: classification, if these are names of classes"
 OR_NAME_ALL = f"{IN_FILE}; the classes are those of train: labels: [...] with all of them keeps one that train lacks"
 
 
@@ -80,7 +82,7 @@ class Scores:
         try:
             score = float(value)
         except ValueError:
-            raise BadLabelError(f"{value!r} is no number") from None
+            raise BadLabelError(f"{value!r} is no number", fix=NO_NUMBER) from None
         if "_" in value:  # 1_000 is a number in Python alone
             raise BadLabelError(f"{value!r} is no number")
         if not math.isfinite(score):

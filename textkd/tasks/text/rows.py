@@ -70,10 +70,12 @@ def pick_layout(table: Table, layouts: tuple[Layout, ...], shown: str) -> Layout
         fix += "; others are named by text, text_pair, label (with textkd eval: text=COLUMN)"
     elif not any({*layout.label_columns} & {*table.names} for layout in layouts):
         fix += " (official test.tsv files come without labels)"
-    if len(layouts) == 1 and any(name[:1] == name[-1:] == '"' for name in table.names):
+    in_quotes = len(layouts) == 1 and any(name[:1] == name[-1:] == '"' for name in table.names)
+    if in_quotes:
         fix = "quoted: true, as its cells are in quotes"
     missing = [name for name in layouts[0].columns if name not in table.names]
-    meant = {name: _meant(table, layouts[0], name) if len(layouts) == 1 else "" for name in missing}
+    is_one = len(layouts) == 1 and not (in_quotes and {f'"{name}"' for name in missing} <= {*table.names})
+    meant = {name: _meant(table, layouts[0], name) if is_one else "" for name in missing}
     raise TextkdError(*(problem(f"column {name!r} in {shown}", found, near=(name, table.names),
                                 fix=f"{meant[name]}; {fix}" if meant[name] else fix) for name in missing))  # fmt: skip
 
@@ -137,7 +139,7 @@ def clean(
 def whole(table: Table, shown: str, skip_damaged: bool) -> None:
     """Raises `TextkdError` for a table that holds nothing or is damaged: classes of what is left of it would make every
     other label a wrong one."""
-    rows = Rows() if table.rows else no_rows(shown)
+    rows = Rows() if table.rows or table.damaged else no_rows(shown)
     note_damaged(rows, table, shown, skip_damaged)
     if rows.problems:
         raise TextkdError(*rows.problems)

@@ -21,6 +21,7 @@ from textkd.tasks.text.classes import classes_of, told
 from textkd.tasks.text.encode import Collator, encode
 from textkd.tasks.text.labels import (
     IN_FILE,
+    OR_LIST,
     OR_NAME_ALL,
     Classes,
     LabelReader,
@@ -129,7 +130,7 @@ class TextTask(TableTask):
         if self.spec.type == "regression":
             return Scores(self.spec.limits)
         names = tuple(self.labels or ())
-        fix = IN_FILE if self.spec.labels or origin == "train" else OR_NAME_ALL
+        fix = OR_LIST if self.spec.labels else IN_FILE if origin == "train" else OR_NAME_ALL
         return LabelSets(names, self.spec.separator, fix) if self.spec.type == "multi_label" else Classes(names, fix)
 
     def table(self, split: str) -> Table:

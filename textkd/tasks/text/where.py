@@ -46,7 +46,8 @@ def select(table: Table, where: Mapping[str, Any], shown: str) -> Table:
     """The rows whose columns hold the wanted values (one value, or a list of values; see `matches`)."""
     for name, wanted in where.items():
         if name not in table.names:
-            raise fail(f"where: {name!r} in {shown}", f"the columns {', '.join(table.names)}", near=(name, table.names))
+            found, fix = f"the columns {', '.join(table.names)}", "name a column that every file of the task has"
+            raise fail(f"where: {name!r} in {shown}", found, near=(name, table.names), fix=fix)
         values = wanted if isinstance(wanted, list | tuple) else [wanted]
         cells, known = table.column(name), dict[tuple[type, str], bool]()
         for cell in cells:

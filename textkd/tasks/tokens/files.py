@@ -26,6 +26,7 @@ KIND = "sentence"  # what a row of the table is
 WORDS, TAGS = ("words", "tokens"), ("tags", "ner_tags", "labels")  # columns that are looked for
 LISTS = ("json", "jsonl", "parquet")
 DOCUMENT = "-DOCSTART-"
+Block = tuple[int, list[tuple[int, list[str]]]]  # a sentence: its first line, and number and cells of each of its lines
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class TagFile(FileSource):
             if self.dialect.kind == "conll":
                 text, bad = decode(data := self.path.read_bytes(), self.path, self.dialect.encoding)
                 place = self._number(self.tag, -1)
-                table, width = _columns(text, bad, self._number(self.word, 0), place)
+                word, blocks = self._number(self.word, 0), list(_blocks(text))
+                self._refuse_far(blocks, {"word": word, "tag": place})
+                table, width = _columns(blocks, bad, word, place)
                 table.reads_as = other_encoding(data) if bad else ""
                 table.problems = other_scheme(table, self.path, "conll", place + width if place < -1 else place)
                 return table
@@ -51,6 +54,15 @@ class TagFile(FileSource):
                 self._refuse_columns()
                 return pieces
             return self._lists(read_table(self.path, self.dialect))
+
+    def _refuse_far(self, blocks: Sequence[Block], places: dict[str, int]) -> None:
+        """A column that is asked for and that no line has is no damage of the lines."""
+        most = max((len(cells) for _, lines in blocks for _, cells in lines), default=0)
+        fix, found = f"a number from 0 to {most - 1}, or -1 for the last", f"its lines have {most} columns"
+        far = [name for name, place in places.items() if most > 1 and _least(place) > most]
+        if far:
+            raise TextkdError(*(problem(f"{name}: {places[name]} of {self.path}", found, fix=fix, where=name)
+                                for name in far))  # fmt: skip
 
     def _refuse_columns(self) -> None:
         found, fix = "its texts are cut into pieces, which have no columns of these names", "leave it out"
@@ -136,14 +148,19 @@ def _is_list(value: Any, kind: type = str) -> bool:
     return isinstance(value, list | tuple) and all(type(item) is kind for item in value)
 
 
-def _columns(text: str, bad: dict[int, str], word: int, tag: int) -> tuple[Table, int]:
+def _least(place: int) -> int:
+    """The columns that a line has where there is one at `place`."""
+    return place + 1 if place >= 0 else -place
+
+
+def _columns(blocks: Sequence[Block], bad: dict[int, str], word: int, tag: int) -> tuple[Table, int]:
     """Sentences of CoNLL columns, and how many these are: a word a line, columns apart by tabs or spaces, a blank line
     between sentences. Every line has as many columns as most lines of the file; with another number, its sentence is
     damaged."""
-    table, blocks = Table(NAMES, kind=KIND), list(_blocks(text))
+    table = Table(NAMES, kind=KIND)
     counts = Counter(len(cells) for _, lines in blocks for _, cells in lines)
     usual = max(counts, key=lambda width: (counts[width], width), default=0)  # of a tie the wider: a cell was lost
-    due = max(usual, 2, *(place + 1 if place >= 0 else -place for place in (word, tag)))
+    due = max(usual, 2, _least(word), _least(tag))
     for start, lines in blocks:
         ragged = [(number, cells) for number, cells in lines if number in bad or len(cells) != due]
         if not ragged:
@@ -155,7 +172,7 @@ def _columns(text: str, bad: dict[int, str], word: int, tag: int) -> tuple[Table
     return table, due
 
 
-def _blocks(text: str) -> Iterator[tuple[int, list[tuple[int, list[str]]]]]:
+def _blocks(text: str) -> Iterator[Block]:
     """(number of the first line, [(number, cells)]) of every sentence."""
     block: list[tuple[int, list[str]]] = []
     for number, line in enumerate([*text.split("\n"), ""], start=1):
