@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from textkd.config import build
 from textkd.errors import TextkdError
 from textkd.experiment import labelled
 from textkd.models.students import shrink
+
+shrinking = importlib.import_module("textkd.models.students.shrink")
 
 NARROW = {"layers": [2, 4], "heads": 2, "hidden": 8, "ffn": 0.5, "by": "fisher", "rows": 8}
 
@@ -51,14 +54,19 @@ def test_importance_is_measured_on_rows_from_all_over_the_data(tiny: Tiny) -> No
 
 
 def test_a_look_before_the_run_takes_few_rows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = list[int]()
+    asked, measured = list[int](), list[str]()
+    original = shrinking.measure
+    monkeypatch.setattr(shrinking, "measure", lambda *given: measured.append(given[2]) or original(*given))
     monkeypatch.setattr("textkd.config.student_block.labelled", lambda *given, **more: asked.append(given[3]) or
                         labelled.labelled(*given, **more))  # fmt: skip
     run = made(tiny)
     assert run.start("student").config.intermediate_size == 16
     assert asked == [2]
-    begin(run, "student", 1)
-    assert asked == [2, 8]
+    student, control = begin(run, "student", 1), begin(run, "control", 1)
+    assert asked == [2, 8, 8]
+    assert len(measured) == 2  # for the look, and once for both
+    assert same(student, control)
+    assert student is not control
 
 
 def test_a_head_that_has_learnt_nothing_measures_nothing(tiny: Tiny) -> None:

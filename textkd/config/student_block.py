@@ -13,6 +13,7 @@ from textkd.experiment.plan import Source
 from textkd.models import loading, students
 from textkd.models.files import at_home
 from textkd.tasks import Task
+from textkd.teachers.cache.keys import identity
 
 FROM = "from"  # the model, or the folder, that a student is made of
 
@@ -46,7 +47,7 @@ def student_of(
     if asked and asked not in teachers:
         return _of_folder(spec, asked, auto_class, labels, teachers, _Rows(spec, task, max_length, asked))
     name, rows = asked or made_from, _Rows(spec, task, max_length)
-    cut = lambda models, seed: students.build(spec, models[name], auto_class, examples=rows(models[name]))  # noqa: E731
+    cut = lambda models, seed: rows.build(models[name], auto_class, seed)  # noqa: E731
     look = lambda models, readable: rows.glance(models[name], auto_class, readable)  # noqa: E731
     return Source(cut, (name,), glance=look if rows.measured else None, kind=f"made of {name}", told=spec)
 
@@ -65,7 +66,9 @@ class _Rows:
         self.spec, self.task, self.max_length, self.folder = spec, task, max_length, folder
         shrunk = spec.get("shrink")
         self.block = shrunk if isinstance(shrunk, Mapping) else {}
-        self.measured = any(width in self.block for width in students.WIDTHS) and self.block.get("by") != "magnitude"
+        asked = any(self.block.get(width) is not None for width in students.WIDTHS)
+        self.measured = asked and self.block.get("by") != "magnitude"
+        self.last: tuple[str, Any] = "", None  # the student that was measured last, by what it was made of
 
     def __call__(self, model: Any, few: bool = False, learnt: bool = True) -> Iterable[Mapping[str, Any]] | None:
         """Batches of one row; None where weights alone are looked at. learnt: the model has learnt the task's labels,
@@ -79,6 +82,16 @@ class _Rows:
             raise fail(f"student shrink by: {by}", found, fix=fix, where="shrink.by")
         count = FEW if few else int(self.block.get("rows") or students.ROWS)
         return labelled(self.task, model, self.folder, count, self.max_length, few=few)
+
+    def build(self, model: Any, auto_class: Any, seed: int, learnt: bool = True) -> Any:
+        """The student. A control begins as it does: what is made of the same model is measured once."""
+        examples = self(model, learnt=learnt)
+        if examples is None:
+            return students.build(self.spec, model, auto_class)
+        key = f"{identity(model, None)} {seed if 'config' in self.spec else ''}"  # a new side is drawn
+        if self.last[0] != key:
+            self.last = key, students.build(self.spec, model, auto_class, examples=examples)
+        return loading.clone(self.last[1])
 
     def glance(self, model: Any, auto_class: Any, readable: bool, learnt: bool = True) -> Any:
         """A student of the same sizes that is made sooner: of few rows, or by its weights where no rows are to be
@@ -100,7 +113,7 @@ def _of_folder(
 
     def make(models: Mapping[str, Any], seed: int) -> Any:
         model, learnt = _loaded(folder, auto_class, head, teachers)
-        return students.build(spec, model, auto_class, examples=rows(model, learnt=learnt))
+        return rows.build(model, auto_class, seed, learnt)
 
     def look(models: Mapping[str, Any], readable: bool) -> Any:
         model, learnt = _loaded(folder, auto_class, head, teachers)
