@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from graph_lab import begin
+from ocr_lab import TRAIN, save_teacher, write_lines
 from tiny_lab import Tiny, make_teacher
 from transformers import AutoModelForSequenceClassification, BertModel
 
@@ -33,6 +35,7 @@ def same(one: Any, other: Any) -> bool:
     return all(torch.equal(weight, theirs[name]) for name, weight in one.state_dict().items())
 
 
+@pytest.mark.long
 def test_importance_is_measured_on_rows_from_all_over_the_data(tiny: Tiny) -> None:
     run = made(tiny)
     task, teacher = run.task, run.start("teacher")
@@ -69,6 +72,7 @@ def test_a_look_before_the_run_takes_few_rows(tiny: Tiny, monkeypatch: pytest.Mo
     assert student is not control
 
 
+@pytest.mark.long
 def test_a_head_that_has_learnt_nothing_measures_nothing(tiny: Tiny) -> None:
     folder = tiny.folder / "body"
     BertModel(make_teacher().config).save_pretrained(folder)
@@ -82,6 +86,26 @@ def test_a_head_that_has_learnt_nothing_measures_nothing(tiny: Tiny) -> None:
     assert same(by_weights.bert, shrink(BertModel.from_pretrained(folder), heads=2, n_layers=2))
     with_rows = made(tiny, **{"from": str(folder), "shrink": {**plain, "by": "activation"}}).start("student")
     assert with_rows.config.hidden_size == 8
+
+
+@pytest.mark.long
+def test_lines_that_nobody_transcribed_measure_nothing(tmp_path: Path) -> None:
+    save_teacher(tmp_path / "teacher")
+    lines = write_lines(tmp_path / "lines.parquet", TRAIN | {"n": 8})
+    task = {"name": "ocr", "train": {"path": str(lines), "unlabelled": True}, "eval": str(lines)}
+    recipe = {"task": task, "teacher": {"path": str(tmp_path / "teacher")}, "pseudo": {}, "control": False,
+              "matches": [{"tap": "labels"}], "training": {"output_dir": str(tmp_path / "run")}}  # fmt: skip
+
+    def start(**more: Any) -> Any:
+        block = {"shrink": {"decoder_ffn": 8, "encoder_heads": 1, **more}}
+        return build.from_recipe(Tiny(tmp_path).write({**recipe, "student": block}))
+
+    student, teacher = begin(start(), "student", 1), start().start("teacher")
+    assert same(student, shrink(teacher, decoder_ffn=8, encoder_heads=1))
+    for word, value in (("by", "activation"), ("rows", 8)):
+        with pytest.raises(TextkdError) as caught:
+            start(**{word: value}).start("student")
+        assert [p.where for p in caught.value.problems] == [f"shrink.{word}"]
 
 
 @pytest.mark.long

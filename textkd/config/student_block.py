@@ -8,7 +8,7 @@ from typing import Any
 
 from textkd.config.task_block import labels_of_task
 from textkd.errors import TextkdError, fail, nearest, problem
-from textkd.experiment.labelled import FEW, has_words, labelled
+from textkd.experiment.labelled import FEW, has_labels, has_words, labelled
 from textkd.experiment.plan import Source
 from textkd.models import loading, students
 from textkd.models.files import at_home
@@ -79,6 +79,11 @@ class _Rows:
         if not learnt and by in students.BY_LOSS:
             found = f"the head of {self.folder} is new: it has not learnt the labels of this task"
             fix = "by: activation or by: magnitude, or make the student of a teacher that has learnt them"
+            raise fail(f"student shrink by: {by}", found, fix=fix, where="shrink.by")
+        if not has_labels(self.task, model, self.folder):
+            if by is None:
+                return None
+            found, fix = "no training row has a label: all are read by the teacher", "by: magnitude, or leave it out"
             raise fail(f"student shrink by: {by}", found, fix=fix, where="shrink.by")
         count = FEW if few else int(self.block.get("rows") or students.ROWS)
         return labelled(self.task, model, self.folder, count, self.max_length, few=few)

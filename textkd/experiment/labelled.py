@@ -48,6 +48,15 @@ def labelled(
         yield collate([rows[i * len(rows) // count]])
 
 
+def has_labels(task: Task, model: Any, folder: str) -> bool:
+    """Whether any training row has a label: lines of text that a teacher is to read may have none."""
+    if not task.output.writes:
+        return True
+    with suppress(TextkdError):
+        return next(labelled(task, model, folder, 1, few=True), None) is not None
+    return False
+
+
 def has_words(task: Task, model: Any, folder: str) -> bool:
     """Whether it is known how a model reads: one that was just made has its words nowhere yet."""
     with suppress(TextkdError):
