@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -172,14 +173,15 @@ RECIPES: dict[str, Trial] = {
 }  # fmt: skip
 
 
-def made_of(first: dict[str, Any], other: dict[str, Any], two_sided: bool = False) -> Trial:
-    """The students of two blocks."""
+def made_of(first: dict[str, Any], other: dict[str, Any], two_sided: bool = False, examples: Any = None) -> Trial:
+    """The students of two blocks. examples: rows that importance is measured on."""
 
     def trial(lab: OptionLab) -> Seen:
         def student(block: dict[str, Any]) -> Any:
             spec = lab.made(block)
             torch.manual_seed(0)
-            made = said(build, spec, make_reader() if two_sided else make_teacher(), AutoModelForSequenceClassification)
+            teacher = make_reader() if two_sided else make_teacher()
+            made = said(partial(build, examples=examples), spec, teacher, AutoModelForSequenceClassification)
             return made if isinstance(made, str) else (made.config.to_json_string(), float(_total(made).detach()))
 
         return student(first), student(other)
@@ -192,6 +194,8 @@ def _total(model: Any) -> torch.Tensor:
 
 
 TWO_SIDES = {"encoder_layers": 2, "decoder_layers": 1}
+UNITS = {"ffn": 8, "by": "fisher"}
+ROWS = [{"input_ids": (5 * torch.arange(36).view(6, 6) ** 2) % 21, "labels": torch.tensor([0, 1, 0, 1, 1, 0])}]
 STUDENTS: dict[str, Trial] = {
     "student.shrink": made_of({"shrink": {"layers": [1, 2]}}, {"shrink": {"layers": [1]}}),
     "student.path": made_of({"shrink": {"layers": [1]}}, {"path": second}),
@@ -208,6 +212,14 @@ STUDENTS: dict[str, Trial] = {
     "shrink.n_layers": made_of({"shrink": {"n_layers": 2}}, {"shrink": {"n_layers": 1}}),
     "shrink.encoder_layers": made_of({"shrink": TWO_SIDES}, {"shrink": {**TWO_SIDES, "encoder_layers": 1}}, True),
     "shrink.decoder_layers": made_of({"shrink": TWO_SIDES}, {"shrink": {**TWO_SIDES, "decoder_layers": [1]}}, True),
+    "shrink.heads": made_of({"shrink": {"heads": 2}}, {"shrink": {"heads": 1}}),
+    "shrink.ffn": made_of({"shrink": {"ffn": 24}}, {"shrink": {"ffn": 0.5}}),
+    "shrink.hidden": made_of({"shrink": {"hidden": 8}}, {"shrink": {"hidden": 12}}),
+    "shrink.by": made_of({"shrink": UNITS}, {"shrink": {**UNITS, "by": "activation"}}, examples=ROWS),
+    "shrink.rows": made_of({"shrink": UNITS}, {"shrink": {**UNITS, "rows": 1}}, examples=ROWS),
+    **{f"shrink.{name}": made_of({"shrink": {name: one}}, {"shrink": {name: other}}, True)
+       for side in ("encoder", "decoder")
+       for name, one, other in ((f"{side}_heads", 2, 1), (f"{side}_ffn", 24, 0.5), (f"{side}_hidden", 12, 8))},
 }  # fmt: skip
 
 

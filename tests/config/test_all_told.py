@@ -69,6 +69,9 @@ NOWHERE = {"path": "nowhere"}
         ([("student.shrnk", 1), ("matches.2.layers", {3: 4})], ["matches[2].layers", "student.shrnk"]),
         ([("student.shrink", {"layers": [2, 99], "layer": 1})], ["student", "student.shrink.layer"]),
         ([("student.shrink", {"layer": [2, 99]})], ["student.shrink.layer"]),
+        ([("student.shrink", {"layers": [2, 99], "ffn": 99, "by": "fischer", "rows": 0})],
+         ["student", "student.shrink.by", "student.shrink.ffn", "student.shrink.rows"]),
+        ([("task.path", "nowhere"), ("student.shrink", {"ffn": 8, "by": "fisher"})], ["task"]),  # no rows, for now
         ([("student", {**SHRINK, "share_encoder": "yes"})], ["student", "student.share_encoder"]),
         ([("student", {**NOWHERE, "sha256": 5, "allow_pickle": "yes"})],
          ["student", "student.allow_pickle", "student.sha256"]),

@@ -24,6 +24,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK,
 
 from textkd import Distiller
 from textkd.errors import TextkdError
+from textkd.models.students.widths import WIDTHS
 from textkd.training import read_beside, unread_arguments
 from textkd.training.arguments import RESERVED, argument_problems
 from textkd.training.unread_arguments import unread_problems
@@ -35,7 +36,7 @@ SLOW = {
     *GENERATION, *(name for name in (*LINES, *EVALS) if "digits" in name or "ocr" in name), "Recipe.max_length",
     "PseudoBlock.num_beams", "TeacherBlock.allow_pickle", "TeacherBlock.sha256", "student.allow_pickle",
     "student.sha256", "student.path", "shrink.encoder_layers", "shrink.decoder_layers", "TeacherBlock.recogniser",
-    "text.encoding", "text.splits",
+    "text.encoding", "text.splits", *(f"shrink.{side}_{one}" for side in ("encoder", "decoder") for one in WIDTHS),
 }  # fmt: skip
 
 

@@ -240,7 +240,8 @@ class Builder:
         block = dict(self.sound.get(where, {}))
         if isinstance(asked := block.get(FROM), str) and asked in self.renamed:
             block[FROM] = self.renamed[asked]
-        return student_of(block, self.task, self._auto_class, made_from, list(teachers), new)
+        length = self.recipe.max_length
+        return student_of(block, self.task, self._auto_class, made_from, list(teachers), new, length)
 
     def _new_model(self, config: Mapping[str, Any]) -> Any:
         assert self._kind is not None  # there is a task

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from textkd.config.task_block import labels_of_task
-from textkd.errors import TextkdError, nearest, problem
+from textkd.errors import TextkdError, fail, nearest, problem
+from textkd.experiment.labelled import FEW, has_labels, has_words, labelled
 from textkd.experiment.plan import Source
 from textkd.experiment.trimmed import trimmed
 from textkd.models import loading, students
 from textkd.models.files import at_home
 from textkd.models.students.wanted import wanted_of
 from textkd.tasks import Task
+from textkd.teachers.cache.keys import identity
 
 FROM = "from"  # the model, or the folder, that a student is made of
 VOCABULARY = "vocabulary"
@@ -21,7 +23,7 @@ VOCABULARY = "vocabulary"
 
 def student_of(
     block: Mapping[str, Any], task: Task | None, auto_class: Any, made_from: str, teachers: Collection[str],
-    new: Callable[[Mapping[str, Any]], Any] | None,
+    new: Callable[[Mapping[str, Any]], Any] | None, max_length: int | None = None,
 ) -> Source:  # fmt: skip
     """Where a student comes from.
 
@@ -32,15 +34,16 @@ def student_of(
         made_from: the name of the model that it is made of, "" without one.
         teachers: the names of all teachers: a `from` that is none of them is a folder or a hub id.
         new: makes a model from nothing of a config, where the teacher is a black box and has nothing to be made of.
+        max_length: tokens per row, as the recipe says.
     """
-    made = _whole(block, task, auto_class, made_from, teachers, new)
+    made = _whole(block, task, auto_class, made_from, teachers, new, max_length)
     wanted = wanted_of(block.get(VOCABULARY))
     return made if wanted is None else trimmed(made, wanted, task)
 
 
 def _whole(
     block: Mapping[str, Any], task: Task | None, auto_class: Any, made_from: str, teachers: Collection[str],
-    new: Callable[[Mapping[str, Any]], Any] | None,
+    new: Callable[[Mapping[str, Any]], Any] | None, max_length: int | None,
 ) -> Source:  # fmt: skip
     """`student_of`, with the vocabulary of what it is made of."""
     spec = {key: value for key, value in block.items() if key not in (FROM, VOCABULARY)}
@@ -55,28 +58,95 @@ def _whole(
         kind = f"loaded from {spec['path']}"
         return Source(own, needed, lambda: loading.fingerprint(spec["path"]), kind=kind, told=told)
     if asked and asked not in teachers:
-        return _of_folder(spec, asked, auto_class, labels, teachers)
-    name = asked or made_from
-    cut = lambda models, seed: students.build(spec, models[name], auto_class)  # noqa: E731
-    return Source(cut, (name,), kind=f"made of {name}", told=spec)
+        return _of_folder(spec, asked, auto_class, labels, teachers, _Rows(spec, task, max_length, asked))
+    name, rows = asked or made_from, _Rows(spec, task, max_length)
+    cut = lambda models, seed: rows.build(models[name], auto_class, seed)  # noqa: E731
+    look = lambda models, readable: rows.glance(models[name], auto_class, readable)  # noqa: E731
+    return Source(cut, (name,), glance=look if rows.measured else None, kind=f"made of {name}", told=spec)
+
+
+class _Rows:
+    """The rows on which the parts of a narrower student are chosen.
+
+    Args:
+        spec: the block of the student.
+        task: whose rows they are; None: there are none.
+        max_length: tokens per row, as the recipe says.
+        folder: of the model that it is made of, where that teaches nothing.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], task: Task | None, max_length: int | None, folder: str = "") -> None:
+        self.spec, self.task, self.max_length, self.folder = spec, task, max_length, folder
+        shrunk = spec.get("shrink")
+        self.block = shrunk if isinstance(shrunk, Mapping) else {}
+        asked = any(self.block.get(width) is not None for width in students.WIDTHS)
+        self.measured = asked and self.block.get("by") != "magnitude"
+        self.last: tuple[str, Any] = "", None  # the student that was measured last, by what it was made of
+
+    def __call__(self, model: Any, few: bool = False, learnt: bool = True) -> Iterable[Mapping[str, Any]] | None:
+        """Batches of one row; None where weights alone are looked at. learnt: the model has learnt the task's labels,
+        so that the loss of its head says something."""
+        by = self.block.get("by")
+        if not self.measured or self.task is None or (by is None and not learnt):
+            return None
+        if not learnt and by in students.BY_LOSS:
+            found = f"the head of {self.folder} is new: it has not learnt the labels of this task"
+            fix = "by: activation or by: magnitude, or make the student of a teacher that has learnt them"
+            raise fail(f"student shrink by: {by}", found, fix=fix, where="shrink.by")
+        if not has_labels(self.task, model, self.folder):
+            if by is None:
+                return None
+            found, fix = "no training row has a label: all are read by the teacher", "by: magnitude, or leave it out"
+            raise fail(f"student shrink by: {by}", found, fix=fix, where="shrink.by")
+        count = FEW if few else int(self.block.get("rows") or students.ROWS)
+        return labelled(self.task, model, self.folder, count, self.max_length, few=few)
+
+    def build(self, model: Any, auto_class: Any, seed: int, learnt: bool = True) -> Any:
+        """The student. A control begins as it does: what is made of the same model is measured once."""
+        examples = self(model, learnt=learnt)
+        if examples is None:
+            return students.build(self.spec, model, auto_class)
+        key = f"{identity(model, None)} {seed if 'config' in self.spec else ''}"  # a new side is drawn
+        if self.last[0] != key:
+            self.last = key, students.build(self.spec, model, auto_class, examples=examples)
+        return loading.clone(self.last[1])
+
+    def glance(self, model: Any, auto_class: Any, readable: bool, learnt: bool = True) -> Any:
+        """A student of the same sizes that is made sooner: of few rows, or by its weights where no rows are to be
+        had."""
+        examples = self(model, True, learnt)
+        by_weights = self.task is not None and examples is None
+        if by_weights or (readable and self.task is not None and has_words(self.task, model, self.folder)):
+            return students.build(self.spec, model, auto_class, examples=examples)
+        plain = {key: value for key, value in self.block.items() if key not in students.HOW}
+        return students.build({**self.spec, "shrink": plain}, model, auto_class)
 
 
 def _of_folder(
-    spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Mapping[str, Any], teachers: Collection[str]
-) -> Source:
+    spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Mapping[str, Any], teachers: Collection[str],
+    rows: _Rows,
+) -> Source:  # fmt: skip
     """A student made of a pretrained model that teaches nothing, with a head for the task."""
+    head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
 
     def make(models: Mapping[str, Any], seed: int) -> Any:
-        head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
-        return students.build(spec, _loaded(folder, auto_class, head, teachers), auto_class)
+        model, learnt = _loaded(folder, auto_class, head, teachers)
+        return rows.build(model, auto_class, seed, learnt)
 
-    return Source(make, (), lambda: loading.fingerprint(folder), kind=f"made of {folder}", folder=folder, told=spec)
+    def look(models: Mapping[str, Any], readable: bool) -> Any:
+        model, learnt = _loaded(folder, auto_class, head, teachers)
+        return rows.glance(model, auto_class, readable, learnt)
+
+    return Source(make, (), lambda: loading.fingerprint(folder), glance=look if rows.measured else None,
+                  kind=f"made of {folder}", folder=folder, told=spec)  # fmt: skip
 
 
-def _loaded(folder: str, auto_class: Any, head: Mapping[str, Any], teachers: Collection[str]) -> Any:
-    """The model of a folder or hub id. Where there is none, the name may have been meant for a teacher's."""
+def _loaded(folder: str, auto_class: Any, head: Mapping[str, Any], teachers: Collection[str]) -> tuple[Any, bool]:
+    """The model of a folder or hub id, and whether its head is there, too. Where there is none, the name may have been
+    meant for a teacher's."""
     try:
-        return loading.load_model(folder, auto_class, **head)
+        model, missing = loading.load_model_info(folder, auto_class, **head)
+        return model, not missing
     except TextkdError as error:
         named = f"; the teachers are {', '.join(teachers)}" if teachers else ""
         found = [replace(p, found=f"{p.found}{named}", nearest=(*p.nearest, *nearest(folder, teachers)), where=FROM)

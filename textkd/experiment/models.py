@@ -29,15 +29,16 @@ class Models:
         """A model before any training, made from others before theirs: to look at, never to train."""
         key = id(source := self.experiment.models[name].source)
         if key not in self._starts:
-            made = self._build(name, {one: self.start(one) for one in self._reads(name)}, self.seed)
+            made = self._look(name, {one: self.start(one) for one in self._reads(name)}, True)
             if source.is_given and isinstance(made, nn.Module):  # a loaded one was looked at when it was loaded
                 check_finite(f"the model {name}", made)
             self._starts[key] = made
         return self._starts[key]
 
     def made_of(self, name: str, others: Mapping[str, Any]) -> Any:
-        """A model before any training, made from stand-ins for those that it is made from."""
-        return self._build(name, {one: others[one] for one in self._reads(name)}, self.seed)
+        """A model before any training where the data cannot be read, made from stand-ins for those that it is made
+        from."""
+        return self._look(name, {one: others[one] for one in self._reads(name)}, False)
 
     def sketch(self, name: str) -> Any:
         """What stands for a model where the task's data cannot be read; None where nothing can."""
@@ -77,6 +78,14 @@ class Models:
 
     def _reads(self, name: str) -> tuple[str, ...]:
         return self.experiment.models[name].source.reads
+
+    def _look(self, name: str, models: dict[str, Any], readable: bool) -> Any:
+        """What is looked at before anything runs. readable: whether the task's data can be read."""
+        glance = self.experiment.models[name].source.glance
+        if glance is None:
+            return self._build(name, models, self.seed)
+        with random_from(self.seed):
+            return glance(models, readable)
 
     def _build(self, name: str, models: dict[str, Any], seed: int) -> Any:
         with random_from(seed):

@@ -29,6 +29,7 @@ class Source:
         reads: the models that it is made from.
         content: f() -> a text that changes with the files that it is made from; "" where there are none.
         sketch: f() -> what stands for it where the task's data cannot be read; None where nothing can.
+        glance: f(models, whether the data can be read) -> what has its shape and is made sooner; None: `make` is quick.
         kind: what makes it, in a few words, for `textkd plan`.
         folder: where its tokenizer is, if the model itself does not say so.
         is_given: `make` gives an object that somebody made: it is known by its weights.
@@ -39,6 +40,7 @@ class Source:
     reads: tuple[str, ...] = ()
     content: Callable[[], str] = lambda: ""
     sketch: Callable[[], Any] | None = None
+    glance: Callable[[Mapping[str, Any], bool], Any] | None = None
     kind: str = "as given"
     folder: str = ""
     is_given: bool = False
@@ -250,13 +252,10 @@ class Experiment:
                 absent = [name for name in names if name not in known]
                 found += [_absent(f"{asked} {name}", name, known, training.where) for name in absent]
         for spec in self.models.values():
-            for name in spec.source.reads:
-                if name not in known:
-                    found.append(_absent(f"{spec.name} is made from {name}", name, known, spec.where))
-        for name in self.report.rows:
-            if name not in known:
-                found.append(_absent(f"the report shows {name}", name, known, ""))
-        return found
+            absent = [name for name in spec.source.reads if name not in known]
+            found += [_absent(f"{spec.name} is made from {name}", name, known, spec.where) for name in absent]
+        absent = [name for name in self.report.rows if name not in known]
+        return found + [_absent(f"the report shows {name}", name, known, "") for name in absent]
 
     def _end_problems(self) -> list[Problem]:
         """Trainings that train nothing, read what they train, or train what another one trains."""

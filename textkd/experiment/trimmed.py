@@ -30,7 +30,13 @@ def trimmed(source: Source, wanted: Wanted, task: Task | None) -> Source:
     known = dict[str, Kept]()  # by tokenizer: every seed, and the control, has the same pieces
 
     def make(models: Mapping[str, Any], seed: int) -> Any:
-        whole = source.make(models, seed)
+        return cut(source.make(models, seed), models)
+
+    def glance(models: Mapping[str, Any], readable: bool) -> Any:
+        assert source.glance is not None
+        return cut(source.glance(models, readable), models)
+
+    def cut(whole: Any, models: Mapping[str, Any]) -> Any:
         texts = None if task is None else _texts(task)
         if texts is None:
             return whole
@@ -45,7 +51,7 @@ def trimmed(source: Source, wanted: Wanted, task: Task | None) -> Source:
         return f"{source.content()} {wanted.words()}"
 
     told = {"made": source.told, "vocabulary": wanted}
-    return replace(source, make=make, content=content, told=told)
+    return replace(source, make=make, glance=source.glance and glance, content=content, told=told)
 
 
 def _texts(task: Task) -> list[list[str]] | None:

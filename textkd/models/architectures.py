@@ -23,6 +23,9 @@ class Plan:
     projections: the query, key and value layers of attention modules with code of their own, which transformers'
     attention interface never sees; they hold `num_heads` and `scaling`. layerdrop: attribute path (from the base model)
     of the probability that training skips a block.
+
+    attentions: the query, key, value and output layers of each attention of a block, the one over its own tokens first;
+    ffn_out: the layer behind the activation. With these a block can be made narrower; () and "": nobody knows how.
     """
 
     stack: str
@@ -35,6 +38,8 @@ class Plan:
     cross: str = ""
     projections: tuple[str, str, str] | None = None
     layerdrop: str = ""
+    attentions: tuple[tuple[str, str, str, str], ...] = ()
+    ffn_out: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
     unrolled: Callable[[nn.Module], list[nn.Module]] | None = None
 
@@ -49,15 +54,38 @@ def _albert_blocks(base: Any) -> list[nn.Module]:
     return [layer for i in range(count) for layer in groups[int(i / (count / len(groups)))].albert_layers]
 
 
-_BERT = Plan("encoder.layer", attention="attention.self", ffn="intermediate.dense")
-_VIT_NOTES = {"hidden": "before the final norm", "pooled": "of the first token, after the final norm"}
-_VIT = Plan("layers", attention="attention", ffn="mlp.fc1", notes=_VIT_NOTES)
+def _four(place: str, query: str, key: str, value: str, output: str) -> tuple[str, str, str, str]:
+    return f"{place}.{query}", f"{place}.{key}", f"{place}.{value}", f"{place}.{output}"
+
+
+_BERT = Plan(
+    "encoder.layer",
+    attention="attention.self",
+    ffn="intermediate.dense",
+    attentions=(_four("attention", "self.query", "self.key", "self.value", "output.dense"),),
+    ffn_out="output.dense",
+)
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+_VIT = Plan(
+    "layers",
+    attention="attention",
+    ffn="mlp.fc1",
+    attentions=(_four("attention", *_PROJECTIONS, "o_proj"),),
+    ffn_out="mlp.fc2",
+    notes={"hidden": "before the final norm", "pooled": "of the first token, after the final norm"},
+)
 PLANS: dict[str, Plan] = {
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
     "electra": _BERT,
-    "distilbert": Plan("transformer.layer", attention="attention", ffn="ffn.lin1"),
+    "distilbert": Plan(
+        "transformer.layer",
+        attention="attention",
+        ffn="ffn.lin1",
+        attentions=(_four("attention", "q_lin", "k_lin", "v_lin", "out_lin"),),
+        ffn_out="ffn.lin2",
+    ),
     "albert": Plan(
         "encoder.albert_layer_groups",
         attention="attention",
@@ -86,8 +114,10 @@ PLANS: dict[str, Plan] = {
         embeddings="",
         causal=True,
         cross="encoder_attn",
-        projections=("q_proj", "k_proj", "v_proj"),
+        projections=_PROJECTIONS,
         layerdrop="decoder.layerdrop",
+        attentions=tuple(_four(place, *_PROJECTIONS, "out_proj") for place in ("self_attn", "encoder_attn")),
+        ffn_out="fc2",
         notes={
             "embeddings": "of tokens and positions, the input of block 1",
             "query": "before the scaling",

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
 from textkd.models.fixes import repair_positions
 from textkd.models.loading import load_model
-from textkd.models.students.composing import compose, compose_from
+from textkd.models.students.composing import compose
 from textkd.models.students.copying import block_list, is_two_sided
 from textkd.models.students.from_config import from_config
 from textkd.models.students.grow import deepen, random_copies, widen
+from textkd.models.students.importance import LEARNT as BY_LOSS
 from textkd.models.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
 from textkd.models.students.positions import fit_image_size
 from textkd.models.students.random_init import RANDOM_INIT_WARNING, random_init_warning
 from textkd.models.students.sharing import shares_encoder
-from textkd.models.students.shrink import shrink
+from textkd.models.students.shrink import shrink, shrink_beside
 from textkd.models.students.spec import check_spec, is_mixed, sound_part
+from textkd.models.students.widths import HOW, ROWS, SIDED_WIDTHS
+from textkd.models.students.widths import WIDTHS as PLAIN_WIDTHS
+
+WIDTHS = (*PLAIN_WIDTHS, *SIDED_WIDTHS)
 
 __all__ = [
+    "BY_LOSS",
+    "HOW",
     "LAYER_CHOICES",
     "RANDOM_INIT_WARNING",
+    "ROWS",
+    "WIDTHS",
     "block_list",
     "build",
     "check_spec",
@@ -64,17 +74,25 @@ def from_path(path_or_id: str | os.PathLike[str], auto_class: Any, **kwargs: Any
     return load_model(path_or_id, auto_class, **kwargs)
 
 
-def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **labels: Any) -> PreTrainedModel:
+def build(
+    spec: Mapping[str, Any],
+    teacher: PreTrainedModel,
+    auto_class: Any,
+    *,
+    examples: Iterable[Mapping[str, Tensor]] | None = None,
+    **labels: Any,
+) -> PreTrainedModel:
     """The student of a recipe's block `student`.
 
     Args:
         spec: exactly one of {"shrink": {"layers": [2, 4, 6]}} (or {"layers": "uniform", "n_layers": 3}), {"path": ...,
             "allow_pickle": ..., "sha256": ...} (the last two optional) and {"config": {"hidden_size": 128}}. For a
             teacher of two sides: {"shrink": {"encoder_layers": 6, "decoder_layers": [1, 2]}}, {"config": {"decoder":
-            {...}}}, or one side each. {"share_encoder": True} beside them promises that the student's encoder is the
-            teacher's.
+            {...}}}, or one side each. Beside layers, widths: {"heads": 8, "ffn": 768, "by": "fisher"}, see `shrink`.
+            {"share_encoder": True} beside them promises that the student's encoder is the teacher's.
         teacher: what the student is made of, unless it has a path.
         auto_class: for loading from a path.
+        examples: batches with labels, on which a narrower student's parts are chosen; None: by their weights.
         labels: num_labels, id2label, label2id, problem_type, for loading from a path; a shrunk student and one from a
             config have the teacher's.
 
@@ -93,7 +111,7 @@ def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **
         2
     """
     check_spec(spec)
-    student = _made(spec, teacher, auto_class, labels)
+    student = _made(spec, teacher, auto_class, examples, labels)
     if spec.get("share_encoder") and not shares_encoder(student, teacher):
         if is_two_sided(teacher):
             found = "the student's encoder is another one than the teacher's"
@@ -104,7 +122,9 @@ def build(spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, **
     return student
 
 
-def _made(spec: Mapping[str, Any], teacher: Any, auto_class: Any, labels: Mapping[str, Any]) -> PreTrainedModel:
+def _made(
+    spec: Mapping[str, Any], teacher: Any, auto_class: Any, examples: Any, labels: Mapping[str, Any]
+) -> PreTrainedModel:
     if "path" in spec:
         loading = {"allow_pickle": spec.get("allow_pickle", False), "expect_sha256": spec.get("sha256")}
         return from_path(spec["path"], auto_class, **loading, **labels)
@@ -116,7 +136,7 @@ def _made(spec: Mapping[str, Any], teacher: Any, auto_class: Any, labels: Mappin
         if not is_two_sided(teacher):
             fix = "keep shrink: {layers: ...} or config"
             raise fail("a student of two sides", f"{type(teacher).__name__} has none", fix=fix)
-        return compose_from(teacher, spec["config"], **spec["shrink"])
+        return shrink_beside(teacher, spec["config"], spec["shrink"], examples)
     if "shrink" in spec:
-        return shrink(teacher, **spec["shrink"])
+        return shrink_beside(teacher, None, spec["shrink"], examples)
     return from_config(teacher, **spec["config"])

@@ -20,10 +20,10 @@ from textkd.models.students.layers import choose_side
 from textkd.models.students.random_init import sides_warning
 from textkd.models.students.sides import link_widths, side_config
 from textkd.models.students.sinusoidal import start_as_waves
+from textkd.models.students.widths import SIDES
 
 log = logging.getLogger(__name__)
 
-SIDES = ("encoder", "decoder")
 CROSS_KEYS = (".encoder_attn.k_proj.", ".encoder_attn.v_proj.")  # what reads the encoder's width in a TrOCR block
 
 

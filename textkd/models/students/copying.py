@@ -91,13 +91,15 @@ def copy_weights(
     sources: Mapping[str, Sequence[int]],
     fresh: Callable[[str], bool] = lambda name: False,
     allow_missing: bool = False,
+    part: Callable[[str, torch.Tensor, torch.Size], torch.Tensor] | None = None,
 ) -> None:
     """Copies every parameter and buffer of the teacher into the student, which has the teacher's class.
 
     sources: path of a list of blocks -> for each of the student's blocks the index of the teacher's. fresh: which of
-    the student's weights stay as they are. Weights that the teacher ties outside of blocks stay tied. Raises
-    `TextkdError` for a weight that the teacher lacks, unless `allow_missing`, and for one whose size follows the number
-    of blocks in a way that nobody knows.
+    the student's weights stay as they are. part: f(name, weight, shape) -> what the student has of a weight that has
+    another shape in the teacher. Weights that the teacher ties outside of blocks stay tied. Raises `TextkdError` for a
+    weight that the teacher lacks, unless `allow_missing`, and for one whose size follows the number of blocks in a way
+    that nobody knows.
     """
     theirs: dict[str, torch.Tensor] = {
         **dict(teacher.named_parameters(remove_duplicate=False)),
@@ -121,7 +123,8 @@ def copy_weights(
             )
         own_shape = getattr(owners[owner], leaf).shape
         if source.shape != own_shape:
-            source = _of_chosen(teacher, name, source, own_shape, sources)
+            cut = part(name, source, own_shape) if part else _of_chosen(teacher, name, source, own_shape, sources)
+            source = cut
         in_block = any(name.startswith(f"{path}.") for path in sources)
         shared = None if in_block else copies.get(id(source))
         if shared is None:

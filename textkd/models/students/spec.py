@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd.errors import Collector, TextkdError, fail, problem
-from textkd.models.students.composing import SIDES
 from textkd.models.students.wanted import wanted_problems
+from textkd.models.students.widths import HOW, SIDED_WIDTHS, SIDES, WIDTHS, option_problems
 
 KINDS = ("shrink", "path", "config")
 BESIDE = ("from", "share_encoder", "vocabulary")
 PATH_OPTIONS = ("allow_pickle", "sha256")
-SHRINK_OPTIONS = ("layers", "n_layers", "encoder_layers", "decoder_layers")
+OF_ONE_STACK = ("layers", "n_layers", *WIDTHS)
+OF_SIDES = (*(f"{side}_layers" for side in SIDES), *SIDED_WIDTHS)
+SHRINK_OPTIONS = (*OF_ONE_STACK, *OF_SIDES, *HOW)
 
 
 def check_spec(spec: Mapping[str, Any]) -> None:
@@ -87,7 +89,9 @@ def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
     kept |= {"sha256": spec["sha256"]} if isinstance(spec.get("sha256"), str) else {}
     shrink = kept.get("shrink")
     if isinstance(shrink, Mapping):
-        kept["shrink"] = {key: value for key, value in shrink.items() if key in SHRINK_OPTIONS}
+        known = {key: value for key, value in shrink.items() if key in SHRINK_OPTIONS}
+        bad = {p.where.removeprefix("shrink.") for p in option_problems(known)} & {*HOW}  # they change no shape
+        kept["shrink"] = {key: value for key, value in known.items() if key not in bad}
         if shrink and not kept["shrink"]:
             return None
     try:
@@ -102,7 +106,7 @@ def is_mixed(spec: Mapping[str, Any]) -> bool:
     shrink, config = spec.get("shrink"), spec.get("config")
     if "path" in spec or not isinstance(shrink, Mapping) or not isinstance(config, Mapping):
         return False
-    return any(f"{side}_layers" in shrink for side in SIDES) and any(side in config for side in SIDES)
+    return any(word in shrink for word in OF_SIDES) and any(side in config for side in SIDES)
 
 
 def _check_shrink(spec: Mapping[str, Any], wrong: Collector) -> None:
@@ -113,15 +117,17 @@ def _check_shrink(spec: Mapping[str, Any], wrong: Collector) -> None:
         fix = f"keys: {', '.join(SHRINK_OPTIONS)}"
         asked, near = f"student shrink key {key}", (key, SHRINK_OPTIONS)
         wrong.add(problem(asked, "no such key", near=near, fix=fix, where=f"shrink.{key}"))
-    plain = [key for key in SHRINK_OPTIONS[:2] if key in shrink]
-    sided = [key for key in SHRINK_OPTIONS[2:] if key in shrink]
+    wrong.add(*option_problems(shrink))
+    plain, sided = ([key for key in words if key in shrink] for words in (OF_ONE_STACK, OF_SIDES))
     if plain and sided:
         found = "layers is for models of one stack, the others for the two sides of an encoder-decoder"
+        if plain[0] not in ("layers", "n_layers"):
+            found = f"{plain[0]} is of models of one stack, the others of the two sides of an encoder-decoder"
         wrong.add(problem(f"student shrink {' and '.join(plain + sided)}", found, fix="keep one kind", where="shrink"))
-    for side in SIDES:
-        if isinstance(config, Mapping) and side in config and f"{side}_layers" in shrink:
+    for side, word in ((side, word) for side in SIDES for word in OF_SIDES if word.startswith(side)):
+        if isinstance(config, Mapping) and side in config and word in shrink:
             found, fix = f"the {side} is either copied or new", "give one of them"
-            wrong.add(problem(f"student shrink.{side}_layers and config.{side}", found, fix=fix))
+            wrong.add(problem(f"student shrink.{word} and config.{side}", found, fix=fix))
 
 
 def _check_sharing(spec: Mapping[str, Any], wrong: Collector) -> None:
@@ -132,7 +138,8 @@ def _check_sharing(spec: Mapping[str, Any], wrong: Collector) -> None:
         return
     if not share:
         return
-    for kind, key in (("shrink", "encoder_layers"), ("config", "encoder")):
+    own = [("shrink", word) for word in OF_SIDES if word.startswith("encoder")]
+    for kind, key in (*own, ("config", "encoder")):
         block = spec.get(kind)
         if isinstance(block, Mapping) and block.get(key) is not None:
             found, fix = f"{kind}.{key} makes an encoder of the student's own", "give one of them"
