@@ -24,7 +24,8 @@ def artifacts_of(blocks: Sequence[ArtifactBlock], experiment: Experiment) -> tup
     made = tuple(_artifact(block, experiment.report.student) for block in blocks)
     wrong = [p for number, block in enumerate(blocks) for p in _problems(block, f"artifacts[{number}]")]
     trained = [name for training in experiment.trainings if training.kept is None for name in training.trains]
-    return made, [*wrong, *problems(made, list(experiment.models), trained, experiment.task.output.writes)]
+    writes = any(task.output.writes for task in experiment.tasks.values())
+    return made, [*wrong, *problems(made, list(experiment.models), trained, writes)]
 
 
 def _artifact(block: ArtifactBlock, student: str) -> Artifact:

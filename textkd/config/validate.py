@@ -68,7 +68,12 @@ _EXPECTED_MEMBER = {
     "chain": "a block, as {name: assistant, student: {shrink: {...}}}", "artifacts": "a block, as {format: onnx}",
 }  # fmt: skip
 # what a block under a name of its own should have been
-_NAMED = {("cohort", "students"): EXPECTED["student"], ("teachers",): EXPECTED["teacher"]}
+_NAMED = {
+    ("search", "over"): "a list of values",
+    ("search", "budget"): "a number",
+    ("cohort", "students"): EXPECTED["student"],
+    ("teachers",): EXPECTED["teacher"],
+}
 # a key whose name stands elsewhere, too
 _AT = {("quantise", "weights"): "a whole number: 8", ("quantise", "activations"): "a whole number: 8"}
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
