@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,25 @@ def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(plots, name, value)
 
 
+# Large families of cases show their rule by the first ones of each test; the others prove it again, marked `long`
+FAMILIES = {
+    "test_bad_input": 30, "test_ocr_refusals": 16, "test_every_option": 110, "test_lines": 5, "test_secrets": 8,
+    "test_shrink": 5, "test_compose": 5, "test_shrink_reader": 4, "test_strange_input": 5, "test_taps_parity": 20,
+    "test_logits_family": 30, "test_gradient_flow": 40, "test_losses_everywhere": 60,
+    "test_losses_against_references": 40, "test_graph_recipes": 6, "test_no_code": 8, "test_width": 5,
+}  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs first: workers get file after file, and a long one at the end would leave a core idle."""
+    """Second proofs are marked; whole runs first: workers get file after file, and a long one at the end would leave a
+    core idle."""
+    seen = Counter[tuple[str, str]]()
+    for item in items:
+        most, family = FAMILIES.get(item.path.stem), (str(item.path), getattr(item, "originalname", ""))
+        seen[family] += 1
+        if most is not None and seen[family] > most:
+            item.add_marker(pytest.mark.long)
     items.sort(key=lambda item: Path(item.path).parent.name not in WHOLE_RUNS)
 
 
