@@ -84,10 +84,11 @@ NOWHERE = {"path": "nowhere"}
          ["chain[0].student", "chain[0].student.x", "chain[1].name", "chain[1].training.lr"]),
         ([("student", None), ("matches", None),
           ("cohort", {"students": {"a": {**SHRINK, "x": 1}, "b": WIDE, "control": {"shrink": {}}}, "update": "x"})],
-         ["cohort.students.a", "cohort.students.a.x", "cohort.students.b", "cohort.students.control", "cohort.update"]),
+         ["cohort.students.a", "cohort.students.a.x", "cohort.students.b", "cohort.students.control",
+          "cohort.students.control", "cohort.update"]),
         ([("teacher", None), ("teachers", {"a": {**NOWHERE, "precision": "fp8"}, "control": NOWHERE}),
           ("matches", [{"tap": "labels"}])],
-         ["teachers.a", "teachers.a.precision", "teachers.control"]),
+         ["teachers.a", "teachers.a.precision", "teachers.control", "teachers.control"]),
     ],
 )  # fmt: skip
 def test_a_bad_key_hides_nothing_of_its_block(changes: list[tuple[str, Any]], places: list[str], tiny: Tiny) -> None:

@@ -40,7 +40,8 @@ def overrides(file: Path, made: Path) -> list[str]:
                  "extra_evals.test": "emerging.test.annotated"}  # fmt: skip
         return [f"task.{key}={SHARED / 'data' / 'wnut17' / file}" for key, file in files.items()]
     if name == "clinc150":
-        command = [sys.executable, file.with_name("clinc150_csv.py"), SHARED / "data" / "clinc150" / "data_full.json"]
+        script = file.parents[1] / "chain" / "clinc150_csv.py"
+        command = [sys.executable, script, SHARED / "data" / "clinc150" / "data_full.json"]
         subprocess.run([*command, made], check=True)
         files = {"train": "train.csv", "eval": "val.csv", "extra_evals.test": "test.csv"}
         return [f"task.{key}={made / file}" for key, file in files.items()]

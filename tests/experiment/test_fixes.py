@@ -62,7 +62,6 @@ FIXES: dict[str, tuple[str, dict[str, Any]]] = {
     "shrink key": ("nearest: layers", {"student.shrink.layer": OUT}),
     "option": ("its options: reduction", {"matches[2].options": {"reduction": "mean"}}),
     "missing key": ("{shrink: {layers: [2, 4, 6]}}", {"student": {"shrink": {"layers": [2, 4]}}}),
-    "a cached teacher that pads on the left": ("cache: false", {"teacher.cache": False}),
     "loss": ("nearest: kl", {"matches[1].loss": "kl"}),
     "loss of two vocabularies": ("loss: kl", {"matches[1].loss": "kl"}),
     "one tap as two": ("name every tap once", {"matches[1]": {"tap": "logits"}}),
@@ -117,7 +116,7 @@ FIXES: dict[str, tuple[str, dict[str, Any]]] = {
     "fp16": ("leave it out", {"training.fp16": OUT}),
 }  # fmt: skip
 # of files, or of what only a person knows
-BY_HAND = {
+BY_HAND = {"a cached teacher that pads on the left", 
     "not UTF-8", "loss that trains its target", "teacher's label order", "no file", "no column", "no rows", "label",
     "UTF-16",
     "no teacher", "truncated weights", "broken config", "no tokenizer", "hash", "another run", "another folder",
