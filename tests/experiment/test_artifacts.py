@@ -72,6 +72,15 @@ def test_a_run_ships_what_is_asked_for(
     assert list(results["models"]) == ["teacher", "student"]
     assert not out.exists()
 
+    def stopped(*given: object, **named: object) -> dict[str, object]:
+        assert not out.exists()  # what is not judged yet is not at its place
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Exported, "forward", wraps(forward)(stopped))
+    with pytest.raises(KeyboardInterrupt):
+        asking(tiny, {"format": "onnx"}).run()
+    assert not out.exists()
+
 
 GATES = [(0.86, 0.95, True, True), (0.85, 0.95, True, False), (0.105, 0.95, False, True), (0.11, 0.95, False, False)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -120,17 +121,22 @@ def _shipped(setup: Setup, artifact: Artifact, of: Finished) -> tuple[Finished, 
     assert of.folder is not None
     folder, made_of = folder_of(setup, artifact.name), _made_of(artifact, of.folder)
     record = _known(folder, made_of)
+    is_new = record is None
+    part = folder.with_name(f"{folder.name}.part") if is_new else folder  # nothing is at its place before it is judged
     if record is None:
         log.info("%s: %s as %s", artifact.name, artifact.of, spoken(artifact))
         rows, told = _calibration(setup, artifact)
-        shutil.rmtree(folder, ignore_errors=True)
-        export_onnx(of.folder, folder, int8=artifact.int8, rows=rows, rows_from=told)
-        record = _judged(setup, artifact, folder, of, made_of)
+        shutil.rmtree(part, ignore_errors=True)
+        export_onnx(of.folder, part, int8=artifact.int8, rows=rows, rows_from=told)
+        record = _judged(setup, artifact, part, of, made_of)
+        write_json(part / RECORD, record)
     refused = refusal(setup.experiment.task.output, artifact, record, of)
-    if refused:
+    if refused or is_new:
         shutil.rmtree(folder, ignore_errors=True)
-    elif not (folder / RECORD).is_file():
-        write_json(folder / RECORD, record)
+    if refused:
+        shutil.rmtree(part, ignore_errors=True)
+    elif is_new:
+        os.replace(part, folder)
     return Finished(folder, record, lambda: module_of(folder, threads())), refused
 
 
