@@ -68,6 +68,7 @@ FAMILIES = {
     "test_shrink": 5, "test_compose": 5, "test_shrink_reader": 4, "test_strange_input": 5, "test_taps_parity": 20,
     "test_logits_family": 30, "test_gradient_flow": 40, "test_losses_everywhere": 60,
     "test_losses_against_references": 40, "test_graph_recipes": 6, "test_no_code": 8, "test_width": 5,
+    "test_importance": 5, "test_lines_pixels": 5,
 }  # fmt: skip
 
 

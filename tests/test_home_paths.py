@@ -14,7 +14,7 @@ from ocr_lab import EVAL, TRAIN, Reading, save_teacher, write_lines
 from tiny_lab import Tiny, sentences, write_tsv
 
 from textkd import Distiller, Match, from_recipe, tasks
-from textkd.errors import TextkdError
+from textkd.errors import HIDDEN, TextkdError, scrub
 from textkd.experiment.storage import folder_of
 from textkd.models.files import at_home
 from textkd.models.model_files import resolve_path
@@ -130,3 +130,11 @@ def test_a_teacher_is_kept_in_a_folder_with_a_name(tiny: Tiny) -> None:
     teacher = {**tiny.recipe["teacher"], "finetune": {"max_steps": 1}, "keep": " "}
     with pytest.raises(TextkdError, match=r"teacher\.keep: asked: a path: ' '\n"):
         from_recipe(tiny.write({**tiny.recipe, "teacher": teacher}))
+
+
+def test_a_folder_that_the_environment_names_is_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PWD is the folder of a shell: a recipe names files below it."""
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.setenv("SERVICE_PWD", "/no/such/place")
+    assert scrub(f"path: {tmp_path}/teacher") == f"path: {tmp_path}/teacher"
+    assert scrub("path: /no/such/place") == f"path: {HIDDEN}"

@@ -293,11 +293,3 @@ def test_a_message_of_many_names_is_made_at_once() -> None:
     began = time.monotonic()
     str(fail("api_key=[ " * 50_000, "token: a b " * 40_000))
     assert time.monotonic() - began < 5
-
-
-def test_a_folder_that_the_environment_names_is_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PWD is the folder of a shell: a recipe names files below it."""
-    monkeypatch.setenv("PWD", str(tmp_path))
-    monkeypatch.setenv("SERVICE_PWD", "/no/such/place")
-    assert scrub(f"path: {tmp_path}/teacher") == f"path: {tmp_path}/teacher"
-    assert scrub("path: /no/such/place") == f"path: {HIDDEN}"

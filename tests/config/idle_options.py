@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from match_trials import BIG, HIDDEN
 from option_lab import OptionLab, Options, file_of, filled
-from option_trials import BIG, HIDDEN, LABELS, LOGITS, NEW, NEW_STUDENT, TINY, link, pickled, stage, two
+from option_trials import LABELS, LOGITS, NEW, NEW_STUDENT, TINY, link, pickled, stage, two
 
 from textkd import tasks
 from textkd.tasks.ocr.generate import Generation

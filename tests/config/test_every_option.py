@@ -13,10 +13,11 @@ import pytest
 from argument_list import BESIDE, MADE, READ, REFUSED, WITHOUT
 from idle_options import KEYS, KEYS_OF_LINES, LOOKED_AT, LOOKED_AT_OF_LINES, OTHERS
 from line_trials import GENERATION, LINES, OCR, PSEUDO
+from match_trials import MATCHES
 from number_trials import CACHES, SCHEDULES
 from option_lab import OptionLab
 from option_list import options
-from option_trials import MATCHES, RECIPES, STUDENTS
+from option_trials import RECIPES, STUDENTS
 from second_proofs import but_few
 from text_trials import EVALS, TEXTS
 from transformers import TrainingArguments

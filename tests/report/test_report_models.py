@@ -17,7 +17,7 @@ from textkd.report.looks import looks
 from textkd.report.page import render
 from textkd.report.results import Results
 from textkd.report.table import by_seed, comparison, examples, seed_heads
-from textkd.report.words import humps, label, listed, spoken, title
+from textkd.report.words import label, spoken, title
 
 X = "\N{MULTIPLICATION SIGN}"
 
@@ -293,9 +293,3 @@ def test_a_student_that_does_not_say_who_taught_it_was_taught_by_the_teacher():
 )
 def test_names_as_words(name, words):
     assert (label(name), title(name), spoken(name)) == words
-
-
-def test_names_in_a_row_and_names_that_may_break():
-    assert [listed(["a", "b", "c"][:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
-    assert humps("BertForMaskedLM 3x384") == ["Bert", "For", "Masked", "LM 3x384"]
-    assert "".join(humps("DebertaV2ForTokenClassification")) == "DebertaV2ForTokenClassification"
