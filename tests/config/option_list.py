@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from textkd import tasks
 from textkd.config.schema import Recipe
+from textkd.models.own import rebuilt_words
 from textkd.models.students import spec, wanted
 from textkd.objective import schedules
 from textkd.tasks.data import holdout
@@ -46,6 +47,8 @@ def options() -> list[str]:
     found += [f"student.{name}" for name in (*spec.KINDS, *spec.BESIDE, *spec.PATH_OPTIONS)]
     found += [f"shrink.{name}" for name in spec.SHRINK_OPTIONS]
     found += [f"vocabulary.{name}" for name in wanted.OPTIONS]
+    found += [f"factorise.{name}" for name in (*rebuilt_words.FACTORISED, *rebuilt_words.SIDES)]
+    found += [f"cheap.{name}" for name in (*rebuilt_words.PLACES, "groups", "rank", *rebuilt_words.SIDES)]
     found += [f"training.{name}" for name in (*arguments.OWN, "output_dir", "seed")]
     found += [f"cache.{field.name}" for field in dataclasses.fields(CacheOptions)]
     found += [f"cache.logits.{name}" for name in cache_options.LOGITS]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from textkd.errors import Collector, Problem, fail, problem
 from textkd.models.architectures import PLANS, SIDED
@@ -23,6 +23,7 @@ from textkd.models.own.rebuilt_words import (
     sides_of,
 )
 
+BEST, CUT, NONE = "best", "cut", "none"  # how two matrices begin
 NEW = (LowRank, Bottleneck, Grouped, WordTable)
 
 
@@ -59,14 +60,14 @@ def stacks_of(model: Any, words: Mapping[str, Any]) -> dict[str, Any]:
     return stacks
 
 
-def replace_layers(model: Any, words: Mapping[str, Any], fill: bool) -> None:
+def replace_layers(model: Any, words: Mapping[str, Any], start: str) -> None:
     """Puts other layers in the place of a model's own, in place.
 
     Args:
         model: of transformers, none of whose layers was replaced before.
         words: `factorise` and `cheap`, sound ones.
-        fill: the weights begin at the decomposition of those that were there, where the new layer is two matrices; all
-            others, and all without it, begin random.
+        start: of the weights of two matrices. `BEST`: the decomposition of what was there. `CUT`: some of its columns,
+            which takes no time. `NONE`: random numbers, which are loaded over. All others begin random.
 
     Raises:
         TextkdError: with every size that cannot be.
@@ -85,9 +86,9 @@ def replace_layers(model: Any, words: Mapping[str, Any], fill: bool) -> None:
     for stack, piece, holders in made:
         for holder, name in holders:
             if name:
-                holder.set_submodule(name, _layer(holder.get_submodule(name), piece, fill))
+                holder.set_submodule(name, _layer(holder.get_submodule(name), piece, start))
             else:
-                _table(model, stack, piece, fill)
+                _table(model, stack, piece, start)
 
 
 def is_random(words: Mapping[str, Any]) -> list[str]:
@@ -117,7 +118,7 @@ def _rank(piece: Piece, full: int) -> int:
     return piece.size if type(piece.size) is int else max(1, round(piece.size * full))
 
 
-def _layer(old: Any, piece: Piece, fill: bool) -> nn.Module:
+def _layer(old: Any, piece: Piece, start: str) -> nn.Module:
     """What stands for a linear layer."""
     width, out, bias = old.in_features, old.out_features, old.bias is not None
     where: dict[str, Any] = {"device": old.weight.device, "dtype": old.weight.dtype}
@@ -127,11 +128,19 @@ def _layer(old: Any, piece: Piece, fill: bool) -> nn.Module:
     if piece.kind == BOTTLENECK:
         return _silent(Bottleneck(width, out, rank, bias, **where))
     new = LowRank(width, out, rank, bias, **where)
-    if fill:
-        new.second.weight.data, new.first.weight.data = factors(old.weight, rank)
+    if start != NONE:
+        new.second.weight.data, new.first.weight.data = _factors(old.weight, rank, start)
         if bias:
             new.second.bias.data = old.bias.detach().clone()
     return new
+
+
+def _factors(weight: Tensor, rank: int, start: str) -> tuple[Tensor, Tensor]:
+    """([O, r], [r, I]) for a weight [O, I]."""
+    if start == BEST:
+        return factors(weight, rank)
+    eye = torch.eye(rank, weight.shape[1], device=weight.device, dtype=weight.dtype)
+    return weight.detach()[:, :rank].clone(), eye
 
 
 @torch.no_grad()
@@ -143,13 +152,13 @@ def _silent(new: nn.Module) -> nn.Module:
     return new
 
 
-def _table(model: Any, stack: Any, piece: Piece, fill: bool) -> None:
+def _table(model: Any, stack: Any, piece: Piece, start: str) -> None:
     """Puts another table of words into a stack, and another output where that has the same weights."""
     old = stack.get_input_embeddings()
     names = {id(module): name for name, module in stack.named_modules()}
     new = WordTable(old, _rank(piece, min(old.weight.shape)))
-    if fill:
-        new.table.weight.data, right = factors(old.weight, new.up.in_features)
+    if start != NONE:
+        new.table.weight.data, right = _factors(old.weight, new.up.in_features, start)
         new.up.weight.data = right.T.contiguous()
     own = f"{names[id(old)]}.weight"
     tied = [name for name, source in (getattr(stack, "all_tied_weights_keys", None) or {}).items() if source == own]

@@ -13,7 +13,7 @@ from textkd.errors import Collector, fail
 from textkd.models.loading import clone
 from textkd.models.own.door import Own
 from textkd.models.own.marks import WORDS
-from textkd.models.own.rebuilding import NEW, replace_layers, stacks_of
+from textkd.models.own.rebuilding import BEST, NEW, NONE, replace_layers, stacks_of
 from textkd.models.own.rebuilt_words import BLOCKS, word_problems, words_of
 
 NAME = "rebuilt"  # among the kinds of the door
@@ -67,18 +67,18 @@ def rebuild(
     return made.eval()
 
 
-def change(model: Any, words: Mapping[str, Any], fill: bool = True) -> None:
+def change(model: Any, words: Mapping[str, Any], start: str = BEST) -> None:
     """`rebuild`, in place.
 
     Args:
         model: that is changed.
         words: `factorise` and `cheap`, sound ones.
-        fill: the weights are wanted, too; False: shapes alone, whose weights are any.
+        start: of `replace_layers`.
 
     Raises:
         TextkdError: as of `rebuild`.
     """
-    replace_layers(model, words, fill)
+    replace_layers(model, words, start)
     for side, stack in stacks_of(model, words).items():
         own = {name: words[name][side] if side else words[name] for name in words if not side or side in words[name]}
         stack.config.textkd = {"kind": NAME, **own}
@@ -99,7 +99,7 @@ def class_of(base: Any) -> Any:
 
     def begin(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
         base.__init__(self, config, *args, **kwargs)
-        change(self, words_of(getattr(config, WORDS)), fill=False)
+        change(self, words_of(getattr(config, WORDS)), start=NONE)
 
     made = {"__init__": begin, "__module__": __name__, "__doc__": base.__doc__}
     _CLASSES[base] = type(base.__name__, (Own, base), made)

@@ -12,6 +12,9 @@ from transformers import PreTrainedModel
 from textkd.errors import fail
 from textkd.models.fixes import repair_positions
 from textkd.models.loading import load_model
+from textkd.models.own.rebuilt import change, rebuild
+from textkd.models.own.rebuilt_words import BLOCKS as OTHER_LAYERS
+from textkd.models.own.rebuilt_words import words_of
 from textkd.models.students.composing import compose
 from textkd.models.students.copying import block_list, is_two_sided
 from textkd.models.students.from_config import from_config
@@ -21,8 +24,8 @@ from textkd.models.students.layers import LAYER_CHOICES, choose_layers, first_la
 from textkd.models.students.positions import fit_image_size
 from textkd.models.students.random_init import RANDOM_INIT_WARNING, random_init_warning
 from textkd.models.students.sharing import shares_encoder
-from textkd.models.students.shrink import shrink, shrink_beside
-from textkd.models.students.spec import check_spec, is_mixed, sound_part
+from textkd.models.students.shrink import shrink, shrink_beside, whole
+from textkd.models.students.spec import KINDS, check_spec, is_mixed, sound_part
 from textkd.models.students.widths import HOW, ROWS, SIDED_WIDTHS
 from textkd.models.students.widths import WIDTHS as PLAIN_WIDTHS
 
@@ -31,10 +34,13 @@ WIDTHS = (*PLAIN_WIDTHS, *SIDED_WIDTHS)
 __all__ = [
     "BY_LOSS",
     "HOW",
+    "KINDS",
     "LAYER_CHOICES",
+    "OTHER_LAYERS",
     "RANDOM_INIT_WARNING",
     "ROWS",
     "WIDTHS",
+    "begin",
     "block_list",
     "build",
     "check_spec",
@@ -48,6 +54,7 @@ __all__ = [
     "last_layers",
     "random_copies",
     "random_init_warning",
+    "rebuild",
     "repair_positions",
     "shares_encoder",
     "shrink",
@@ -89,7 +96,8 @@ def build(
             "allow_pickle": ..., "sha256": ...} (the last two optional) and {"config": {"hidden_size": 128}}. For a
             teacher of two sides: {"shrink": {"encoder_layers": 6, "decoder_layers": [1, 2]}}, {"config": {"decoder":
             {...}}}, or one side each. Beside layers, widths: {"heads": 8, "ffn": 768, "by": "fisher"}, see `shrink`.
-            {"share_encoder": True} beside them promises that the student's encoder is the teacher's.
+            {"share_encoder": True} beside them promises that the student's encoder is the teacher's. {"factorise": ...}
+            and {"cheap": ...}, of `rebuild`, may stand beside any of them, or alone: then all of the teacher is copied.
         teacher: what the student is made of, unless it has a path.
         auto_class: for loading from a path.
         examples: batches with labels, on which a narrower student's parts are chosen; None: by their weights.
@@ -110,6 +118,17 @@ def build(
         >>> build({"shrink": {"layers": [2, 4]}}, teacher, None).config.num_hidden_layers
         2
     """
+    student = begin(spec, teacher, auto_class, examples=examples, **labels)
+    if words := words_of(spec):
+        change(student, words)
+    return student.eval()
+
+
+def begin(
+    spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, *,
+    examples: Iterable[Mapping[str, Tensor]] | None = None, **labels: Any,
+) -> PreTrainedModel:  # fmt: skip
+    """`build` without what `factorise` and `cheap` ask for; arguments and errors are the same."""
     check_spec(spec)
     student = _made(spec, teacher, auto_class, examples, labels)
     if spec.get("share_encoder") and not shares_encoder(student, teacher):
@@ -139,4 +158,6 @@ def _made(
         return shrink_beside(teacher, spec["config"], spec["shrink"], examples)
     if "shrink" in spec:
         return shrink_beside(teacher, None, spec["shrink"], examples)
+    if "config" not in spec:
+        return whole(teacher)
     return from_config(teacher, **spec["config"])

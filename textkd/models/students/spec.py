@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.models.own.rebuilt_words import BLOCKS, word_problems, words_of
 from textkd.models.students.wanted import wanted_problems
 from textkd.models.students.widths import HOW, SIDED_WIDTHS, SIDES, WIDTHS, option_problems
 
 KINDS = ("shrink", "path", "config")
-BESIDE = ("from", "share_encoder", "vocabulary")
+BESIDE = ("from", "share_encoder", "vocabulary", *BLOCKS)
 PATH_OPTIONS = ("allow_pickle", "sha256")
 OF_ONE_STACK = ("layers", "n_layers", *WIDTHS)
 OF_SIDES = (*(f"{side}_layers" for side in SIDES), *SIDED_WIDTHS)
@@ -39,7 +40,8 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         example = "{shrink: {layers: [2, 4, 6]}}"
         raise fail(f"student: {spec!r}", "not a block of keys", fix=f"for example student: {example}")
     kinds = [kind for kind in KINDS if kind in spec]
-    if len(kinds) != 1 and not is_mixed(spec):
+    whole = not kinds and bool(words_of(spec))  # the teacher's blocks, all of them, with other layers
+    if len(kinds) != 1 and not is_mixed(spec) and not whole:
         found = f"{' and '.join(kinds)} together" if kinds else f"none of {', '.join(KINDS)}"
         fix = f"give exactly one of {', '.join(KINDS)}"
         if kinds == ["shrink", "config"]:
@@ -55,7 +57,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             wrong.add(problem(asked, "not a block of keys", fix=fix, where=kind))
     _check_shrink(spec, wrong)
     _check_sharing(spec, wrong)
-    wrong.add(*wanted_problems(spec.get("vocabulary")))
+    wrong.add(*wanted_problems(spec.get("vocabulary")), *word_problems(spec))
     if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"]).strip()):
         fix = "give a folder or a hub id"
         wrong.add(problem(f"student path: {spec['path']!r}", "not a path", fix=fix, where="path"))
@@ -84,7 +86,7 @@ def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
         >>> sound_part({"shrink": {"layer": [2, 9]}}) is None
         True
     """
-    kept = {key: spec[key] for key in (*KINDS, "from", "vocabulary") if key in spec}
+    kept = {key: spec[key] for key in (*KINDS, "from", "vocabulary", *BLOCKS) if key in spec}
     kept |= {key: spec[key] for key in ("share_encoder", "allow_pickle") if type(spec.get(key)) is bool}
     kept |= {"sha256": spec["sha256"]} if isinstance(spec.get("sha256"), str) else {}
     shrink = kept.get("shrink")
@@ -139,7 +141,7 @@ def _check_sharing(spec: Mapping[str, Any], wrong: Collector) -> None:
     if not share:
         return
     own = [("shrink", word) for word in OF_SIDES if word.startswith("encoder")]
-    for kind, key in (*own, ("config", "encoder")):
+    for kind, key in (*own, *((name, "encoder") for name in ("config", *BLOCKS))):
         block = spec.get(kind)
         if isinstance(block, Mapping) and block.get(key) is not None:
             found, fix = f"{kind}.{key} makes an encoder of the student's own", "give one of them"
