@@ -227,10 +227,8 @@ class Builder:
         """What only a student of a model can be."""
         fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
         what = "the teacher is a black box: it has no blocks to take"
-        keys = ("shrink", "share_encoder", *(() if {*students.KINDS} & {*spec} else students.OTHER_LAYERS))
         found = Collector()
-        found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key)
-                    for key in keys if spec.get(key)))  # fmt: skip
+        found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key) for key in students.taken(spec)))
         if spec.get("config") and self._kind is not None:
             with found.collecting():
                 self._kind.new_model(spec["config"])

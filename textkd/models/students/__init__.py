@@ -13,7 +13,6 @@ from textkd.errors import fail
 from textkd.models.fixes import repair_positions
 from textkd.models.loading import load_model
 from textkd.models.own.rebuilt import change, rebuild
-from textkd.models.own.rebuilt_words import BLOCKS as OTHER_LAYERS
 from textkd.models.own.rebuilt_words import words_of
 from textkd.models.students.composing import compose
 from textkd.models.students.copying import block_list, is_two_sided
@@ -25,7 +24,7 @@ from textkd.models.students.positions import fit_image_size
 from textkd.models.students.random_init import RANDOM_INIT_WARNING, random_init_warning
 from textkd.models.students.sharing import shares_encoder
 from textkd.models.students.shrink import shrink, shrink_beside, whole
-from textkd.models.students.spec import KINDS, check_spec, is_mixed, sound_part
+from textkd.models.students.spec import check_spec, is_mixed, sound_part, taken
 from textkd.models.students.widths import HOW, ROWS, SIDED_WIDTHS
 from textkd.models.students.widths import WIDTHS as PLAIN_WIDTHS
 
@@ -34,9 +33,7 @@ WIDTHS = (*PLAIN_WIDTHS, *SIDED_WIDTHS)
 __all__ = [
     "BY_LOSS",
     "HOW",
-    "KINDS",
     "LAYER_CHOICES",
-    "OTHER_LAYERS",
     "RANDOM_INIT_WARNING",
     "ROWS",
     "WIDTHS",
@@ -59,6 +56,7 @@ __all__ = [
     "shares_encoder",
     "shrink",
     "sound_part",
+    "taken",
     "uniform_layers",
     "widen",
 ]

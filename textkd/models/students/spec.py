@@ -103,6 +103,17 @@ def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
     return kept
 
 
+def taken(spec: Mapping[str, Any]) -> list[str]:
+    """The keys of a block by which a student takes something of a teacher.
+
+    Example:
+        >>> taken({"factorise": {"layers": 8}}), taken({"config": {"hidden_size": 8}, "factorise": {"layers": 8}})
+        (['factorise'], [])
+    """
+    keys = ("shrink", "share_encoder", *(() if any(kind in spec for kind in KINDS) else BLOCKS))
+    return [key for key in keys if spec.get(key)]
+
+
 def is_mixed(spec: Mapping[str, Any]) -> bool:
     """True for a student of which one side is shrunk and the other made from a config."""
     shrink, config = spec.get("shrink"), spec.get("config")
