@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers as hf
 from ocr_lab import make_reader
-from test_door import plain_refuses
+from refused_lab import plain_refuses
 from tiny_lab import make_teacher, make_tokenizer
 from torch import nn
 
