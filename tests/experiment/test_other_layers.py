@@ -105,9 +105,10 @@ def test_a_run_is_killed_goes_on_and_is_taken_up(tiny: Tiny, monkeypatch: pytest
 
     metrics = evaluate(str(student), "glue/sst2", tiny.folder / "data" / "dev.tsv")
     assert metrics["accuracy"] == pytest.approx(row["runs"][0]["metrics"]["accuracy"])
+    elsewhere = {"output_dir": str(tiny.folder / "further")}
     for words in ({"teacher": {"path": str(student)}}, {"student": {"path": str(student)}},
                   {"student": {"from": str(student), "shrink": {"layers": [1]}}}):  # fmt: skip
-        further = recipe(tiny, **{"student": {"shrink": {"layers": [1]}}, **words})
+        further = recipe(tiny, **{"student": {"shrink": {"layers": [1]}}, **words, "training": elsewhere})
         further.check()
         name = "teacher" if "teacher" in words else "student"
         model = further.start(name)
@@ -138,18 +139,18 @@ def test_what_is_told_before_a_run(tiny: Tiny, caplog: pytest.LogCaptureFixture)
 
 
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
-    ({"factorise": {"embeddings": 0}}, ["student.factorise.embeddings", "a rank is 1 or more"]),
+    ({"factorise": {"embeddings": 0}}, ["factorise.embeddings", "a rank is 1 or more"]),
     ({"factorise": {"embeddings": -3, "layers": 1.5}}, ["factorise.embeddings: -3", "at most 1"]),
     ({"factorise": {"layers": 0.0}}, ["a share is above 0"]),
     ({"factorise": {"layers": True}}, ["neither a rank nor a share"]),
     ({"factorise": {"layers": "64"}}, ["neither a rank nor a share"]),
     ({"factorise": {"layers": {}}}, ["nothing in it"]),
-    ({"factorise": {"layers": {"fnn": 4}}}, ["student.factorise.layers.fnn", "nearest: ffn"]),
+    ({"factorise": {"layers": {"fnn": 4}}}, ["factorise.layers.fnn", "nearest: ffn"]),
     ({"factorise": {}}, ["student factorise: {}"]),
     ({"factorise": 8}, ["not a block of keys"]),
     ({"factorise": {"embedings": 8}}, ["nearest: embeddings"]),
     ({"factorise": {"embeddings": 8, "decoder": {"layers": 3}}}, ["keep one kind"]),
-    ({"factorise": {"decoder": 3}}, ["student.factorise.decoder", "not a block of keys"]),
+    ({"factorise": {"decoder": 3}}, ["factorise.decoder", "not a block of keys"]),
     ({"cheap": {"ffn": "grouped", "groups": 1}}, ["not a number of groups"]),
     ({"cheap": {"ffn": "low_rank", "groups": 4}}, ["leave groups out"]),
     ({"cheap": {"ffn": "grouped", "rank": 4}}, ["leave rank out"]),
@@ -158,7 +159,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"cheap": {"ffn": ["grouped"]}}, ["no such kind of layer"]),
     ({"cheap": {"groups": 4}}, ["neither ffn nor attention"]),
     ({"cheap": {"fn": "grouped", "ffn": "grouped"}}, ["nearest: ffn"]),
-    ({"cheap": {"ffn": "grouped"}, "factorise": {"layers": 4}}, ["student.cheap.ffn", "either factorised or cheap"]),
+    ({"cheap": {"ffn": "grouped"}, "factorise": {"layers": 4}}, ["cheap.ffn", "either factorised or cheap"]),
     ({"factorize": {"layers": 4}, "shrink": {"layers": [1]}}, ["nearest: factorise"]),
 ]  # fmt: skip
 
