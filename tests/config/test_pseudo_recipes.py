@@ -20,7 +20,7 @@ from pseudo_lab import DECODER, ENCODER, SIZE, TRAINING
 
 from textkd import TextkdError
 from textkd.config import build
-from textkd.models.onnx_file import weights
+from textkd.models.onnx.file import weights
 from textkd.tasks.ocr.processor import line_processor
 from textkd.teachers import Recogniser
 

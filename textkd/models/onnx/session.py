@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import fail, reading
-from textkd.models.onnx_file import outside
+from textkd.models.onnx.file import outside
 
 
 def session(path: Path, threads: int | None = None) -> Any:
