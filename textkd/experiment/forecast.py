@@ -19,10 +19,10 @@ from textkd.models.transforms.quantised import quantised
 from textkd.objective import projections
 from textkd.objective.match_checks import needs_teacher
 from textkd.training.arguments import make_arguments
-from textkd.training.cache_filling import autocast
+from textkd.training.cache_filling import read_as
 from textkd.training.environment import kept_environment
 from textkd.training.stages import Data, Stage
-from textkd.training.wiring import Reading, wire
+from textkd.training.wiring import wire
 
 TRIED = 3  # steps that are timed, after one that is not
 
@@ -69,7 +69,7 @@ def _timed(setup: Setup, training: Training, stage: Stage, data: Data) -> float:
     trained = {name: loading.clone(setup.models.start(name)).to(arguments.device).train() for name in training.trains}
     for model in read.values():
         model.to(arguments.device)
-    reading = {name: Reading(autocast(arguments, specs[name].live)) for name in read}
+    reading = {name: read_as(arguments, specs[name].live) for name in read}
     wiring = wire(trained, read, stage.matches, batches[0], data.label_loss, rows=len(data.train), reading=reading)
     took = list[float]()
     try:

@@ -6,6 +6,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,8 @@ from textkd.objective.objective import Objective
 from textkd.objective.pair import Pair
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
 from textkd.teachers.frozen import FrozenModels
+from textkd.teachers.int8 import Int8Teacher
+from textkd.teachers.live import INT8
 from textkd.training import fsdp
 from textkd.training.learners import Learners, join
 
@@ -38,11 +41,13 @@ class Reading:
         autocast: the dtype that it computes in; None: its own.
         cache: its taps come from disk as far as they are there.
         sharded: the processes share its weights out among them.
+        int8: it computes in int8, through onnxruntime.
     """
 
     autocast: torch.dtype | None = None
     cache: CacheOptions | None = None
     sharded: bool = False
+    int8: bool = False
 
 
 class StepLoss(NamedTuple):
@@ -110,6 +115,10 @@ class Wiring:
         taps = ChainMap(dict(forward.taps), targets)  # type: ignore[arg-type]
         total, parts = self.objective(taps, batch, progress, expected, forward.losses)
         return StepLoss(total, parts, forward.outputs)
+
+    def reads(self) -> dict[str, list[str]]:
+        """The addresses that are read of each frozen model."""
+        return {name: list(self.objective.reads(name)) for name in self.frozen.teachers}
 
     def close(self) -> None:
         """Takes all hooks off. Projections stay on the models until `projections.detach`."""
@@ -218,9 +227,14 @@ def _teacher(model: nn.Module, name: str, objective: Objective, how: Reading, is
         return LiveTeacher(fsdp.in_shards(model), asked, how.autocast, stop_early=False, in_pieces=False)
     if how.cache is None:
         padding = any(pair.loss.reads_padding(pair.options) for pair in own)
+        if how.int8:
+            return Int8Teacher(model, asked, in_pieces=not padding)
         return LiveTeacher(model, asked, how.autocast, in_pieces=not padding)
+    folder = how.cache.folder or "teachers/taps"
+    if how.int8:
+        return CachedTeacher(model, asked, folder, how.cache, INT8, live=partial(Int8Teacher, model))
     # the student runs on what is shared: rounding it would change the student
-    return CachedTeacher(model, asked, how.cache.folder or "teachers/taps", how.cache, how.autocast, exact=[SHARED])
+    return CachedTeacher(model, asked, folder, how.cache, how.autocast, exact=[SHARED])
 
 
 def _probe(
