@@ -36,14 +36,16 @@ def test_taps_are_those_of_the_int8_grid() -> None:
     capture = Capture(on_grid, NAMES)
     with torch.no_grad(), quantised([on_grid]):
         wanted = capture.run(on_grid, **{k: v for k, v in row.items() if k != "labels"})["taps"]
-    exact = LiveTeacher(model, NAMES).taps(row)
+    live = LiveTeacher(model, NAMES)
+    exact = live.taps(row)
+    live.close()
     for name in NAMES:
         assert taps[name].dtype == torch.float32
         assert not taps[name].requires_grad
         torch.testing.assert_close(taps[name], wanted[name], rtol=1e-4, atol=1e-5)
         assert 1e-6 < float((taps[name] - exact[name]).abs().max()) < 0.2
     teacher.close()
-    exact.close()
+
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
 
