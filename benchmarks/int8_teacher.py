@@ -3,9 +3,9 @@
     python benchmarks/int8_teacher.py            # BERT 12x768 -> 3x768, 16 rows of 128 tokens
     python benchmarks/int8_teacher.py --quick    # tiny shapes: whether it runs
 
-Steps: `bare`, `live` and `live_bf16` as in step.py, `int8` with the same teacher through onnxruntime. Filling: `fill` and
-`fill_int8`, `build` of a cache of logits and hidden states of 3 blocks over the rows, by a teacher in float32 and in
-int8. The sides of each comparison take turns in one process.
+Steps: `bare`, `live` and `live_bf16` as in step.py, `int8` with the same teacher through onnxruntime. Filling: `fill`
+and `fill_int8`, `build` of a cache of logits and hidden states of 3 blocks over the rows, by a teacher in float32 and
+in int8. The sides of each comparison take turns in one process.
 
 onnxruntime uses the best kernels of the CPU whatever torch is held to: on a CPU with VNNI or AMX the figures are not
 those of one without. Prints one line of JSON: the medians over the rounds of the ratios.

@@ -43,6 +43,7 @@ from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
 from textkd import Match
 from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
+from textkd.teachers.frozen import FrozenModel
 from textkd.training.arguments import make_arguments
 from textkd.training.cache_filling import read_as
 from textkd.training.trainer import DistilTrainer
@@ -216,7 +217,7 @@ def textkd(
             "save_strategy": "no", "learning_rate": 1e-4, "report_to": "none", "use_cpu": True,
         }, folder)  # fmt: skip
         batch = rows.batches()[0]
-        reading = {"teacher": read_as(arguments, live or LiveOptions(), options)}
+        reading = {"teacher": read_as(arguments, FrozenModel(teacher, options, live or LiveOptions()))}
         wiring = wire(student, teacher, matches, batch, rows=len(rows), reading=reading)
         try:
             for one in wiring.frozen.teachers.values():

@@ -98,6 +98,8 @@ def _together(look: Look) -> None:
         return
     first, *others = look.loaded
     for name in others:
+        if kept_of(look.loaded[name]) is not None:
+            continue  # its batches are its own
         with look.found.collecting(look.experiment.models[name].where):
             look.found.add(*look.task.output.beside(look.loaded[name], look.loaded[first]))
     if not look.found.problems and not look.places:
@@ -120,10 +122,11 @@ def _can_be_made(look: Look, spec: ModelSpec) -> bool:
 def _student(look: Look, name: str, student: Any) -> None:
     training = look.experiment.trainer_of(name)
     others = () if training is None else training.reads
-    own = getattr(look.tokenizer, "tokenizer", look.tokenizer)  # a processor has one inside
+    own, theirs = look.tokenizer, loading.own_tokenizer(student)
+    own, theirs = (getattr(one, "tokenizer", one) for one in (own, theirs))  # a processor has one inside
     for other in others:
         if other in look.loaded and not look.bad(look.experiment.models[other].where):
-            wrong = loading.check_pair(look.loaded[other], student, own, loading.own_tokenizer(student))
+            wrong = loading.check_pair(look.loaded[other], student, own, theirs)
             own_words = (
                 bool(own_tokenizers(look.tokenizer, {other: look.loaded[other]})) or kept_of(student) is not None
             )
@@ -133,7 +136,8 @@ def _student(look: Look, name: str, student: Any) -> None:
     known = look.task is not None and look.tokenizer is not None
     places = [look.experiment.models[other].where for other in look.setup.teachers]
     known = known and not look.bad_any("task", *places) and not look.spoilt("student")
-    unfit = look.task.output.fits(student, look.tokenizer) if known and look.task is not None else []
+    words = own_tokenizers(look.tokenizer, {name: student}).get(name, look.tokenizer)
+    unfit = look.task.output.fits(student, words) if known and look.task is not None else []
     look.found.add(*unfit, *_lost(student))
     if not unfit:
         look.loaded[name] = student

@@ -18,7 +18,6 @@ from textkd.objective import projections
 from textkd.teachers import LiveOptions
 from textkd.teachers.cache import (
     CachedTeacher,
-    CacheOptions,
     Size,
     build,
     estimate,
@@ -85,7 +84,7 @@ def fill_stages(
             model.to(arguments.device)
         for one in frozen_models.values():
             one.model.to(one.live.place(arguments.device))
-        reading = {name: read_as(arguments, one.live, one.cache) for name, one in frozen_models.items()}
+        reading = {name: read_as(arguments, one) for name, one in frozen_models.items()}
         read = {name: one.model for name, one in frozen_models.items()}
         wiring = wire(models, read, stage.matches, data.sample(), data.label_loss, share_encoder=share_encoder,
                       rows=len(data.train), reading=reading)  # fmt: skip
@@ -115,9 +114,9 @@ def autocast(arguments: Any, live: LiveOptions) -> torch.dtype | None:
     return torch.float16 if arguments.fp16 else None
 
 
-def read_as(arguments: Any, live: LiveOptions, cache: CacheOptions | None = None, sharded: bool = False) -> Reading:
-    """How a teacher is read beside a training of these arguments."""
-    return Reading(autocast(arguments, live), cache, sharded, live.runtime == INT8)
+def read_as(arguments: Any, one: FrozenModel, sharded: bool = False) -> Reading:
+    """How a model is read beside a training of these arguments."""
+    return Reading(autocast(arguments, one.live), one.cache, sharded, one.live.runtime == INT8, one.pieces)
 
 
 def _build(teacher: CachedTeacher, data: Any, batch_size: int, size: Size, label: str) -> None:

@@ -249,7 +249,7 @@ class _Run:
 
     def _reading(self, one: FrozenModel, arguments: Any) -> Reading:
         sharded = one.live.sharded and arguments.world_size > 1
-        return read_as(arguments, one.live, one.cache, sharded)
+        return read_as(arguments, one, sharded)
 
     def _fill(self, wiring: Wiring, title: str, batch_size: int) -> list[str]:
         """Fills the caches of the teachers; how near those in int8 are and what it took, for the report."""

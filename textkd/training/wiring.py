@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from textkd.errors import Collector, fail
+from textkd.errors import Collector, fail, problem
 from textkd.models.forward import evaluating, inputs_of, own_columns
 from textkd.models.taps import Address, Anatomy, Capture, Tap, anatomy
 from textkd.objective.adapters import Adapters, adapt
@@ -23,7 +23,7 @@ from textkd.objective.match import Match
 from textkd.objective.objective import Objective
 from textkd.objective.pair import Pair
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
-from textkd.teachers.frozen import FrozenModels
+from textkd.teachers.frozen import FrozenModels, Named
 from textkd.teachers.int8 import Int8Teacher
 from textkd.teachers.live import INT8
 from textkd.training import fsdp
@@ -42,12 +42,14 @@ class Reading:
         cache: its taps come from disk as far as they are there.
         sharded: the processes share its weights out among them.
         int8: it computes in int8, through onnxruntime.
+        pieces: as of `FrozenModel`.
     """
 
     autocast: torch.dtype | None = None
     cache: CacheOptions | None = None
     sharded: bool = False
     int8: bool = False
+    pieces: Sequence[int] | None = None
 
 
 class StepLoss(NamedTuple):
@@ -179,10 +181,15 @@ def wire(
     found, heads, adapters = Collector(), dict[str, nn.Linear](), Adapters()
     with found.collecting():
         heads = dict(heads_of(pairs, models, batch))
-    taps = _probe(models, others, Objective(pairs), batch)
+    how = {name: (reading or {}).get(name, Reading()) for name in others}
+    pieces = {name: one.pieces for name, one in how.items()}
+    if any(pair.fused for pair in pairs) and any(pieces.values()):
+        what = "the student writes fewer pieces than its teacher, whose head has a row for each"
+        found.add(problem("fused: true", what, fix="fused: false, or leave student.vocabulary out"))
+        found.raise_any()
+    taps = _probe(models, others, Objective(pairs), batch, pieces)
     with found.collecting():
         pairs, adapters = adapt(models, pairs, taps, rows)
-    how = {name: (reading or {}).get(name, Reading()) for name in others}
     for name, one in how.items():
         found.add(*kept_problems([pair for pair in pairs if name in pair.models], one.cache))
     found.raise_any()
@@ -190,7 +197,7 @@ def wire(
     shared = next(iter(others), "") if share_encoder else ""
     captures = {name: _capture(name, model, objective.pairs, adapters) for name, model in learners.items()}
     teachers = {name: _teacher(model, name, objective, how[name], name == shared) for name, model in others.items()}
-    return Wiring(objective, Learners(learners, captures, join(learners)), FrozenModels(teachers), shared)
+    return Wiring(objective, Learners(learners, captures, join(learners)), FrozenModels(teachers, pieces), shared)
 
 
 def _anatomies(models: Mapping[str, nn.Module]) -> dict[str, Anatomy]:
@@ -238,7 +245,11 @@ def _teacher(model: nn.Module, name: str, objective: Objective, how: Reading, is
 
 
 def _probe(
-    models: Mapping[str, nn.Module], read: Mapping[str, nn.Module], objective: Objective, batch: Mapping[str, Tensor]
+    models: Mapping[str, nn.Module],
+    read: Mapping[str, nn.Module],
+    objective: Objective,
+    batch: Mapping[str, Tensor],
+    pieces: Mapping[str, Sequence[int] | None],
 ) -> dict[str, Tensor]:
     """The taps of a batch by their whole names, without gradient and in eval mode."""
     found = dict[str, Tensor]()
@@ -253,7 +264,7 @@ def _probe(
                 taps = capture.run(model, tap_labels=own.get("labels"), **inputs_of(model, own))["taps"]
             close = capture.remove
         close()
-        found.update({f"{name}/{key}": tap for key, tap in taps.items()})
+        found.update(Named(name, taps, pieces.get(name)))
     return found
 
 
