@@ -178,6 +178,15 @@ def test_without_transcriptions_there_is_no_control(tmp_path: Path) -> None:
     build.from_recipe(file).check()
 
 
+@pytest.mark.long
+def test_a_vocabulary_of_the_task_beside_what_a_teacher_writes_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    values = yaml.safe_load(file.read_text())
+    values["student"]["vocabulary"] = "task"
+    file.write_text(yaml.safe_dump(values))
+    assert "in pieces that nobody knows" in problems(file)["student.vocabulary"]
+
+
 def test_a_missing_onnxruntime_is_told_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -4,10 +4,12 @@ caches and exports of them."""
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import ocr_lab
+import pyarrow.parquet
 import pytest
 import torch
 from ocr_lab import Reading, make_reader, save_teacher
@@ -18,8 +20,9 @@ from textkd import Match, TextkdError, wire
 from textkd.config import build
 from textkd.experiment.encodings import pieces_of
 from textkd.models import loading
+from textkd.models.students.fewer_words import trimmed_words
 from textkd.models.students.vocabulary import choose, trim
-from textkd.tasks.ocr.processor import line_processor
+from textkd.tasks.ocr.processor import line_processor, load_processor
 from textkd.training.wiring import Reading as Read
 
 OTHERS = "ÄÖÜäöüßéèêçñ"
@@ -158,3 +161,21 @@ def test_what_does_not_fit_is_told_by_check(wide: Any, tmp_path: Path, key: str)
         build.from_recipe(lab.write(values)).check()
     assert all(one.fix for one in caught.value.problems)
     assert "pieces" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_real_processor_of_trocr_small() -> None:
+    """Of 64,002 pieces the lines of old books need fewer than 10,000; they are cut as before."""
+    shared = Path(os.environ.get("TEXTKD_SHARED", "../shared"))
+    folder, lines = shared / "models" / "trocr-small-printed-config", shared / "data" / "ocr_oldbooks" / "train.parquet"
+    if not lines.is_file() or not folder.is_dir():
+        pytest.skip(f"{lines} or {folder} is not here (TEXTKD_SHARED)")
+    words = load_processor(folder)
+    texts = [[text] for text in pyarrow.parquet.read_table(lines, columns=["text"])["text"].to_pylist()]
+    kept = choose(words.tokenizer, texts)
+    fewer = trimmed_words(words, kept.ids).tokenizer
+    assert kept.cut == 0
+    assert len(fewer) == len(kept.ids) < 10_000 < len(words.tokenizer)
+    for (text,) in texts[::20]:
+        one, other = (each.convert_ids_to_tokens(each(text).input_ids) for each in (words.tokenizer, fewer))
+        assert one == other

@@ -10,7 +10,7 @@ from typing import Any
 from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment.encodings import own_tokenizers
 from textkd.experiment.look import Look
-from textkd.experiment.plan import ModelSpec
+from textkd.experiment.plan import ModelSpec, Training
 from textkd.models import loading
 from textkd.models.forward import positions
 from textkd.models.saved import lost_when_saved
@@ -138,9 +138,18 @@ def _student(look: Look, name: str, student: Any) -> None:
     known = known and not look.bad_any("task", *places) and not look.spoilt("student")
     words = own_tokenizers(look.tokenizer, {name: student}).get(name, look.tokenizer)
     unfit = look.task.output.fits(student, words) if known and look.task is not None else []
-    look.found.add(*unfit, *_lost(student))
+    look.found.add(*unfit, *_lost(student), *_unwritten(training, student))
     if not unfit:
         look.loaded[name] = student
+
+
+def _unwritten(training: Training | None, student: Any) -> list[Problem]:
+    """A student that knows the pieces of the training texts alone, and shall learn from others."""
+    if training is None or training.targets is None or kept_of(student) is None:
+        return []
+    what = "a teacher writes what it learns from (pseudo), in pieces that nobody knows before"
+    fix = "leave one of the two out"
+    return [problem("vocabulary beside pseudo", what, fix=fix, where="vocabulary")]
 
 
 def _lost(model: Any) -> list[Problem]:

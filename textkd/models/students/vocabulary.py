@@ -8,11 +8,9 @@ best among all pieces is best among some of them; the merges of BPE keep their o
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,10 +19,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
-from textkd.models.loading import clone, give_tokenizer, load_tokenizer, quiet
+from textkd.models.loading import clone, give_tokenizer
 from textkd.models.students.copying import is_two_sided
+from textkd.models.students.fewer_words import parts_of, trimmed_words
 
-TOKENIZER = "tokenizer.json"
 IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id",
        "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")  # fmt: skip
 ASCII = [chr(code) for code in range(33, 127)]
@@ -135,7 +133,7 @@ def trim(model: PreTrainedModel, tokenizer: Any, kept: Kept) -> PreTrainedModel:
             one = getattr(told, name, None)
             if isinstance(one, int) and one in places:
                 setattr(told, name, places[one])
-    give_tokenizer(student, trimmed_words(tokenizer, kept))
+    give_tokenizer(student, trimmed_words(tokenizer, kept.ids))
     return student.eval()
 
 
@@ -168,70 +166,6 @@ def is_cut_alike(model: Any) -> bool:
     """Whether a model reads the training texts in the pieces of the one that it was trimmed from."""
     kept = kept_of(model)
     return kept is not None and not kept.cut
-
-
-def trimmed_words(words: Any, kept: Kept) -> Any:
-    """A tokenizer, or a processor of images and texts, that knows only some of its pieces.
-
-    Args:
-        words: it is not changed.
-        kept: of `choose`.
-
-    Returns:
-        Another one of the same class.
-    """
-    inner = getattr(words, "tokenizer", None)
-    if inner is None:
-        return trimmed_tokenizer(words, kept)
-    return type(words)(image_processor=words.image_processor, tokenizer=trimmed_tokenizer(inner, kept))
-
-
-def trimmed_tokenizer(tokenizer: Any, kept: Kept) -> Any:
-    """A tokenizer that has only some of its pieces; normaliser, special tokens and limits stay.
-
-    Args:
-        tokenizer: a fast one of transformers. It is not changed.
-        kept: of `choose`.
-
-    Returns:
-        A tokenizer of the same class.
-    """
-    with tempfile.TemporaryDirectory(prefix="textkd-") as place, quiet():
-        folder = Path(place)
-        tokenizer.save_pretrained(folder)
-        told = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
-        (folder / TOKENIZER).write_text(json.dumps(_told(told, kept.ids), ensure_ascii=False), encoding="utf-8")
-        for other in ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"):
-            (folder / other).unlink(missing_ok=True)
-        made = load_tokenizer(folder)
-    made.name_or_path = ""  # it lies nowhere
-    return made
-
-
-def _told(told: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
-    """What a tokenizer.json says, of these ids alone."""
-    places, model = {one: place for place, one in enumerate(ids)}, told["model"]
-    if isinstance(model["vocab"], list):  # Unigram: pairs of piece and score, by id
-        model["vocab"] = [model["vocab"][one] for one in ids if one < len(model["vocab"])]
-        if model.get("unk_id") is not None:
-            model["unk_id"] = places[model["unk_id"]]
-    else:
-        model["vocab"] = {piece: places[one] for piece, one in model["vocab"].items() if one in places}
-    if "merges" in model:
-        pieces = set(model["vocab"])
-        model["merges"] = [pair for pair in model["merges"] if {*_parts(pair), "".join(_parts(pair))} <= pieces]
-    told["added_tokens"] = [{**one, "id": places[one["id"]]} for one in told["added_tokens"]]
-    processor = told.get("post_processor") or {}
-    for special in (processor.get("special_tokens") or {}).values():
-        special["ids"] = [places[one] for one in special["ids"]]
-    for name in ("sep", "cls"):
-        if isinstance(processor.get(name), list):
-            processor[name] = [processor[name][0], places[processor[name][1]]]
-    return told
-
-
-def _parts(pair: Any) -> list[str]:
-    return pair.split(" ") if isinstance(pair, str) else list(pair)
 
 
 def _inner(tokenizer: Any) -> Any:
@@ -285,7 +219,7 @@ def _merges(inner: Any) -> dict[int, list[int]]:
     known = told["vocab"]
     found = dict[int, list[int]]()
     for pair in told.get("merges", ()):
-        whole, parts = known.get("".join(_parts(pair))), [known.get(part) for part in _parts(pair)]
+        whole, parts = known.get("".join(parts_of(pair))), [known.get(part) for part in parts_of(pair)]
         if whole is not None and None not in parts:
             found.setdefault(whole, parts)
     return found
