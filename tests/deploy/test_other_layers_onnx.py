@@ -12,10 +12,10 @@ from ocr_lab import make_reader, processor
 from tiny_lab import make_teacher, make_tokenizer
 
 from textkd import deploy, rebuild
-from textkd.deploy.graphs import columns_of
 from textkd.deploy.manifest import FILE
-from textkd.deploy.runtime.session import session
 from textkd.deploy.to_onnx import export_onnx
+from textkd.models.onnx.graph import columns_of
+from textkd.models.onnx.session import session
 from textkd.models.transforms.quantised import prepare, quantised
 
 WORDS: dict[str, Any] = {"factorise": {"embeddings": 6, "layers": {"attention": 4}}, "cheap": {"ffn": "grouped"}}
