@@ -192,7 +192,7 @@ TWO_SIDES = {"encoder_layers": 2, "decoder_layers": 1}
 UNITS = {"ffn": 8, "by": "fisher"}
 ROWS = [{"input_ids": (5 * torch.arange(36).view(6, 6) ** 2) % 21, "labels": torch.tensor([0, 1, 0, 1, 1, 0])}]
 ONE = {"layers": [1]}
-DECODER: dict[str, Any] = {"factorise": {"decoder": {"embeddings": 2}}}
+FEW: dict[str, Any] = {"factorise": {"decoder": {"embeddings": 2}}}
 CHEAP: dict[str, Any] = {"cheap": {"decoder": {"ffn": "grouped"}}}
 STUDENTS: dict[str, Trial] = {
     "student.shrink": made_of({"shrink": {"layers": [1, 2]}}, {"shrink": {"layers": [1]}}),
@@ -209,8 +209,8 @@ STUDENTS: dict[str, Trial] = {
     "student.factorise": made_of({"shrink": ONE}, {"shrink": ONE, "factorise": {"layers": 2}}),
     "factorise.embeddings": made_of({"factorise": {"embeddings": 4}}, {"factorise": {"embeddings": 5}}),
     "factorise.layers": made_of({"factorise": {"layers": 4}}, {"factorise": {"layers": {"ffn": 4}}}),
-    "factorise.encoder": made_of(DECODER, {"factorise": {**DECODER["factorise"], "encoder": {"layers": 2}}}, True),
-    "factorise.decoder": made_of(DECODER, {"factorise": {"decoder": {"embeddings": 3}}}, True),
+    "factorise.encoder": made_of(FEW, {"factorise": {**FEW["factorise"], "encoder": {"layers": 2}}}, True),
+    "factorise.decoder": made_of(FEW, {"factorise": {"decoder": {"embeddings": 3}}}, True),
     "student.cheap": made_of({"shrink": ONE}, {"shrink": ONE, "cheap": {"ffn": "bottleneck"}}),
     "cheap.ffn": made_of({"cheap": {"ffn": "grouped"}}, {"cheap": {"ffn": "bottleneck"}}),
     "cheap.attention": made_of({"cheap": {"attention": "grouped"}}, {"cheap": {"attention": "low_rank"}}),
