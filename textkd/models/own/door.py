@@ -95,7 +95,7 @@ def class_named(config: Any, name: str) -> Any:
     """The class that a config, as it is in memory, names in `architectures`; None where nobody has one of this name."""
     words = getattr(config, WORDS, None)
     kind = words.get("kind") if isinstance(words, Mapping) else None
-    if kind in KINDS:
+    if isinstance(kind, str) and kind in KINDS:
         return import_module(KINDS[kind]).KIND.named(name)
     return getattr(transformers, name, None)
 
