@@ -8,10 +8,18 @@ import textwrap
 from pathlib import Path
 
 PLAIN = """
-import sys, transformers as t
+import json, sys, transformers as t
+from functools import partial
 folder, classes = sys.argv[1], sys.argv[2].split()
 ways = {name: getattr(t, name).from_pretrained for name in classes}
 ways["pipeline"] = lambda folder: t.pipeline("text-classification", folder)
+told = json.load(open(folder + "/config.json"))
+kind = told["textkd"]["model_type"]
+for name in [name for name in classes if name != "AutoConfig"]:
+    way = ways[name]
+    ways[name + ", any sizes"] = partial(way, ignore_mismatched_sizes=True)
+    if kind in t.CONFIG_MAPPING:  # its real sizes, so that nothing but the names of weights could be in the way
+        ways[name + ", its sizes"] = partial(way, config=t.CONFIG_MAPPING[kind].from_dict({**told, "model_type": kind}))
 loaded = []
 for name, way in ways.items():
     try:
