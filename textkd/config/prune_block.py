@@ -105,8 +105,7 @@ def prune_problems(block: PruneBlock, has_student: bool) -> Iterator[Problem]:
         yield problem(f"recover: {block.recover}", "not a number of epochs", fix="recover: 1", where="recover")
     told = {key: getattr(block, key) for key in HOW if getattr(block, key) is not None}
     for one in option_problems({"ffn": 1, **told}):
-        yield problem(one.asked.replace("student shrink", "prune"), one.found, near=None, fix=one.fix,
-                      where=one.where.removeprefix("shrink."))  # fmt: skip
+        yield replace(one, asked=one.asked.replace("student shrink", "prune"), where=one.where.removeprefix("shrink."))
 
 
 def _rounds(block: PruneBlock) -> int:

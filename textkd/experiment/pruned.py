@@ -159,7 +159,11 @@ class Sizing:
             MILLISECONDS: lambda config: latency_of(model, config, self.length),
         }
         wanted = (lambda whole: target.value * whole) if target.is_share else target.value
-        return widths_of(model, pruning.kinds, wanted, costs[target.unit], pruning.schedule, pruning.rounds)
+        words = {PARAMETERS: PARAMETERS, MACS: f"MACs of a row of {self.length} tokens",
+                 MILLISECONDS: f"milliseconds of {self.length} tokens on one thread"}  # fmt: skip
+        more = ", or fewer words (student: {vocabulary: task})" if target.unit == PARAMETERS else ""
+        return widths_of(model, pruning.kinds, wanted, costs[target.unit], pruning.schedule, pruning.rounds,
+                         words[target.unit], "" if is_two_sided(model) else more)  # fmt: skip
 
     def _typical(self, model: Any) -> int:
         """Tokens of a typical training row: the median of the first ones."""

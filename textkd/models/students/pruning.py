@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from textkd.errors import TextkdError, fail
+from textkd.models.architectures import PLANS
 from textkd.models.students.copying import is_two_sided
 from textkd.models.students.narrow import narrower
-from textkd.models.students.widths import MULTIPLE, SIDED_WIDTHS, SIDES, WIDTHS, have, sizes_of
+from textkd.models.students.widths import MULTIPLE, SIDED_WIDTHS, SIDES, WIDTHS, Sizes, have, sizes_of
 
 CUBIC, LINEAR, ONE_SHOT = SCHEDULES = ("cubic", "linear", "one_shot")
 STEPS = 1024  # places on the way from all to nothing
@@ -54,7 +55,7 @@ class Found:
 
 def widths_of(
     model: Any, kinds: Sequence[str], target: float | Callable[[float], float], cost: Callable[[Any], float],
-    schedule: str = CUBIC, rounds: int = 1,
+    schedule: str = CUBIC, rounds: int = 1, unit: str = "", more: str = "",
 ) -> Found:  # fmt: skip
     """The widths after each pruning.
 
@@ -70,6 +71,8 @@ def widths_of(
         cost: f(config) -> the cost of a model of this class and config.
         schedule: as of `sparsity`.
         rounds: how many prunings.
+        unit: of the cost, for messages.
+        more: what else helps where no widths meet the target.
 
     Raises:
         TextkdError: a target that the model meets already, or that no widths meet; kinds that it has not.
@@ -84,11 +87,11 @@ def widths_of(
         >>> found.before, found.widths, found.costs
         (35296, ({'heads': 3, 'ffn': 40}, {'heads': 3, 'ffn': 24}), (22424, 20856))
     """
-    way = _Way(model, kinds, cost)
+    way = _Way(model, kinds, cost, unit, more)
     before = way.cost({})
     wanted = target(before) if callable(target) else target
     if wanted >= before:
-        raise fail(f"a target of {_number(wanted)}", f"the model has {_number(before)} before anything is pruned",
+        raise fail(f"a target of {way.said(wanted)}", f"the student has {way.said(before)} before anything is pruned",
                    fix=f"less than {_number(before)}", where="target")  # fmt: skip
     last = way.end(wanted)
     made, spent = list[Widths](), list[float]()
@@ -104,9 +107,16 @@ def kinds_of(model: Any, kinds: Sequence[str]) -> tuple[str, ...]:
     """The kinds of a model, by side where it has two.
 
     Raises:
-        TextkdError: a side of a model that has none.
+        TextkdError: a side of a model that has none; an architecture whose parts are not known.
     """
-    if is_two_sided(model):
+    two = is_two_sided(model)
+    for stack in [getattr(model.config, side) for side in SIDES] if two else [model.config]:
+        plan = PLANS.get(str(stack.model_type))
+        if plan is None or not plan.attentions:
+            known = ", ".join(name for name, one in PLANS.items() if one.attentions)
+            what = f"nobody knows where the heads and units of {stack.model_type} lie"
+            raise fail(f"pruning a {type(model).__name__}", what, fix=f"leave prune out; pruned can be: {known}")
+    if two:
         every = [one if one in SIDED_WIDTHS else f"{side}_{one}" for one in kinds for side in SIDES]
         return tuple(dict.fromkeys(every))
     for kind in (kind for kind in kinds if kind not in WIDTHS):
@@ -119,12 +129,19 @@ def kinds_of(model: Any, kinds: Sequence[str]) -> tuple[str, ...]:
 class _Way:
     """All widths between the whole model and the least of it, and what they cost."""
 
-    def __init__(self, model: Any, kinds: Sequence[str], cost: Callable[[Any], float]) -> None:
+    def __init__(
+        self, model: Any, kinds: Sequence[str], cost: Callable[[Any], float], unit: str = "", more: str = ""
+    ) -> None:
         self.model, self.kinds, self.of_config = model, kinds_of(model, kinds), cost
+        self.unit, self.more = unit, more
         self.known = dict[tuple[tuple[str, int], ...], float]()
         self.own = {kind: self._own(kind) for kind in self.kinds}
         self.step = {kind: self._step(kind) for kind in self.kinds}
         self.wrong: TextkdError | None = None
+
+    def said(self, value: float) -> str:
+        """A cost in words."""
+        return f"{_number(value)} {self.unit}".strip()
 
     def _own(self, kind: str) -> int:
         return int(getattr(have(self._config(kind)), _width(kind)))
@@ -146,13 +163,17 @@ class _Way:
             self.known[key] = self.of_config(self._made(widths))
         return self.known[key]
 
-    def _made(self, widths: Widths) -> Any:
-        """The config of these widths. Raises `TextkdError` where they cannot be."""
-        sides = dict.fromkeys(map(_side, self.kinds))
-        stacks = {side: SimpleNamespace(config=getattr(self.model.config, side) if side else self.model.config)
-                  for side in sides}  # fmt: skip
+    def _sizes(self, widths: Widths) -> dict[str, Sizes]:
+        """The sizes by side. Raises `TextkdError` where they cannot be."""
         changed = {kind: width for kind, width in widths.items() if width != self.own[kind]}
-        return narrower(self.model.config, {side: sizes_of(one, changed, side) for side, one in stacks.items()})
+        stacks = {_side(kind): SimpleNamespace(config=self._config(kind)) for kind in self.kinds}
+        sizes = {side: sizes_of(stack, changed, side) for side, stack in stacks.items()}
+        if is_two_sided(self.model):
+            narrower(self.model.config, sizes)
+        return sizes
+
+    def _made(self, widths: Widths) -> Any:
+        return narrower(self.model.config, self._sizes(widths))
 
     def _at(self, share: float, ends: Widths, kinds: Sequence[str]) -> dict[str, int]:
         """The widths where so much of the way to the ends is gone: the nearest multiples."""
@@ -173,7 +194,7 @@ class _Way:
                 continue
             last = widths
             try:
-                self._made(widths)
+                self._sizes(widths)
             except TextkdError as error:
                 self.wrong = error
                 continue
@@ -217,13 +238,13 @@ class _Way:
         return low
 
     def _unreachable(self, wanted: float, least: Widths) -> TextkdError:
-        said = ", ".join(f"{kind} {width}" for kind, width in least.items())
-        what = f"pruning {' and '.join(self.kinds)} to the last ({said}) leaves {_number(self.cost(least))}"
-        others = [kind for kind in ("heads", "ffn") if kind not in self.kinds and not is_two_sided(self.model)]
+        last = ", ".join(f"{kind} {width}" for kind, width in least.items())
+        what = f"the least that pruning reaches is {self.said(self.cost(least))} ({last})"
         fix = f"target: {_number(self.cost(least))} or more"
-        fix += f", kind: [{', '.join([*self.kinds, *others])}]" if others and "hidden" not in self.kinds else ""
-        fix += ", fewer blocks (student: {shrink: {layers: ...}}), or fewer words (student.vocabulary: task)"
-        return fail(f"a target of {_number(wanted)}", what, fix=fix, where="target")
+        if not {"heads", "hidden"} & set(self.kinds) and not is_two_sided(self.model):
+            fix += f", kind: [{', '.join(self.kinds)}, heads]"
+        fix += ", fewer blocks (student: {shrink: {layers: ...}})" + self.more
+        return fail(f"a target of {self.said(wanted)}", what, fix=fix, where="target")
 
 
 def _side(kind: str) -> str:
