@@ -253,7 +253,7 @@ class Builder:
     def _pruned(self, block: PruneBlock, common: Common, teachers: Mapping[str, Teacher]) -> Experiment:
         first = next(iter(teachers))
         start = None if self.recipe.student is None else self._student(STUDENT, first, teachers)
-        parts = (self.task, self._auto_class, self.recipe.max_length, self.output)
+        parts = (self.task, self._auto_class, self.recipe.max_length, self.output, self._first.path)
         made, wrong = pruned_of(block, common, teachers, start, parts)
         self.found.add(*wrong)
         self.spoilt += ["prune"][: len(wrong)]

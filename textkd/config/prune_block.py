@@ -68,19 +68,19 @@ def cut_of(block: PruneBlock, sizing: Sizing, task: Task | None, auto_class: Any
 
 def pruned_of(
     block: PruneBlock, common: Common, teachers: Mapping[str, Teacher], start: Source | None,
-    parts: tuple[Task | None, Any, int | None, Path],
+    parts: tuple[Task | None, Any, int | None, Path, str],
 ) -> tuple[Experiment, list[Problem]]:  # fmt: skip
     """The experiment of a block, and what is wrong with that.
 
     Args:
         block: where something is wrong with it another one stands for it, so that the rest can be looked at.
         start: the student before it is pruned; None: what the first teacher is.
-        parts: the task, what loads its models, tokens per row, the folder of the run.
+        parts: the task, what loads its models, tokens per row, the folder of the run, that of the first teacher.
     """
     wrong = [replace(one, where=f"prune.{one.where}") for one in prune_problems(block, start is not None)]
     block = PruneBlock(target={"parameters": 0.5}) if wrong else block
-    task, auto_class, max_length, folder = parts
-    sizing = Sizing(pruning_of(block), task, max_length, folder)
+    task, auto_class, max_length, folder, words = parts
+    sizing = Sizing(pruning_of(block), task, max_length, folder, words)
     return prune(common, teachers, sizing, cut_of(block, sizing, task, auto_class, max_length), start), wrong
 
 

@@ -33,7 +33,6 @@ from textkd.models.processes import of_main, processes
 from textkd.models.students.copying import is_two_sided
 from textkd.models.students.cost import macs, parameters, skeleton
 from textkd.models.students.pruning import Found, Widths, widths_of
-from textkd.teachers.cache.keys import VOLATILE
 from textkd.training.stages import Stage
 
 PARAMETERS, MACS, MILLISECONDS = UNITS = ("parameters", "macs", "milliseconds")
@@ -98,11 +97,12 @@ class Sizing:
         pruning: what is wanted.
         max_length: tokens per row, as the recipe says.
         task: whose rows are measured; None: it cannot be read, which is told elsewhere.
+        words: where the tokenizer is of a model that lies in no folder.
         folder: of the run, which keeps milliseconds: the same command finds the same sizes.
     """
 
-    def __init__(self, pruning: Pruning, task: Any, max_length: int | None, folder: Path) -> None:
-        self.pruning, self.task, self.max_length, self.folder = pruning, task, max_length, folder
+    def __init__(self, pruning: Pruning, task: Any, max_length: int | None, folder: Path, words: str = "") -> None:
+        self.pruning, self.task, self.max_length, self.folder, self.words = pruning, task, max_length, folder, words
         self.known = dict[str, Found]()
         self.length = SOME_LENGTH
 
@@ -135,8 +135,9 @@ class Sizing:
         return said
 
     def _key(self, model: Any) -> str:
-        config = {name: value for name, value in model.config.to_dict().items() if name not in VOLATILE}
-        told = json.dumps([type(model).__name__, config, asdict(self.pruning)], sort_keys=True, default=str)
+        """The same for a model before and after it has learnt."""
+        shape = [[name, list(weight.shape)] for name, weight in model.named_parameters() if "textkd_" not in name]
+        told = json.dumps([type(model).__name__, shape, about.sizes(model), asdict(self.pruning)], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def _kept(self, key: str) -> Found | None:
@@ -168,8 +169,8 @@ class Sizing:
     def _typical(self, model: Any) -> int:
         """Tokens of a typical training row: the median of the first ones."""
         with suppress(TextkdError):
-            if self.task is not None and has_words(self.task, model, ""):
-                rows = labelled(self.task, model, "", ROWS, self.max_length, few=True)
+            if self.task is not None and has_words(self.task, model, self.words):
+                rows = labelled(self.task, model, self.words, ROWS, self.max_length, few=True)
                 return int(statistics.median_low([row["input_ids"].shape[1] for row in rows]))
         return self.max_length or SOME_LENGTH
 
