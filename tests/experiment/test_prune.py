@@ -12,13 +12,15 @@ from command_line import inside, textkd
 from drive import differences, history, losses, weights
 from graph_lab import count_trainings, results, save_teacher, short
 from references import pruning
-from tiny_lab import Tiny
-from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
+from tiny_lab import Tiny, make_tokenizer
+from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    AutoModelForSequenceClassification,
+    BertForSequenceClassification,
+)
 
 from textkd.config import build
-from textkd.config.prune_block import prune_problems, pruning_of
-from textkd.config.schema import PruneBlock
-from textkd.config.validate import validate
 from textkd.errors import TextkdError
 from textkd.experiment import pruned
 from textkd.models.students.widths import have
@@ -231,65 +233,6 @@ def test_plan_shows_the_rounds_with_their_sizes(
 
 # -- what is refused --------------------------------------------------------------------------------------------------
 
-HALF = {"parameters": 0.5}
-BAD: list[tuple[dict[str, Any], str, str]] = [
-    *(({"target": {"parameters": value}}, "target.parameters", "a share between 0 and 1")
-      for value in (0, 0.0, 1, 1.0, 1.5, -3, -0.5, float("nan"), float("inf"), "50", "0%", "100%", "x")),
-    ({"target": {"milliseconds": 0}}, "target.milliseconds", "50%"),
-    ({"target": {"parameters": 0.5, "macs": 0.5}}, "target", "parameters and macs together"),
-    ({"target": {}}, "target", "none is given"),
-    ({"target": {"length": 5}}, "target", "none is given"),
-    ({"target": {"paramters": 0.5}}, "target.paramters", "nearest: parameters"),
-    ({"target": {"macs": 0.5, "length": 0}}, "target.length", "tokens"),
-    ({"target": {"parameters": 0.5, "length": 9}}, "target.length", "leave it out"),
-    ({"target": HALF, "kind": ["head"]}, "kind", "nearest: heads"),
-    ({"target": HALF, "kind": "fnn"}, "kind", "nearest: ffn"),
-    ({"target": HALF, "kind": []}, "kind", "nothing would be pruned"),
-    ({"target": HALF, "kind": ["ffn", "ffn"]}, "kind", "twice"),
-    ({"target": HALF, "kind": ["heads", "hidden"]}, "kind", "keep one"),
-    ({"target": HALF, "kind": ["encoder_heads", "hidden"]}, "kind", "keep one"),
-    *(({"target": HALF, "rounds": rounds}, "rounds", "rounds: 4") for rounds in (0, -1, 21)),
-    ({"target": HALF, "schedule": "one_shot", "rounds": 3}, "rounds", "it prunes once"),
-    ({"target": HALF, "schedule": "cubc"}, "schedule", "nearest: cubic"),
-    ({"target": HALF, "recover": 0}, "recover", "recover: 1"),
-    ({"target": HALF, "recover": float("inf")}, "recover", "recover: 1"),
-    ({"target": HALF, "rounds": 1, "recover": 1}, "recover", "leave it out"),
-    ({"target": HALF, "by": "fischer"}, "by", "nearest: fisher"),
-    ({"target": HALF, "by": "magnitude", "rows": 5}, "rows", "by: fisher"),
-    ({"target": HALF, "rows": 0}, "rows", "256"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("block", "where", "said"), BAD)
-def test_a_bad_block_is_one_message(block: dict[str, Any], where: str, said: str) -> None:
-    found = list(prune_problems(PruneBlock(**block), False))
-    assert [one.where for one in found] == [where]
-    assert said in str(found[0])
-    assert found[0].fix
-
-
-def test_words_of_a_target() -> None:
-    targets = [HALF, {"macs": "25%"}, {"milliseconds": 0.5}, {"milliseconds": "50%"}, {"parameters": 8_000_000}]
-    told = [str(pruning_of(PruneBlock(target=target)).target) for target in targets]
-    assert told == ["50% of the parameters", "25% of the macs", "0.5 milliseconds", "50% of the milliseconds",
-                    "8,000,000 parameters"]  # fmt: skip
-    assert pruning_of(PruneBlock(target=HALF)).rounds == 4
-    assert pruning_of(PruneBlock(target=HALF, schedule="one_shot")).rounds == 1
-    assert pruning_of(PruneBlock(target=HALF, recover=0.5)).recover == 0.5
-
-
-LINK = [{"name": "a", "student": {"shrink": {"layers": [1]}}}]
-SEARCH = {"budget": {"size_mb": 1}, "over": {"training.learning_rate": [1e-3]}}
-
-
-@pytest.mark.parametrize(("beside", "where"), [
-    ({"chain": LINK}, "prune"), ({"cohort": {"size": 2}}, "prune"), ({"search": SEARCH}, "prune"),
-    ({"pseudo": {}}, "pseudo"), ({"student": {"shrink": {}, "share_encoder": True}}, "student.share_encoder"),
-])  # fmt: skip
-def test_another_procedure_beside_it_is_refused(beside: dict[str, Any], where: str, tiny: Tiny) -> None:
-    _, found = validate(recipe(tiny, {}, **beside))
-    assert [one.where for one in found] == [where]
-
 
 def unmet(tiny: Tiny, prune: dict[str, Any], **words: Any) -> TextkdError:
     with pytest.raises(TextkdError) as caught:
@@ -309,6 +252,11 @@ def test_what_no_pruning_meets_is_refused_before_anything_is_trained(
     values = recipe(tiny, {}, "teacher", teachers={"control_2": tiny.recipe["teacher"]})
     with pytest.raises(TextkdError, match="a round of the pruning"):
         build.from_recipe(tiny.write(values)).check()
+    folder = tiny.folder / "albert"
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "embedding_size": 8}
+    AlbertForSequenceClassification(AlbertConfig(vocab_size=21, num_hidden_layers=2, **sizes)).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    assert "where the heads and units of albert lie" in str(unmet(tiny, {}, teacher={"path": str(folder)}))
     error = unmet(tiny, {}, control={"frozen": ["nothing"]}, matches=[{"tap": "hidden", "loss": "mze"}])
     assert sorted(one.where for one in error.problems) == ["control.frozen", "matches[0].loss"]
     error = unmet(tiny, {"rounds": 0}, matches=[{"tap": "hidden", "loss": "mze"}])

@@ -74,7 +74,8 @@ def pruned(number: int, rounds: int, how: str, cost: Callable[[Any], str]) -> Ab
     def say(model: Any) -> str:
         size = f"{sizes(model)}, {cost(model)}"
         if number == rounds:
-            return f"pruned {how}, distilled from the unpruned teacher after each: {size}"
+            each = " after each" if rounds > 1 else ""
+            return f"pruned {how}, distilled from the unpruned teacher{each}: {size}"
         return f"pruned {number} of {rounds} times: {size}" if number else f"before it is pruned: {size}"
 
     return say

@@ -137,7 +137,9 @@ class Sizing:
     def _key(self, model: Any) -> str:
         """The same for a model before and after it has learnt."""
         shape = [[name, list(weight.shape)] for name, weight in model.named_parameters() if "textkd_" not in name]
-        told = json.dumps([type(model).__name__, shape, about.sizes(model), asdict(self.pruning)], sort_keys=True)
+        configs = [getattr(model.config, name, None) for name in ("encoder", "decoder")]
+        heads = [getattr(one, "num_attention_heads", None) for one in (model.config, *configs)]
+        told = json.dumps([type(model).__name__, shape, heads, asdict(self.pruning)], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def _kept(self, key: str) -> Found | None:
