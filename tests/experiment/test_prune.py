@@ -17,6 +17,7 @@ from transformers import (
     AlbertConfig,
     AlbertForSequenceClassification,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     BertForSequenceClassification,
 )
 
@@ -97,7 +98,7 @@ def test_it_is_the_plain_loop(kind: str, schedule: str, tiny: Tiny, monkeypatch:
 
 @pytest.mark.long
 def test_the_student_that_is_saved_meets_the_target_and_the_report_says_how(tiny: Tiny) -> None:
-    values = recipe(tiny, {"rounds": 3, "by": "fisher", "rows": 8})
+    values = recipe(tiny, {"rounds": 3, "by": "fisher", "rows": 8, "recover": 0.5})
     result = build.from_recipe(tiny.write(values)).run()
     found = results(tiny.folder / "run")
     assert list(found["models"]) == ["teacher", "round_1", "round_2", "student", "control"]
@@ -113,13 +114,13 @@ def test_the_student_that_is_saved_meets_the_target_and_the_report_says_how(tiny
     assert f"{student.num_parameters():,} parameters" in told["student"]
     assert told["control"] == "the same 3 prunings, sizes, data order and steps, without a teacher"
     steps = {name: [run["steps"] for run in row["runs"]] for name, row in found["models"].items() if name != "teacher"}
-    assert steps == {"round_1": [2], "round_2": [2], "student": [2], "control": [2]}
+    assert steps == {"round_1": [4], "round_2": [4], "student": [2], "control": [2]}
     assert sizes(tiny.folder / "run", "student") == sizes(tiny.folder / "run", "control")
 
 
 @pytest.mark.long
 def test_a_student_of_its_own_words_learns_before_it_is_pruned(tiny: Tiny) -> None:
-    student = {"shrink": {"layers": [2, 4]}, "vocabulary": {"keep": 110}}
+    student = {"shrink": {"layers": [2, 4]}, "vocabulary": {"keep": 15}}
     words = {"stages": [{"matches": [MATCHES[1]], "training": {"max_steps": 3}}, {"matches": [MATCHES[0]]}]}
     values = recipe(tiny, {"target": {"macs": 0.6}}, "matches", student=student, quantise={"scheme": "c"}, **words)
     del values["matches"]
@@ -129,6 +130,10 @@ def test_a_student_of_its_own_words_learns_before_it_is_pruned(tiny: Tiny) -> No
     found = results(tiny.folder / "run")
     rows = found["models"]
     assert list(rows) == ["teacher", "round_0", "round_1", "student", "control"]
+    run = tiny.folder / "run" / "seed-1"
+    for name in ("round_0", "round_1", "student", "control"):  # all of them know 15 words
+        assert AutoModelForSequenceClassification.from_pretrained(run / name).config.vocab_size == 15
+        assert len(AutoTokenizer.from_pretrained(run / name)) == 15
     assert rows["round_0"]["description"].startswith("before it is pruned: heads 4, hidden 16, ffn 32")
     length = sorted(made.data.train["length"][:64])[31]  # of a typical row
     assert f"MACs for {length} tokens" in rows["student"]["description"]
@@ -229,6 +234,7 @@ def test_plan_shows_the_rounds_with_their_sizes(
     assert "student, seed 1 pruned round_1, heads " in " ".join(said.split())
     code, said = textkd(capsys, monkeypatch, "check", str(file))
     assert code == 0, said
+    assert "round_1, student and control (the same without a teacher): 4 blocks" in " ".join(said.split())
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

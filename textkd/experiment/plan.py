@@ -105,7 +105,7 @@ class Training:
         key: f(seed) -> its folder's name inside `kept`.
         where: its place in the recipe, for messages.
         has_stages, has_matches: the recipe writes stages, not matches; any of the two (else the labels alone teach).
-        is_control: it is a training with a teacher once more, without one, and is tried in the place of that.
+        is_control: it is a training with a teacher once more, without one.
     """
 
     name: str

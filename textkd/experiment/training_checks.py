@@ -42,7 +42,7 @@ def trainings(look: Look) -> list[Bound]:
     teachers = [one for one in look.experiment.trainings if one.where.endswith("finetune")]
     rest = [one for one in look.experiment.trainings if one not in teachers]
     for training in [*teachers, *rest]:
-        if training.is_control or look.experiment.report.control in training.trains:
+        if look.experiment.report.control in training.trains:
             _control_problems(look, training)
             continue
         for i, stage in enumerate(training.stages):
