@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification
 
 from textkd.experiment.distiller import Run
 from textkd.models.students import build
+from textkd.models.students.widths import have
 from textkd.training.cache_filling import autocast
 
 TINY = {"shrink": {"layers": [1]}}
@@ -83,6 +84,18 @@ def length(made: Run) -> Any:
 def sought(made: Any) -> Any:
     """What is searched for, where anything is."""
     return [getattr(made, name, None) for name in ("space", "budget", "trials", "steps")]
+
+
+def pruned(made: Any) -> Any:
+    """The graph, and what is left after each pruning."""
+    sizes = [have(made.start(name).config) for name in made.experiment.models]
+    return graph(made), sizes, {name: made.experiment.models[name].about(made.start(name)) for name in ("student",)}
+
+
+def prune(option: str, value: Any, **block: Any) -> Trial:
+    """An option of the block `prune` without a student."""
+    whole = {"target": {"parameters": 0.6}, "rounds": 2, **block}
+    return recipe(f"prune.{option}", value, {"student": None, "prune": whole}, pruned)
 
 
 def refused(path: str, one: Any, other: Any) -> Trial:
@@ -160,6 +173,14 @@ RECIPES: dict[str, Trial] = {
     "QuantiseBlock.activations": refused("quantise", {"activations": 8}, {"activations": 4}),
     "QuantiseBlock.scheme": recipe("quantise.scheme", "c", {
         "matches": None, "stages": [{"matches": [LOGITS]}] * 2, "quantise": {"scheme": "b"}}),
+    "Recipe.prune": recipe("prune", {"target": {"parameters": 0.6}}),
+    "PruneBlock.target": prune("target", {"macs": 0.6}),
+    "PruneBlock.kind": prune("kind", ["heads"], target={"parameters": 0.8}),
+    "PruneBlock.schedule": prune("schedule", "linear", kind="ffn", target={"parameters": 0.75}),
+    "PruneBlock.rounds": prune("rounds", 3),
+    "PruneBlock.recover": prune("recover", 2),
+    "PruneBlock.by": prune("by", "magnitude"),
+    "PruneBlock.rows": prune("rows", 8),
     "PseudoBlock.lines": recipe("pseudo.lines", lambda lab: lab.file("dev.parquet"), {"pseudo": {}}, ocr=True),
     "training.output_dir": recipe("training.output_dir", "runs/other"),
     "training.seed": recipe("training.seed", 7, {"seeds": None}),

@@ -37,7 +37,8 @@ SLOW = {
     *GENERATION, *(name for name in (*LINES, *EVALS) if "digits" in name or "ocr" in name), "Recipe.max_length",
     "PseudoBlock.num_beams", "TeacherBlock.allow_pickle", "TeacherBlock.sha256", "student.allow_pickle",
     "student.sha256", "student.path", "shrink.encoder_layers", "shrink.decoder_layers", "TeacherBlock.recogniser",
-    "text.encoding", "text.splits", *(f"shrink.{side}_{one}" for side in ("encoder", "decoder") for one in WIDTHS),
+    "text.encoding", "text.splits", *(f"PruneBlock.{one}" for one in ("target", "kind", "schedule", "rounds", "rows")),
+    *(f"shrink.{side}_{one}" for side in ("encoder", "decoder") for one in WIDTHS),
 }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ VALUES = st.recursive(
 )
 KEYS = st.sampled_from([
     "about", "task", "teacher", "teachers", "student", "chain", "cohort", "training", "matches", "stages", "preset",
-    "control", "seeds", "max_length", "pseudo", "artifacts", "quantise", "search",
+    "control", "seeds", "max_length", "pseudo", "artifacts", "quantise", "search", "prune",
 ])  # fmt: skip
 
 
@@ -128,6 +128,7 @@ PLACES: dict[str, list[str | int]] = {
     "": [], "teacher": ["teacher"], "finetune": ["teacher", "finetune"], "matches": ["matches", 0],
     "stages": ["stages", 0], "chain": ["chain", 0], "cohort": ["cohort"], "pseudo": ["pseudo"],
     "teachers": ["teachers", "big"], "artifacts": ["artifacts", 0], "quantise": ["quantise"], "search": ["search"],
+    "prune": ["prune"],
 }  # fmt: skip
 VALUES: list[object] = [5, 2.5, True, "", [], [["x"]], {"a": 1}, [None], {1: 2}, {"1": 2}, None, [[1, "2"]], ["x", 5]]
 

@@ -109,3 +109,13 @@ def test_textkd_plan_says_how_long_it_will_take(
     assert len(re.findall(r" to do 2 \d+ s ", said)) == 3, said
     assert "likely: the steps alone" in said
     assert inside(tiny.folder) == before
+
+
+@pytest.mark.long
+def test_a_link_reads_the_words_of_a_trimmed_one_that_it_is_made_of(tiny: Tiny) -> None:
+    student = {"shrink": {"layers": [1, 2, 4]}, "vocabulary": {"keep": 15}}
+    links = [{**LINKS[0], "student": student}, LINKS[1]]
+    matches = [{"tap": "logits", "loss": "kl"}]
+    build.from_recipe(tiny.write(recipe(tiny, chain=links, matches=matches, control=False))).run()
+    last = AutoModelForSequenceClassification.from_pretrained(tiny.folder / "run" / "seed-1" / "student")
+    assert last.config.vocab_size == 15

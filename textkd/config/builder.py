@@ -10,9 +10,10 @@ from typing import Any
 from textkd.config import recipe_file
 from textkd.config.artifact_block import artifacts_of
 from textkd.config.match_block import match_of, stage_of
+from textkd.config.prune_block import pruned_of
 from textkd.config.quantise_block import quantised_of
-from textkd.config.schema import CohortBlock, LinkBlock, Recipe, TeacherBlock
-from textkd.config.student_block import FROM, from_problems, student_of
+from textkd.config.schema import CohortBlock, LinkBlock, PruneBlock, Recipe, TeacherBlock
+from textkd.config.student_block import FROM, from_problems, new_problems, student_of
 from textkd.config.task_block import kind_of, task_of
 from textkd.config.teacher_block import Parts, keep_of, teacher_of, without_place
 from textkd.errors import Collector, Problem, TextkdError, hidden, problem
@@ -114,9 +115,11 @@ class Builder:
                 self.found.add(*wrong)  # the rest is looked at under names that stand for them
                 links = [replace(link, name=f"link_{number}") for number, link in enumerate(links)]
             return chain(common, teachers, links, keep_of(self._first, self.output))
-        block = recipe.student or {}
+        if recipe.prune is not None:
+            return self._pruned(recipe.prune, common, teachers)
         student = self._student(STUDENT, next(iter(teachers)), teachers)
-        return classic(common, teachers, student, targets=targets, share_encoder=bool(block.get("share_encoder")))
+        shared = (recipe.student or {}).get("share_encoder")
+        return classic(common, teachers, student, targets=targets, share_encoder=bool(shared))
 
     def _common(self) -> Common:
         recipe = self.recipe
@@ -164,7 +167,8 @@ class Builder:
         if recipe.teachers:
             made = {name: teacher_of(block, parts, f"teachers.{name}", tokens)
                     for name, block in recipe.teachers.items()}  # fmt: skip
-            shape = COHORT if recipe.cohort is not None else "chain" if recipe.chain is not None else STUDENT
+            shapes = {COHORT: recipe.cohort, "chain": recipe.chain, "prune": recipe.prune}
+            shape = next((name for name, block in shapes.items() if block is not None), STUDENT)
             return self._renamed(made, "teachers", teacher_problems(made, shape))
         if recipe.teacher is None and recipe.cohort is not None:
             return {}
@@ -220,18 +224,7 @@ class Builder:
             found.add(*from_problems(block, names))
             students.check_spec({key: value for key, value in block.items() if key != FROM})
             if self._first.is_black_box:
-                found.add(*self._new_problems(block))
-        return found.problems
-
-    def _new_problems(self, spec: Mapping[str, Any]) -> list[Problem]:
-        """What only a student of a model can be."""
-        fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
-        what = "the teacher is a black box: it has no blocks to take"
-        found = Collector()
-        found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key) for key in students.taken(spec)))
-        if spec.get("config") and self._kind is not None:
-            with found.collecting():
-                self._kind.new_model(spec["config"])
+                found.add(*new_problems(block, self._kind))
         return found.problems
 
     def _student(self, where: str, made_from: str, teachers: Mapping[str, Teacher]) -> Source:
@@ -239,8 +232,7 @@ class Builder:
         block = dict(self.sound.get(where, {}))
         if isinstance(asked := block.get(FROM), str) and asked in self.renamed:
             block[FROM] = self.renamed[asked]
-        length = self.recipe.max_length
-        return student_of(block, self.task, self._auto_class, made_from, list(teachers), new, length)
+        return student_of(block, self.task, self._auto_class, made_from, list(teachers), new, self.recipe.max_length)
 
     def _new_model(self, config: Mapping[str, Any]) -> Any:
         assert self._kind is not None  # there is a task
@@ -257,6 +249,15 @@ class Builder:
             link.training,
             bool(link.stages) and link.matches is None,
         )
+
+    def _pruned(self, block: PruneBlock, common: Common, teachers: Mapping[str, Teacher]) -> Experiment:
+        first = next(iter(teachers))
+        start = None if self.recipe.student is None else self._student(STUDENT, first, teachers)
+        parts = (self.task, self._auto_class, self.recipe.max_length, self.output, self._first.path)
+        made, wrong = pruned_of(block, common, teachers, start, parts)
+        self.found.add(*wrong)
+        self.spoilt += ["prune"][: len(wrong)]
+        return made
 
     def _cohort(self, block: CohortBlock, teachers: Mapping[str, Teacher]) -> dict[str, Source]:
         """The students of a cohort by name."""

@@ -55,6 +55,7 @@ def _students(recipe: Recipe) -> Iterator[Problem]:
     named = {} if recipe.cohort is None else recipe.cohort.students or {}
     blocks |= {f"cohort.students.{name}": one for name, one in named.items()}
     several = recipe.cohort is not None or recipe.chain is not None or len(teachers_of(recipe)) > 1
+    several = several or recipe.prune is not None
     boxes = any(block.is_black_box for block in teachers_of(recipe).values())
     for where, block in blocks.items():
         if several and block and block.get("share_encoder") is True:

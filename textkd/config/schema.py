@@ -151,6 +151,21 @@ class QuantiseBlock(_Block):
     scheme: str = ""
 
 
+class PruneBlock(_Block):
+    """The student is pruned in rounds, and the teacher brings it back after each. target: {parameters: 0.5} (a share of
+    the unpruned student's, or a count), {macs: 0.5} or {milliseconds: 2.5} (or 50%), these two of a row of `length`
+    tokens. kind: a list of heads, ffn, hidden (default: ffn and heads). schedule: cubic, linear or one_shot. rounds:
+    prunings (4). recover: epochs after each but the last (1). by, rows: how importance is measured, as of `shrink`."""
+
+    target: dict[str, int | float | str]
+    kind: str | list[str] | None = None
+    schedule: str = "cubic"
+    rounds: int | None = None
+    recover: int | float | None = None
+    by: str | None = None
+    rows: int | None = None
+
+
 class Recipe(_Block):
     """A whole recipe.
 
@@ -159,7 +174,8 @@ class Recipe(_Block):
     several of them by name. student: one of
     {shrink: {layers: [2, 4, 6], heads: 8, ffn: 768}}, {path: FOLDER_OR_HUB_ID}, {config: {hidden_size: 128}}, and from:
     the teacher (or a folder) that it is made of. chain: a list of `LinkBlock` in place of student: each teaches the
-    next. cohort: `CohortBlock`: students that teach each other. training: transformers' TrainingArguments. matches: a
+    next. cohort: `CohortBlock`: students that teach each other. prune: `PruneBlock`: the student, or without one the
+    teacher's own blocks, is pruned in rounds. training: transformers' TrainingArguments. matches: a
     list of `MatchBlock`, or stages: a list of `StageBlock`, or preset: a name of `textkd ls presets` that stands for
     these, or {name: hinton, matches.1.weight: 0.5}. control: also train the student without a teacher;
     {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its steps, and frozen, names of
@@ -176,6 +192,7 @@ class Recipe(_Block):
     student: dict[str, Any] | None = None
     chain: list[LinkBlock] | None = None
     cohort: CohortBlock | None = None
+    prune: PruneBlock | None = None
     training: dict[str, Any] = Field(default_factory=dict)
     matches: list[MatchBlock] | None = None
     stages: list[StageBlock] | None = None

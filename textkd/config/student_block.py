@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from textkd.config.task_block import labels_of_task
-from textkd.errors import TextkdError, fail, nearest, problem
+from textkd.errors import Collector, Problem, TextkdError, fail, nearest, problem
 from textkd.experiment.labelled import FEW, has_labels, has_words, labelled
 from textkd.experiment.other_layers import other_layers
 from textkd.experiment.plan import Source
@@ -15,8 +15,9 @@ from textkd.experiment.trimmed import trimmed
 from textkd.models import loading, students
 from textkd.models.files import at_home
 from textkd.models.own.rebuilt_words import words_of
+from textkd.models.students.vocabulary import inherit
 from textkd.models.students.wanted import wanted_of
-from textkd.tasks import Task
+from textkd.tasks import Kind, Task
 from textkd.teachers.cache.keys import identity
 
 FROM = "from"  # the model, or the folder, that a student is made of
@@ -63,14 +64,14 @@ def _whole(
         kind = f"loaded from {spec['path']}"
         return Source(own, needed, lambda: loading.fingerprint(spec["path"]), kind=kind, told=told)
     if asked and asked not in teachers:
-        return _of_folder(spec, asked, auto_class, labels, teachers, _Rows(spec, task, max_length, asked))
-    name, rows = asked or made_from, _Rows(spec, task, max_length)
-    cut = lambda models, seed: rows.build(models[name], auto_class, seed)  # noqa: E731
-    look = lambda models, readable: rows.glance(models[name], auto_class, readable)  # noqa: E731
+        return _of_folder(spec, asked, auto_class, labels, teachers, Rows(spec, task, max_length, asked))
+    name, rows = asked or made_from, Rows(spec, task, max_length)
+    cut = lambda models, seed: inherit(rows.build(models[name], auto_class, seed), models[name])  # noqa: E731
+    look = lambda models, readable: inherit(rows.glance(models[name], auto_class, readable), models[name])  # noqa: E731
     return Source(cut, (name,), glance=look if rows.measured else None, kind=f"made of {name}", told=spec)
 
 
-class _Rows:
+class Rows:
     """The rows on which the parts of a narrower student are chosen.
 
     Args:
@@ -129,7 +130,7 @@ class _Rows:
 
 def _of_folder(
     spec: Mapping[str, Any], folder: str, auto_class: Any, labels: Mapping[str, Any], teachers: Collection[str],
-    rows: _Rows,
+    rows: Rows,
 ) -> Source:  # fmt: skip
     """A student made of a pretrained model that teaches nothing, with a head for the task."""
     head = {**labels, "ignore_mismatched_sizes": True} if labels else {}
@@ -175,3 +176,15 @@ def from_problems(block: Mapping[str, Any], students: Collection[str] = ()) -> l
         fix = f"leave from out (a link of a chain is made of the one before it), or {fix}"
         return [problem(f"student from: {asked}", what, fix=fix, where=FROM)]
     return []
+
+
+def new_problems(spec: Mapping[str, Any], kind: Kind | None) -> list[Problem]:
+    """What only a student of a model can be, beside a teacher that is a black box. kind: of the task."""
+    fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
+    what = "the teacher is a black box: it has no blocks to take"
+    found = Collector()
+    found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key) for key in students.taken(spec)))
+    if spec.get("config") and kind is not None:
+        with found.collecting():
+            kind.new_model(spec["config"])
+    return found.problems

@@ -16,6 +16,7 @@ from textkd.config.schema import (
     FinetuneBlock,
     LinkBlock,
     MatchBlock,
+    PruneBlock,
     QuantiseBlock,
     Recipe,
     SearchBlock,
@@ -29,6 +30,7 @@ BLOCKS: dict[str, type[BaseModel]] = {
     "": Recipe, "teacher": TeacherBlock, "finetune": FinetuneBlock, "stages": StageBlock, "matches": MatchBlock,
     "pseudo": recipe_keys.PseudoBlock, "chain": LinkBlock, "cohort": CohortBlock, "teachers": TeacherBlock,
     "artifacts": ArtifactBlock, "search": SearchBlock, "quantise": QuantiseBlock,
+    "prune": PruneBlock,
 }  # fmt: skip
 # what a value of a wrong type should have been; a union of types says it badly
 EXPECTED = {
@@ -60,6 +62,9 @@ EXPECTED = {
     "budget": "a block, as {latency_ms: 5, size_mb: 10}", "over": "lists by key, as {student.shrink.n_layers: [2, 3]}",
     "trials": "a whole number", "steps": "a whole number",
     "quantise": "a block, as {weights: 8, activations: 8, scheme: b}", "scheme": "a, b or c",
+    "prune": "a block, as {target: {parameters: 0.5}}", "target": "a block, as {parameters: 0.5}",
+    "kind": "a list, as [ffn, heads]", "rounds": "a whole number", "recover": "a number of epochs",
+    "by": "magnitude, activation, gradient or fisher",
     **recipe_keys.EXPECTED,
 }  # fmt: skip
 # what a member of a list should have been
@@ -71,11 +76,13 @@ _EXPECTED_MEMBER = {
 _NAMED = {
     ("search", "over"): "a list of values",
     ("search", "budget"): "a number",
+    ("prune", "target"): "a number, or a share as 50%",
     ("cohort", "students"): EXPECTED["student"],
     ("teachers",): EXPECTED["teacher"],
 }
 # a key whose name stands elsewhere, too
-_AT = {("quantise", "weights"): "a whole number: 8", ("quantise", "activations"): "a whole number: 8"}
+_AT = {("quantise", "weights"): "a whole number: 8", ("quantise", "activations"): "a whole number: 8",
+       ("prune", "schedule"): "cubic, linear or one_shot"}  # fmt: skip
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
     "task": {},
@@ -83,6 +90,7 @@ _STAND_INS: dict[str, Any] = {
     "student": {},
     "stages.matches": [],
     "teacher.finetune.stages.matches": [],
+    "prune.target": {},
 }
 
 # stands for a member of a list that is of a wrong type
@@ -120,7 +128,7 @@ def _who_problems(recipe: Recipe) -> list[Problem]:
     found = list[Problem]()
     for words, whos, needed in (
         (("teacher", "teachers"), (recipe.teacher, recipe.teachers), recipe.cohort is None),
-        (("student", "chain"), (recipe.student, recipe.chain), recipe.cohort is None or not recipe.cohort.students),
+        (("student", "chain"), (recipe.student, recipe.chain), _needs_student(recipe)),
     ):
         given = [word for word, block in zip(words, whos, strict=True) if block is not None and block != {}]
         if len(given) > 1:
@@ -132,16 +140,29 @@ def _who_problems(recipe: Recipe) -> list[Problem]:
         found.append(problem("chain with several teachers", what, fix="keep one teacher", where="teachers"))
     if recipe.cohort is not None and recipe.chain is not None:
         found.append(problem("cohort and chain", "both are given", fix="keep one", where="cohort"))
-    found += _text_problems(recipe)
+    found += [*_prune_problems(recipe), *_text_problems(recipe)]
     found += [p for where, one in teachers_of(recipe).items() for p in _teacher_problems(one, where)]
     return found + idle_problems(recipe)
+
+
+def _needs_student(recipe: Recipe) -> bool:
+    """Whether a student has to be written: one that is pruned may be the teacher's own."""
+    return recipe.prune is None and (recipe.cohort is None or not recipe.cohort.students)
+
+
+def _prune_problems(recipe: Recipe) -> list[Problem]:
+    """One student is pruned, to sizes that its target says."""
+    others = {"chain": recipe.chain, "cohort": recipe.cohort, "search": recipe.search}
+    given = [name for name, block in others.items() if recipe.prune is not None and block is not None]
+    what, fix = "one student is pruned, to the sizes that its target says", "keep one of them"
+    return [problem(f"prune beside {' and '.join(given)}", what, fix=fix, where="prune")] if given else []
 
 
 def _text_problems(recipe: Recipe) -> list[Problem]:
     """What a teacher writes is for one student: the models of a cohort and of a chain learn what others say of each
     row."""
     found = list[Problem]()
-    for shape, block in (("cohort", recipe.cohort), ("chain", recipe.chain)):
+    for shape, block in (("cohort", recipe.cohort), ("chain", recipe.chain), ("prune", recipe.prune)):
         boxes = [where for where, one in teachers_of(recipe).items() if one.is_black_box]
         if block is None:
             continue
@@ -189,7 +210,7 @@ def _mend(values: Any, error: Any) -> bool:
     return True
 
 
-LISTS, ENDS = ("layers", "seeds", "frozen"), ("tap", "student", "teacher")  # of which a part can be wrong
+LISTS, ENDS = ("layers", "seeds", "frozen", "kind"), ("tap", "student", "teacher")  # of which a part can be wrong
 
 
 def _without_echoes(error: ValidationError) -> list[Any]:

@@ -10,6 +10,8 @@ from torch import nn
 
 from textkd.errors import hidden
 from textkd.experiment.plan import Training
+from textkd.models.students.copying import is_two_sided
+from textkd.models.students.widths import SIDES, have
 from textkd.teachers.generation import words
 
 About = Callable[[Any], str]
@@ -63,6 +65,39 @@ def _told(value: Any) -> str:
 def link(before: str) -> About:
     """Of a link of a chain."""
     return lambda model: f"distilled from {before}"
+
+
+def pruned(number: int, rounds: int, how: str, cost: Callable[[Any], str]) -> About:
+    """Of a student after a pruning. number: of the pruning, 0 before the first. how: as of the last one's line. cost:
+    f(model) -> what it costs, in words."""
+
+    def say(model: Any) -> str:
+        size = f"{sizes(model)}, {cost(model)}"
+        if number == rounds:
+            each = " after each" if rounds > 1 else ""
+            return f"pruned {how}, distilled from the unpruned teacher{each}: {size}"
+        return f"pruned {number} of {rounds} times: {size}" if number else f"before it is pruned: {size}"
+
+    return say
+
+
+def pruned_control(rounds: int) -> Callable[[Training, Mapping[str, Any]], About]:
+    """Of a student that is pruned without a teacher."""
+
+    def of(training: Training, own: Mapping[str, Any]) -> About:
+        same = "the same pruning" if rounds == 1 else f"the same {rounds} prunings"
+        more = "".join(f", {name} {_told(value)}" for name, value in hidden(own).items())
+        return lambda model: f"{same}, sizes, data order and steps, without a teacher{more}"
+
+    return of
+
+
+def sizes(model: Any) -> str:
+    """The widths of a model, or of its sides, in words."""
+    config = model.config
+    sides = [(f"{side} ", getattr(config, side)) for side in SIDES] if is_two_sided(model) else [("", config)]
+    found = [(side, have(one)) for side, one in sides]
+    return "; ".join(f"{side}heads {one.heads}, hidden {one.hidden}, ffn {one.ffn}" for side, one in found)
 
 
 def peer(names: Sequence[str]) -> About:

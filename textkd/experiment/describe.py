@@ -38,10 +38,10 @@ def plan(setup: Setup, runner: Runner) -> list[str]:
         who = f"a {words.name(setup.models.start(first))}" if is_box else f"the {first}"
         lines.append(words.plan(setup.targets, who))
     rest = [training for training in experiment.trainings if training.kept is None]
-    names = [name for training in rest for name in training.trains]
     control = experiment.report.control
-    students = ", ".join(name for name in names if name != control)
-    what = f"{students} and {control} (the same without a teacher)" if control in names else students
+    names = [name for training in rest if not training.is_control for name in training.trains if name != control]
+    students = ", ".join(names)
+    what = f"{students} and {control} (the same without a teacher)" if control else students
     count = len(rest[0].stages)
     stages = f"{count} stages" if count > 1 else "1 stage"
     lines.append(f"{what}: {_blocks(setup, rest[0].trains[0])}, {stages}; report in {setup.folder.path}")
@@ -83,7 +83,7 @@ def table(setup: Setup, runner: Runner, timed: bool = True) -> list[dict[str, st
 
 def _row(setup: Setup, runner: Runner, node: Node, known: dict[str, float], timed: bool) -> dict[str, str]:
     training = node.training
-    sources = [setup.experiment.models[name].source.kind for name in training.trains]
+    sources = [_start(setup, name) for name in training.trains]
     taught = f"learns from {', '.join(training.reads)}" if training.reads else "learns from labels"
     if len(training.trains) > 1:
         taught = f"{', '.join(training.trains)} learn {training.update.replace('_', ' ')}"
@@ -99,6 +99,12 @@ def _row(setup: Setup, runner: Runner, node: Node, known: dict[str, float], time
         "node": f"{node.name}, seed {node.seed}", "starts": ", ".join(dict.fromkeys(sources)), "learns": taught,
         "state": state, "steps": f"{steps:,}", "likely": likely, "folder": str(first),
     }  # fmt: skip
+
+
+def _start(setup: Setup, name: str) -> str:
+    """Where a model comes from, and how large that is where it has yet to be found."""
+    source = setup.experiment.models[name].source
+    return source.kind if source.size is None else f"{source.kind}, {source.size(setup.models.start(name))}"
 
 
 def _duration(seconds: float) -> str:

@@ -160,6 +160,7 @@ class Run:
         self.check()
         started = time.monotonic()
         with loading.quiet(), locked(self.folder.path):
+            self.setup.settle()
             self.folder.claim(self.fingerprint, self.name, self.inputs, fingerprint.told(self.setup))
             if not self.folder.is_finished or artifacts.is_wanting(self.setup):
                 finished = self.runner.run()
@@ -276,8 +277,7 @@ class Distiller(Run):
         experiment = classic(
             common, {"teacher": taught}, _student(student), targets=targets, share_encoder=share_encoder
         )
-        doubled = bool(matches) and bool(stages)
-        super().__init__(experiment, folder.path, tokenizer, max_length, pseudo, doubled)
+        super().__init__(experiment, folder.path, tokenizer, max_length, pseudo, bool(matches) and bool(stages))
 
 
 def _cache(given: bool | Mapping[str, Any] | None, keep: Path) -> CacheOptions | None:

@@ -16,7 +16,10 @@ from textkd.deploy.as_module import Exported
 from textkd.deploy.to_onnx import export_onnx
 from textkd.experiment.distiller import Run
 from textkd.models import loading
-from textkd.models.forward import evaluating, inputs_of
+from textkd.models.fixes import repair_positions
+from textkd.models.forward import evaluating, forward_inputs, inputs_of
+from textkd.models.randomness import random_from
+from textkd.models.students.cost import skeleton
 
 ROUNDS, WARMUP = 30, 5
 
@@ -54,6 +57,24 @@ def cost_of(run: Run, place: Path, threads: int | None = None) -> Cost:
         model = Exported(place / "out", threads)
         size = model.disk_mb
     return Cost(_latency(model, batch, threads), size)
+
+
+def latency_of(like: Any, config: Any, length: int) -> float:
+    """Milliseconds of one text on one thread, of a model of these sizes with random weights.
+
+    Args:
+        like: of this class.
+        config: the sizes.
+        length: tokens of the text.
+    """
+    model = skeleton(like, config).to_empty(device="cpu")
+    with torch.no_grad(), random_from(0):
+        for weight in (*model.parameters(), *model.buffers()):
+            weight.uniform_(-0.02, 0.02) if weight.is_floating_point() else weight.zero_()
+    repair_positions(model)
+    row = torch.ones(1, length, dtype=torch.long)
+    columns = {"input_ids": row, "attention_mask": row, "token_type_ids": torch.zeros_like(row)}
+    return _latency(model, {name: one for name, one in columns.items() if name in forward_inputs(model)}, 1)
 
 
 def _latency(model: Any, batch: dict[str, Any], threads: int | None) -> float:

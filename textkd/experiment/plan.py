@@ -34,6 +34,8 @@ class Source:
         folder: where its tokenizer is, if the model itself does not say so.
         is_given: `make` gives an object that somebody made: it is known by its weights.
         told: what `make` is told, or somebody's own function: another one makes another model.
+        size: f(the model) -> its size in words for `textkd plan`; None: nobody needs to know it before.
+        settle: f() keeps with the run what was measured on this machine, before the run begins.
     """
 
     make: Callable[[Mapping[str, Any], int], Any]
@@ -45,6 +47,8 @@ class Source:
     folder: str = ""
     is_given: bool = False
     told: Any = None
+    size: Callable[[Any], str] | None = None
+    settle: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class Training:
         key: f(seed) -> its folder's name inside `kept`.
         where: its place in the recipe, for messages.
         has_stages, has_matches: the recipe writes stages, not matches; any of the two (else the labels alone teach).
+        is_control: it is a training with a teacher once more, without one.
     """
 
     name: str
@@ -120,6 +125,7 @@ class Training:
     where: str = ""
     has_stages: bool = False
     has_matches: bool = True
+    is_control: bool = False
 
     def arguments(self, stage: Stage) -> dict[str, Any]:
         """All arguments of a stage."""

@@ -44,6 +44,11 @@ class Setup:
         """What a teacher writes, where it does."""
         return self.rows.targets
 
+    def settle(self) -> None:
+        """Keeps with the run what was measured for it on this machine."""
+        for spec in self.experiment.models.values():
+            spec.source.settle()
+
     @cached_property
     def teachers(self) -> list[str]:
         """The names of the models that teach."""

@@ -1,4 +1,5 @@
-"""What a recipe says in a few words, as a graph: a teacher and a student, several teachers, a chain, a cohort."""
+"""What a recipe says in a few words, as a graph: a teacher and a student, several teachers, a chain, a cohort
+(pruning is in `pruned.py`)."""
 
 from __future__ import annotations
 
@@ -22,10 +23,13 @@ from textkd.training.trainer import TOGETHER
 
 TEACHER, STUDENT, CONTROL, COHORT = "teacher", "student", "control", "cohort"
 TAKEN = {CONTROL: "the report keeps this name for the student that is trained without a teacher"}
+MOST_ROUNDS = 20  # of a pruning
+_ROUNDS = [f"{name}_{number}" for name in ("round", CONTROL) for number in range(MOST_ROUNDS + 1)]
 # names that no teacher can have
 TAKEN_OF = {
     STUDENT: {**TAKEN, STUDENT: "the report keeps this name for the student"},
     "chain": TAKEN,
+    "prune": {**TAKEN, **dict.fromkeys((STUDENT, *_ROUNDS), "a round of the pruning is called so")},
     COHORT: {**TAKEN, COHORT: "the training of the cohort is called so"},
 }
 
@@ -98,8 +102,8 @@ def classic(
     Raises:
         TextkdError: a teacher named as the student or the control.
     """
-    _refuse(teacher_problems(teachers, STUDENT))
-    models, trainings = _teachers(teachers, None if targets is None else targets.pseudo.change)
+    refuse(teacher_problems(teachers, STUDENT))
+    models, trainings = with_teachers(teachers, None if targets is None else targets.pseudo.change)
     first = next(iter(teachers))
     taught = Training(
         STUDENT, (STUDENT,), common.stages, tuple(teachers), Arguments(common.training), targets=targets,
@@ -107,8 +111,8 @@ def classic(
     )  # fmt: skip
     models[STUDENT] = ModelSpec(STUDENT, student, about.student(taught), STUDENT)
     trainings.append(taught)
-    _add_control(common, taught, models, trainings)
-    return _experiment(common, models, trainings, Compared((), STUDENT, first))
+    add_control(common, taught, models, trainings)
+    return experiment_of(common, models, trainings, Compared((), STUDENT, first))
 
 
 def chain(common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link], keep: Path) -> Experiment:
@@ -118,8 +122,8 @@ def chain(common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link]
     Raises:
         TextkdError: no link, a name twice, a link named as a teacher.
     """
-    _refuse([*teacher_problems(teachers, "chain"), *link_problems([link.name for link in links], list(teachers))])
-    models, trainings = _teachers(teachers)
+    refuse([*teacher_problems(teachers, "chain"), *link_problems([link.name for link in links], list(teachers))])
+    models, trainings = with_teachers(teachers)
     before = next(iter(teachers))
     first = before
     for number, link in enumerate(links):
@@ -134,8 +138,8 @@ def chain(common: Common, teachers: Mapping[str, Teacher], links: Sequence[Link]
         models[link.name] = ModelSpec(link.name, link.source(before), about.link(before), f"chain[{number}].student")
         trainings.append(made)
         before = link.name
-    _add_control(common, trainings[-1], models, trainings)
-    return _experiment(common, models, trainings, Compared((), before, first))
+    add_control(common, trainings[-1], models, trainings)
+    return experiment_of(common, models, trainings, Compared((), before, first))
 
 
 def cohort(
@@ -160,8 +164,8 @@ def cohort(
     """
     teachers = teachers or {}
     wrong = [*teacher_problems(teachers, COHORT), *peer_problems(list(students), list(teachers))]
-    _refuse([*cohort_problems(len(students)), *wrong])
-    models, trainings = _teachers(teachers)
+    refuse([*cohort_problems(len(students)), *wrong])
+    models, trainings = with_teachers(teachers)
     names = tuple(students)
     stages = common.stages or (Stage(mutual(names)),)
     asked = [name for stage in stages for match in stage.matches for name in _named(match)]
@@ -172,9 +176,9 @@ def cohort(
     for name, source in students.items():
         models[name] = ModelSpec(name, source, about.peer(names), places.get(name, STUDENT))
     trainings.append(together)
-    _add_control(common, replace(together, trains=names[:1]), models, trainings)
+    add_control(common, replace(together, trains=names[:1]), models, trainings)
     shown = tuple(name for name in models if name not in (teachers or {}) or name in read)
-    return _experiment(common, models, trainings, Compared(shown, names[0]))
+    return experiment_of(common, models, trainings, Compared(shown, names[0]))
 
 
 def mutual(names: Sequence[str]) -> list[Match]:
@@ -190,7 +194,7 @@ def _named(match: Match) -> list[str]:
     return [*match.teachers, *(tap.partition("/")[0] for tap in taps if "/" in tap)]
 
 
-def _teachers(
+def with_teachers(
     teachers: Mapping[str, Teacher], change: str | None = None
 ) -> tuple[dict[str, ModelSpec], list[Training]]:
     models, trainings = dict[str, ModelSpec](), list[Training]()
@@ -212,23 +216,27 @@ def _finetuning(name: str, how: Finetune, where: str) -> Training:
     )  # fmt: skip
 
 
-def _add_control(common: Common, taught: Training, models: dict[str, ModelSpec], trainings: list[Training]) -> None:
-    """The student of `taught` once more: the same start, stages and steps, but no teacher. What its stages freeze is
-    the student's affair; the control freezes what its own block says."""
+def add_control(
+    common: Common, taught: Training, models: dict[str, ModelSpec], trainings: list[Training], name: str = CONTROL,
+    source: Source | None = None, say: Callable[[Training, Mapping[str, Any]], about.About] = about.control,
+) -> None:  # fmt: skip
+    """The student of `taught` once more: the same start (or a `source` of its own), stages and steps, but no teacher.
+    What its stages freeze is the student's affair; the control freezes what its own block says."""
     if common.control is False:
         return
     own = dict(common.control) if isinstance(common.control, Mapping) else {}
-    said, frozen = about.control(taught, dict(own)), own.pop("frozen", ())
+    said, frozen = say(taught, dict(own)), own.pop("frozen", ())
     fused = any(match.fused for stage in taught.stages for match in stage.matches)
     bare = (replace(stage, matches=without_teacher(stage.matches, fused)) for stage in taught.stages)
     first = taught.trains[0]
-    stages = tuple(replace(one, frozen=frozen, quantised=(CONTROL,) if first in one.quantised else ()) for one in bare)
+    stages = tuple(replace(one, frozen=frozen, quantised=(name,) if first in one.quantised else ()) for one in bare)
     control = replace(
-        taught, name=CONTROL, trains=(CONTROL,), stages=stages, reads=(), own=_over(taught.own, own),
+        taught, name=name, trains=(name,), stages=stages, reads=(), own=_over(taught.own, own),
         targets=None, steps_of="" if taught.targets is None else taught.name, update=TOGETHER, kept=None,
+        is_control=True,
     )  # fmt: skip
     twin = models[first]
-    models[CONTROL] = replace(twin, name=CONTROL, about=said)
+    models[name] = replace(twin, name=name, about=said, source=source or twin.source)
     trainings.append(control)
 
 
@@ -236,7 +244,7 @@ def _over(block: Arguments, more: Mapping[str, Any]) -> Arguments:
     return Arguments({**block.values, **more}, CONTROL if more else block.where)
 
 
-def _experiment(
+def experiment_of(
     common: Common, models: dict[str, ModelSpec], trainings: list[Training], compared: Compared
 ) -> Experiment:
     control = CONTROL if CONTROL in models else ""
@@ -286,6 +294,6 @@ def peer_problems(names: Sequence[str], teachers: Sequence[str]) -> list[Problem
     return name_problems("a student", [(name, f"cohort.students.{name}") for name in names], taken)
 
 
-def _refuse(problems: Sequence[Problem]) -> None:
+def refuse(problems: Sequence[Problem]) -> None:
     if problems:
         raise TextkdError(*problems)

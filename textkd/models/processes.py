@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, broadcast_object_list
 from filelock import FileLock, Timeout
 
-from textkd.errors import Problem, fail, problem
+from textkd.errors import Problem, TextkdError, fail, problem
 
 log = logging.getLogger("textkd")
 
@@ -53,6 +54,22 @@ def _half_told(sizes: Mapping[str, str]) -> str:
         lost = [name for name in ("RANK", "MASTER_ADDR") if name not in os.environ]
         return f"{told} without {' and '.join(lost)}: no launcher has started this process" if lost else ""
     return ""
+
+
+def of_main(make: Callable[[], Any]) -> Any:
+    """What the main process makes, in all processes; a `TextkdError` of its is raised in all."""
+    if processes().num_processes == 1:
+        return make()
+    made: list[Any] = [None]
+    if processes().is_main_process:
+        try:
+            made = [make()]
+        except TextkdError as error:
+            made = [error.problems]
+    broadcast_object_list(made)
+    if isinstance(made[0], list | tuple) and made[0] and all(isinstance(one, Problem) for one in made[0]):
+        raise TextkdError(*made[0])
+    return made[0]
 
 
 WAIT_S = 30.0  # for a lock at a time: far below what processes wait for each other at most

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from textkd.errors import fail, reading
-from textkd.models.architectures import PLANS
+from textkd.models.architectures import PLANS, SIDED
 from textkd.models.fixes import repair_positions
 from textkd.models.students.copying import OTHERWISE, block_list, copy_weights, is_two_sided
 from textkd.models.students.importance import AttentionScores, Scores
@@ -99,12 +99,7 @@ def narrow(model: PreTrainedModel, kept: Mapping[str, Kept]) -> PreTrainedModel:
         >>> small.embeddings.word_embeddings.weight.shape, small.encoder.layer[0].intermediate.dense.weight.shape
         (torch.Size([20, 4]), torch.Size([4, 4]))
     """
-    config = copy.deepcopy(model.config)
-    config.name_or_path = ""
-    for side, one in kept.items():
-        _resize(getattr(config, side) if side else config, one.sizes)
-    if is_two_sided(model):
-        _follow(model.config, config)
+    config = narrower(model.config, {side: one.sizes for side, one in kept.items()})
     asked = f"a narrower {type(model).__name__}"
     with torch.random.fork_rng(devices=[]), no_init_weights(), reading(asked, OTHERWISE):
         student: PreTrainedModel = type(model)(config)
@@ -115,6 +110,30 @@ def narrow(model: PreTrainedModel, kept: Mapping[str, Kept]) -> PreTrainedModel:
     if getattr(model, "generation_config", None) is not None:
         student.generation_config = copy.deepcopy(model.generation_config)
     return student.eval()
+
+
+def narrower(config: Any, sizes: Mapping[str, Sizes]) -> Any:
+    """The config of a narrower model.
+
+    Args:
+        config: of the model; it is not changed.
+        sizes: of the model (""), or of its sides ("encoder", "decoder").
+
+    Raises:
+        TextkdError: two sides that would be equally wide, and were not.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> narrower(BertConfig(), {"": Sizes(heads=8, ffn=768, hidden=512)}).hidden_size
+        512
+    """
+    made = copy.deepcopy(config)
+    made.name_or_path = ""
+    for side, one in sizes.items():
+        _resize(getattr(made, side) if side else made, one)
+    if config.model_type in SIDED:
+        _follow(config, made)
+    return made
 
 
 def _resize(config: Any, sizes: Sizes) -> None:

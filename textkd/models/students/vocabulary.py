@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
-from textkd.models.loading import clone, give_tokenizer
+from textkd.models.loading import clone, give_tokenizer, own_tokenizer
 from textkd.models.students.copying import is_two_sided
 from textkd.models.students.fewer_words import parts_of, trimmed_words
 
@@ -160,6 +160,14 @@ def _keep_rows(layer: Any, ids: Sequence[int]) -> None:
 def kept_of(model: Any) -> Kept | None:
     """What stayed of the vocabulary of a model that `trim` made; None of others."""
     return _KEPT.get(model)
+
+
+def inherit(student: Any, model: Any) -> Any:
+    """The student, which reads by the tokenizer of the model that it is made of where that was trimmed."""
+    if (kept := kept_of(model)) is not None and kept_of(student) is None:
+        _KEPT[student] = kept
+        give_tokenizer(student, own_tokenizer(model))
+    return student
 
 
 def is_cut_alike(model: Any) -> bool:
