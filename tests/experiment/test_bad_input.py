@@ -81,6 +81,8 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("all frozen", stages({"matches": [LABELS], "frozen": ["bert", "classifier"]}), ["no parameter is left to train"]),
     # blocks
     ("shrink", put("student.shrink.layers", [2, 9]), ["student: asked", "has 4 blocks, not 9"]),
+    ("grow", put("student.grow", {"wider": {"hidden": 24}}), ["student.grow.wider.hidden: asked", "hidden: 32 or 48"]),
+    ("grow key", put("student.grow", {"wder": {"ffn": 99}}), ["student.grow.wder", "nearest: wider"]),
     ("student block", put("matches.2.layers", {3: 4}), ["hidden:3", "has 2 blocks"]),
     ("teacher block", put("matches.2.layers", {1: 5}), ["matches[2].layers", '"hidden:5" of teacher', "has 4 blocks"]),
     ("address", put("matches.2", {"tap": "hidden:3"}), ["matches[2].tap", '"hidden:3" of student', "has 2 blocks"]),

@@ -77,6 +77,8 @@ FIXES: dict[str, tuple[str, dict[str, Any]]] = {
     "frozen": ("nearest: bert.embeddings", {"stages[0].frozen": ["bert.embeddings"]}),
     "all frozen": ("freeze less", {"stages[0].frozen": ["bert"]}),
     "shrink": ("use 1 to 4", {"student.shrink.layers": [1, 4]}),
+    "grow": ("hidden: 32 or 48", {"student.grow": {"wider": {"hidden": 32}}}),
+    "grow key": ("nearest: wider", {"student.grow": {"wider": {"ffn": 99}}}),
     "student block": ("hidden:0 to hidden:2", {"matches[2].layers": {2: 4}}),
     "teacher block": ("hidden:0 to hidden:4", {"matches[2].layers": {1: 4}}),
     "address": ("nearest: hidden:2", {"matches[2].tap": "hidden:2"}),

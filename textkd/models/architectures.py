@@ -26,6 +26,8 @@ class Plan:
 
     attentions: the query, key, value and output layers of each attention of a block, the one over its own tokens first;
     ffn_out: the layer behind the activation. With these a block can be made narrower; () and "": nobody knows how.
+    norms: the layer norms of a block behind its residual sums, in the order in which they run; (): its norms stand
+    before what they feed, so that the sums go on as they are. embedding_norm: the norm whose output block 1 reads.
     """
 
     stack: str
@@ -40,6 +42,8 @@ class Plan:
     layerdrop: str = ""
     attentions: tuple[tuple[str, str, str, str], ...] = ()
     ffn_out: str = ""
+    norms: tuple[str, ...] = ()
+    embedding_norm: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
     unrolled: Callable[[nn.Module], list[nn.Module]] | None = None
 
@@ -64,6 +68,8 @@ _BERT = Plan(
     ffn="intermediate.dense",
     attentions=(_four("attention", "self.query", "self.key", "self.value", "output.dense"),),
     ffn_out="output.dense",
+    norms=("attention.output.LayerNorm", "output.LayerNorm"),
+    embedding_norm="embeddings.LayerNorm",
 )
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 _VIT = Plan(
@@ -85,6 +91,8 @@ PLANS: dict[str, Plan] = {
         ffn="ffn.lin1",
         attentions=(_four("attention", "q_lin", "k_lin", "v_lin", "out_lin"),),
         ffn_out="ffn.lin2",
+        norms=("sa_layer_norm", "output_layer_norm"),
+        embedding_norm="embeddings.LayerNorm",
     ),
     "albert": Plan(
         "encoder.albert_layer_groups",
@@ -118,6 +126,8 @@ PLANS: dict[str, Plan] = {
         layerdrop="decoder.layerdrop",
         attentions=tuple(_four(place, *_PROJECTIONS, "out_proj") for place in ("self_attn", "encoder_attn")),
         ffn_out="fc2",
+        norms=("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
+        embedding_norm="decoder.layernorm_embedding",
         notes={
             "embeddings": "of tokens and positions, the input of block 1",
             "query": "before the scaling",
