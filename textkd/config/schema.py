@@ -156,8 +156,8 @@ class Recipe(_Block):
     or {name: text, train: FILE, ...} with the options of `textkd.tasks.text`. teacher: `TeacherBlock`; or teachers:
     several of them by name. student: one of
     {shrink: {layers: [2, 4, 6], heads: 8, ffn: 768}}, {path: FOLDER_OR_HUB_ID}, {config: {hidden_size: 128}}, or
-    {grow: {wider: {ffn: 2048}}}, and from: the teacher (or a folder) that it is made of. chain: a list of `LinkBlock` in place of student: each teaches the
-    next. cohort: `CohortBlock`: students that teach each other. training: transformers' TrainingArguments. matches: a
+    {grow: {wider: {ffn: 2048}}}, and from: the teacher (or a folder) that it is made of. chain: a list of `LinkBlock` in
+    place of student: each teaches the next. cohort: `CohortBlock`: students that teach each other. training: transformers' TrainingArguments. matches: a
     list of `MatchBlock`, or stages: a list of `StageBlock`, or preset: a name of `textkd ls presets` that stands for
     these, or {name: hinton, matches.1.weight: 0.5}. control: also train the student without a teacher;
     {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its steps, and frozen, names of
