@@ -229,7 +229,7 @@ class Builder:
         what = "the teacher is a black box: it has no blocks to take"
         found = Collector()
         found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key)
-                    for key in ("shrink", *students.MORE, "share_encoder") if spec.get(key)))  # fmt: skip
+                    for key in ("shrink", "recurrent", *students.MORE, "share_encoder") if spec.get(key)))  # fmt: skip
         if spec.get("config") and self._kind is not None:
             with found.collecting():
                 self._kind.new_model(spec["config"])

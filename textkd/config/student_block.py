@@ -28,7 +28,7 @@ def student_of(
     """Where a student comes from.
 
     Args:
-        block: one of `shrink`, `grow`, `path` and `config`, and perhaps `from`.
+        block: one of `shrink`, `grow`, `recurrent`, `path` and `config`, and perhaps `from`.
         task: gives the head of a student that is loaded, or made of a model that has not learnt the task.
         auto_class: what loads its models.
         made_from: the name of the model that it is made of, "" without one.

@@ -28,11 +28,14 @@ class Plan:
     ffn_out: the layer behind the activation. With these a block can be made narrower; () and "": nobody knows how.
     norms: the layer norms of a block behind its residual sums, in the order in which they run; (): its norms stand
     before what they feed, so that the sums go on as they are. embedding_norm: the norm whose output block 1 reads.
+
+    title: what it is called where something of a transformer is asked of it; only: the kinds of taps that it has,
+    beside labels, logits and modules ((): those of a transformer).
     """
 
     stack: str
-    attention: str
-    ffn: str
+    attention: str = ""
+    ffn: str = ""
     embeddings: str = "embeddings"
     pooler: str = "pooler"
     gated: bool = False
@@ -44,6 +47,8 @@ class Plan:
     ffn_out: str = ""
     norms: tuple[str, ...] = ()
     embedding_norm: str = ""
+    title: str = ""
+    only: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     unrolled: Callable[[nn.Module], list[nn.Module]] | None = None
 
@@ -133,6 +138,18 @@ PLANS: dict[str, Plan] = {
             "query": "before the scaling",
             "cross_query": "before the scaling",
         },
+    ),
+    "textkd_bilstm": Plan(
+        "layers",
+        title="BiLSTM",
+        only=("embeddings", "hidden", "pooled"),
+        notes={"pooled": "what stands at the ends of a text: forwards at the last token, backwards at the first"},
+    ),
+    "textkd_textcnn": Plan(
+        "layers",
+        title="TextCNN",
+        only=("embeddings", "pooled"),
+        notes={"pooled": "the largest value of each filter"},
     ),
 }
 # model types of two models in one, which stand under these attributes

@@ -21,7 +21,7 @@ from textkd.models.files import write_atomic
 from textkd.models.own.marks import TYPE, VARIANT, WORDS
 
 # each module has a `KIND`; a further one is a file and a line here
-KINDS: dict[str, str] = {}
+KINDS: dict[str, str] = {"bilstm": "textkd.models.own.bilstm", "textcnn": "textkd.models.own.textcnn"}
 HEAD = ("num_labels", "id2label", "label2id", "problem_type")  # of `from_pretrained`, they change the config
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from textkd.errors import Collector, TextkdError, fail, problem
 from textkd.models.students.growth import grow_problems
+from textkd.models.students.recurrent import recurrent_problems
 from textkd.models.students.wanted import wanted_problems
 from textkd.models.students.widths import HOW, SIDED_WIDTHS, SIDES, WIDTHS, option_problems
 
-KINDS = ("shrink", "path", "config")
+KINDS = ("shrink", "path", "config", "recurrent")
 MORE = ("grow",)  # changes what it is made of, alone or beside shrink
 BESIDE = ("from", "share_encoder", "vocabulary")
 PATH_OPTIONS = ("allow_pickle", "sha256")
@@ -57,7 +58,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             asked, fix = f"student {kind}: {spec[kind]!r}", f"for example {example}"
             wrong.add(problem(asked, "not a block of keys", fix=fix, where=kind))
     _check_shrink(spec, wrong)
-    _check_growing(spec, wrong)
+    _check_others(spec, wrong)
     _check_sharing(spec, wrong)
     wrong.add(*wanted_problems(spec.get("vocabulary")))
     if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"]).strip()):
@@ -134,13 +135,18 @@ def _check_shrink(spec: Mapping[str, Any], wrong: Collector) -> None:
             wrong.add(problem(f"student shrink.{word} and config.{side}", found, fix=fix))
 
 
-def _check_growing(spec: Mapping[str, Any], wrong: Collector) -> None:
+def _check_others(spec: Mapping[str, Any], wrong: Collector) -> None:
+    if "recurrent" in spec:
+        wrong.add(*recurrent_problems(spec["recurrent"]))
     if "grow" not in spec:
         return
     wrong.add(*grow_problems(spec["grow"]))
     if "path" in spec:
         what, fix = "a folder's model is taken as it is", f"from: {spec['path']} in its place"
         wrong.add(problem("student grow beside path", what, fix=fix, where="grow"))
+    if "recurrent" in spec:
+        what, fix = "a model of random weights has no function to keep", "the larger sizes in recurrent, without grow"
+        wrong.add(problem("student grow beside recurrent", what, fix=fix, where="grow"))
     if "config" in spec:
         what, fix = "a model of random weights has no function to keep", "the larger sizes in config, without grow"
         wrong.add(problem("student grow beside config", what, fix=fix, where="grow"))
