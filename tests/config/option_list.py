@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from textkd import tasks
 from textkd.config.schema import Recipe
-from textkd.models.students import growth, spec, wanted
+from textkd.models.students import growth, recurrent, spec, wanted
 from textkd.models.students.widths import SIDED_WIDTHS, WIDTHS
 from textkd.objective import schedules
 from textkd.tasks.data import holdout
@@ -46,6 +46,7 @@ def options() -> list[str]:
              for key, field in block.model_fields.items()]  # fmt: skip
     found += [f"student.{name}" for name in (*spec.KINDS, *spec.MORE, *spec.BESIDE, *spec.PATH_OPTIONS)]
     found += [f"shrink.{name}" for name in spec.SHRINK_OPTIONS]
+    found += [f"recurrent.{name}" for name in recurrent.OPTIONS]
     found += [f"grow.{name}" for name in (*growth.KEYS, *(f"wider.{one}" for one in (*WIDTHS, *SIDED_WIDTHS)))]
     found += [f"grow.deeper.{name}" for name in growth.DEEPER]
     found += [f"vocabulary.{name}" for name in wanted.OPTIONS]

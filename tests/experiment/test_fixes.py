@@ -78,6 +78,8 @@ FIXES: dict[str, tuple[str, dict[str, Any]]] = {
     "all frozen": ("freeze less", {"stages[0].frozen": ["bert"]}),
     "shrink": ("use 1 to 4", {"student.shrink.layers": [1, 4]}),
     "grow": ("hidden: 32 or 48", {"student.grow": {"wider": {"hidden": 32}}}),
+    "recurrent": ("nearest: bilstm", {"student": {"recurrent": {"kind": "bilstm"}}}),
+    "a tap of a transformer": ("it has logits, embeddings, hidden", {"matches[2].tap": "hidden"}),
     "grow key": ("nearest: wider", {"student.grow": {"wider": {"ffn": 99}}}),
     "student block": ("hidden:0 to hidden:2", {"matches[2].layers": {2: 4}}),
     "teacher block": ("hidden:0 to hidden:4", {"matches[2].layers": {1: 4}}),

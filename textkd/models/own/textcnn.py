@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +69,8 @@ class TextCnnLayer(nn.Module):
         """[B, T, E] and which of them are read, [B, T], to the largest value of each filter, [B, filters * widths]."""
         read = moved(words * mask[..., None].to(words.dtype), to_front(mask)[0]).transpose(1, 2)
         outside = torch.arange(mask.shape[1], device=mask.device)[None] >= mask.sum(1, keepdim=True)
-        found = []
-        for conv in self.convs:
+        found, convs = [], cast("list[nn.Conv1d]", [*self.convs])
+        for conv in convs:
             value = conv(F.pad(read, (0, conv.kernel_size[0] - 1))).relu()
             found.append(value.masked_fill(outside[:, None], 0.0).amax(2))  # a ReLU gives nothing below 0
         return torch.cat(found, -1)
