@@ -93,9 +93,9 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     # blocks
     ("shrink", put("student.shrink.layers", [2, 9]), ["student: asked", "has 4 blocks, not 9"]),
     ("grow", put("student.grow", {"wider": {"hidden": 24}}), ["student.grow.wider.hidden: asked", "hidden: 32 or 48"]),
-    ("recurrent", put("student", {"recurrent": {"kind": "bistm"}}), ["student.recurrent.kind: asked", "nearest: bilstm"]),
+    ("recurrent", put("student", {"recurrent": {"kind": "bistm"}}), ["student.recurrent.kind", "nearest: bilstm"]),
     ("a tap of a transformer", bilstm_of("attention"),
-     ["matches[2]: asked", "a BiLSTM has no attention"]),
+     ["matches[2].layers: asked", "a BiLSTM has no attention"]),
     ("grow key", put("student.grow", {"wder": {"ffn": 99}}), ["student.grow.wder", "nearest: wider"]),
     ("student block", put("matches.2.layers", {3: 4}), ["hidden:3", "has 2 blocks"]),
     ("teacher block", put("matches.2.layers", {1: 5}), ["matches[2].layers", '"hidden:5" of teacher', "has 4 blocks"]),
