@@ -26,6 +26,7 @@ from textkd.models.loading import load_model
 from textkd.models.own.heads import moved, moved_back, to_front
 from textkd.models.students import build
 from textkd.models.taps import Capture, anatomy, list_taps
+from textkd.models.transforms.quantised import problems
 from textkd.training.trainer import DistilTrainer
 
 BILSTM: dict[str, Any] = {"kind": "bilstm", "hidden": 6, "dense": 10}
@@ -233,6 +234,11 @@ def test_what_it_cannot_be_made_of() -> None:
     for beside in ({"shrink": {"layers": [1]}}, {"grow": {"wider": {"ffn": 99}}}):
         with pytest.raises(TextkdError, match="recurrent"):
             build({"recurrent": BILSTM, **beside}, teacher, None)
+
+
+def test_no_training_computes_on_the_grid_of_an_lstm() -> None:
+    assert "onnxruntime's own" in problems(made("bilstm"))[0].found
+    assert not problems(made("textcnn"))
 
 
 # -- exported --------------------------------------------------------------------------------------------------------

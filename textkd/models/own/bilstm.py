@@ -110,13 +110,10 @@ class BilstmModel(BilstmPreTrainedModel):
         hidden = self.embeddings(input_ids)
         for number, layer in enumerate(self.layers):
             hidden = layer(self.dropout(hidden) if number else hidden, mask)
-        # where the places are those of `to_front`, what was read last stands before the padding
-        last = mask.sum(1, keepdim=True).clamp(min=1) - 1
-        ends = [moved_back(moved(half, places), last) for half, places in zip(hidden.chunk(2, -1), to_front(mask),
-                                                                              strict=True)]  # fmt: skip
-        return BaseModelOutputWithPooling(
-            last_hidden_state=hidden, pooler_output=self.pooler(torch.cat(ends, -1)[:, 0])
-        )
+        last = mask.sum(1, keepdim=True) - 1  # the place of what each direction reads last
+        halves = zip(hidden.chunk(2, -1), to_front(mask), strict=True)
+        ends = [(half * (places == last)[..., None].to(half.dtype)).sum(1) for half, places in halves]
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=self.pooler(torch.cat(ends, -1)))
 
 
 class BilstmForSequenceClassification(BilstmPreTrainedModel):

@@ -73,10 +73,10 @@ def moved(values: Tensor, places: Tensor) -> Tensor:
 
 
 def moved_back(values: Tensor, places: Tensor) -> Tensor:
-    """What `moved` undoes; with fewer places than tokens, what stands there.
+    """`moved` undone.
 
     Args:
         values: [B, T, H].
-        places: [B, K].
+        places: [B, T], as they were given to it.
     """
-    return values.gather(1, places[..., None].expand(-1, -1, values.shape[-1]))
+    return values.gather(1, places[..., None].expand_as(values))
