@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from textkd.deploy.lstm import with_nodes
 from textkd.errors import fail, said
 from textkd.models.forward import forward_inputs, positions
 from textkd.models.loading import quiet
 
 COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
 CLOSE = 1e-4  # of logits, beside the largest of them: what float32 in another order makes of them
-WHOLE = 2**30  # bytes of a weight, more than any has
 SHAPES = ((1, 2), (1, 7), (2, 16), (3, 33), (8, 64), (5, 128))  # batch, tokens
 
 
@@ -60,7 +60,7 @@ def write_graph(model: Any, path: Path) -> None:
     rows = _rows(model, 2, 9, torch.Generator().manual_seed(0))
     axes = {0: batch, 1: length}
     sample = Sample(columns, tuple(rows[name] for name in columns), (tuple(axes for _ in columns),), ["logits"])
-    write_module(Logits(model, columns), sample, path, f"{type(model).__name__} as an ONNX graph")
+    write_module(Logits(with_nodes(model), columns), sample, path, f"{type(model).__name__} as an ONNX graph")
 
 
 class Sample(NamedTuple):
@@ -108,23 +108,13 @@ def _without_traces(path: Path) -> None:
     """Takes out what torch's exporter writes beside the graph: the paths and lines of the code that it came from."""
     import onnx  # an extra
 
-    made = _folded(onnx.load(path))
+    made = onnx.load(path)
     parts = [made.graph, *made.graph.node, *made.graph.initializer, *made.graph.value_info, *made.graph.input,
              *made.graph.output]  # fmt: skip
     for part in parts:
         del part.metadata_props[:]
         part.doc_string = ""
     onnx.save(made, path)
-
-
-def _folded(made: Any) -> Any:
-    """A graph whose LSTMs hold their weights: the exporter has them put in ONNX's order at each run, and what is not
-    there as it is cannot become int8."""
-    if not any(node.op_type == "LSTM" for node in made.graph.node):
-        return made
-    from onnxscript import optimizer  # an extra
-
-    return optimizer.optimize(made, input_size_limit=WHOLE, output_size_limit=WHOLE)
 
 
 def exporters() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import cohort_lab
 import numpy as np
+import onnx
 import pytest
 import torch
 import transformers as hf
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from textkd import Match, deploy
 from textkd.deploy.export import export
+from textkd.deploy.lstm import with_nodes
 from textkd.deploy.to_onnx import export_onnx
 from textkd.errors import TextkdError
 from textkd.models.loading import load_model
@@ -244,22 +246,32 @@ def test_no_training_computes_on_the_grid_of_an_lstm() -> None:
 # -- exported --------------------------------------------------------------------------------------------------------
 
 
+def test_other_lstms_are_not_exported() -> None:
+    for other in (torch.nn.LSTM(2, 3), torch.nn.LSTM(2, 3, batch_first=True, bidirectional=True)):
+        with pytest.raises(TextkdError, match="one layer and one direction"):
+            with_nodes(torch.nn.Sequential(other))
+    whole = made("textcnn")
+    assert with_nodes(whole) is whole
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "of"), [("two layers", "texts"), ("bilstm", "tokens"), ("textcnn", "texts")])
 def test_as_onnx_it_answers_the_same(kind: str, of: str, tmp_path: Path) -> None:
-    """Torch's exporter takes a minute for an LSTM."""
     model = made(kind, of)
     model.save_pretrained(tmp_path / "model")
     make_tokenizer().save_pretrained(tmp_path / "model")
     texts = ["good film", "a very dull plot and a bad actor", "fine"]
-    words, sizes = make_tokenizer()(texts, padding=True, return_tensors="pt"), dict[str, int]()
+    words = make_tokenizer()(texts, padding=True, return_tensors="pt")
     expected = answer(model, words["input_ids"], words["attention_mask"])
     for int8 in ("", "dynamic"):
         out = export_onnx(tmp_path / "model", tmp_path / f"out{int8}", int8=int8)
         assert all((tmp_path / f"out{int8}" / name).is_file() for name in ("model.onnx", "tokenizer.json"))
-        got = deploy.load(out, threads=1).logits(texts)
-        sizes[int8] = (out / "model.onnx").stat().st_size
+        runtime = deploy.load(out, threads=1)
+        got = runtime.word_logits([text.split() for text in texts]) if of == "tokens" else runtime.logits(texts)
         for row, one in enumerate(got):
-            real = expected[row][: len(one)] if of == "tokens" else expected[row]
+            real = expected[row][1 : 1 + len(one)] if of == "tokens" else expected[row]  # behind [CLS]
             assert np.abs(np.asarray(one) - real.numpy()).max() < (0.1 if int8 else 1e-5)
-    assert sizes["dynamic"] < sizes[""]
+    whole = [node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node]
+    small = [node.op_type for node in onnx.load(tmp_path / "outdynamic" / "model.onnx").graph.node]
+    count = {"two layers": 4, "bilstm": 2, "textcnn": 0}[kind]
+    assert (whole.count("LSTM"), small.count("LSTM"), small.count("DynamicQuantizeLSTM")) == (count, 0, count)
