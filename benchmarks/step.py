@@ -43,10 +43,11 @@ from turns import Limit, Turn, milliseconds, parser, ratio, take_turns, tell
 
 from textkd import Match
 from textkd.teachers import CachedTeacher, CacheOptions, LiveOptions
+from textkd.teachers.frozen import FrozenModel
 from textkd.training.arguments import make_arguments
-from textkd.training.cache_filling import autocast
+from textkd.training.cache_filling import read_as
 from textkd.training.trainer import DistilTrainer
-from textkd.training.wiring import Reading, wire
+from textkd.training.wiring import wire
 
 TEMPERATURE = 8.0
 LIMITS = {
@@ -206,7 +207,7 @@ class AtStart(TrainerCallback):
 
 def textkd(
     teacher: nn.Module, student: nn.Module, rows: Rows, matches: list[Match], turn: Turn,
-    bf16: bool = False, cache: Path | None = None,
+    bf16: bool = False, cache: Path | None = None, live: LiveOptions | None = None,
 ) -> None:  # fmt: skip
     """textkd's own trainer, wired as a stage of a recipe is."""
     options = None if cache is None else CacheOptions(folder=str(cache))
@@ -216,7 +217,7 @@ def textkd(
             "save_strategy": "no", "learning_rate": 1e-4, "report_to": "none", "use_cpu": True,
         }, folder)  # fmt: skip
         batch = rows.batches()[0]
-        reading = {"teacher": Reading(autocast(arguments, LiveOptions()), options)}
+        reading = {"teacher": read_as(arguments, FrozenModel(teacher, options, live or LiveOptions()))}
         wiring = wire(student, teacher, matches, batch, rows=len(rows), reading=reading)
         try:
             for one in wiring.frozen.teachers.values():

@@ -131,6 +131,7 @@ STARTUP = {"help seconds", "ls cpu", "wrong seconds", "check/torch+read cpu"}
         ("early_exit", {"hidden:1/share", "hidden:4/share", "attention/logits", "attentions/logits", "logits/whole"}),
         ("cache", {"build/pass", "plain/cached"}),
         ("small", {"live/bare", "plain/cached"}),
+        pytest.param("int8_teacher", {"int8/bare", "fill/fill_int8"}, marks=pytest.mark.slow),
         pytest.param("startup", STARTUP, marks=pytest.mark.slow),  # six processes, four with torch
         ("attention", {"fused/plain 2x8, 8 tokens"}),
         ("bf16", {"float32/bf16 8 x 16 x 16"}),

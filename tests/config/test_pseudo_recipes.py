@@ -20,7 +20,7 @@ from pseudo_lab import DECODER, ENCODER, SIZE, TRAINING
 
 from textkd import TextkdError
 from textkd.config import build
-from textkd.models.onnx_file import weights
+from textkd.models.onnx.file import weights
 from textkd.tasks.ocr.processor import line_processor
 from textkd.teachers import Recogniser
 
@@ -176,6 +176,15 @@ def test_without_transcriptions_there_is_no_control(tmp_path: Path) -> None:
     values["control"] = False
     file.write_text(yaml.safe_dump(values))
     build.from_recipe(file).check()
+
+
+@pytest.mark.long
+def test_a_vocabulary_of_the_task_beside_what_a_teacher_writes_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    values = yaml.safe_load(file.read_text())
+    values["student"]["vocabulary"] = "task"
+    file.write_text(yaml.safe_dump(values))
+    assert "in pieces that nobody knows" in problems(file)["student.vocabulary"]
 
 
 def test_a_missing_onnxruntime_is_told_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

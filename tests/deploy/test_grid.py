@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from test_to_onnx import MODELS, linear
 from torch import nn
 
-from textkd.deploy.graphs import columns_of, write_graph
-from textkd.deploy.int8 import quantise
-from textkd.deploy.runtime.session import session
+from textkd.models.onnx.graph import columns_of, write_graph
+from textkd.models.onnx.int8 import quantise
+from textkd.models.onnx.session import session
 from textkd.models.transforms.quantised import quantised
 
 SCALES = torch.tensor([1, 9, 0.1, 0, 1e-3])  # of the rows of a weight; one is 0 throughout

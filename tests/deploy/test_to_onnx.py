@@ -16,10 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_lab import WORDS, make_tokenizer
 
 from textkd import deploy
-from textkd.deploy.int8 import quantise
-from textkd.deploy.runtime.session import session
 from textkd.deploy.to_onnx import export_onnx
 from textkd.errors import TextkdError
+from textkd.models.onnx.int8 import quantise
+from textkd.models.onnx.session import session
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
 VOCABULARY = {"vocab_size": 5 + len(WORDS), "pad_token_id": 0, "initializer_range": 0.5}

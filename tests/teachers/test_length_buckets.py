@@ -158,7 +158,7 @@ def test_a_batch_stays_whole_for_processes_that_run_together_and_for_losses_that
         wired.frozen.taps(batch)
         assert len(shapes) == runs
         wired.close()
-    assert not LiveTeacher(teacher, ["hidden:1"], stop_early=False, in_pieces=False)._in_pieces
+    assert not LiveTeacher(teacher, ["hidden:1"], stop_early=False, in_pieces=False)._pieces.wanted
 
 
 def test_a_cache_refuses_losses_that_read_padding(tmp_path: Path) -> None:

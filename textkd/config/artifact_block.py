@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from textkd.config.schema import ArtifactBlock
 from textkd.deploy.artifact import Artifact
-from textkd.deploy.int8 import MODES
 from textkd.errors import Problem, problem
 from textkd.experiment.artifacts import problems
 from textkd.experiment.plan import Experiment
+from textkd.models.onnx.int8 import MODES
 
 FORMATS = ("onnx",)
 

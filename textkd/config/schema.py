@@ -80,7 +80,8 @@ class TeacherBlock(_Block, BlackBox):
     cache: the teacher's taps are kept on disk and computed once; a block holds the options of
     `textkd.teachers.CacheOptions`, as {precision: int8, logits: {top_k: 64}, max_gb: 20}. precision: auto (bf16 where
     the training is in bf16 and the hardware computes it fast), bf16 or float32. device: one of its own, as cuda:1.
-    sharded: several processes share its weights out among them.
+    sharded: several processes share its weights out among them. runtime: torch, or int8: it computes in int8 through
+    onnxruntime.
     """
 
     path: str = ""
@@ -93,6 +94,7 @@ class TeacherBlock(_Block, BlackBox):
     precision: str = "auto"
     device: str | None = None
     sharded: bool = False
+    runtime: str = "torch"
 
 
 class LinkBlock(_Block):

@@ -142,7 +142,7 @@ def _cache(block: TeacherBlock, parts: Parts, where: str) -> CacheOptions | None
 def _live(block: TeacherBlock, found: Collector, where: str) -> LiveOptions:
     """How the teacher is run."""
     with found.collecting(where):
-        return LiveOptions(block.precision, block.device, block.sharded)
+        return LiveOptions(block.precision, block.device, block.sharded, block.runtime)
     return LiveOptions()
 
 

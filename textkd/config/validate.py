@@ -45,7 +45,7 @@ EXPECTED = {
     "tap": 'an address, as "hidden", or a list',
     "finetune": "a block, as {num_train_epochs: 3}", "allow_pickle": "true or false",
     "cache": "true, false or a block, as {precision: bf16, max_gb: 20}", "precision": "auto, bf16 or float32",
-    "device": "the name of a device, as cuda:1", "sharded": "true or false",
+    "device": "the name of a device, as cuda:1", "sharded": "true or false", "runtime": "torch or int8",
     "frozen": "a list of module names", "teachers": "blocks by name, as {big: {path: FOLDER}, other: {path: FOLDER}}",
     "chain": "a list of links, as [{name: assistant, student: {shrink: {...}}}, ...]",
     "cohort": "a block, as {size: 2, update: together}", "size": "a whole number from 2",

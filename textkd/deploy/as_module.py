@@ -15,7 +15,7 @@ from textkd.deploy.manifest import MODEL
 from textkd.deploy.runtime.opening import opened
 from textkd.errors import fail
 from textkd.models.no_code import from_pretrained
-from textkd.models.onnx_file import weights
+from textkd.models.onnx.file import weights
 
 
 class Exported(nn.Module):

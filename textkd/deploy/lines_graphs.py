@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textkd.deploy.graphs import CLOSE, Sample, write_module
 from textkd.errors import fail, said
 from textkd.models.forward import positions
+from textkd.models.onnx.graph import CLOSE, Sample, write_module
 
 MOST_STEPS = 48  # of a comparison, step by step; the last position is compared apart
 LONGEST = 1024  # tokens of it

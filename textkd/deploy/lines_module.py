@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from textkd.deploy.as_module import Exported
 from textkd.deploy.runtime.lines_search import Search
 from textkd.models.no_code import from_pretrained
-from textkd.models.onnx_file import weights
+from textkd.models.onnx.file import weights
 
 SETTINGS = ("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "repetition_penalty",
             "max_new_tokens")  # fmt: skip

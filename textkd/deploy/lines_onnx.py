@@ -15,17 +15,17 @@ import transformers
 from PIL import Image
 
 from textkd.deploy import lines_graphs, manifest
-from textkd.deploy.int8 import quantise
 from textkd.deploy.manifest import DECODER, ENCODER, LINES, Manifest
 from textkd.deploy.parts import made_by, save_words
 from textkd.deploy.runtime.lines_images import Preparing
 from textkd.deploy.runtime.lines_search import Decoding, Search
-from textkd.deploy.runtime.session import session
 from textkd.errors import fail, reading
 from textkd.models.forward import positions
 from textkd.models.images import not_too_flat
 from textkd.models.loading import quiet
 from textkd.models.no_code import from_pretrained
+from textkd.models.onnx.int8 import quantise
+from textkd.models.onnx.session import session
 
 log = logging.getLogger("textkd")
 SEARCHED = ("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "repetition_penalty")

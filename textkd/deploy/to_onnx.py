@@ -11,17 +11,17 @@ from typing import Any
 
 from textkd.deploy import manifest
 from textkd.deploy.export import load_student, new_folder, student_folder
-from textkd.deploy.graphs import CLOSE, columns_of, exporters, parity, write_graph
-from textkd.deploy.int8 import MODES, NO_ROWS, quantise
 from textkd.deploy.lines_onnx import is_reader, refuse_reader, written_lines
 from textkd.deploy.manifest import MODEL, Manifest
 from textkd.deploy.parts import made_by, save_words
-from textkd.deploy.runtime.session import session
 from textkd.errors import fail
 from textkd.models.files import at_home, write_atomic
 from textkd.models.forward import positions
 from textkd.models.label_names import label_names
 from textkd.models.loading import load_tokenizer
+from textkd.models.onnx.graph import CLOSE, columns_of, exporters, parity, write_graph
+from textkd.models.onnx.int8 import MODES, NO_ROWS, quantise
+from textkd.models.onnx.session import session
 
 LONGEST = 10**6  # a tokenizer without a limit says 1e30
 DEFAULT_LENGTH = 128

@@ -8,7 +8,16 @@ from typing import Any
 
 from textkd.deploy.to_onnx import refuse
 from textkd.errors import Problem, TextkdError, problem
-from textkd.experiment import fingerprint, grid_checks, idle_arguments, model_checks, padding, training_checks, unread
+from textkd.experiment import (
+    fingerprint,
+    grid_checks,
+    idle_arguments,
+    int8_checks,
+    model_checks,
+    padding,
+    training_checks,
+    unread,
+)
 from textkd.experiment.collect_results import Bound
 from textkd.experiment.look import Look
 from textkd.experiment.plan import Arguments
@@ -44,6 +53,7 @@ def check(setup: Setup, known: Sequence[Problem] = ()) -> list[Bound]:
     for part in (_settings, _task, _caches, _pseudo, *models, _artifacts):
         part(look)
     bound = training_checks.trainings(look)
+    int8_checks.check(look, bound)
     look.found.add(*unread.problems(look, bound), *idle_arguments.problems(look))
     _folder(look)
     look.found.raise_any()

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from textkd.errors import reading
-from textkd.experiment.encodings import in_own_words, own_tokenizers, with_own_words
+from textkd.experiment.encodings import in_own_words, own_tokenizers, pieces_of, with_own_words
 from textkd.experiment.finished import Finished
 from textkd.experiment.models import Models
 from textkd.experiment.plan import Experiment, ModelSpec, Training
@@ -179,7 +179,20 @@ class Rows:
             return replace(self.data, train=rows), {"targets": told}
         first = training.trains[0]
         other = [name for name in training.reads if self.words(name) != self.words(first)]
-        return with_own_words(self.seen_by(first), {name: self.seen_by(name) for name in other}), {}
+        return with_own_words(self.seen_by(first), {name: self.seen_by(name) for name in other},
+                              self.experiment.task), {}  # fmt: skip
+
+    def pieces(self, training: Training, name: str) -> tuple[int, ...] | None:
+        """Which logits of a model the learner of a training has, too, where they stand for pieces and it knows fewer.
+
+        Args:
+            name: of the model that is read.
+        """
+        learner = self.own_words.get(training.trains[0])
+        if learner is None or not self.experiment.task.output.writes:
+            return None
+        own = self.own_words.get(name, self.tokenizer)
+        return None if own is learner else pieces_of(own, learner)
 
     def publish(self, name: str, folder: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
         """Writes a trained model as a plain folder, judged as it loads."""

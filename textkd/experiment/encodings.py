@@ -11,17 +11,18 @@ from torch import Tensor
 
 from textkd.models import loading
 from textkd.models.forward import forward_inputs
+from textkd.models.students.vocabulary import kept_of
 from textkd.models.vocabulary import vocabulary
 from textkd.tasks import Task
 from textkd.training.stages import Data
 
-SKIPPED = ("labels", "example_id", "length")  # of a row, whatever its words are encoded as
-
 
 def own_tokenizers(tokenizer: Any, models: Mapping[str, Any]) -> dict[str, Any]:
-    """The tokenizers of models whose vocabulary is another one than `tokenizer`'s, by the model's name."""
+    """The tokenizers of models whose vocabulary is another one than `tokenizer`'s, by the model's name; beside a
+    processor, of those alone that were made to have another one."""
     if not hasattr(tokenizer, "get_vocab"):
-        return {}
+        trimmed = {name: model for name, model in models.items() if kept_of(model) is not None}
+        return {name: loading.own_tokenizer(model) for name, model in trimmed.items()}
     found = {name: loading.own_tokenizer(model) for name, model in models.items()}
     common = vocabulary(tokenizer)
     return {name: own for name, own in found.items() if own is not None and vocabulary(own) != common}
@@ -42,21 +43,36 @@ def in_own_words(data: Data, task: Task, words: Any, model: Any, length: int) ->
     return replace(data, train=train, eval=judged, extra=extra, collator=collator, processing_class=words, **evaluation)
 
 
-def with_own_words(data: Data, own: Mapping[str, Data]) -> Data:
+def with_own_words(data: Data, own: Mapping[str, Data], task: Task) -> Data:
     """`data` with columns of their own for models of another vocabulary, as ``big/input_ids``; the same data where
     there are no such models.
 
     Args:
         own: the data as these models read it, by name.
+        task: whose data it is.
     """
     if not own:
         return data
     train = data.train
     for name, one in own.items():
-        for column in [column for column in one.train.column_names if column not in SKIPPED]:
+        for column in task.worded(one.train):
             train = train.add_column(f"{name}/{column}", one.train[column])
     collators = {name: one.collator for name, one in own.items()}
     return replace(data, train=train, collator=Collators(data.collator, collators))
+
+
+def pieces_of(words: Any, learner: Any) -> tuple[int, ...]:
+    """The ids of the pieces that a learner knows among those of a model that knows more.
+
+    Args:
+        words: the tokenizer, or processor, of that model.
+        learner: the same of the learner.
+
+    Returns:
+        An id for each of the learner's own, in their order.
+    """
+    theirs, mine = (vocabulary(getattr(one, "tokenizer", one)) for one in (words, learner))
+    return tuple(theirs[piece] for piece, _ in sorted(mine.items(), key=lambda pair: pair[1]))
 
 
 class Collators:

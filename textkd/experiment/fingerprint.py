@@ -71,7 +71,7 @@ def _block(training: Training) -> dict[str, Any]:
 
 def _cached(spec: ModelSpec) -> dict[str, Any]:
     cache = None if spec.cache is None else replace(spec.cache, folder=None, max_gb=None)
-    return {"cache": cache, "precision": spec.live.precision}
+    return {"cache": cache, "precision": spec.live.numbers}
 
 
 def _plain(made: Any) -> Any:
@@ -197,7 +197,7 @@ def _reading(setup: Setup, training: Training | None = None) -> list[Any]:
     specs: Mapping[str, ModelSpec] = setup.experiment.models
     names = list(specs) if training is None else list(training.reads)
     caches = [None if (one := specs[name].cache) is None else replace(one, folder=None, max_gb=None) for name in names]
-    return [caches, [specs[name].live.precision for name in names]]
+    return [caches, [specs[name].live.numbers for name in names]]
 
 
 def _config(model: Any) -> str:

@@ -18,11 +18,12 @@ from textkd.models.processes import processes
 from textkd.models.transforms.quantised import quantised
 from textkd.objective import projections
 from textkd.objective.match_checks import needs_teacher
+from textkd.teachers.frozen import FrozenModel
 from textkd.training.arguments import make_arguments
-from textkd.training.cache_filling import autocast
+from textkd.training.cache_filling import read_as
 from textkd.training.environment import kept_environment
 from textkd.training.stages import Data, Stage
-from textkd.training.wiring import Reading, wire
+from textkd.training.wiring import wire
 
 TRIED = 3  # steps that are timed, after one that is not
 
@@ -69,7 +70,9 @@ def _timed(setup: Setup, training: Training, stage: Stage, data: Data) -> float:
     trained = {name: loading.clone(setup.models.start(name)).to(arguments.device).train() for name in training.trains}
     for model in read.values():
         model.to(arguments.device)
-    reading = {name: Reading(autocast(arguments, specs[name].live)) for name in read}
+    frozen = {name: FrozenModel(model, None, specs[name].live, setup.rows.pieces(training, name))
+              for name, model in read.items()}  # fmt: skip
+    reading = {name: read_as(arguments, one) for name, one in frozen.items()}
     wiring = wire(trained, read, stage.matches, batches[0], data.label_loss, rows=len(data.train), reading=reading)
     took = list[float]()
     try:

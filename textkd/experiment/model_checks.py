@@ -10,7 +10,7 @@ from typing import Any
 from textkd.errors import Problem, TextkdError, problem
 from textkd.experiment.encodings import own_tokenizers
 from textkd.experiment.look import Look
-from textkd.experiment.plan import ModelSpec
+from textkd.experiment.plan import ModelSpec, Training
 from textkd.models import loading
 from textkd.models.forward import positions
 from textkd.models.saved import lost_when_saved
@@ -98,6 +98,8 @@ def _together(look: Look) -> None:
         return
     first, *others = look.loaded
     for name in others:
+        if kept_of(look.loaded[name]) is not None:
+            continue  # its batches are its own
         with look.found.collecting(look.experiment.models[name].where):
             look.found.add(*look.task.output.beside(look.loaded[name], look.loaded[first]))
     if not look.found.problems and not look.places:
@@ -120,10 +122,11 @@ def _can_be_made(look: Look, spec: ModelSpec) -> bool:
 def _student(look: Look, name: str, student: Any) -> None:
     training = look.experiment.trainer_of(name)
     others = () if training is None else training.reads
-    own = getattr(look.tokenizer, "tokenizer", look.tokenizer)  # a processor has one inside
+    own, theirs = look.tokenizer, loading.own_tokenizer(student)
+    own, theirs = (getattr(one, "tokenizer", one) for one in (own, theirs))  # a processor has one inside
     for other in others:
         if other in look.loaded and not look.bad(look.experiment.models[other].where):
-            wrong = loading.check_pair(look.loaded[other], student, own, loading.own_tokenizer(student))
+            wrong = loading.check_pair(look.loaded[other], student, own, theirs)
             own_words = (
                 bool(own_tokenizers(look.tokenizer, {other: look.loaded[other]})) or kept_of(student) is not None
             )
@@ -133,10 +136,20 @@ def _student(look: Look, name: str, student: Any) -> None:
     known = look.task is not None and look.tokenizer is not None
     places = [look.experiment.models[other].where for other in look.setup.teachers]
     known = known and not look.bad_any("task", *places) and not look.spoilt("student")
-    unfit = look.task.output.fits(student, look.tokenizer) if known and look.task is not None else []
-    look.found.add(*unfit, *_lost(student))
+    words = own_tokenizers(look.tokenizer, {name: student}).get(name, look.tokenizer)
+    unfit = look.task.output.fits(student, words) if known and look.task is not None else []
+    look.found.add(*unfit, *_lost(student), *_unwritten(training, student))
     if not unfit:
         look.loaded[name] = student
+
+
+def _unwritten(training: Training | None, student: Any) -> list[Problem]:
+    """A student that knows the pieces of the training texts alone, and shall learn from others."""
+    if training is None or training.targets is None or kept_of(student) is None:
+        return []
+    what = "a teacher writes what it learns from (pseudo), in pieces that nobody knows before"
+    fix = "leave one of the two out"
+    return [problem("vocabulary beside pseudo", what, fix=fix, where="vocabulary")]
 
 
 def _lost(model: Any) -> list[Problem]:

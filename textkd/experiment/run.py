@@ -191,7 +191,7 @@ class Runner:
         training, seed = node.training, node.seed
         ends = self._ends(node)
         models = self.models.fresh(training, seed, ends)
-        frozen = {name: self._frozen(name, ends[name]) for name in self._asked(training)}
+        frozen = {name: self._frozen(training, name, ends[name]) for name in self._asked(training)}
         data, told = self.rows.of(training, self._writer(training, ends))
         label = f"{node.name}, seed {seed}" if len(self.experiment.seeds) > 1 else node.name
         if training.kept is not None and processes().is_main_process:  # run.json says it of all others
@@ -243,9 +243,9 @@ class Runner:
             return []
         return [name for name in training.reads if not self.experiment.models[name].is_black_box]
 
-    def _frozen(self, name: str, model: nn.Module) -> FrozenModel:
+    def _frozen(self, training: Training, name: str, model: nn.Module) -> FrozenModel:
         spec = self.experiment.models[name]
-        return FrozenModel(model, spec.cache, spec.live)
+        return FrozenModel(model, spec.cache, spec.live, self.rows.pieces(training, name))
 
     def fill_caches(self) -> list[dict[str, Any]]:
         """Fills the caches of all teachers over the training rows, without training a student; teachers that are
@@ -257,7 +257,7 @@ class Runner:
             if not self._teachers_differ(node.training) and node.seed != self.experiment.seeds[0]:
                 continue
             ends = self._ends(node)
-            frozen = {name: self._frozen(name, ends[name]) for name in self._asked(node.training)}
+            frozen = {name: self._frozen(node.training, name, ends[name]) for name in self._asked(node.training)}
             data, _ = self.rows.of(node.training, self._writer(node.training, ends))
             models = self.models.fresh(node.training, node.seed, ends)
             told += fill_stages(models, frozen, self._stages(node), data, {}, node.training.share_encoder)

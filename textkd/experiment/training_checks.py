@@ -30,6 +30,7 @@ from textkd.training.freezing import frozen_problems
 from textkd.training.learners import join
 from textkd.training.stages import Stage
 from textkd.training.trainer import IN_TURN
+from textkd.training.wiring import Reading
 
 OF_ROWS = ("logits", "pooled")  # kinds of taps that have no tokens
 FEW = 10  # steps; a training of fewer is a trial of a recipe, whose schedules are for a longer one
@@ -132,8 +133,9 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     arguments = training.arguments(stage)
     compiled = any(arguments.get(name) for name in dry_run.COMPILES)
     with _step(), dry_run.recomputing(trained, arguments):
+        how = {name: Reading(pieces=look.setup.rows.pieces(training, name)) for name in read}
         pairs = dry_run.check(trained, read, stage.matches, batch, label_loss or SOME_LOSS,
-                              training.share_encoder, look.rows, frozen_parts, compiled)  # fmt: skip
+                              training.share_encoder, look.rows, frozen_parts, compiled, how)  # fmt: skip
     look.found.add(*dry_run.row_problems(pairs, arguments, look.rows))
     look.found.add(*_never(look, training, pairs, arguments))
     for name, spec in specs.items():

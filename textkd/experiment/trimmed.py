@@ -40,11 +40,11 @@ def trimmed(source: Source, wanted: Wanted, task: Task | None) -> Source:
         texts = None if task is None else _texts(task)
         if texts is None:
             return whole
-        words = _words(source, models, whole)
-        place = hash_of(words)
+        words = _words(source, models, whole, task)
+        place, pieces = hash_of(words), getattr(words, "tokenizer", words)
         if place not in known:
-            known[place] = choose(words, texts, wanted.keep, wanted.words())
-            _tell(known[place], words)
+            known[place] = choose(pieces, texts, wanted.keep, wanted.words())
+            _tell(known[place], pieces)
         return trim(whole, words, known[place])
 
     def content() -> str:
@@ -61,9 +61,12 @@ def _texts(task: Task) -> list[list[str]] | None:
         rows = task.load("train")
     if rows is None:
         return None
-    columns = [name for name in ("text_a", "text_b", "words") if name in rows.column_names]
+    columns = [name for name in ("text_a", "text_b", "words", "text") if name in rows.column_names]
     if not columns:
         what = f"the rows of {task.name} hold no texts ({', '.join(rows.column_names)})"
+        raise fail("a vocabulary of the task", what, fix="leave vocabulary out", where="vocabulary")
+    if "text" in columns and (bare := sum(text is None for text in rows["text"])):
+        what = f"{bare:,} training lines have no transcription: which pieces will be written there is not known"
         raise fail("a vocabulary of the task", what, fix="leave vocabulary out", where="vocabulary")
     return [
         [" ".join(part) if isinstance(part, list) else part for part in row if part is not None]
@@ -71,9 +74,13 @@ def _texts(task: Task) -> list[list[str]] | None:
     ]
 
 
-def _words(source: Source, models: Mapping[str, Any], whole: Any) -> Any:
-    """The tokenizer of what a model is made of."""
-    for one in (whole, *(models[name] for name in source.reads)):
+def _words(source: Source, models: Mapping[str, Any], whole: Any, task: Task | None) -> Any:
+    """The tokenizer of what a model is made of; of a reader, its processor."""
+    made_of = [whole, *(models[name] for name in source.reads)]
+    if task is not None and task.output.writes:
+        places = (str(getattr(one, "name_or_path", "") or "") for one in made_of)
+        return task.processing(next(filter(None, places), source.folder))
+    for one in made_of:
         if (own := loading.own_tokenizer(one)) is not None:
             return own
     return loading.load_tokenizer(source.folder)

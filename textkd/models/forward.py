@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-SHARED_COLUMNS = ("labels", "example_id")  # of a row, whatever its words are encoded as
+SHARED_COLUMNS = ("labels", "example_id", "pixel_values")  # of a row, whatever its words are encoded as
 
 
 def forward_inputs(model: nn.Module) -> frozenset[str]:

@@ -246,6 +246,14 @@ class Task(ABC):
         """
         raise fail(f"{self.name} on the file {file}", "this task reads no single files", fix="another task")
 
+    def worded(self, rows: Any) -> list[str]:
+        """The columns of encoded rows that depend on the words by which they are encoded.
+
+        Args:
+            rows: of `encode`.
+        """
+        return [name for name in rows.column_names if name not in ("labels", "example_id", "length")]
+
     def raw(self, rows: Any) -> list[Any]:
         """Encoded rows as a black box takes them, which reads what models are given encoded.
 

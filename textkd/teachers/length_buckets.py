@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,38 @@ class Piece:
     rows: Tensor
     length: int
     inputs: Mapping[str, Tensor]
+
+
+class Pieces:
+    """Runs batches in pieces where that is worth it.
+
+    Args:
+        addresses: of the taps that are read.
+        wanted: False: never.
+    """
+
+    def __init__(self, addresses: Sequence[Address], wanted: bool = True) -> None:
+        self.addresses, self.wanted = tuple(addresses), wanted and fits(addresses)
+
+    def run(
+        self, answer: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor] | None:
+        """The taps of a batch.
+
+        Args:
+            answer: f(inputs) -> taps by address.
+            inputs: the columns, [B, ...].
+
+        Returns:
+            The taps, zero at padding that no piece had; None where the batch is to run whole.
+        """
+        pieces = cut(inputs) if self.wanted else []
+        if not pieces:
+            return None
+        joined = join(pieces, [answer(piece.inputs) for piece in pieces], self.addresses,
+                      inputs["attention_mask"].shape[1])  # fmt: skip
+        self.wanted = joined is not None
+        return joined
 
 
 def fits(addresses: Sequence[Address]) -> bool:

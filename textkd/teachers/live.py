@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from textkd.errors import Collector, Problem, problem
 from textkd.models.forward import forward_inputs
 from textkd.models.taps import Capture
-from textkd.teachers import length_buckets
 from textkd.teachers.half_precision import Narrow
+from textkd.teachers.length_buckets import Pieces
 
 PRECISIONS = ("auto", "bf16", "float32")
+TORCH, INT8 = RUNTIMES = ("torch", "int8")
 
 
 class Teacher(Protocol):
@@ -50,10 +51,12 @@ class LiveOptions:
         device: as "cuda:1", a device of its own, which works while the student's does; None: the student's.
         sharded: on several processes each keeps a share of the teacher on its device, and they gather it block by
             block. Off, each has it whole.
+        runtime: "torch", or "int8": linear layers and embeddings compute in int8 through onnxruntime, on the CPU
+            (docs/live-teacher.md has when that pays).
 
     Raises:
-        TextkdError: another word for the precision; a device that is not there; a sharded teacher with a device of its
-            own.
+        TextkdError: another word for the precision or the runtime; a device that is not there; a sharded teacher with a
+            device of its own; "int8" beside a precision, a device or shards.
 
     Example:
         >>> LiveOptions(precision="bf16").place(torch.device("cpu"))
@@ -63,6 +66,7 @@ class LiveOptions:
     precision: str = "auto"
     device: str | None = None
     sharded: bool = False
+    runtime: str = TORCH
 
     def __post_init__(self) -> None:
         found = Collector()
@@ -77,7 +81,24 @@ class LiveOptions:
                 found.add(
                     problem(f"device: {self.device} of a sharded teacher", what, fix="leave one out", where="device")
                 )
+        found.add(*self._runtime_problems())
         found.raise_any()
+
+    @property
+    def numbers(self) -> str:
+        """What its numbers depend on: the precision, or that it computes in int8."""
+        return INT8 if self.runtime == INT8 else self.precision
+
+    def _runtime_problems(self) -> Iterator[Problem]:
+        if self.runtime not in RUNTIMES:
+            near, fix = (str(self.runtime), RUNTIMES), f"one of {', '.join(RUNTIMES)}"
+            yield problem(f"runtime: {self.runtime}", "no such runtime", near=near, fix=fix, where="runtime")
+        if self.runtime != INT8:
+            return
+        for name in ("precision", "device", "sharded"):
+            if (value := getattr(self, name)) not in ("auto", None, False, "cpu"):
+                what = "it computes in int8, in this process, on the CPU"
+                yield problem(f"{name}: {value} beside runtime: int8", what, fix="leave one out", where=name)
 
     def place(self, students: torch.device) -> torch.device:
         """Where the teacher runs.
@@ -128,7 +149,7 @@ class LiveTeacher:
         self._accepts = forward_inputs(model) - {"labels"}
         self._run = model if autocast is None else Narrow(model, autocast)
         self._capture = Capture(model, list(addresses), stop_early=stop_early)
-        self._in_pieces = in_pieces and length_buckets.fits(self._capture.addresses)
+        self._pieces = Pieces(self._capture.addresses, in_pieces)
 
     def taps(self, batch: Mapping[str, Tensor], example_id: Tensor | None = None) -> Mapping[str, Tensor]:
         """The asked taps of `batch` by address, without gradient, on the device of the batch.
@@ -143,20 +164,13 @@ class LiveTeacher:
         device, home = next(self.model.parameters()).device, next(iter(batch.values())).device
         inputs = {k: v.to(device, non_blocking=True) for k, v in batch.items() if k in self._accepts}
         with torch.no_grad(), self._precision(device.type):
-            taps = self._piecewise(inputs) if self._in_pieces and device.type == "cpu" else None
+            taps = self._pieces.run(self._read, inputs) if device.type == "cpu" else None
             if taps is None:
                 taps = self._capture.run(self._run, tap_labels=batch.get("labels"), **inputs)["taps"]
         return taps if device == home else Elsewhere(taps, home)
 
-    def _piecewise(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """The taps of rows that are worth running in pieces; None: the batch runs whole."""
-        cut = length_buckets.cut(inputs)
-        if not cut:
-            return None
-        taps = [self._capture.run(self._run, **piece.inputs)["taps"] for piece in cut]
-        joined = length_buckets.join(cut, taps, self._capture.addresses, inputs["attention_mask"].shape[1])
-        self._in_pieces = joined is not None
-        return joined
+    def _read(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._capture.run(self._run, **inputs)["taps"]
 
     def _precision(self, device_type: str) -> contextlib.AbstractContextManager[object]:
         if self.autocast is None:

@@ -26,6 +26,7 @@ from textkd.teachers.cache import (
     shown,
 )
 from textkd.teachers.frozen import FrozenModel, FrozenModels
+from textkd.teachers.live import INT8
 from textkd.training.arguments import has_bf16, make_arguments
 from textkd.training.callbacks import console
 from textkd.training.environment import kept_environment
@@ -83,7 +84,7 @@ def fill_stages(
             model.to(arguments.device)
         for one in frozen_models.values():
             one.model.to(one.live.place(arguments.device))
-        reading = {name: Reading(autocast(arguments, one.live), one.cache) for name, one in frozen_models.items()}
+        reading = {name: read_as(arguments, one) for name, one in frozen_models.items()}
         read = {name: one.model for name, one in frozen_models.items()}
         wiring = wire(models, read, stage.matches, data.sample(), data.label_loss, share_encoder=share_encoder,
                       rows=len(data.train), reading=reading)  # fmt: skip
@@ -111,6 +112,11 @@ def autocast(arguments: Any, live: LiveOptions) -> torch.dtype | None:
     if live.precision == "bf16" or (arguments.bf16 and has_bf16()):
         return torch.bfloat16
     return torch.float16 if arguments.fp16 else None
+
+
+def read_as(arguments: Any, one: FrozenModel, sharded: bool = False) -> Reading:
+    """How a model is read beside a training of these arguments."""
+    return Reading(autocast(arguments, one.live), one.cache, sharded, one.live.runtime == INT8, one.pieces)
 
 
 def _build(teacher: CachedTeacher, data: Any, batch_size: int, size: Size, label: str) -> None:

@@ -20,7 +20,7 @@ from textkd.teachers.unchanged import shared_problems
 from textkd.training import fsdp
 from textkd.training.freezing import frozen as frozen_parts
 from textkd.training.teaching import check_teaching
-from textkd.training.wiring import Models, Wiring, by_name, wire
+from textkd.training.wiring import Models, Reading, Wiring, by_name, wire
 
 COMPILES = ("torch_compile", "torch_compile_backend", "torch_compile_mode")  # arguments that compile the student
 
@@ -35,6 +35,7 @@ def check(
     rows: int = 0,
     frozen_names: Sequence[str] = (),
     compiled: bool = False,
+    reading: Mapping[str, Reading] | None = None,
 ) -> list[Pair]:
     """`wire` without any lasting effect.
 
@@ -43,6 +44,7 @@ def check(
             computed too.
         frozen_names: parts of the models that learn which this training leaves as they are.
         compiled: the training will compile the models that learn.
+        reading: as of `wire`.
 
     Returns:
         The bound pairs.
@@ -52,7 +54,7 @@ def check(
     """
     models = list(by_name(trained, "student").values())
     before = [set(projections.names(model)) for model in models]
-    wiring = wire(trained, frozen, matches, batch, label_loss, share_encoder=share_encoder, rows=rows)
+    wiring = wire(trained, frozen, matches, batch, label_loss, share_encoder=share_encoder, rows=rows, reading=reading)
     try:
         for capture in wiring.learners.captures.values():
             if compiled:

@@ -29,8 +29,9 @@ from textkd.tasks.metrics.directions import falls
 from textkd.teachers.frozen import FrozenModel
 from textkd.teachers.unchanged import unchanged
 from textkd.training import fsdp
+from textkd.training.agreement import agreements
 from textkd.training.arguments import make_arguments
-from textkd.training.cache_filling import autocast, fill_all, note
+from textkd.training.cache_filling import fill_all, note, read_as
 from textkd.training.callbacks import Bar, StopOnSignal
 from textkd.training.checkpoints import last_checkpoint, read_stage, refuse_lost, remove_incomplete, resuming
 from textkd.training.dropout import dropout
@@ -248,11 +249,12 @@ class _Run:
 
     def _reading(self, one: FrozenModel, arguments: Any) -> Reading:
         sharded = one.live.sharded and arguments.world_size > 1
-        return Reading(autocast(arguments, one.live), one.cache, sharded)
+        return read_as(arguments, one, sharded)
 
     def _fill(self, wiring: Wiring, title: str, batch_size: int) -> list[str]:
-        """Fills the caches of the teachers; what that took, for the report."""
-        stage, notes = self.stage.name or f"stage {self.number}", list[str]()
+        """Fills the caches of the teachers; how near those in int8 are and what it took, for the report."""
+        stage, reads = self.stage.name or f"stage {self.number}", wiring.reads()
+        notes = agreements(self.frozen_models, reads, self.data, batch_size)
         for name, told in fill_all(wiring.frozen, self.data, batch_size, title).items():
             whose = f"{stage}, {name}" if len(self.frozen_models) > 1 else stage
             notes.append(f"{whose}, {note(told)}")

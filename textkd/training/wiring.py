@@ -6,12 +6,13 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from textkd.errors import Collector, fail
+from textkd.errors import Collector, fail, problem
 from textkd.models.forward import evaluating, inputs_of, own_columns
 from textkd.models.taps import Address, Anatomy, Capture, Tap, anatomy
 from textkd.objective.adapters import Adapters, adapt
@@ -22,7 +23,9 @@ from textkd.objective.match import Match
 from textkd.objective.objective import Objective
 from textkd.objective.pair import Pair
 from textkd.teachers import CachedTeacher, CacheOptions, LiveTeacher, Teacher
-from textkd.teachers.frozen import FrozenModels
+from textkd.teachers.frozen import FrozenModels, Named
+from textkd.teachers.int8 import Int8Teacher
+from textkd.teachers.live import INT8
 from textkd.training import fsdp
 from textkd.training.learners import Learners, join
 
@@ -38,11 +41,15 @@ class Reading:
         autocast: the dtype that it computes in; None: its own.
         cache: its taps come from disk as far as they are there.
         sharded: the processes share its weights out among them.
+        int8: it computes in int8, through onnxruntime.
+        pieces: as of `FrozenModel`.
     """
 
     autocast: torch.dtype | None = None
     cache: CacheOptions | None = None
     sharded: bool = False
+    int8: bool = False
+    pieces: Sequence[int] | None = None
 
 
 class StepLoss(NamedTuple):
@@ -111,6 +118,10 @@ class Wiring:
         total, parts = self.objective(taps, batch, progress, expected, forward.losses)
         return StepLoss(total, parts, forward.outputs)
 
+    def reads(self) -> dict[str, list[str]]:
+        """The addresses that are read of each frozen model."""
+        return {name: list(self.objective.reads(name)) for name in self.frozen.teachers}
+
     def close(self) -> None:
         """Takes all hooks off. Projections stay on the models until `projections.detach`."""
         self.learners.remove()
@@ -170,10 +181,15 @@ def wire(
     found, heads, adapters = Collector(), dict[str, nn.Linear](), Adapters()
     with found.collecting():
         heads = dict(heads_of(pairs, models, batch))
-    taps = _probe(models, others, Objective(pairs), batch)
+    how = {name: (reading or {}).get(name, Reading()) for name in others}
+    pieces = {name: one.pieces for name, one in how.items()}
+    if any(pair.fused for pair in pairs) and any(pieces.values()):
+        what = "the student writes fewer pieces than its teacher, whose head has a row for each"
+        found.add(problem("fused: true", what, fix="fused: false, or leave student.vocabulary out"))
+        found.raise_any()
+    taps = _probe(models, others, Objective(pairs), batch, pieces)
     with found.collecting():
         pairs, adapters = adapt(models, pairs, taps, rows)
-    how = {name: (reading or {}).get(name, Reading()) for name in others}
     for name, one in how.items():
         found.add(*kept_problems([pair for pair in pairs if name in pair.models], one.cache))
     found.raise_any()
@@ -181,7 +197,7 @@ def wire(
     shared = next(iter(others), "") if share_encoder else ""
     captures = {name: _capture(name, model, objective.pairs, adapters) for name, model in learners.items()}
     teachers = {name: _teacher(model, name, objective, how[name], name == shared) for name, model in others.items()}
-    return Wiring(objective, Learners(learners, captures, join(learners)), FrozenModels(teachers), shared)
+    return Wiring(objective, Learners(learners, captures, join(learners)), FrozenModels(teachers, pieces), shared)
 
 
 def _anatomies(models: Mapping[str, nn.Module]) -> dict[str, Anatomy]:
@@ -218,13 +234,22 @@ def _teacher(model: nn.Module, name: str, objective: Objective, how: Reading, is
         return LiveTeacher(fsdp.in_shards(model), asked, how.autocast, stop_early=False, in_pieces=False)
     if how.cache is None:
         padding = any(pair.loss.reads_padding(pair.options) for pair in own)
+        if how.int8:
+            return Int8Teacher(model, asked, in_pieces=not padding)
         return LiveTeacher(model, asked, how.autocast, in_pieces=not padding)
+    folder = how.cache.folder or "teachers/taps"
+    if how.int8:
+        return CachedTeacher(model, asked, folder, how.cache, INT8, live=partial(Int8Teacher, model))
     # the student runs on what is shared: rounding it would change the student
-    return CachedTeacher(model, asked, how.cache.folder or "teachers/taps", how.cache, how.autocast, exact=[SHARED])
+    return CachedTeacher(model, asked, folder, how.cache, how.autocast, exact=[SHARED])
 
 
 def _probe(
-    models: Mapping[str, nn.Module], read: Mapping[str, nn.Module], objective: Objective, batch: Mapping[str, Tensor]
+    models: Mapping[str, nn.Module],
+    read: Mapping[str, nn.Module],
+    objective: Objective,
+    batch: Mapping[str, Tensor],
+    pieces: Mapping[str, Sequence[int] | None],
 ) -> dict[str, Tensor]:
     """The taps of a batch by their whole names, without gradient and in eval mode."""
     found = dict[str, Tensor]()
@@ -239,7 +264,7 @@ def _probe(
                 taps = capture.run(model, tap_labels=own.get("labels"), **inputs_of(model, own))["taps"]
             close = capture.remove
         close()
-        found.update({f"{name}/{key}": tap for key, tap in taps.items()})
+        found.update(Named(name, taps, pieces.get(name)))
     return found
 
 

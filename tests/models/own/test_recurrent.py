@@ -21,10 +21,10 @@ from torch import Tensor
 
 from textkd import Match, deploy
 from textkd.deploy.export import export
-from textkd.deploy.lstm import with_nodes
 from textkd.deploy.to_onnx import export_onnx
 from textkd.errors import TextkdError
 from textkd.models.loading import load_model
+from textkd.models.onnx.lstm import lstms_of_onnx
 from textkd.models.own.heads import moved, moved_back, to_front
 from textkd.models.students import build
 from textkd.models.taps import Capture, anatomy, list_taps
@@ -248,10 +248,8 @@ def test_no_training_computes_on_the_grid_of_an_lstm() -> None:
 
 def test_other_lstms_are_not_exported() -> None:
     for other in (torch.nn.LSTM(2, 3), torch.nn.LSTM(2, 3, batch_first=True, bidirectional=True)):
-        with pytest.raises(TextkdError, match="one layer and one direction"):
-            with_nodes(torch.nn.Sequential(other))
-    whole = made("textcnn")
-    assert with_nodes(whole) is whole
+        with pytest.raises(TextkdError, match="one layer and one direction"), lstms_of_onnx(torch.nn.Sequential(other)):
+            pass
 
 
 @pytest.mark.slow

@@ -117,8 +117,9 @@ def test_a_pair_is_both_its_texts() -> None:
 
 
 def test_what_has_no_such_vocabulary_is_refused() -> None:
-    reader = make_reader()
-    with pytest.raises(TextkdError, match="it has a decoder"):
+    reader: Any = make_reader()
+    reader.config.decoder.model_type = "bert"
+    with pytest.raises(TextkdError, match="it writes by a bert decoder"):
         trim(reader, None, Kept((0, 1), 2, 0.0))
     slow = hf.PreTrainedTokenizerBase()
     with pytest.raises(TextkdError, match=r"no tokenizer\.json"):

@@ -9,8 +9,8 @@ import numpy as np
 
 from textkd.deploy.manifest import Manifest
 from textkd.deploy.runtime.lines_search import Decoding, Search
-from textkd.deploy.runtime.session import package
 from textkd.errors import fail, reading
+from textkd.models.onnx.session import package
 
 if TYPE_CHECKING:
     from textkd.deploy.runtime.lines_images import Preparing

@@ -8,10 +8,10 @@ from typing import Any
 
 from textkd.deploy import manifest
 from textkd.deploy.runtime.lines import LineModel
-from textkd.deploy.runtime.session import package, session
 from textkd.deploy.runtime.texts import TextModel
 from textkd.deploy.runtime.words import WordModel
 from textkd.errors import reading
+from textkd.models.onnx.session import package, session
 
 
 def opened(folder: str | os.PathLike[str], threads: int | None = None) -> Any:

@@ -8,11 +8,9 @@ best among all pieces is best among some of them; the merges of BPE keep their o
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,11 +19,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
-from textkd.models.loading import clone, give_tokenizer, load_tokenizer, quiet
+from textkd.models.loading import clone, give_tokenizer
 from textkd.models.students.copying import is_two_sided
+from textkd.models.students.fewer_words import parts_of, trimmed_words
 
-TOKENIZER = "tokenizer.json"
-IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id")
+IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id",
+       "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id")  # fmt: skip
 ASCII = [chr(code) for code in range(33, 127)]
 _BATCH = 1000  # texts that are cut at a time
 _KEPT: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -92,40 +91,70 @@ def choose(tokenizer: Any, texts: Sequence[Sequence[str]], most: int | None = No
 def trim(model: PreTrainedModel, tokenizer: Any, kept: Kept) -> PreTrainedModel:
     """A copy of a model, with a tokenizer of its own, that knows only some of its pieces.
 
+    Of a reader the decoder's pieces are meant: those that it writes, and the rows of its output layer with them.
+
     Args:
-        model: an encoder. It is not changed.
-        tokenizer: by which it reads.
+        model: an encoder, or a reader with a TrOCR decoder. It is not changed.
+        tokenizer: by which it reads or writes, or the processor that holds it.
         kept: of `choose`.
 
     Returns:
-        The model in eval mode; `textkd.models.loading.own_tokenizer` gives its tokenizer.
+        The model in eval mode; `textkd.models.loading.own_tokenizer` gives its tokenizer, or processor.
 
     Raises:
-        TextkdError: a model of two sides, or one whose embeddings are no table of the vocabulary.
+        TextkdError: another decoder, embeddings that are no table of the vocabulary, or, of a reader, training texts
+            that would be cut into other pieces.
     """
+    student: Any = clone(model)
+    stack, configs = student, [student.config]
     if is_two_sided(model):
-        fix = "leave vocabulary out: what a decoder writes is compared over its teacher's vocabulary"
-        raise fail(f"a vocabulary of {len(kept.ids)} for {type(model).__name__}", "it has a decoder", fix=fix)
-    old = model.get_input_embeddings()
-    if type(old) is not nn.Embedding or old.num_embeddings <= kept.ids[-1]:
+        _refuse_writer(student, kept)
+        stack, configs = student.decoder, [student.config, student.config.decoder]
+    old = stack.get_input_embeddings()
+    if not isinstance(old, nn.Embedding) or old.num_embeddings <= kept.ids[-1]:
         found = f"its words are a {type(old).__name__}, not a table of {kept.ids[-1] + 1} rows or more"
         raise fail(f"a smaller vocabulary for {type(model).__name__}", found, fix="leave vocabulary out")
-    student: Any = clone(model)
     _KEPT[student] = kept
     places = {one: place for place, one in enumerate(kept.ids)}
-    size, chosen = len(kept.ids), torch.tensor(kept.ids)
-    padding = None if old.padding_idx is None else places.get(old.padding_idx)
-    table = nn.Embedding(size, old.embedding_dim, padding, device=old.weight.device, dtype=old.weight.dtype)
-    table.weight = nn.Parameter(old.weight.detach()[chosen.to(old.weight.device)].clone())
-    table.weight.requires_grad_(old.weight.requires_grad)
-    student.set_input_embeddings(table)
-    student.config.vocab_size = size
-    for name in IDS:
-        one = getattr(student.config, name, None)
-        if isinstance(one, int) and one in places:
-            setattr(student.config, name, places[one])
-    give_tokenizer(student, trimmed_tokenizer(tokenizer, kept))
+    head = stack.get_output_embeddings() if is_two_sided(model) else None
+    is_tied = head is not None and head.weight is old.weight
+    _keep_rows(old, kept.ids)
+    old.num_embeddings = len(kept.ids)
+    old.padding_idx = None if old.padding_idx is None else places.get(old.padding_idx)
+    if head is not None:
+        if is_tied:
+            head.weight = old.weight
+        else:
+            _keep_rows(head, kept.ids)
+        head.out_features = len(kept.ids)
+    configs[-1].vocab_size = len(kept.ids)
+    for told in (*configs, getattr(student, "generation_config", None)):
+        for name in IDS if told is not None else ():
+            one = getattr(told, name, None)
+            if isinstance(one, int) and one in places:
+                setattr(told, name, places[one])
+    give_tokenizer(student, trimmed_words(tokenizer, kept.ids))
     return student.eval()
+
+
+def _refuse_writer(model: Any, kept: Kept) -> None:
+    """Raises `TextkdError` for a reader whose decoder cannot do with fewer pieces."""
+    asked, kind = f"a vocabulary of {len(kept.ids)} for {type(model).__name__}", model.config.decoder.model_type
+    if kind != "trocr":
+        found, fix = f"it writes by a {kind} decoder", "leave vocabulary out, which TrOCR's decoders can do with"
+        raise fail(asked, found, fix=fix)
+    if kept.cut:
+        found = f"{kept.cut:.1%} of the training texts would be written in other pieces than the teacher writes them in"
+        raise fail(asked, found, fix=f"vocabulary: task, or keep: {kept.used + len(kept.ids)}, say",
+                   where="vocabulary.keep")  # fmt: skip
+
+
+def _keep_rows(layer: Any, ids: Sequence[int]) -> None:
+    """Leaves a layer the rows of its weight, and of its bias, that stand for these ids."""
+    for name in ("weight", "bias"):
+        if (whole := getattr(layer, name, None)) is not None:
+            part = nn.Parameter(whole.detach()[torch.tensor(ids, device=whole.device)].clone(), whole.requires_grad)
+            setattr(layer, name, part)
 
 
 def kept_of(model: Any) -> Kept | None:
@@ -137,54 +166,6 @@ def is_cut_alike(model: Any) -> bool:
     """Whether a model reads the training texts in the pieces of the one that it was trimmed from."""
     kept = kept_of(model)
     return kept is not None and not kept.cut
-
-
-def trimmed_tokenizer(tokenizer: Any, kept: Kept) -> Any:
-    """A tokenizer that has only some of its pieces; normaliser, special tokens and limits stay.
-
-    Args:
-        tokenizer: a fast one of transformers. It is not changed.
-        kept: of `choose`.
-
-    Returns:
-        A tokenizer of the same class.
-    """
-    with tempfile.TemporaryDirectory(prefix="textkd-") as place, quiet():
-        folder = Path(place)
-        tokenizer.save_pretrained(folder)
-        told = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
-        (folder / TOKENIZER).write_text(json.dumps(_told(told, kept.ids), ensure_ascii=False), encoding="utf-8")
-        for other in ("vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"):
-            (folder / other).unlink(missing_ok=True)
-        made = load_tokenizer(folder)
-    made.name_or_path = ""  # it lies nowhere
-    return made
-
-
-def _told(told: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
-    """What a tokenizer.json says, of these ids alone."""
-    places, model = {one: place for place, one in enumerate(ids)}, told["model"]
-    if isinstance(model["vocab"], list):  # Unigram: pairs of piece and score, by id
-        model["vocab"] = [model["vocab"][one] for one in ids if one < len(model["vocab"])]
-        if model.get("unk_id") is not None:
-            model["unk_id"] = places[model["unk_id"]]
-    else:
-        model["vocab"] = {piece: places[one] for piece, one in model["vocab"].items() if one in places}
-    if "merges" in model:
-        pieces = set(model["vocab"])
-        model["merges"] = [pair for pair in model["merges"] if {*_parts(pair), "".join(_parts(pair))} <= pieces]
-    told["added_tokens"] = [{**one, "id": places[one["id"]]} for one in told["added_tokens"]]
-    processor = told.get("post_processor") or {}
-    for special in (processor.get("special_tokens") or {}).values():
-        special["ids"] = [places[one] for one in special["ids"]]
-    for name in ("sep", "cls"):
-        if isinstance(processor.get(name), list):
-            processor[name] = [processor[name][0], places[processor[name][1]]]
-    return told
-
-
-def _parts(pair: Any) -> list[str]:
-    return pair.split(" ") if isinstance(pair, str) else list(pair)
 
 
 def _inner(tokenizer: Any) -> Any:
@@ -238,7 +219,7 @@ def _merges(inner: Any) -> dict[int, list[int]]:
     known = told["vocab"]
     found = dict[int, list[int]]()
     for pair in told.get("merges", ()):
-        whole, parts = known.get("".join(_parts(pair))), [known.get(part) for part in _parts(pair)]
+        whole, parts = known.get("".join(parts_of(pair))), [known.get(part) for part in parts_of(pair)]
         if whole is not None and None not in parts:
             found.setdefault(whole, parts)
     return found

@@ -1,6 +1,7 @@
 """A model that computes on the int8 grid of its later ONNX export while its float weights learn (fake quantisation).
 
-The grid is that of `textkd export --format onnx --int8 dynamic` (`textkd.deploy.int8`), as onnxruntime computes on it:
+The grid is that of `textkd export --format onnx --int8 dynamic` (`textkd.models.onnx.int8`), as onnxruntime computes on
+it:
 
 - linear layers: weights int8 for each output channel, absmax / 127, zero point 0; what comes in uint8, its range with 0
   in it cut into 255 steps, taken from each row alone, without its padding: so a server answers that is asked for one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, overload
@@ -71,6 +72,7 @@ class LineRows:
         if len(self._labels) != len(self.places):
             raise ValueError(f"{len(self.places)} rows and {len(self._labels)} rows of labels")
         self.column_names = ["image", "text", "example_id", "place", "labels", "length"]
+        self._more: dict[str, list[Any]] = {}
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
@@ -78,6 +80,20 @@ class LineRows:
 
     def __repr__(self) -> str:
         return f"LineRows({len(self)} of {self.table.source}, augmented={self.augment is not None})"
+
+    def add_column(self, name: str, values: Sequence[Any]) -> LineRows:
+        """The same rows with one column more.
+
+        Args:
+            name: of the column.
+            values: one for each row.
+        """
+        if len(values) != len(self):
+            raise ValueError(f"{len(self)} rows and {len(values)} values of {name}")
+        twin = copy.copy(self)  # of one epoch with this one
+        twin._more = {**self._more, name: list(values)}
+        twin.column_names = [*self.column_names, name]
+        return twin
 
     @property
     def epoch(self) -> int:
@@ -99,6 +115,7 @@ class LineRows:
                 "place": lambda: self.places,
                 "labels": lambda: self._labels,
                 "length": lambda: [len(row) for row in self._labels],
+                **{name: lambda name=name: self._more[name] for name in self._more},  # type: ignore[misc]
             }
             return _column(key, makers)
         index = _place(key, len(self))
@@ -106,7 +123,9 @@ class LineRows:
         image = self.table.image(place)
         if self.augment is not None:
             image = self.augment(image, (self.seed, self.epoch, place))
-        return {"image": image, "labels": list(labels), "example_id": index, "place": place, "length": len(labels)}
+        more = {name: values[index] for name, values in self._more.items()}
+        return {"image": image, "labels": list(labels), "example_id": index, "place": place, "length": len(labels),
+                **more}  # fmt: skip
 
 
 def texts_of(labels: Iterable[Sequence[int]], known: Iterable[Sequence[int]], texts: Iterable[str]) -> list[str]:
@@ -141,7 +160,8 @@ class LineCollator:
     "example_id": int64 [B], "marks": float32 [B, T], where each label stands (`marks.token_marks`)}. T
     is the longest row of the batch, at least 1.
 
-    decoder_start_token_id: the tokenizer's eos, as in every TrOCR, unless another is given.
+    decoder_start_token_id: the tokenizer's eos, as in every TrOCR, unless another is given. Of rows without an image
+    only labels and decoder_input_ids are made.
     """
 
     def __init__(self, processor: Any, decoder_start_token_id: int | None = None) -> None:
@@ -154,17 +174,19 @@ class LineCollator:
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         longest = max(1, *(len(row["labels"]) for row in features))
         labels = torch.full((len(features), longest), IGNORED, dtype=torch.int64)
-        images = self._pixels(features)
         inputs = torch.full((len(features), longest), self.pad, dtype=torch.int64)
         for i, row in enumerate(features):
             ids = torch.as_tensor(row["labels"], dtype=torch.int64)
             labels[i, : len(ids)] = ids
             inputs[i, 0] = self.start
             inputs[i, 1 : len(ids)] = ids[:-1]
+        texts = {"labels": labels, "decoder_input_ids": inputs}
+        if "image" not in features[0]:  # the texts of a model with words of its own, beside everybody's images
+            return texts
+        images = self._pixels(features)
         return {
             "pixel_values": images,
-            "labels": labels,
-            "decoder_input_ids": inputs,
+            **texts,
             "example_id": torch.tensor([row["example_id"] for row in features], dtype=torch.int64),
             "marks": self._marks(images, [row["labels"] for row in features], longest),
         }

@@ -222,6 +222,10 @@ class OcrTask(Task):
         token of `model`; where none is given, or its config names none, with eos, as in every TrOCR."""
         return LineCollator(processor, None if model is None else model_token(model, "decoder_start_token_id"))
 
+    def worded(self, rows: LineRows) -> list[str]:
+        """The ids of the texts."""
+        return ["labels"]
+
     def raw(self, rows: LineRows) -> list[Any]:
         """The images of encoded rows."""
         return [rows[i]["image"] for i in range(len(rows))]

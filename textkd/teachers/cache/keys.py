@@ -24,9 +24,9 @@ TARGETS = frozenset({"decoder_input_ids", "decoder_attention_mask", "decoder_inp
 VOLATILE = ("_name_or_path", "transformers_version", "_commit_hash")
 
 
-def identity(model: nn.Module, autocast: torch.dtype | None) -> str:
+def identity(model: nn.Module, autocast: torch.dtype | str | None) -> str:
     """32 hex digits that change with the weights, the config, the class or the precision of a teacher, wherever it was
-    loaded from."""
+    loaded from. autocast: the precision, or another word for how it computes."""
     digest = hashlib.blake2b(digest_size=16)
     config: Any = getattr(model, "config", None)
     settings = {} if config is None else {k: v for k, v in config.to_dict().items() if k not in VOLATILE}

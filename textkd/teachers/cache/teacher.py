@@ -37,7 +37,8 @@ class CachedTeacher:
         addresses: the taps to read.
         folder: of the cache; the shards lie in `folder`/<identity of the teacher>.
         options: how taps are kept.
-        autocast: the dtype to compute in; it belongs to the identity.
+        autocast: the dtype to compute in; it belongs to the identity. A word in its place stands for how `live`
+            computes.
         exact: addresses that are kept in float32 whatever the options say.
         live: makes the teacher that computes given addresses; None: a `LiveTeacher`.
 
@@ -64,7 +65,7 @@ class CachedTeacher:
         addresses: Sequence[str],
         folder: str | Path,
         options: CacheOptions | None = None,
-        autocast: torch.dtype | None = None,
+        autocast: torch.dtype | str | None = None,
         exact: Sequence[str] = (),
         live: Callable[[Sequence[str]], Teacher] | None = None,
     ) -> None:
@@ -79,7 +80,7 @@ class CachedTeacher:
         self.store = Store(Path(folder) / identity(model, autocast), limit)
         self.computed = 0  # rows, by this process
         self.expected: int | None = None  # how many more may be missing, once the cache is filled (damaged shards)
-        self._make_live = live or (lambda names: LiveTeacher(model, names, autocast))
+        self._make_live = live or (lambda names: LiveTeacher(model, names, _dtype(autocast)))
         self._lives: dict[tuple[str, ...], Teacher] = {}
         self._accepted = forward_inputs(model)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="textkd cache")
@@ -256,6 +257,10 @@ class CachedTeacher:
                 decode(parts, part)
                 layout.put(sample, at, part)
         return made
+
+
+def _dtype(autocast: torch.dtype | str | None) -> torch.dtype | None:
+    return None if isinstance(autocast, str) else autocast
 
 
 def _has_idle_cores(device: torch.device) -> bool:

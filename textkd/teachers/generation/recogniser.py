@@ -22,7 +22,7 @@ from PIL import Image
 
 from textkd.errors import TextkdError, fail
 from textkd.models.files import at_home
-from textkd.models.onnx_file import weights
+from textkd.models.onnx.file import weights
 
 log = logging.getLogger("textkd")
 INSTALL = "pip install 'textkd[ppocr]' (or: pip install onnxruntime)"

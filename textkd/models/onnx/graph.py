@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textkd.deploy.lstm import with_nodes
 from textkd.errors import fail, said
 from textkd.models.forward import forward_inputs, positions
 from textkd.models.loading import quiet
+from textkd.models.onnx.lstm import lstms_of_onnx
 
 COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
 CLOSE = 1e-4  # of logits, beside the largest of them: what float32 in another order makes of them
@@ -55,12 +55,20 @@ def write_graph(model: Any, path: Path) -> None:
     Raises:
         TextkdError: onnx or onnxscript is not installed, or torch cannot export the model.
     """
-    columns = columns_of(model)
-    batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=1)
-    rows = _rows(model, 2, 9, torch.Generator().manual_seed(0))
-    axes = {0: batch, 1: length}
-    sample = Sample(columns, tuple(rows[name] for name in columns), (tuple(axes for _ in columns),), ["logits"])
-    write_module(Logits(with_nodes(model), columns), sample, path, f"{type(model).__name__} as an ONNX graph")
+    reads = Logits(model, columns_of(model))
+    write_module(reads, texts(model, ["logits"]), path, f"{type(model).__name__} as an ONNX graph")
+
+
+def texts(model: Any, outputs: Sequence[str]) -> Sample:
+    """What a module that reads a batch of texts, column by column, is exported with.
+
+    Args:
+        model: whose columns are read.
+        outputs: the names of what the module gives.
+    """
+    columns, rows = columns_of(model), made_up_rows(model, 2, 9, torch.Generator().manual_seed(0))
+    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("length", min=1)}
+    return Sample(columns, tuple(rows[name] for name in columns), (tuple(axes for _ in columns),), outputs)
 
 
 class Sample(NamedTuple):
@@ -93,7 +101,7 @@ def write_module(module: nn.Module, sample: Sample, path: Path, asked: str) -> N
     """
     exporters()
     try:
-        with _silent(), torch.no_grad():
+        with _silent(), torch.no_grad(), lstms_of_onnx(module):
             torch.onnx.export(
                 module.eval(), sample.given, str(path), dynamo=True, external_data=False, verbose=False,
                 input_names=list(sample.names), output_names=list(sample.outputs), dynamic_shapes=sample.axes,
@@ -144,7 +152,7 @@ def parity(model: Any, session: Any, shapes: Sequence[tuple[int, int]] = SHAPES)
     columns, most = columns_of(model), positions(model)
     tried = list(dict.fromkeys((rows, min(tokens, most)) for rows, tokens in (*shapes, (1, min(most, 512)))))
     for rows, tokens in tried:
-        batch = _rows(model, rows, tokens, chance)
+        batch = made_up_rows(model, rows, tokens, chance)
         with torch.no_grad():
             real = model(**batch, return_dict=True)["logits"]
         try:
@@ -161,8 +169,18 @@ def parity(model: Any, session: Any, shapes: Sequence[tuple[int, int]] = SHAPES)
     return {"largest_difference": worst, "largest_logit": largest, "shapes": [list(shape) for shape in tried]}
 
 
-def _rows(model: Any, rows: int, tokens: int, chance: torch.Generator) -> dict[str, Tensor]:
-    """Random rows; each but the first ends in padding, where there is room for some."""
+def made_up_rows(model: Any, rows: int, tokens: int, chance: torch.Generator) -> dict[str, Tensor]:
+    """Random rows; each but the first ends in padding, where there is room for some.
+
+    Args:
+        model: whose columns are made.
+        rows: of the batch.
+        tokens: of each row.
+        chance: draws them.
+
+    Returns:
+        The columns, [rows, tokens].
+    """
     config = model.config
     ids = torch.randint(config.vocab_size, (rows, tokens), generator=chance)
     mask = torch.ones_like(ids)

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import fail, reading
-from textkd.models.onnx_file import outside
+from textkd.models.onnx.file import outside
 
 
-def session(path: Path, threads: int | None = None) -> Any:
+def session(path: Path, threads: int | None = None, spinning: bool = True) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU.
 
     Args:
         path: of an ONNX file that holds its weights itself.
         threads: that one answer may use; None: all cores.
+        spinning: its threads wait for the next answer without sleep; False where others work between two answers.
 
     Raises:
         TextkdError: onnxruntime is not installed, the file is no ONNX model, takes weights from other files, or needs
@@ -32,6 +33,8 @@ def session(path: Path, threads: int | None = None) -> Any:
         raise fail(asked, found, fix="export the model again: textkd writes all weights into one file")
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors alone: they are raised
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     with reading(

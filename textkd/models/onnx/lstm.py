@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -47,27 +47,34 @@ class LstmNode(nn.Module):
         return hidden.squeeze(1).transpose(0, 1), None
 
 
-def with_nodes(model: Any) -> Any:
-    """A model to be exported: itself, or where it has LSTMs a copy in which they are those of ONNX.
+@contextmanager
+def lstms_of_onnx(model: nn.Module) -> Iterator[None]:
+    """Inside, the LSTMs of a model are those of ONNX: it can be exported, and not run.
 
     Args:
-        model: it is not changed.
+        model: it is changed and changed back.
 
     Raises:
         TextkdError: an LSTM that is not exported.
 
     Example:
-        >>> with_nodes(nn.Sequential(nn.LSTM(2, 3, batch_first=True)))[0].units
-        3
+        >>> model = nn.Sequential(nn.LSTM(2, 3, batch_first=True))
+        >>> with lstms_of_onnx(model):
+        ...     type(model[0]).__name__
+        'LstmNode'
+        >>> type(model[0]).__name__
+        'LSTM'
     """
-    if not any(isinstance(module, nn.LSTM) for module in model.modules()):
-        return model
-    twin = copy.deepcopy(model)
-    for module in list(twin.modules()):
-        for name, part in module.named_children():
-            if isinstance(part, nn.LSTM):
-                setattr(module, name, LstmNode(part))
-    return twin
+    places = [(module, name, part) for module in model.modules() for name, part in module.named_children()
+              if isinstance(part, nn.LSTM)]  # fmt: skip
+    nodes = [LstmNode(part) for _, _, part in places]
+    try:
+        for (module, name, _), node in zip(places, nodes, strict=True):
+            setattr(module, name, node)
+        yield
+    finally:
+        for module, name, part in places:
+            setattr(module, name, part)
 
 
 def _ordered(weight: Tensor) -> Tensor:

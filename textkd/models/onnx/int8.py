@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from textkd.deploy.runtime.session import package
 from textkd.errors import fail, said
+from textkd.models.onnx.session import package
 
 MODES = ("dynamic", "static")
 NO_ROWS = "no rows to take the ranges of activations from"

@@ -1,0 +1,1 @@
+"""Models as ONNX files: written, quantised, opened. What opens them needs no torch."""
