@@ -63,8 +63,19 @@ class Own:
         told = {**kwargs, "variant": VARIANT, "save_original_format": False}
         super().save_pretrained(save_directory, **told)  # type: ignore[misc]
         if kwargs.get("is_main_process", True):
-            file = Path(save_directory, "config.json")
-            write_atomic(file, json.dumps(_closed(json.loads(file.read_text(encoding="utf-8"))), indent=2) + "\n")
+            _close(Path(save_directory))
+
+
+def save_config(model: Any, folder: Path) -> None:
+    """Writes the config of a model beside something else that was made of it, as `save_pretrained` writes it.
+
+    Args:
+        model: of transformers or of textkd.
+        folder: where config.json is written.
+    """
+    model.config.save_pretrained(folder)
+    if isinstance(model, Own):
+        _close(folder)
 
 
 def config_of(told: Mapping[str, Any], source: str) -> tuple[Kind, Any]:
@@ -123,6 +134,11 @@ def loading_of(
             setattr(config, name, kwargs[name])
     rest = {name: value for name, value in kwargs.items() if name not in HEAD}
     return kind.model(loader, config), {**rest, "config": config, "variant": VARIANT}
+
+
+def _close(folder: Path) -> None:
+    file = folder / "config.json"
+    write_atomic(file, json.dumps(_closed(json.loads(file.read_text(encoding="utf-8"))), indent=2) + "\n")
 
 
 def _closed(values: dict[str, Any]) -> dict[str, Any]:
