@@ -20,11 +20,11 @@ from tiny_readers import reader
 from torch import Tensor
 
 from textkd import Match, deploy
+from textkd.deploy.as_module import Exported
 from textkd.deploy.export import export
 from textkd.deploy.to_onnx import export_onnx
 from textkd.errors import TextkdError
 from textkd.models.loading import load_model
-from textkd.models.no_code import from_pretrained
 from textkd.models.onnx.lstm import lstms_of_onnx
 from textkd.models.own.heads import moved, moved_back, to_front
 from textkd.models.students import build
@@ -265,9 +265,9 @@ def test_as_onnx_it_answers_the_same(kind: str, of: str, tmp_path: Path) -> None
     for int8 in ("", "dynamic"):
         out = export_onnx(tmp_path / "model", tmp_path / f"out{int8}", int8=int8)
         assert all((tmp_path / f"out{int8}" / name).is_file() for name in ("model.onnx", "tokenizer.json"))
-        assert (
-            from_pretrained(hf.AutoConfig, str(out)).model_type == model.config.model_type
-        )  # as `textkd eval` reads it
+        Exported(out).refuse_other(HEADS[of])  # as `textkd eval` has it
+        with pytest.raises(TextkdError, match=f"it holds a {type(model).__name__}"):
+            Exported(out).refuse_other(HEADS["texts" if of == "tokens" else "tokens"])
         runtime = deploy.load(out, threads=1)
         got = runtime.word_logits([text.split() for text in texts]) if of == "tokens" else runtime.logits(texts)
         for row, one in enumerate(got):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import transformers
 
-from textkd.errors import fail
+from textkd.errors import TextkdError, fail
 from textkd.models.files import write_atomic
 from textkd.models.own.marks import TYPE, VARIANT, WORDS
 
@@ -100,6 +101,18 @@ def config_of(told: Mapping[str, Any], source: str) -> tuple[Kind, Any]:
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise fail(f"load {source}", f"its config.json makes no config: {error}",
                    fix="copy config.json again from where the model came from") from error  # fmt: skip
+
+
+def class_meant(loader: Any, config: Any) -> Any:
+    """The class that an auto class means for a config, as it is in memory; None where there is none; another loader."""
+    words = getattr(config, WORDS, None)
+    kind = words.get("kind") if isinstance(words, Mapping) else None
+    if kind in KINDS:
+        with suppress(TextkdError):
+            return import_module(KINDS[kind]).KIND.model(loader, config)
+        return None
+    mapping = getattr(loader, "_model_mapping", {})
+    return mapping.get(type(config), None) if mapping else loader
 
 
 def class_named(config: Any, name: str) -> Any:
