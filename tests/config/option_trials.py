@@ -41,7 +41,8 @@ def recipe(path: str, value: Any, base: dict[str, Any] | None = None, see: Any =
 def read(made: Run) -> Any:
     """How the teacher is read."""
     live = made.experiment.models["teacher"].live
-    return live.place(torch.device("meta")), autocast(SimpleNamespace(bf16=False, fp16=False), live), live.sharded
+    precision = autocast(SimpleNamespace(bf16=False, fp16=False), live)
+    return live.place(torch.device("meta")), precision, live.sharded, live.numbers
 
 
 def weights(made: Run) -> Any:
@@ -122,6 +123,7 @@ RECIPES: dict[str, Trial] = {
     "TeacherBlock.precision": recipe("teacher.precision", "bf16", see=read),
     "TeacherBlock.device": recipe("teacher.device", "cpu", see=read),
     "TeacherBlock.sharded": recipe("teacher.sharded", True, see=read),
+    "TeacherBlock.runtime": recipe("teacher.runtime", "int8", see=read),
     "TeacherBlock.recogniser": recipe("teacher", lambda lab: {"recogniser": "x.onnx"}, {
         "pseudo": {}, "matches": LABELS, **NEW_STUDENT}, ocr=True),
     "FinetuneBlock.frozen": recipe("teacher.finetune.frozen", ["bert.embeddings"], {"teacher.finetune": {}}),

@@ -73,6 +73,35 @@ def test_what_fits_is_halved_until_one_is_left(tiny: Tiny, tried: list[tuple[str
     assert wider._best().choice["student.shrink.n_layers"] == 3
 
 
+@pytest.mark.long
+def test_a_candidate_that_cannot_be_trained_stops_nothing(tiny: Tiny, tried: list[tuple[str, int]]) -> None:
+    """Only its check sees it; a search that goes on does not look at it again."""
+    recipe = {**tiny.recipe, "control": False, "student": {"shrink": {"layers": "uniform", "n_layers": 1}}}
+    recipe["matches"] = [{"tap": "hidden", "loss": "mse", "layers": "uniform"}]
+    over = {
+        "student.shrink.n_layers": [1, 2],
+        "training.learning_rate": [1e-3],
+        "matches.0.layers": ["uniform", {"1": 9}],
+    }
+    recipe["search"] = {"budget": {"size_mb": 5}, "over": over, "steps": 2}
+    for _ in range(2):
+        made = textkd.from_recipe(tiny.write(recipe))
+        explored(made)
+        assert [one.choice["matches.0.layers"] == "uniform" for one in made.found.values() if one.refused] == [
+            False
+        ] * 2
+        assert len(tried) == 2
+    recipe["search"]["over"] = {**over, "matches.0.layers": [{1: 9}], "student.shrink.n_layers": [3]}
+    with pytest.raises(TextkdError, match=r"none of 1 candidates can be trained[\s\S]*9"):
+        explored(searching_in(tiny, recipe))
+
+
+def searching_in(tiny: Tiny, recipe: dict[str, Any]) -> Any:
+    """The recipe beside another run folder."""
+    recipe["training"] = {**recipe["training"], "output_dir": str(tiny.folder / "other")}
+    return textkd.from_recipe(tiny.write(recipe))
+
+
 def test_a_search_that_was_stopped_goes_on(
     tiny: Tiny, tried: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

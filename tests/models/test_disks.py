@@ -37,8 +37,8 @@ WHOLE = {
     "deploy/lines_onnx.py save_pretrained": "a folder beside, renamed",
     "deploy/parts.py save_pretrained": "a folder beside, renamed",
     "experiment/measured.py save_pretrained": "a temporary folder that nobody else reads",
-    "models/students/vocabulary.py save_pretrained": "a temporary folder that nobody else reads",
-    "models/students/vocabulary.py write_text": "a temporary folder that nobody else reads",
+    "models/students/fewer_words.py save_pretrained": "a temporary folder that nobody else reads",
+    "models/students/fewer_words.py write_text": "a temporary folder that nobody else reads",
     "training/several.py save_pretrained": "a checkpoint, known by its sums, or final.part, renamed",
     "training/ema.py save_file": "a checkpoint, known by its sums",
 }

@@ -44,7 +44,8 @@ class Space:
 
 @dataclass
 class Candidate:
-    """What is known of a candidate. steps: of its longest training so far; metric: at its end."""
+    """What is known of a candidate. steps: of its longest training so far; metric: at its end; refused: why it cannot
+    be trained, where it was looked at and cannot."""
 
     choice: dict[str, Any]
     latency_ms: float
@@ -52,6 +53,7 @@ class Candidate:
     fits: bool
     steps: int = 0
     metric: float | None = None
+    refused: str = ""
 
     @property
     def key(self) -> str:

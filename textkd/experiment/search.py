@@ -149,8 +149,11 @@ class Search:
                 one.latency_ms, one.size_mb, one.fits = cost.latency_ms, cost.size_mb, self.budget.over(cost) <= 1
                 told = "" if one.fits else ": over the budget, it is not trained"
                 log.info("search: %s: %.2f ms, %.2f MB%s", one.name, cost.latency_ms, cost.size_mb, told)
+                if one.fits:
+                    run.check()
             except TextkdError as error:
-                log.warning("search: %s cannot be: %s", one.name, error.problems[0].found)
+                one.fits, one.refused = False, f"{error.problems[0].asked}: {error.problems[0].found}"
+                log.warning("search: %s cannot be: %s", one.name, one.refused)
             self._keep(one)
         one = self.found[one.key]
         if one.fits:
@@ -199,7 +202,13 @@ class Search:
         if not self.found:
             fix = "look at the values of search.over"
             return fail("search", "no candidate can be made", fix=fix, where="search.over")
-        near = min(self.found.values(), key=lambda one: self.budget.over(Cost(one.latency_ms, one.size_mb)))
+        sound = [one for one in self.found.values() if not one.refused]
+        if not sound:
+            one = next(iter(self.found.values()))
+            what = f"none of {len(self.found)} candidates can be trained; of {one.name}: {one.refused}"
+            return fail("search", what, fix="`textkd check` with its values tells all that is wrong",
+                        where="search.over")  # fmt: skip
+        near = min(sound, key=lambda one: self.budget.over(Cost(one.latency_ms, one.size_mb)))
         cost = f"{near.latency_ms:.2f} ms and {near.size_mb:.2f} MB"
         what = f"of {len(self.found)} candidates none meets it; the nearest, {near.name}, has {cost}"
         fix = "a larger budget, or smaller values under search.over"
@@ -227,7 +236,7 @@ class Search:
             known = read_record(file, "the search in", "delete it: the same command searches anew")
             for row in known.get("candidates", []):
                 one = Candidate(**row)
-                one.fits = self.budget.over(Cost(one.latency_ms, one.size_mb)) <= 1
+                one.fits = not one.refused and self.budget.over(Cost(one.latency_ms, one.size_mb)) <= 1
                 self.found[one.key] = one
 
     def _keep(self, one: Candidate) -> None:
@@ -240,8 +249,11 @@ class Search:
         points = [
             {"name": one.name, "latency_ms": one.latency_ms, "size_mb": one.size_mb, "metric": one.metric,
              "steps": one.steps, "fits": one.fits, "chosen": one is best}
-            for one in self.found.values()
+            for one in self.found.values() if math.isfinite(one.latency_ms)
         ]  # fmt: skip
+        refused = [one.name for one in self.found.values() if one.refused]
+        if refused:
+            log.warning("search: %d candidates cannot be trained: %s", len(refused), "; ".join(refused))
         told = {"points": points, "latency_ms": self.budget.latency_ms, "size_mb": self.budget.size_mb}
         report.save(self.path, results.with_search(told))
 

@@ -133,7 +133,8 @@ def _bind(look: Look, training: Training, stage: Stage) -> list[Pair]:
     arguments = training.arguments(stage)
     compiled = any(arguments.get(name) for name in dry_run.COMPILES)
     with _step(), dry_run.recomputing(trained, arguments):
-        how = {name: Reading(pieces=look.setup.rows.pieces(training, name)) for name in read}
+        fewer = any(kept_of(one) is not None for one in trained.values())
+        how = {name: Reading(pieces=look.setup.rows.pieces(training, name)) for name in read if fewer}
         pairs = dry_run.check(trained, read, stage.matches, batch, label_loss or SOME_LOSS,
                               training.share_encoder, look.rows, frozen_parts, compiled, how)  # fmt: skip
     look.found.add(*dry_run.row_problems(pairs, arguments, look.rows))
