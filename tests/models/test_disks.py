@@ -28,6 +28,7 @@ WHOLE = {
     "models/files.py open": "write_atomic: beside its place, renamed",
     "cli/app.py open": "what nobody reads",
     "teachers/cache/shards.py save_file": "beside its place, renamed",
+    "models/own/door.py save_pretrained": "where whoever calls it writes",
     "experiment/finished.py save_pretrained": "a folder .part, renamed",
     "experiment/storage.py copytree": "a folder .part, renamed",
     "deploy/export.py save_pretrained": "a folder beside, renamed",

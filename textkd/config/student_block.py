@@ -29,7 +29,7 @@ def student_of(
     """Where a student comes from.
 
     Args:
-        block: one of `shrink`, `path` and `config`, and perhaps `from`.
+        block: one of `shrink`, `grow`, `recurrent`, `path` and `config`, and perhaps `from`.
         task: gives the head of a student that is loaded, or made of a model that has not learnt the task.
         auto_class: what loads its models.
         made_from: the name of the model that it is made of, "" without one.
@@ -82,6 +82,7 @@ class Rows:
         self.block = shrunk if isinstance(shrunk, Mapping) else {}
         asked = any(self.block.get(width) is not None for width in students.WIDTHS)
         self.measured = asked and self.block.get("by") != "magnitude"
+        self.drawn = any(key in spec for key in ("config", *students.MORE))
         self.last: tuple[str, Any] = "", None  # the student that was measured last, by what it was made of
 
     def __call__(self, model: Any, few: bool = False, learnt: bool = True) -> Iterable[Mapping[str, Any]] | None:
@@ -107,7 +108,7 @@ class Rows:
         examples = self(model, learnt=learnt)
         if examples is None:
             return students.build(self.spec, model, auto_class)
-        key = f"{identity(model, None)} {seed if 'config' in self.spec else ''}"  # a new side is drawn
+        key = f"{identity(model, None)} {seed if self.drawn else ''}"  # a new side, or noise, is drawn
         if self.last[0] != key:
             self.last = key, students.build(self.spec, model, auto_class, examples=examples)
         return loading.clone(self.last[1])
@@ -179,7 +180,7 @@ def new_problems(spec: Mapping[str, Any], kind: Kind | None) -> list[Problem]:
     what = "the teacher is a black box: it has no blocks to take"
     found = Collector()
     found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key)
-                for key in ("shrink", "share_encoder") if spec.get(key)))  # fmt: skip
+                for key in ("shrink", "recurrent", *students.MORE, "share_encoder") if spec.get(key)))  # fmt: skip
     if spec.get("config") and kind is not None:
         with found.collecting():
             kind.new_model(spec["config"])

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from textkd.errors import fail
 from textkd.models.files import in_package, named
+from textkd.models.own import marks
 from textkd.models.regular import refuse_special, regular
 
 WEIGHTS = "model.safetensors"
@@ -62,7 +63,10 @@ def check_folder(folder: Path, allow_pickle: bool) -> list[Path]:
         raise fail(asked, f"{config} holds no JSON object", fix="copy config.json again from where the model came from")
     if found := oversized(values):
         raise fail(asked, f"{config} says {found}", fix="copy config.json again from where the model came from")
-    files = _weight_files(folder, asked)
+    own = marks.is_own(values)
+    files = _weight_files(folder, asked, *(marks.WEIGHTS if own else (WEIGHTS, INDEX)))
+    if not files and own:
+        raise fail(asked, f"no {marks.WEIGHTS[0]} in {folder}", fix="copy the weights beside config.json")
     if not files:
         return _pickles(folder, asked, allow_pickle)
     for file in files:
@@ -141,19 +145,20 @@ def _package_folder(name: str) -> str:
     raise fail(name, found, near=(inside, held), fix=f"it holds: {', '.join(held)}")
 
 
-def _weight_files(folder: Path, asked: str) -> list[Path]:
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
+def _weight_files(folder: Path, asked: str, weights: str, listed: str) -> list[Path]:
+    """weights, listed: the names of the one file and of the list of several."""
+    if (folder / weights).is_file():
+        return [folder / weights]
+    if not (folder / listed).is_file():
         return []
-    index = read_json(folder / INDEX, asked)
+    index = read_json(folder / listed, asked)
     if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
         fix = "copy the index again from where the model came from"
-        raise fail(asked, f"{folder / INDEX} has no weight_map", fix=fix)
+        raise fail(asked, f"{folder / listed} has no weight_map", fix=fix)
     files = [folder / os.path.basename(str(name)) for name in sorted(set(index["weight_map"].values()))]
     lost = [file.name for file in files if not file.is_file()]
     if lost:
-        found = f"{INDEX} names {', '.join(lost)}, not in {folder}"
+        found = f"{listed} names {', '.join(lost)}, not in {folder}"
         raise fail(asked, found, fix="copy the missing shards into the folder")
     return files
 

@@ -17,6 +17,7 @@ import transformers
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from textkd.errors import fail
+from textkd.models.own import door, marks
 from textkd.models.regular import refuse_special
 
 CODE = ("trust_remote_code", "custom_generate", "use_kernels", "kernel_config")
@@ -24,7 +25,8 @@ KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementatio
 
 
 def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
-    """What `loader.from_pretrained(source, **kwargs)` returns, loaded by the classes of transformers alone.
+    """What `loader.from_pretrained(source, **kwargs)` returns, loaded by the classes of transformers alone; of a folder
+    that only textkd loads by those of `textkd.models.own`.
 
     Args:
         loader: a class with `from_pretrained`: of a model, config, tokenizer or processor.
@@ -41,13 +43,19 @@ def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
         fix = f"leave {', '.join(asking)} out"
         raise fail(f"load {source} with {', '.join(asking)}", "code of others is never run", fix=fix)
     refuse_special(Path(source), f"load {source}")
-    if hasattr(loader, "_from_config") or hasattr(loader, "from_config"):  # a model, or what finds its class
-        told: Any = {}
+    is_model = hasattr(loader, "_from_config") or hasattr(loader, "from_config")  # or what finds its class
+    told: Any = {}
+    if is_model or _is_config(loader):
         with suppress(Exception):  # what is wrong with the config is told when it is loaded
             told, _ = transformers.PreTrainedConfig.get_config_dict(source)
+    if is_model:
         for name, value in _kernels(told):
             found = f"its config.json asks for {name}: {value}, a kernel of the hub; code of others is never run"
             raise fail(f"load {source}", found, fix=f"take {name} out of config.json")
+    if marks.is_own(told) and not is_model:
+        return door.config_of(told, source)[1]
+    if marks.is_own(told):
+        loader, kwargs = door.loading_of(loader, source, told, kwargs)
     try:
         return loader.from_pretrained(source, trust_remote_code=False, **kwargs)
     except ValueError as error:
@@ -56,6 +64,12 @@ def from_pretrained(loader: Any, source: str, **kwargs: Any) -> Any:
         found = "it needs Python code of its own (auto_map in its JSON files); code in model folders is never run"
         fix = "give a model, tokenizer or processor of a kind that transformers itself has (model_type in config.json)"
         raise fail(f"load {source}", found, fix=fix) from error
+
+
+def _is_config(loader: Any) -> bool:
+    if loader is transformers.AutoConfig:
+        return True
+    return isinstance(loader, type) and issubclass(loader, transformers.PreTrainedConfig)
 
 
 def refuse_adapter(asked: str, source: str) -> None:
@@ -92,7 +106,8 @@ def saved_class(source: str) -> tuple[str, Any]:
     """The class that the config of `source` names in `architectures`.
 
     Returns:
-        Its name ("" where there is none) and the class (None where transformers has none of this name).
+        Its name ("" where there is none) and the class (None where nobody has one of this name).
     """
-    name = (from_pretrained(transformers.AutoConfig, source).architectures or [""])[0]
-    return name, getattr(transformers, name, None) if name else None
+    config = from_pretrained(transformers.AutoConfig, source)
+    name = (config.architectures or [""])[0]
+    return name, door.class_named(config, name) if name else None

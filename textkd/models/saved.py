@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from textkd.errors import said
+from textkd.models.own.door import Own
 
 UNREAD = "encoder.pooler."  # of an encoder beside a decoder
 
@@ -36,8 +37,8 @@ def lost_when_saved(model: Any) -> str:
         >>> lost_when_saved(model)
         'its weight classifier.weight is [5, 8]; its config makes it [2, 8]'
     """
-    own = not isinstance(model, PreTrainedModel) or not type(model).__module__.startswith("transformers.")
-    if own or getattr(model, "hf_quantizer", None) is not None:
+    known = isinstance(model, Own) or type(model).__module__.startswith("transformers.")
+    if not isinstance(model, PreTrainedModel) or not known or getattr(model, "hf_quantizer", None) is not None:
         return ""
     try:
         config = type(model.config).from_dict(json.loads(model.config.to_json_string()))

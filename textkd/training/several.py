@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from textkd.errors import Problem, problem
+from textkd.models.own.door import Own
 from textkd.training.checkpoints import refuse_lost
 
 
@@ -50,16 +51,33 @@ def save(models: Mapping[str, nn.Module], folder: Path) -> None:
         own.save_pretrained(folder / name, save_original_format=False)
 
 
-def load(models: Mapping[str, nn.Module], folder: Path) -> None:
-    """Puts what `save` wrote back into the models. Raises `TextkdError` where weights are missing or left over."""
+def load(models: Mapping[str, nn.Module], folder: Path, together: bool = True, in_shards: bool = False) -> bool:
+    """Puts weights of a checkpoint back into the models, where transformers' Trainer would not find them.
+
+    Args:
+        models: by name.
+        folder: of the checkpoint.
+        together: `save` wrote it; False: Trainer did, of one model.
+        in_shards: FSDP wrote the weights.
+
+    Returns:
+        Whether that was done.
+
+    Raises:
+        TextkdError: weights are missing or left over.
+    """
+    if not together and (in_shards or not all(isinstance(one, Own) for one in models.values())):
+        return False
     for name, model in models.items():
-        result = model.load_state_dict(weights_in(folder / name), strict=False)
-        refuse_lost(model, result, str(folder / name))
+        place = folder / name if together else folder
+        refuse_lost(model, model.load_state_dict(weights_in(place), strict=False), str(place))
+    return True
 
 
 def weights_in(folder: Path) -> dict[str, Any]:
-    """All weights of a folder by name."""
-    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
+    """All weights of a model's folder by name; an average beside them is none."""
+    files = sorted(folder.glob("model*.safetensors"))
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
 def metrics_of_all(

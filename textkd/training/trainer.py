@@ -266,16 +266,15 @@ class DistilMixin(Trainer):  # type: ignore[misc]
             del self.model.save_pretrained
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self.is_several:
-            several.load(self.models, Path(resume_from_checkpoint))
-        else:
+        if not self._load_ours(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
-        if self.is_several:
-            several.load(self.models, Path(self.state.best_model_checkpoint))
-        else:
+        if not self._load_ours(str(self.state.best_model_checkpoint)):
             super()._load_best_model()
+
+    def _load_ours(self, folder: str) -> bool:
+        return several.load(self.models, Path(folder), self.is_several, self.is_fsdp_enabled)
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """Trainer's own; several models are clipped each by its own norm, as if each had an optimizer to itself."""
