@@ -122,6 +122,7 @@ def test_a_function_that_makes_a_teacher(tiny: Tiny) -> None:
 
 STUDENTS: dict[str, Callable[[Tiny], dict[str, Any]]] = {
     "shrink": lambda tiny: {"shrink": {"layers": [2, 4]}},
+    "grow": lambda tiny: {"shrink": {"layers": [2, 4]}, "grow": {"wider": {"ffn": 40}, "noise": 0.1}},
     "path": lambda tiny: {"path": str(tiny.folder / "body")},
     "config": lambda tiny: {"config": {"hidden_size": 8, "num_attention_heads": 4}},
 }
@@ -140,7 +141,7 @@ def test_students_and_checks(kind: str, body: Tiny) -> None:
         made.append([head(begin(distiller, "student", seed, teacher=teacher)) for seed in (1, 2)])
         assert state() == before
     assert torch.equal(made[0][0], made[1][0])
-    assert torch.equal(made[0][0], made[0][1]) is (kind == "shrink")
+    assert torch.equal(made[0][0], made[0][1]) is (kind in ("shrink", "grow"))
 
 
 def test_a_new_reader_of_lines(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from textkd.errors import TextkdError
     from textkd.experiment.distiller import Distiller, Result
     from textkd.models.as_saved import load
-    from textkd.models.students import fit_image_size, from_config, rebuild, shrink
+    from textkd.models.students import fit_image_size, from_config, grow, rebuild, shrink
     from textkd.models.taps import Capture
     from textkd.objective.match import Match
     from textkd.objective.schedules import Schedule
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Capture", "Distiller", "LiveTeacher", "Match", "Pseudo", "Recogniser", "Result", "Schedule", "Stage",
-    "TextkdError", "Wiring", "fit_image_size", "from_config", "from_recipe", "load", "losses",
+    "TextkdError", "Wiring", "fit_image_size", "from_config", "from_recipe", "grow", "load", "losses",
     "new_ocr_model", "preset", "rebuild", "shrink", "tasks", "wire",
 ]  # fmt: skip
 
@@ -34,8 +34,8 @@ _HOMES = {
     "Match": "objective.match", "Result": "experiment.distiller", "Pseudo": "teachers.generation.pseudo_labels",
     "Recogniser": "teachers", "Schedule": "objective.schedules", "Stage": "training.stages", "TextkdError": "errors",
     "Wiring": "training.wiring", "preset": "config.presets", "fit_image_size": "models.students",
-    "from_config": "models.students", "from_recipe": "config.build", "load": "models.as_saved", "losses": "",
-    "new_ocr_model": "tasks.ocr.new_model", "rebuild": "models.students",
+    "from_config": "models.students", "from_recipe": "config.build", "grow": "models.students",
+    "load": "models.as_saved", "losses": "", "new_ocr_model": "tasks.ocr.new_model", "rebuild": "models.students",
     "shrink": "models.students", "tasks": "", "wire": "training.wiring",
 }  # fmt: skip
 

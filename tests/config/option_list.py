@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from textkd import tasks
 from textkd.config.schema import Recipe
 from textkd.models.own import rebuilt_words
-from textkd.models.students import spec, wanted
+from textkd.models.students import growth, recurrent, spec, wanted
+from textkd.models.students.widths import SIDED_WIDTHS, WIDTHS
 from textkd.objective import schedules
 from textkd.tasks.data import holdout
 from textkd.tasks.ocr import sources
@@ -44,8 +45,11 @@ def options() -> list[str]:
     """All of them, as "BLOCK.option"."""
     found = [f"{name}.{field.alias or key}" for name, block in blocks(Recipe).items()
              for key, field in block.model_fields.items()]  # fmt: skip
-    found += [f"student.{name}" for name in (*spec.KINDS, *spec.BESIDE, *spec.PATH_OPTIONS)]
+    found += [f"student.{name}" for name in (*spec.KINDS, *spec.MORE, *spec.BESIDE, *spec.PATH_OPTIONS)]
     found += [f"shrink.{name}" for name in spec.SHRINK_OPTIONS]
+    found += [f"recurrent.{name}" for name in recurrent.OPTIONS]
+    found += [f"grow.{name}" for name in (*growth.KEYS, *(f"wider.{one}" for one in (*WIDTHS, *SIDED_WIDTHS)))]
+    found += [f"grow.deeper.{name}" for name in growth.DEEPER]
     found += [f"vocabulary.{name}" for name in wanted.OPTIONS]
     found += [f"factorise.{name}" for name in (*rebuilt_words.FACTORISED, *rebuilt_words.SIDES)]
     found += [f"cheap.{name}" for name in (*rebuilt_words.PLACES, "groups", "rank", *rebuilt_words.SIDES)]

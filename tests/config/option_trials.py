@@ -213,6 +213,9 @@ def _total(model: Any) -> torch.Tensor:
 
 TWO_SIDES = {"encoder_layers": 2, "decoder_layers": 1}
 UNITS = {"ffn": 8, "by": "fisher"}
+BILSTM = {"kind": "bilstm", "hidden": 4}
+LATER, MORE_UNITS = {"deeper": {"after": [1]}}, {"wider": {"ffn": 40}}
+MORE_OF_SIDES = {"wider": {"encoder_ffn": 50, "decoder_ffn": 50}}
 ROWS = [{"input_ids": (5 * torch.arange(36).view(6, 6) ** 2) % 21, "labels": torch.tensor([0, 1, 0, 1, 1, 0])}]
 ONE = {"layers": [1]}
 FEW: dict[str, Any] = {"factorise": {"decoder": {"embeddings": 2}}}
@@ -253,4 +256,26 @@ STUDENTS: dict[str, Trial] = {
     **{f"shrink.{name}": made_of({"shrink": {name: one}}, {"shrink": {name: other}}, True)
        for side in ("encoder", "decoder")
        for name, one, other in ((f"{side}_heads", 2, 1), (f"{side}_ffn", 24, 0.5), (f"{side}_hidden", 12, 8))},
+    "student.recurrent": made_of({"shrink": {"layers": [1]}}, {"recurrent": BILSTM}),
+    "recurrent.kind": made_of({"recurrent": BILSTM}, {"recurrent": {"kind": "textcnn"}}),
+    **{f"recurrent.{name}": made_of({"recurrent": BILSTM}, {"recurrent": {**BILSTM, name: value}})
+       for name, value in (("hidden", 5), ("layers", 2), ("embedding", 5), ("dense", 5), ("dropout", 0.0))},
+    **{f"recurrent.{name}": made_of({"recurrent": {"kind": "textcnn"}}, {"recurrent": {"kind": "textcnn", name: value}})
+       for name, value in (("filters", 5), ("widths", [2]))},
+    "student.grow": made_of({"shrink": {"layers": [1]}}, {"shrink": {"layers": [1]}, "grow": MORE_UNITS}),
+    "grow.wider": made_of({"grow": LATER}, {"grow": {**LATER, **MORE_UNITS}}),
+    "grow.deeper": made_of({"grow": MORE_UNITS}, {"grow": {**LATER, **MORE_UNITS}}),
+    "grow.noise": made_of({"grow": MORE_UNITS}, {"grow": {**MORE_UNITS, "noise": 0.1}}),
+    "grow.deeper.after": made_of({"grow": {"deeper": {"after": [1]}}}, {"grow": {"deeper": {"after": [1, 2]}}}),
+    "grow.deeper.encoder_after": made_of({"grow": MORE_OF_SIDES}, {"grow": {**MORE_OF_SIDES, "deeper": {
+        "encoder_after": [1]}}}, True),
+    "grow.deeper.decoder_after": made_of({"grow": MORE_OF_SIDES}, {"grow": {**MORE_OF_SIDES, "deeper": {
+        "decoder_after": [1], "nearly": True}}}, True),
+    "grow.deeper.nearly": made_of({"grow": {"deeper": {"decoder_after": [1]}}}, {"grow": {"deeper": {
+        "decoder_after": [1], "nearly": True}}}, True),
+    **{f"grow.wider.{name}": made_of({"grow": LATER}, {"grow": {**LATER, "wider": {name: value}}})
+       for name, value in (("heads", 8), ("ffn", 40), ("hidden", 32))},
+    **{f"grow.wider.{name}": made_of({"grow": MORE_OF_SIDES}, {"grow": {"wider": {
+        **MORE_OF_SIDES["wider"], name: value}}}, True) for side in ("encoder", "decoder")
+       for name, value in ((f"{side}_heads", 4), (f"{side}_ffn", 64), (f"{side}_hidden", 64))},
 }  # fmt: skip

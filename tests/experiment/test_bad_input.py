@@ -41,6 +41,17 @@ LABELS = {"tap": "labels"}
 MNLI = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
 UTF16 = "sentence\tlabel\ngood\t1\n".encode("utf-16")
 
+
+def bilstm_of(tap: str) -> Callable[[dict, Tiny], None]:
+    """A BiLSTM of which a tap is asked."""
+
+    def change(recipe: dict, _: Tiny) -> None:
+        recipe["student"] = {"recurrent": {"kind": "bilstm"}}
+        recipe["matches"][2]["tap"] = tap
+
+    return change
+
+
 RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     # keys
     ("top key", put("controll", True), ["controll: asked", "unknown key", "nearest: control"]),
@@ -81,6 +92,11 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("all frozen", stages({"matches": [LABELS], "frozen": ["bert", "classifier"]}), ["no parameter is left to train"]),
     # blocks
     ("shrink", put("student.shrink.layers", [2, 9]), ["student: asked", "has 4 blocks, not 9"]),
+    ("grow", put("student.grow", {"wider": {"hidden": 24}}), ["student.grow.wider.hidden: asked", "hidden: 32 or 48"]),
+    ("recurrent", put("student", {"recurrent": {"kind": "bistm"}}), ["student.recurrent.kind", "nearest: bilstm"]),
+    ("a tap of a transformer", bilstm_of("attention"),
+     ["matches[2].layers: asked", "a BiLSTM has no attention"]),
+    ("grow key", put("student.grow", {"wder": {"ffn": 99}}), ["student.grow.wder", "nearest: wider"]),
     ("student block", put("matches.2.layers", {3: 4}), ["hidden:3", "has 2 blocks"]),
     ("teacher block", put("matches.2.layers", {1: 5}), ["matches[2].layers", '"hidden:5" of teacher', "has 4 blocks"]),
     ("address", put("matches.2", {"tap": "hidden:3"}), ["matches[2].tap", '"hidden:3" of student', "has 2 blocks"]),

@@ -172,17 +172,17 @@ class Recipe(_Block):
     about: a sentence on what it does and how long it takes, shown first. task: {name: glue, subset: sst2, path: DIR},
     or {name: text, train: FILE, ...} with the options of `textkd.tasks.text`. teacher: `TeacherBlock`; or teachers:
     several of them by name. student: one of
-    {shrink: {layers: [2, 4, 6], heads: 8, ffn: 768}}, {path: FOLDER_OR_HUB_ID}, {config: {hidden_size: 128}}, and from:
-    the teacher (or a folder) that it is made of. chain: a list of `LinkBlock` in place of student: each teaches the
-    next. cohort: `CohortBlock`: students that teach each other. prune: `PruneBlock`: the student, or without one the
-    teacher's own blocks, is pruned in rounds. training: transformers' TrainingArguments. matches: a
-    list of `MatchBlock`, or stages: a list of `StageBlock`, or preset: a name of `textkd ls presets` that stands for
-    these, or {name: hinton, matches.1.weight: 0.5}. control: also train the student without a teacher;
-    {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its steps, and frozen, names of
-    modules. seeds: one run each (default: training.seed, or 42). max_length: tokens per row (default: 128, or fewer
-    where a model has fewer positions). pseudo: `PseudoBlock`, for lines of text. artifacts: a list of `ArtifactBlock`:
-    what is shipped beside plain folders. quantise: `QuantiseBlock`. search: `SearchBlock`: the student is searched for
-    under a budget.
+    {shrink: {layers: [2, 4, 6], heads: 8, ffn: 768}}, {path: FOLDER_OR_HUB_ID}, {config: {hidden_size: 128}}, {grow:
+    {wider: {ffn: 2048}}}, {recurrent: {kind: bilstm}}, and from: the teacher (or a folder) that it is made of. chain: a
+    list of `LinkBlock` in place of student: each teaches the next. cohort: `CohortBlock`: students that teach each
+    other. prune: `PruneBlock`: the student, or without one the teacher's own blocks, is pruned in rounds. training:
+    transformers' TrainingArguments. matches: a list of `MatchBlock`, or stages: a list of `StageBlock`, or preset: a
+    name of `textkd ls presets` that stands for these, or {name: hinton, matches.1.weight: 0.5}. control: also train the
+    student without a teacher; {learning_rate: 5.0e-5} gives it arguments of its own, all but those that change its
+    steps, and frozen, names of modules. seeds: one run each (default: training.seed, or 42). max_length: tokens per row
+    (default: 128, or fewer where a model has fewer positions). pseudo: `PseudoBlock`, for lines of text. artifacts: a
+    list of `ArtifactBlock`: what is shipped beside plain folders. quantise: `QuantiseBlock`. search: `SearchBlock`: the
+    student is searched for under a budget.
     """
 
     about: str = ""

@@ -31,8 +31,8 @@ def student_of(
     """Where a student comes from.
 
     Args:
-        block: one of `shrink`, `path` and `config`, and perhaps `from`, `vocabulary`, `factorise` and `cheap`; the last
-            three are done in this order.
+        block: one of `shrink`, `grow`, `recurrent`, `path` and `config`, and perhaps `from`, `vocabulary`, `factorise`
+            and `cheap`; the last three are done in this order.
         task: gives the head of a student that is loaded, or made of a model that has not learnt the task.
         auto_class: what loads its models.
         made_from: the name of the model that it is made of, "" without one.
@@ -87,6 +87,7 @@ class Rows:
         self.block = shrunk if isinstance(shrunk, Mapping) else {}
         asked = any(self.block.get(width) is not None for width in students.WIDTHS)
         self.measured = asked and self.block.get("by") != "magnitude"
+        self.drawn = any(key in spec for key in ("config", *students.MORE))
         self.last: tuple[str, Any] = "", None  # the student that was measured last, by what it was made of
 
     def __call__(self, model: Any, few: bool = False, learnt: bool = True) -> Iterable[Mapping[str, Any]] | None:
@@ -112,7 +113,7 @@ class Rows:
         examples = self(model, learnt=learnt)
         if examples is None:
             return students.begin(self.spec, model, auto_class)
-        key = f"{identity(model, None)} {seed if 'config' in self.spec else ''}"  # a new side is drawn
+        key = f"{identity(model, None)} {seed if self.drawn else ''}"  # a new side, or noise, is drawn
         if self.last[0] != key:
             self.last = key, students.begin(self.spec, model, auto_class, examples=examples)
         return loading.clone(self.last[1])

@@ -16,6 +16,7 @@ from textkd.deploy.runtime.opening import opened
 from textkd.errors import fail
 from textkd.models.no_code import from_pretrained
 from textkd.models.onnx.file import weights
+from textkd.models.own.door import class_meant
 
 
 class Exported(nn.Module):
@@ -49,9 +50,7 @@ class Exported(nn.Module):
             auto_class: what loads the models of the task.
         """
         name = self.architecture
-        of_kind = getattr(auto_class, "_model_mapping", {})
-        wanted = of_kind.get(type(self.config), None) if of_kind else auto_class
-        if getattr(wanted, "__name__", "") != name:
+        if getattr(class_meant(auto_class, self.config), "__name__", "") != name:
             fix = "the task that it was trained on"
             raise fail(f"{auto_class.__name__} of an exported folder", f"it holds a {name}", fix=fix)
 

@@ -23,6 +23,7 @@ from textkd.models.loading import load_tokenizer
 from textkd.models.onnx.graph import CLOSE, columns_of, exporters, parity, write_graph
 from textkd.models.onnx.int8 import MODES, NO_ROWS, quantise
 from textkd.models.onnx.session import session
+from textkd.models.own.door import save_config
 
 LONGEST = 10**6  # a tokenizer without a limit says 1e30
 DEFAULT_LENGTH = 128
@@ -97,7 +98,7 @@ def _written(
     if int8 == "static" and not rows:
         raise fail("int8 (static)", NO_ROWS, fix="--rows FILE (a text a line), or dynamic")
     save_words(tokenizer, part)
-    model.config.save_pretrained(part)
+    save_config(model, part)
     graph = part / (f"float-{MODEL}" if int8 else MODEL)
     write_graph(model, graph)
     close = parity(model, session(graph, 1))

@@ -26,11 +26,16 @@ class Plan:
 
     attentions: the query, key, value and output layers of each attention of a block, the one over its own tokens first;
     ffn_out: the layer behind the activation. With these a block can be made narrower; () and "": nobody knows how.
+    norms: the layer norms of a block behind its residual sums, in the order in which they run; (): its norms stand
+    before what they feed, so that the sums go on as they are. embedding_norm: the norm whose output block 1 reads.
+
+    title: what it is called where something of a transformer is asked of it; only: the kinds of taps that it has,
+    beside labels, logits and modules ((): those of a transformer).
     """
 
     stack: str
-    attention: str
-    ffn: str
+    attention: str = ""
+    ffn: str = ""
     embeddings: str = "embeddings"
     pooler: str = "pooler"
     gated: bool = False
@@ -40,6 +45,10 @@ class Plan:
     layerdrop: str = ""
     attentions: tuple[tuple[str, str, str, str], ...] = ()
     ffn_out: str = ""
+    norms: tuple[str, ...] = ()
+    embedding_norm: str = ""
+    title: str = ""
+    only: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     unrolled: Callable[[nn.Module], list[nn.Module]] | None = None
 
@@ -64,6 +73,8 @@ _BERT = Plan(
     ffn="intermediate.dense",
     attentions=(_four("attention", "self.query", "self.key", "self.value", "output.dense"),),
     ffn_out="output.dense",
+    norms=("attention.output.LayerNorm", "output.LayerNorm"),
+    embedding_norm="embeddings.LayerNorm",
 )
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 _VIT = Plan(
@@ -85,6 +96,8 @@ PLANS: dict[str, Plan] = {
         ffn="ffn.lin1",
         attentions=(_four("attention", "q_lin", "k_lin", "v_lin", "out_lin"),),
         ffn_out="ffn.lin2",
+        norms=("sa_layer_norm", "output_layer_norm"),
+        embedding_norm="embeddings.LayerNorm",
     ),
     "albert": Plan(
         "encoder.albert_layer_groups",
@@ -118,11 +131,25 @@ PLANS: dict[str, Plan] = {
         layerdrop="decoder.layerdrop",
         attentions=tuple(_four(place, *_PROJECTIONS, "out_proj") for place in ("self_attn", "encoder_attn")),
         ffn_out="fc2",
+        norms=("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
+        embedding_norm="decoder.layernorm_embedding",
         notes={
             "embeddings": "of tokens and positions, the input of block 1",
             "query": "before the scaling",
             "cross_query": "before the scaling",
         },
+    ),
+    "textkd_bilstm": Plan(
+        "layers",
+        title="BiLSTM",
+        only=("embeddings", "hidden", "pooled"),
+        notes={"pooled": "what stands at the ends of a text: forwards at the last token, backwards at the first"},
+    ),
+    "textkd_textcnn": Plan(
+        "layers",
+        title="TextCNN",
+        only=("embeddings", "pooled"),
+        notes={"pooled": "the largest value of each filter"},
     ),
 }
 # model types of two models in one, which stand under these attributes

@@ -113,4 +113,5 @@ def test_albert_groups(inputs):
 def test_all_planned_architectures_are_tested(architecture):
     assert architecture in PLANS
     assert "trocr" in PLANS, "in test_taps_sides"
-    assert len(PLANS) == 10
+    assert {"textkd_bilstm", "textkd_textcnn"} < {*PLANS}, "in tests/models/own"
+    assert len(PLANS) == 12

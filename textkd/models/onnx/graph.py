@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from textkd.errors import fail, said
 from textkd.models.forward import forward_inputs, positions
 from textkd.models.loading import quiet
+from textkd.models.onnx.lstm import lstms_of_onnx
 
 COLUMNS = ("input_ids", "attention_mask", "token_type_ids")
 CLOSE = 1e-4  # of logits, beside the largest of them: what float32 in another order makes of them
@@ -100,7 +101,7 @@ def write_module(module: nn.Module, sample: Sample, path: Path, asked: str) -> N
     """
     exporters()
     try:
-        with _silent(), torch.no_grad():
+        with _silent(), torch.no_grad(), lstms_of_onnx(module):
             torch.onnx.export(
                 module.eval(), sample.given, str(path), dynamo=True, external_data=False, verbose=False,
                 input_names=list(sample.names), output_names=list(sample.outputs), dynamic_shapes=sample.axes,

@@ -15,6 +15,7 @@ from textkd.models.onnx.session import package
 MODES = ("dynamic", "static")
 NO_ROWS = "no rows to take the ranges of activations from"
 MATMULS = ("MatMul", "Gemm", "Gather")  # linear layers, and the tables of embeddings
+DYNAMIC = (*MATMULS, "LSTM")
 
 
 def quantise(graph: Path, out: Path, mode: str, rows: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -44,7 +45,7 @@ def quantise(graph: Path, out: Path, mode: str, rows: Sequence[Mapping[str, Any]
     try:
         if mode == "dynamic":
             quantization.quantize_dynamic(
-                graph, out, op_types_to_quantize=list(MATMULS), per_channel=True,
+                graph, out, op_types_to_quantize=list(DYNAMIC), per_channel=True,
                 weight_type=quantization.QuantType.QInt8,
             )  # fmt: skip
         else:

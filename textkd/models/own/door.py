@@ -10,18 +10,23 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import transformers
 
-from textkd.errors import fail
+from textkd.errors import TextkdError, fail
 from textkd.models.files import write_atomic
 from textkd.models.own.marks import TYPE, VARIANT, WORDS
 
 # each module has a `KIND`; a further one is a file and a line here
-KINDS: dict[str, str] = {"rebuilt": "textkd.models.own.rebuilt"}
+KINDS: dict[str, str] = {
+    "rebuilt": "textkd.models.own.rebuilt",
+    "bilstm": "textkd.models.own.bilstm",
+    "textcnn": "textkd.models.own.textcnn",
+}
 HEAD = ("num_labels", "id2label", "label2id", "problem_type")  # of `from_pretrained`, they change the config
 
 
@@ -63,8 +68,19 @@ class Own:
         told = {**kwargs, "variant": VARIANT, "save_original_format": False}
         super().save_pretrained(save_directory, **told)  # type: ignore[misc]
         if kwargs.get("is_main_process", True):
-            file = Path(save_directory, "config.json")
-            write_atomic(file, json.dumps(_closed(json.loads(file.read_text(encoding="utf-8"))), indent=2) + "\n")
+            _close(Path(save_directory))
+
+
+def save_config(model: Any, folder: Path) -> None:
+    """Writes the config of a model beside something else that was made of it, as `save_pretrained` writes it.
+
+    Args:
+        model: of transformers or of textkd.
+        folder: where config.json is written.
+    """
+    model.config.save_pretrained(folder)
+    if isinstance(model, Own):
+        _close(folder)
 
 
 def config_of(told: Mapping[str, Any], source: str) -> tuple[Kind, Any]:
@@ -89,6 +105,18 @@ def config_of(told: Mapping[str, Any], source: str) -> tuple[Kind, Any]:
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise fail(f"load {source}", f"its config.json makes no config: {error}",
                    fix="copy config.json again from where the model came from") from error  # fmt: skip
+
+
+def class_meant(loader: Any, config: Any) -> Any:
+    """The class that an auto class means for a config, as it is in memory; None where there is none; another loader."""
+    words = getattr(config, WORDS, None)
+    kind = words.get("kind") if isinstance(words, Mapping) else None
+    if kind in KINDS:
+        with suppress(TextkdError):
+            return import_module(KINDS[kind]).KIND.model(loader, config)
+        return None
+    mapping = getattr(loader, "_model_mapping", {})
+    return mapping.get(type(config), None) if mapping else loader
 
 
 def class_named(config: Any, name: str) -> Any:
@@ -123,6 +151,11 @@ def loading_of(
             setattr(config, name, kwargs[name])
     rest = {name: value for name, value in kwargs.items() if name not in HEAD}
     return kind.model(loader, config), {**rest, "config": config, "variant": VARIANT}
+
+
+def _close(folder: Path) -> None:
+    file = folder / "config.json"
+    write_atomic(file, json.dumps(_closed(json.loads(file.read_text(encoding="utf-8"))), indent=2) + "\n")
 
 
 def _closed(values: dict[str, Any]) -> dict[str, Any]:

@@ -17,14 +17,15 @@ from textkd.models.own.rebuilt_words import words_of
 from textkd.models.students.composing import compose
 from textkd.models.students.copying import block_list, is_two_sided
 from textkd.models.students.from_config import from_config
-from textkd.models.students.grow import deepen, random_copies, widen
+from textkd.models.students.grow import deepen, grow, random_copies, widen
 from textkd.models.students.importance import LEARNT as BY_LOSS
 from textkd.models.students.layers import LAYER_CHOICES, choose_layers, first_layers, last_layers, uniform_layers
 from textkd.models.students.positions import fit_image_size
 from textkd.models.students.random_init import RANDOM_INIT_WARNING, random_init_warning
+from textkd.models.students.recurrent import from_recurrent
 from textkd.models.students.sharing import shares_encoder
 from textkd.models.students.shrink import shrink, shrink_beside, whole
-from textkd.models.students.spec import check_spec, is_mixed, sound_part, taken
+from textkd.models.students.spec import MORE, check_spec, is_mixed, sound_part, taken
 from textkd.models.students.widths import HOW, ROWS, SIDED_WIDTHS
 from textkd.models.students.widths import WIDTHS as PLAIN_WIDTHS
 
@@ -34,6 +35,7 @@ __all__ = [
     "BY_LOSS",
     "HOW",
     "LAYER_CHOICES",
+    "MORE",
     "RANDOM_INIT_WARNING",
     "ROWS",
     "WIDTHS",
@@ -48,6 +50,8 @@ __all__ = [
     "fit_image_size",
     "from_config",
     "from_path",
+    "from_recurrent",
+    "grow",
     "last_layers",
     "random_copies",
     "random_init_warning",
@@ -94,8 +98,10 @@ def build(
             "allow_pickle": ..., "sha256": ...} (the last two optional) and {"config": {"hidden_size": 128}}. For a
             teacher of two sides: {"shrink": {"encoder_layers": 6, "decoder_layers": [1, 2]}}, {"config": {"decoder":
             {...}}}, or one side each. Beside layers, widths: {"heads": 8, "ffn": 768, "by": "fisher"}, see `shrink`.
-            {"share_encoder": True} beside them promises that the student's encoder is the teacher's. {"factorise": ...}
-            and {"cheap": ...}, of `rebuild`, may stand beside any of them, or alone: then all of the teacher is copied.
+            {"share_encoder": True} beside them promises that the student's encoder is the teacher's. {"grow": {"wider":
+            {"ffn": 2048}, "deeper": {"after": [3]}}}, alone or beside shrink: see `grow`. {"recurrent": {"kind":
+            "bilstm"}}: see `from_recurrent`. {"factorise": ...} and {"cheap": ...}, of `rebuild`, may stand beside any
+            of them, or alone: then all of the teacher is copied.
         teacher: what the student is made of, unless it has a path.
         auto_class: for loading from a path.
         examples: batches with labels, on which a narrower student's parts are chosen; None: by their weights.
@@ -129,6 +135,8 @@ def begin(
     """`build` without what `factorise` and `cheap` ask for; arguments and errors are the same."""
     check_spec(spec)
     student = _made(spec, teacher, auto_class, examples, labels)
+    if "grow" in spec:
+        student = grow(student, **spec["grow"])
     if spec.get("share_encoder") and not shares_encoder(student, teacher):
         if is_two_sided(teacher):
             found = "the student's encoder is another one than the teacher's"
@@ -156,6 +164,8 @@ def _made(
         return shrink_beside(teacher, spec["config"], spec["shrink"], examples)
     if "shrink" in spec:
         return shrink_beside(teacher, None, spec["shrink"], examples)
+    if "recurrent" in spec:
+        return from_recurrent(teacher, spec["recurrent"])
     if "config" not in spec:
-        return whole(teacher)
+        return teacher if "grow" in spec else whole(teacher)
     return from_config(teacher, **spec["config"])

@@ -2,12 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
-from textkd.errors import fail
+from textkd.errors import Collector, fail
+from textkd.models.students.copying import is_two_sided
+from textkd.models.students.deeper import deeper as with_more_blocks
+from textkd.models.students.growth import grow_problems, grown_sizes, known_problems, places_of, sides_problems
+from textkd.models.students.wider import wider as with_wider_blocks
+from textkd.models.students.widths import SIDES, Sizes, have
+
+
+def grow(
+    model: PreTrainedModel,
+    *,
+    wider: Mapping[str, int] | None = None,
+    deeper: Mapping[str, Any] | None = None,
+    noise: float = 0.0,
+) -> PreTrainedModel:
+    """A larger model of the same class that computes the same, to 1e-6 in float32; its new weights can learn.
+
+    First it becomes deeper, then wider; see `textkd.models.students.deeper` and `textkd.models.students.wider` for how.
+
+    Args:
+        model: what grows: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, ELECTRA, ViT or DeiT, or a
+            `VisionEncoderDecoderModel` of these and a TrOCR decoder. It is not changed.
+        wider: ffn (feed-forward units of each block), hidden (a multiple of what it is), heads (with hidden, which has
+            room for them; alone, hidden follows); of two sides encoder_ffn, decoder_hidden and so on.
+        deeper: {"after": [3, 3]}: new blocks behind these, 0 for the embeddings, negative from the end, a number twice
+            for two blocks; of two sides encoder_after, decoder_after. "nearly": True takes blocks that are off by 1e-6
+            to 1e-4, of models whose norms have an eps of 1e-5 (RoBERTa, TrOCR decoders).
+        noise: what parts copies from each other, in standard deviations of the weights; with 0 the function is kept,
+            and dropout must part them.
+
+    Returns:
+        A model in eval mode that loads with a plain `from_pretrained`, like `shrink`'s.
+
+    Raises:
+        TextkdError: with everything that would be narrower, cannot be exact, or is no block of this model.
+
+    Source:
+        Net2Net, Chen et al. 2016, arXiv:1511.05641. There a new layer is the identity between ReLUs; here it is a block
+        that adds zeros to the stream.
+
+    Example:
+        >>> from transformers import BertConfig, BertModel
+        >>> sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 20}
+        >>> model = BertModel(BertConfig(num_hidden_layers=2, **sizes)).eval()
+        >>> grown, ids = grow(model, wider={"ffn": 24}, deeper={"after": [1, 2]}), torch.tensor([[1, 2, 3]])
+        >>> grown.config.num_hidden_layers, torch.allclose(grown(ids)[0], model(ids)[0], atol=1e-6)
+        (4, True)
+    """
+    block: dict[str, Any] = {"wider": wider, "deeper": deeper, "noise": noise}
+    block = {key: value for key, value in block.items() if value is not None}
+    wrong = Collector()
+    wrong.add(*grow_problems(block))
+    wrong.raise_any()
+    two = is_two_sided(model)
+    wrong.add(*sides_problems(block, type(model).__name__, two))
+    wrong.raise_any()
+    stacks: dict[str, Any] = {side: getattr(model, side) for side in SIDES} if two else {"": model}
+    sizes, places = dict[str, Sizes](), dict[str, list[int]]()
+    for side, stack in stacks.items():
+        asked = [f"{kind}.{key}" for kind in ("wider", "deeper") for key in block.get(kind, {}) if key.startswith(side)]
+        if unknown := [one for key in asked[:1] for one in known_problems(stack, key)]:
+            wrong.add(*unknown)
+            continue
+        with wrong.collecting():
+            sizes[side] = grown_sizes(stack, wider or {}, side)
+        with wrong.collecting():
+            places[side] = places_of(stack, deeper or {}, side)
+    wrong.raise_any()
+    places = {side: after for side, after in places.items() if after}
+    sizes = {side: one for side, one in sizes.items() if one != have(stacks[side].config)}
+    grown = model
+    if places:
+        grown = with_more_blocks(grown, places, bool((deeper or {}).get("nearly")))
+    return with_wider_blocks(grown, sizes, float(noise)) if sizes else grown
 
 
 def random_copies(width: int, new_width: int, generator: torch.Generator | None = None) -> list[int]:

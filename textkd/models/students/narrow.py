@@ -100,16 +100,24 @@ def narrow(model: PreTrainedModel, kept: Mapping[str, Kept]) -> PreTrainedModel:
         (torch.Size([20, 4]), torch.Size([4, 4]))
     """
     config = narrower(model.config, {side: one.sizes for side, one in kept.items()})
-    asked = f"a narrower {type(model).__name__}"
+    student = unfilled(model, config, f"a narrower {type(model).__name__}")
+    copy_weights(model, student, {}, part=_Cut(model, kept, config))
+    repair_positions(student)
+    return student.eval()
+
+
+def unfilled(model: PreTrainedModel, config: Any, asked: str) -> PreTrainedModel:
+    """A model of a model's class with another config, its weights still to be filled in.
+
+    asked: how errors call it. The global random state is not changed.
+    """
     with torch.random.fork_rng(devices=[]), no_init_weights(), reading(asked, OTHERWISE):
         student: PreTrainedModel = type(model)(config)
     if is_two_sided(model) and getattr(model.encoder, "pooler", True) is None:
         student.encoder.pooler = None
-    copy_weights(model, student, {}, part=_Cut(model, kept, config))
-    repair_positions(student)
     if getattr(model, "generation_config", None) is not None:
         student.generation_config = copy.deepcopy(model.generation_config)
-    return student.eval()
+    return student
 
 
 def narrower(config: Any, sizes: Mapping[str, Sizes]) -> Any:
@@ -130,13 +138,13 @@ def narrower(config: Any, sizes: Mapping[str, Sizes]) -> Any:
     made = copy.deepcopy(config)
     made.name_or_path = ""
     for side, one in sizes.items():
-        _resize(getattr(made, side) if side else made, one)
+        resize(getattr(made, side) if side else made, one)
     if config.model_type in SIDED:
-        _follow(config, made)
+        follow(config, made, "narrower", "shrink")
     return made
 
 
-def _resize(config: Any, sizes: Sizes) -> None:
+def resize(config: Any, sizes: Sizes) -> None:
     """Sets the sizes of a stack, and what hangs on them."""
     width = config.hidden_size
     for name in ("embedding_size", "pooler_output_size"):
@@ -146,13 +154,16 @@ def _resize(config: Any, sizes: Sizes) -> None:
     setattr(config, ffn_field(config), sizes.ffn)
 
 
-def _follow(before: Any, config: Any) -> None:
-    """The link between two sides in the form that it had: keys and values as wide as the encoder, or a projection."""
+def follow(before: Any, config: Any, how: str, where: str) -> None:
+    """The link between two sides in the form that it had: keys and values as wide as the encoder, or a projection.
+
+    how: "narrower", for errors. where: the block that asks for it.
+    """
     widths = [(one.encoder.hidden_size, one.decoder.hidden_size) for one in (before, config)]
     had_projection = before.decoder.cross_attention_hidden_size is None and widths[0][0] != widths[0][1]
     if had_projection and widths[1][0] == widths[1][1]:
         found = f"both sides would be {widths[1][0]} wide, and the projection between them would be gone"
-        raise fail("a narrower encoder or decoder", found, fix="another width for one of them", where="shrink")
+        raise fail(f"a {how} encoder or decoder", found, fix="another width for one of them", where=where)
     if not had_projection:
         own = widths[1][0] == widths[1][1] and before.decoder.cross_attention_hidden_size is None
         config.decoder.cross_attention_hidden_size = None if own else widths[1][0]
@@ -196,7 +207,8 @@ class _Cut:
         for axis in range(min(weight.dim(), len(shape))):
             places = known.get(axis)
             if places is None and weight.shape[axis] != shape[axis]:
-                places = self._stream(name, axis)
+                side = side_of(name, axis, self.has_link) if "" not in self.kept else ""
+                places = self.kept[side].hidden if side in self.kept else None
             if places is not None:
                 made = made.index_select(axis, places.to(made.device))
         if made.shape != shape:
@@ -207,13 +219,13 @@ class _Cut:
         self.cut[id(weight)] = (weight, whole)
         return whole
 
-    def _stream(self, name: str, axis: int) -> Tensor | None:
-        """The kept dimensions of the stream that an axis of a weight runs along."""
-        if "" in self.kept:
-            return self.kept[""].hidden
-        side = name.partition(".")[0]
-        if axis == 1 and (name == LINK or (name.endswith(CROSS) and not self.has_link)):
-            side = "encoder"
-        elif name.startswith("enc_to_dec_proj"):
-            side = "decoder"
-        return self.kept[side].hidden if side in self.kept else None
+
+def side_of(name: str, axis: int, has_link: bool) -> str:
+    """The side of an encoder-decoder whose stream an axis of a weight runs along.
+
+    has_link: there is a projection between the two sides.
+    """
+    side = name.partition(".")[0]
+    if axis == 1 and (name == LINK or (name.endswith(CROSS) and not has_link)):
+        return "encoder"
+    return "decoder" if name.startswith("enc_to_dec_proj") else side

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd.errors import Collector, TextkdError, fail, problem
-from textkd.models.own.rebuilt_words import BLOCKS, word_problems, words_of
+from textkd.models.own.rebuilt_words import BLOCKS, word_problems
+from textkd.models.students.growth import grow_problems
+from textkd.models.students.recurrent import recurrent_problems
 from textkd.models.students.wanted import wanted_problems
 from textkd.models.students.widths import HOW, SIDED_WIDTHS, SIDES, WIDTHS, option_problems
 
-KINDS = ("shrink", "path", "config")
+KINDS = ("shrink", "path", "config", "recurrent")
+MORE = ("grow",)  # changes what it is made of, alone or beside shrink
 BESIDE = ("from", "share_encoder", "vocabulary", *BLOCKS)
 PATH_OPTIONS = ("allow_pickle", "sha256")
 OF_ONE_STACK = ("layers", "n_layers", *WIDTHS)
@@ -40,14 +43,14 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         example = "{shrink: {layers: [2, 4, 6]}}"
         raise fail(f"student: {spec!r}", "not a block of keys", fix=f"for example student: {example}")
     kinds = [kind for kind in KINDS if kind in spec]
-    whole = not kinds and bool(words_of(spec))  # the teacher's blocks, all of them, with other layers
-    if len(kinds) != 1 and not is_mixed(spec) and not whole:
-        found = f"{' and '.join(kinds)} together" if kinds else f"none of {', '.join(KINDS)}"
-        fix = f"give exactly one of {', '.join(KINDS)}"
+    more = [kind for kind in (*MORE, *BLOCKS) if kind in spec]
+    if len(kinds) != 1 and not is_mixed(spec) and (kinds or not more):
+        found = f"{' and '.join(kinds)} together" if kinds else f"none of {', '.join((*KINDS, *MORE, *BLOCKS))}"
+        fix = f"give exactly one of {', '.join(KINDS)}" + ("" if kinds else f", or {' or '.join((*MORE, *BLOCKS))}")
         if kinds == ["shrink", "config"]:
             fix += ", or one side of an encoder-decoder each: {shrink: {decoder_layers: 2}, config: {encoder: {...}}}"
         wrong.add(problem("a student", found, fix=fix))
-    allowed = [*KINDS, *BESIDE, *(PATH_OPTIONS if "path" in spec else ())]
+    allowed = [*KINDS, *MORE, *BESIDE, *(PATH_OPTIONS if "path" in spec else ())]
     for key in (str(key) for key in spec if key not in allowed):
         fix = f"keys: {', '.join(allowed)}"
         wrong.add(problem(f"student key {key}", "no such key", near=(key, allowed), fix=fix, where=key))
@@ -56,6 +59,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             asked, fix = f"student {kind}: {spec[kind]!r}", f"for example {example}"
             wrong.add(problem(asked, "not a block of keys", fix=fix, where=kind))
     _check_shrink(spec, wrong)
+    _check_others(spec, wrong)
     _check_sharing(spec, wrong)
     wrong.add(*wanted_problems(spec.get("vocabulary")), *word_problems(spec))
     if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"]).strip()):
@@ -86,7 +90,7 @@ def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
         >>> sound_part({"shrink": {"layer": [2, 9]}}) is None
         True
     """
-    kept = {key: spec[key] for key in (*KINDS, "from", "vocabulary", *BLOCKS) if key in spec}
+    kept = {key: spec[key] for key in (*KINDS, *MORE, "from", "vocabulary", *BLOCKS) if key in spec}
     kept |= {key: spec[key] for key in ("share_encoder", "allow_pickle") if type(spec.get(key)) is bool}
     kept |= {"sha256": spec["sha256"]} if isinstance(spec.get("sha256"), str) else {}
     shrink = kept.get("shrink")
@@ -110,7 +114,7 @@ def taken(spec: Mapping[str, Any]) -> list[str]:
         >>> taken({"factorise": {"layers": 8}}), taken({"config": {"hidden_size": 8}, "factorise": {"layers": 8}})
         (['factorise'], [])
     """
-    keys = ("shrink", "share_encoder", *(() if any(kind in spec for kind in KINDS) else BLOCKS))
+    keys = ("shrink", "recurrent", *MORE, "share_encoder", *(() if any(kind in spec for kind in KINDS) else BLOCKS))
     return [key for key in keys if spec.get(key)]
 
 
@@ -141,6 +145,23 @@ def _check_shrink(spec: Mapping[str, Any], wrong: Collector) -> None:
         if isinstance(config, Mapping) and side in config and word in shrink:
             found, fix = f"the {side} is either copied or new", "give one of them"
             wrong.add(problem(f"student shrink.{word} and config.{side}", found, fix=fix))
+
+
+def _check_others(spec: Mapping[str, Any], wrong: Collector) -> None:
+    if "recurrent" in spec:
+        wrong.add(*recurrent_problems(spec["recurrent"]))
+    if "grow" not in spec:
+        return
+    wrong.add(*grow_problems(spec["grow"]))
+    if "path" in spec:
+        what, fix = "a folder's model is taken as it is", f"from: {spec['path']} in its place"
+        wrong.add(problem("student grow beside path", what, fix=fix, where="grow"))
+    if "recurrent" in spec:
+        what, fix = "a model of random weights has no function to keep", "the larger sizes in recurrent, without grow"
+        wrong.add(problem("student grow beside recurrent", what, fix=fix, where="grow"))
+    if "config" in spec:
+        what, fix = "a model of random weights has no function to keep", "the larger sizes in config, without grow"
+        wrong.add(problem("student grow beside config", what, fix=fix, where="grow"))
 
 
 def _check_sharing(spec: Mapping[str, Any], wrong: Collector) -> None:

@@ -66,9 +66,9 @@ class Anatomy:
 
     @property
     def num_heads(self) -> int:
-        """Attention heads per block, from the config."""
+        """Attention heads per block, from the config; 1 where there is no attention."""
         self._known("its number of heads")
-        return int(self.config.num_attention_heads)
+        return int(getattr(self.config, "num_attention_heads", 1))
 
     @property
     def hidden_size(self) -> int:
@@ -204,6 +204,10 @@ class Anatomy:
         return replace(address, block=block)
 
     def _check_kind(self, address: Address) -> None:
+        if self.plan is not None and self.plan.only and address.kind not in self.plan.only:
+            found = f"a {self.plan.title} has no {address.kind.replace('_', ' ')}"
+            fix = f"it has logits, {', '.join(self.plan.only)}, and module:<path>"
+            raise fail(f'tap "{address}"', found, near=(str(address), self.addresses()), fix=fix)
         if not self._has(address.kind):
             other = f', or "{replace(address, side="decoder")}"' if self.side else ""
             raise fail(
@@ -258,6 +262,8 @@ class Anatomy:
             )
 
     def _has(self, kind: str) -> bool:
+        if self.plan is not None and self.plan.only and kind not in self.plan.only:
+            return False
         if kind in GRADIENT_KINDS:
             return self.has_head or bool(self.side)  # the head of an encoder-decoder is the whole model's
         return kind not in CROSS_KINDS or bool(self.plan and self.plan.cross)

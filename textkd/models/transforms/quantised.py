@@ -218,6 +218,9 @@ def problems(model: Any) -> list[Problem]:
     if getattr(config, "is_encoder_decoder", False) or getattr(model, "main_input_name", "input_ids") != "input_ids":
         what = "there is no int8 export of it: encoders of texts are exported"
         return [problem(asked, what, fix="leave quantise out")]
+    if any(isinstance(module, nn.LSTM) for module in model.modules()):
+        what = "int8 weights of an LSTM are on a grid of onnxruntime's own, which no training computes on"
+        return [problem(asked, what, fix="leave quantise out; int8: dynamic exports it all the same")]
     layers = [module for _, module in _layers(model, KINDS)]
     if not any(type(module) is nn.Linear for module in layers):
         fix = "leave quantise out, or take a student of another architecture"
