@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from textkd.config.presets import preset
     from textkd.errors import TextkdError
     from textkd.experiment.distiller import Distiller, Result
-    from textkd.models.students import fit_image_size, from_config, grow, shrink
+    from textkd.models.as_saved import load
+    from textkd.models.students import fit_image_size, from_config, grow, rebuild, shrink
     from textkd.models.taps import Capture
     from textkd.objective.match import Match
     from textkd.objective.schedules import Schedule
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Capture", "Distiller", "LiveTeacher", "Match", "Pseudo", "Recogniser", "Result", "Schedule", "Stage",
-    "TextkdError", "Wiring", "fit_image_size", "from_config", "from_recipe", "grow", "losses", "new_ocr_model",
-    "preset", "shrink", "tasks", "wire",
+    "TextkdError", "Wiring", "fit_image_size", "from_config", "from_recipe", "grow", "load", "losses",
+    "new_ocr_model", "preset", "rebuild", "shrink", "tasks", "wire",
 ]  # fmt: skip
 
 # where each name is; looked up on first use, so that `textkd --help` need not wait for torch
@@ -33,8 +34,9 @@ _HOMES = {
     "Match": "objective.match", "Result": "experiment.distiller", "Pseudo": "teachers.generation.pseudo_labels",
     "Recogniser": "teachers", "Schedule": "objective.schedules", "Stage": "training.stages", "TextkdError": "errors",
     "Wiring": "training.wiring", "preset": "config.presets", "fit_image_size": "models.students",
-    "from_config": "models.students", "from_recipe": "config.build", "grow": "models.students", "losses": "",
-    "new_ocr_model": "tasks.ocr.new_model", "shrink": "models.students", "tasks": "", "wire": "training.wiring",
+    "from_config": "models.students", "from_recipe": "config.build", "load": "models.as_saved", "losses": "",
+    "grow": "models.students", "new_ocr_model": "tasks.ocr.new_model", "rebuild": "models.students",
+    "shrink": "models.students", "tasks": "", "wire": "training.wiring",
 }  # fmt: skip
 
 

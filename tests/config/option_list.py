@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from textkd import tasks
 from textkd.config.schema import Recipe
+from textkd.models.own import rebuilt_words
 from textkd.models.students import growth, recurrent, spec, wanted
 from textkd.models.students.widths import SIDED_WIDTHS, WIDTHS
 from textkd.objective import schedules
@@ -50,6 +51,8 @@ def options() -> list[str]:
     found += [f"grow.{name}" for name in (*growth.KEYS, *(f"wider.{one}" for one in (*WIDTHS, *SIDED_WIDTHS)))]
     found += [f"grow.deeper.{name}" for name in growth.DEEPER]
     found += [f"vocabulary.{name}" for name in wanted.OPTIONS]
+    found += [f"factorise.{name}" for name in (*rebuilt_words.FACTORISED, *rebuilt_words.SIDES)]
+    found += [f"cheap.{name}" for name in (*rebuilt_words.PLACES, "groups", "rank", *rebuilt_words.SIDES)]
     found += [f"training.{name}" for name in (*arguments.OWN, "output_dir", "seed")]
     found += [f"cache.{field.name}" for field in dataclasses.fields(CacheOptions)]
     found += [f"cache.logits.{name}" for name in cache_options.LOGITS]

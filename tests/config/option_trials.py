@@ -217,6 +217,9 @@ BILSTM = {"kind": "bilstm", "hidden": 4}
 LATER, MORE_UNITS = {"deeper": {"after": [1]}}, {"wider": {"ffn": 40}}
 MORE_OF_SIDES = {"wider": {"encoder_ffn": 50, "decoder_ffn": 50}}
 ROWS = [{"input_ids": (5 * torch.arange(36).view(6, 6) ** 2) % 21, "labels": torch.tensor([0, 1, 0, 1, 1, 0])}]
+ONE = {"layers": [1]}
+FEW: dict[str, Any] = {"factorise": {"decoder": {"embeddings": 2}}}
+CHEAP: dict[str, Any] = {"cheap": {"decoder": {"ffn": "grouped"}}}
 STUDENTS: dict[str, Trial] = {
     "student.shrink": made_of({"shrink": {"layers": [1, 2]}}, {"shrink": {"layers": [1]}}),
     "student.path": made_of({"shrink": {"layers": [1]}}, {"path": second}),
@@ -229,6 +232,18 @@ STUDENTS: dict[str, Trial] = {
     "vocabulary.from": recipe("student.vocabulary.from", "task", {"student.vocabulary": None}),
     "vocabulary.keep": recipe("student.vocabulary.keep", 15, {"student.vocabulary": {}}),
     "vocabulary.list": recipe("student.vocabulary.list", "words.txt", {"student.vocabulary": {}}),
+    "student.factorise": made_of({"shrink": ONE}, {"shrink": ONE, "factorise": {"layers": 2}}),
+    "factorise.embeddings": made_of({"factorise": {"embeddings": 4}}, {"factorise": {"embeddings": 5}}),
+    "factorise.layers": made_of({"factorise": {"layers": 4}}, {"factorise": {"layers": {"ffn": 4}}}),
+    "factorise.encoder": made_of(FEW, {"factorise": {**FEW["factorise"], "encoder": {"layers": 2}}}, True),
+    "factorise.decoder": made_of(FEW, {"factorise": {"decoder": {"embeddings": 3}}}, True),
+    "student.cheap": made_of({"shrink": ONE}, {"shrink": ONE, "cheap": {"ffn": "bottleneck"}}),
+    "cheap.ffn": made_of({"cheap": {"ffn": "grouped"}}, {"cheap": {"ffn": "bottleneck"}}),
+    "cheap.attention": made_of({"cheap": {"attention": "grouped"}}, {"cheap": {"attention": "low_rank"}}),
+    "cheap.groups": made_of({"cheap": {"ffn": "grouped"}}, {"cheap": {"ffn": "grouped", "groups": 2}}),
+    "cheap.rank": made_of({"cheap": {"ffn": "low_rank"}}, {"cheap": {"ffn": "low_rank", "rank": 2}}),
+    "cheap.encoder": made_of(CHEAP, {"cheap": {**CHEAP["cheap"], "encoder": {"ffn": "grouped"}}}, True),
+    "cheap.decoder": made_of(CHEAP, {"cheap": {"decoder": {"ffn": "grouped", "groups": 2}}}, True),
     "shrink.layers": made_of({"shrink": {"layers": "first", "n_layers": 2}}, {"shrink": {"layers": [2, 4]}}),
     "shrink.n_layers": made_of({"shrink": {"n_layers": 2}}, {"shrink": {"n_layers": 1}}),
     "shrink.encoder_layers": made_of({"shrink": TWO_SIDES}, {"shrink": {**TWO_SIDES, "encoder_layers": 1}}, True),

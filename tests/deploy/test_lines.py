@@ -21,7 +21,6 @@ import textkd
 from textkd import deploy
 from textkd.deploy import manifest
 from textkd.deploy.artifact import Artifact
-from textkd.deploy.export import load_student
 from textkd.deploy.lines_graphs import DecoderGraph, EncoderGraph, parity
 from textkd.deploy.lines_onnx import generated, search_of
 from textkd.deploy.runtime.lines import LineModel
@@ -30,6 +29,7 @@ from textkd.deploy.to_onnx import export_onnx, refuse
 from textkd.errors import TextkdError
 from textkd.experiment.artifacts import problems
 from textkd.experiment.evaluate import evaluate
+from textkd.models.as_saved import load
 from textkd.tasks.ocr.output import LineTexts
 from textkd.tasks.ocr.processor import decode_texts, pixels
 
@@ -178,7 +178,7 @@ def lines(count: int, seed: int = 0) -> list[Image.Image]:
 
 def texts_of_torch(folder: Path, images: list[Image.Image], **settings: Any) -> list[str]:
     """What transformers reads, one image at a time; sinusoidal positions, which it does not load, are mended."""
-    model, reads = load_student(folder), hf.TrOCRProcessor.from_pretrained(folder)
+    model, reads = load(folder), hf.TrOCRProcessor.from_pretrained(folder)
     found = []
     for image in images:
         batch = torch.from_numpy(pixels(reads, [image]))

@@ -104,11 +104,13 @@ def export(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what OUT holds.")] = False,
 ) -> None:
-    """Write the student of a run: as a plain Hugging Face folder that loads without textkd, or as ONNX.
+    """Write the student of a run: as a Hugging Face folder that loads without textkd, or as ONNX.
 
-    Of a chain it is the last link, of a cohort the first peer.
+    A student with other layers (factorise, cheap) loads with textkd.load, or as ONNX. Of a chain it is the last link,
+    of a cohort the first peer.
     """
     with for_good():
         from textkd.deploy import shipping
 
-    say([f"exported: {shipping.ship(run_dir, out, form, int8, rows, overwrite)}"])
+    folder = shipping.ship(run_dir, out, form, int8, rows, overwrite)
+    say([f"exported: {folder}", *shipping.told(folder)])

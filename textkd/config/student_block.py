@@ -9,10 +9,12 @@ from typing import Any
 from textkd.config.task_block import labels_of_task
 from textkd.errors import Collector, Problem, TextkdError, fail, nearest, problem
 from textkd.experiment.labelled import FEW, has_labels, has_words, labelled
+from textkd.experiment.other_layers import other_layers
 from textkd.experiment.plan import Source
 from textkd.experiment.trimmed import trimmed
 from textkd.models import loading, students
 from textkd.models.files import at_home
+from textkd.models.own.rebuilt_words import words_of
 from textkd.models.students.vocabulary import inherit
 from textkd.models.students.wanted import wanted_of
 from textkd.tasks import Kind, Task
@@ -29,7 +31,8 @@ def student_of(
     """Where a student comes from.
 
     Args:
-        block: one of `shrink`, `grow`, `recurrent`, `path` and `config`, and perhaps `from`.
+        block: one of `shrink`, `grow`, `recurrent`, `path` and `config`, and perhaps `from`, `vocabulary`, `factorise`
+            and `cheap`; the last three are done in this order.
         task: gives the head of a student that is loaded, or made of a model that has not learnt the task.
         auto_class: what loads its models.
         made_from: the name of the model that it is made of, "" without one.
@@ -39,7 +42,9 @@ def student_of(
     """
     made = _whole(block, task, auto_class, made_from, teachers, new, max_length)
     wanted = wanted_of(block.get(VOCABULARY))
-    return made if wanted is None else trimmed(made, wanted, task)
+    made = made if wanted is None else trimmed(made, wanted, task)
+    words = words_of(block)
+    return other_layers(made, words) if words else made
 
 
 def _whole(
@@ -53,7 +58,7 @@ def _whole(
     if new is not None and "config" in spec:
         return Source(lambda models, seed: new(spec["config"]), kind="made new", told=spec)
     if "path" in spec:
-        own = lambda models, seed: students.build(spec, models.get(made_from), auto_class, **labels)  # noqa: E731
+        own = lambda models, seed: students.begin(spec, models.get(made_from), auto_class, **labels)  # noqa: E731
         needed = (made_from,) if made_from and spec.get("share_encoder") else ()
         told = {key: value for key, value in spec.items() if key != "path"}  # the files are known by their content
         kind = f"loaded from {spec['path']}"
@@ -107,10 +112,10 @@ class Rows:
         """The student. A control begins as it does: what is made of the same model is measured once."""
         examples = self(model, learnt=learnt)
         if examples is None:
-            return students.build(self.spec, model, auto_class)
+            return students.begin(self.spec, model, auto_class)
         key = f"{identity(model, None)} {seed if self.drawn else ''}"  # a new side, or noise, is drawn
         if self.last[0] != key:
-            self.last = key, students.build(self.spec, model, auto_class, examples=examples)
+            self.last = key, students.begin(self.spec, model, auto_class, examples=examples)
         return loading.clone(self.last[1])
 
     def glance(self, model: Any, auto_class: Any, readable: bool, learnt: bool = True) -> Any:
@@ -119,9 +124,9 @@ class Rows:
         examples = self(model, True, learnt)
         by_weights = self.task is not None and examples is None
         if by_weights or (readable and self.task is not None and has_words(self.task, model, self.folder)):
-            return students.build(self.spec, model, auto_class, examples=examples)
+            return students.begin(self.spec, model, auto_class, examples=examples)
         plain = {key: value for key, value in self.block.items() if key not in students.HOW}
-        return students.build({**self.spec, "shrink": plain}, model, auto_class)
+        return students.begin({**self.spec, "shrink": plain}, model, auto_class)
 
 
 def _of_folder(
@@ -179,8 +184,7 @@ def new_problems(spec: Mapping[str, Any], kind: Kind | None) -> list[Problem]:
     fix = "config: {encoder: {num_hidden_layers: 4}, decoder: {decoder_layers: 2}}, or path: FOLDER"
     what = "the teacher is a black box: it has no blocks to take"
     found = Collector()
-    found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key)
-                for key in ("shrink", "recurrent", *students.MORE, "share_encoder") if spec.get(key)))  # fmt: skip
+    found.add(*(problem(f"student {key}: {spec[key]!r}", what, fix=fix, where=key) for key in students.taken(spec)))
     if spec.get("config") and kind is not None:
         with found.collecting():
             kind.new_model(spec["config"])

@@ -1,4 +1,5 @@
-"""Writes a student as a plain Hugging Face folder: loads without textkd, holds nothing of the training."""
+"""Writes a student as a Hugging Face folder that holds nothing of the training; it loads without textkd, but for
+models that transformers has no class for (`textkd.models.own`)."""
 
 from __future__ import annotations
 
@@ -14,14 +15,13 @@ from typing import Any
 import torch
 
 from textkd.errors import TextkdError, fail
+from textkd.models.as_saved import load
 from textkd.models.files import FULL, UMASK, at_home, refused, share, write_json
 from textkd.models.forward import positions
 from textkd.models.loading import load_tokenizer, load_with_report, quiet
 from textkd.models.model_files import read_json
-from textkd.models.no_code import from_pretrained, saved_class
 from textkd.models.regular import regular
 
-PROJECTIONS = "textkd_projections"
 # Copied byte for byte beside the weights, where they exist; only a model_max_length beyond the positions is corrected.
 SIDE_FILES = (
     "tokenizer.json",
@@ -60,7 +60,7 @@ def export(
     """
     folder, target = student_folder(source), Path(os.path.abspath(at_home(out)))
     _check_target(folder, target, overwrite, "config.json")
-    model = load_student(folder)
+    model = load(folder, asked=f"export of {folder}")
     texts = model.main_input_name == "input_ids"
     words = at_home(tokenizer) if tokenizer is not None else folder
     if texts or tokenizer is not None:
@@ -159,36 +159,6 @@ def _check_target(folder: Path, target: Path, overwrite: bool, mark: str) -> Non
         if not (target / mark).is_file():
             fix = "name another folder; only the folder of a model is overwritten"
             raise fail(asked, "the folder holds other things than a model", fix=fix)
-
-
-def load_student(folder: Path) -> Any:
-    """The model in eval mode; every weight from the file, and every weight of the file but projections in it."""
-    asked = f"export of {folder}"
-    model, info = load_with_report(folder, _Architecture(asked), dtype="auto")
-    if info["missing_keys"]:
-        names = ", ".join(sorted(info["missing_keys"])[:3])
-        raise fail(
-            asked, f"weights that are not in the file: {names}", fix="finish the training, or export another folder"
-        )
-    lost = sorted(key for key in info["unexpected_keys"] if PROJECTIONS not in key)
-    if lost:
-        found = f"{len(lost)} weights have no place in {type(model).__name__}, among them {lost[0]}"
-        raise fail(asked, found, fix="correct architectures in config.json")
-    return model
-
-
-class _Architecture:
-    """Loads the class that a config names in `architectures`."""
-
-    def __init__(self, asked: str) -> None:
-        self.asked = asked
-
-    def from_pretrained(self, source: str, trust_remote_code: bool, **kwargs: Any) -> Any:
-        named, model_class = saved_class(source)
-        if model_class is None:
-            found = f"config.json names {named or 'nothing'} in architectures, which transformers does not have"
-            raise fail(self.asked, found, fix="name the model's class there, for example BertForSequenceClassification")
-        return from_pretrained(model_class, source, **kwargs)  # which says again that no code is trusted
 
 
 @contextmanager

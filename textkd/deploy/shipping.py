@@ -7,6 +7,8 @@ from typing import Any
 
 from textkd.deploy.export import export
 from textkd.errors import fail, reading
+from textkd.models.model_files import read_json
+from textkd.models.own.marks import LOADS, is_own
 
 FORMATS = ("hf", "onnx")
 
@@ -47,6 +49,12 @@ def ship(
     texts = [] if rows is None else texts_of(rows)
     return export_onnx(source, out, int8=int8, rows=texts, rows_from="" if rows is None else rows.name,
                        overwrite=overwrite)  # fmt: skip
+
+
+def told(folder: Path) -> list[str]:
+    """What to know of a folder that `ship` wrote, beside its place: a line, or none."""
+    about = read_json(folder / "config.json", f"the export {folder}")
+    return [LOADS] if is_own(about) else []
 
 
 def texts_of(file: Path) -> list[Any]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from textkd.deploy import manifest
-from textkd.deploy.export import load_student, new_folder, student_folder
+from textkd.deploy.export import new_folder, student_folder
 from textkd.deploy.lines_onnx import is_reader, refuse_reader, written_lines
 from textkd.deploy.manifest import MODEL, Manifest
 from textkd.deploy.parts import made_by, save_words
 from textkd.errors import fail
+from textkd.models.as_saved import load
 from textkd.models.files import at_home, write_atomic
 from textkd.models.forward import positions
 from textkd.models.label_names import label_names
@@ -65,7 +66,7 @@ def export_onnx(
         fix = "--int8 dynamic, or --int8 static --rows FILE"
         raise fail(f"--int8 {int8}", f"not one of {', '.join(MODES)}", near=(int8, MODES), fix=fix)
     with new_folder(folder, target, overwrite, mark=manifest.FILE) as part:
-        model = load_student(folder).float()
+        model = load(folder, asked=f"export of {folder}").float()
         words = folder if tokenizer is None else at_home(tokenizer)
         if is_reader(model):
             made = written_lines(model, words, part, int8)

@@ -21,6 +21,8 @@ from textkd.experiment.plan import Experiment
 from textkd.experiment.setup import Setup
 from textkd.models import loading
 from textkd.models.files import write_atomic
+from textkd.models.own import marks
+from textkd.models.own.door import Own
 from textkd.models.processes import processes
 from textkd.models.taps import anatomy
 from textkd.objective.pair import Pair
@@ -171,6 +173,7 @@ def _row(experiment: Experiment, name: str, model: Any, runs: list[Finished], ru
         "description": runs[0].record.get("about") or experiment.models[name].about(model),
         "architecture": shape,
         "runtime": runtime,
+        "loads_with": marks.TYPE if isinstance(model, Own) else None,
         "path": None if folder is None else _shown(folder, run),
         "parameters": count,
         "runs": [{key: one.record[key] for key in KEPT} for one in runs],

@@ -10,6 +10,8 @@ from textkd.experiment.glance import glances
 from textkd.experiment.plan import Node
 from textkd.experiment.run import DONE, Runner
 from textkd.experiment.setup import Setup
+from textkd.models.own.door import Own
+from textkd.models.own.marks import LOADS
 from textkd.models.taps import anatomy
 from textkd.teachers.generation import words
 
@@ -64,7 +66,9 @@ def notes(setup: Setup) -> list[str]:
         return []
     given = [name for name in setup.models.running if setup.experiment.trainer_of(name) is None]
     trusted = [(name, told) for name in given for told in setup.task.output.on_trust(setup.models.start(name))]
-    return [*glances(setup), *rates.notes(setup), *setup.rows.notes, *(f"{name}: {told}" for name, told in trusted)]
+    told = [*glances(setup), *rates.notes(setup), *setup.rows.notes, *(f"{name}: {told}" for name, told in trusted)]
+    made = [name for name, model in setup.models.running.items() if isinstance(model, Own) and name not in given]
+    return [*told, f"{' and '.join(made)}: {LOADS}"] if made else told
 
 
 def table(setup: Setup, runner: Runner, timed: bool = True) -> list[dict[str, str]]:

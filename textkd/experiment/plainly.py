@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.models.loading import quiet
+from textkd.models.own.marks import VARIANT
 from textkd.tasks import Task
 
 ROWS = 8
@@ -22,9 +23,9 @@ def plain_doubts(folder: Path, task: Task, rows: Any, said: Any, device: Any = "
         device: that the model runs on.
 
     Returns:
-        A sentence where the two differ, or where plain transformers fails.
+        A sentence where the two differ, or where plain transformers fails; of a folder that it refuses, textkd.
     """
-    chosen = _some(rows)
+    chosen, by = _some(rows), "textkd" if any(folder.glob(f"model.{VARIANT}*")) else "plain transformers"
     shown = task.load("eval")
     texts = [shown[int(rows[i]["example_id"])] for i in chosen]
     try:
@@ -34,10 +35,10 @@ def plain_doubts(folder: Path, task: Task, rows: Any, said: Any, device: Any = "
             )
     except Exception as error:  # whatever transformers raises, a person who loads the folder would meet
         told = str(error).strip().splitlines() or [""]
-        return [f"the published folder does not run in plain transformers: {type(error).__name__}: {told[0]}"]
+        return [f"the published folder does not run in {by}: {type(error).__name__}: {told[0]}"]
     if not differ:
         return []
-    return [f"the published folder answers otherwise than was measured, in plain transformers: {differ}"]
+    return [f"the published folder answers otherwise than was measured, in {by}: {differ}"]
 
 
 def _some(rows: Any) -> list[int]:

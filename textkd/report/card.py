@@ -68,7 +68,7 @@ def _front_matter(results: Results, name: str, head: Head) -> dict[str, Any]:
     tags = ["textkd", *(["distillation"] if model.taught_by else []), *head.tags]
     entry = {"task": {"type": head.task}, "dataset": dataset, "metrics": metrics}
     return {
-        "library_name": "transformers" if model.runtime is None else "onnx",
+        "library_name": model.loads_with or ("transformers" if model.runtime is None else "onnx"),
         "pipeline_tag": head.task,
         "tags": sorted(tags),
         **({"metrics": [metric for metric in head.metrics if metric in means]} if head.metrics else {}),

@@ -47,6 +47,8 @@ class ModelResult(Strict):
     taught_by: list[str] = []
     # What runs it where that is not PyTorch, e.g. "onnxruntime 1.20": its speed is the runtime's too.
     runtime: str | None = None
+    # What its folder loads with where that is not plain transformers: "textkd".
+    loads_with: str | None = None
     parameters: int | None = Field(ge=0)
     disk_mb: float | None
     latency_ms: float

@@ -37,6 +37,7 @@ def render(results: Results) -> str:
         gallery=lines.shown(results),
         rule=lines.rule(results),
         speed=speed_sentence(results),
+        own=[name for name, model in results.models.items() if model.loads_with],
         candidates=frontier.rows(results),
         frontier=frontier.picture(results),
         budget="" if results.search is None else frontier.budget(results.search),

@@ -84,6 +84,7 @@ def _model_summary(results: Results, model: ModelResult) -> dict[str, Any]:
         "train_s": _finite(model.train_s),
         "peak_mb": _finite(model.peak_mb),
         **({"runtime": model.runtime} if model.runtime is not None else {}),
+        **({"loads_with": model.loads_with} if model.loads_with is not None else {}),
     }
 
 

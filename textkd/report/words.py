@@ -13,6 +13,11 @@ _NAMES = {"cer": "CER", "wer": "WER", "exact": "exact lines"}
 _WORDS = {"onnx": "ONNX", "ema": "EMA"}
 _NOUNS = ("teacher", "student", "control", "assistant", "ensemble")
 
+LOADS_WITH = (
+    "This folder loads with textkd (`textkd.load`), not with plain transformers, which has no class for its layers and "
+    "refuses it; exported as ONNX (`textkd export --format onnx`) it runs with `textkd.deploy.load`, without torch."
+)
+
 
 def number(value: float | None, digits: int = 4) -> str:
     """0.91284 -> "0.9128"; None -> a dash; not a number stays visible."""

@@ -22,7 +22,11 @@ from textkd.models.files import write_atomic
 from textkd.models.own.marks import TYPE, VARIANT, WORDS
 
 # each module has a `KIND`; a further one is a file and a line here
-KINDS: dict[str, str] = {"bilstm": "textkd.models.own.bilstm", "textcnn": "textkd.models.own.textcnn"}
+KINDS: dict[str, str] = {
+    "bilstm": "textkd.models.own.bilstm",
+    "rebuilt": "textkd.models.own.rebuilt",
+    "textcnn": "textkd.models.own.textcnn",
+}
 HEAD = ("num_labels", "id2label", "label2id", "problem_type")  # of `from_pretrained`, they change the config
 
 
@@ -119,7 +123,7 @@ def class_named(config: Any, name: str) -> Any:
     """The class that a config, as it is in memory, names in `architectures`; None where nobody has one of this name."""
     words = getattr(config, WORDS, None)
     kind = words.get("kind") if isinstance(words, Mapping) else None
-    if kind in KINDS:
+    if isinstance(kind, str) and kind in KINDS:
         return import_module(KINDS[kind]).KIND.named(name)
     return getattr(transformers, name, None)
 

@@ -9,6 +9,7 @@ TYPE = "textkd"  # its model_type on the disk; in memory a config has that of it
 VARIANT = "textkd"  # in the names of its weights
 WEIGHTS = (f"model.{VARIANT}.safetensors", f"model.safetensors.index.{VARIANT}.json")  # one file; the list of several
 WORDS = "textkd"  # the field of a config that says what the model is
+LOADS = "loaded with textkd (textkd.load) or, as ONNX, with textkd.deploy.load, not with plain transformers"
 
 
 def is_own(told: Any) -> bool:

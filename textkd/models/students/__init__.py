@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from textkd.errors import fail
 from textkd.models.fixes import repair_positions
 from textkd.models.loading import load_model
+from textkd.models.own.rebuilt import change, rebuild
+from textkd.models.own.rebuilt_words import words_of
 from textkd.models.students.composing import compose
 from textkd.models.students.copying import block_list, is_two_sided
 from textkd.models.students.from_config import from_config
@@ -22,8 +24,8 @@ from textkd.models.students.positions import fit_image_size
 from textkd.models.students.random_init import RANDOM_INIT_WARNING, random_init_warning
 from textkd.models.students.recurrent import from_recurrent
 from textkd.models.students.sharing import shares_encoder
-from textkd.models.students.shrink import shrink, shrink_beside
-from textkd.models.students.spec import MORE, check_spec, is_mixed, sound_part
+from textkd.models.students.shrink import shrink, shrink_beside, whole
+from textkd.models.students.spec import MORE, check_spec, is_mixed, sound_part, taken
 from textkd.models.students.widths import HOW, ROWS, SIDED_WIDTHS
 from textkd.models.students.widths import WIDTHS as PLAIN_WIDTHS
 
@@ -37,6 +39,7 @@ __all__ = [
     "RANDOM_INIT_WARNING",
     "ROWS",
     "WIDTHS",
+    "begin",
     "block_list",
     "build",
     "check_spec",
@@ -52,10 +55,12 @@ __all__ = [
     "last_layers",
     "random_copies",
     "random_init_warning",
+    "rebuild",
     "repair_positions",
     "shares_encoder",
     "shrink",
     "sound_part",
+    "taken",
     "uniform_layers",
     "widen",
 ]
@@ -96,6 +101,8 @@ def build(
             {"share_encoder": True} beside them promises that the student's encoder is the teacher's. {"grow": {"wider":
             {"ffn": 2048}, "deeper": {"after": [3]}}}, alone or beside shrink: see `grow`. {"recurrent": {"kind":
             "bilstm"}}: see `from_recurrent`.
+            {"factorise": ...} and {"cheap": ...}, of `rebuild`, may stand beside any of them but `recurrent`, or alone:
+            then all of the teacher is copied.
         teacher: what the student is made of, unless it has a path.
         auto_class: for loading from a path.
         examples: batches with labels, on which a narrower student's parts are chosen; None: by their weights.
@@ -116,6 +123,17 @@ def build(
         >>> build({"shrink": {"layers": [2, 4]}}, teacher, None).config.num_hidden_layers
         2
     """
+    student = begin(spec, teacher, auto_class, examples=examples, **labels)
+    if words := words_of(spec):
+        change(student, words)
+    return student.eval()
+
+
+def begin(
+    spec: Mapping[str, Any], teacher: PreTrainedModel, auto_class: Any, *,
+    examples: Iterable[Mapping[str, Tensor]] | None = None, **labels: Any,
+) -> PreTrainedModel:  # fmt: skip
+    """`build` without what `factorise` and `cheap` ask for; arguments and errors are the same."""
     check_spec(spec)
     student = _made(spec, teacher, auto_class, examples, labels)
     if "grow" in spec:
@@ -150,5 +168,5 @@ def _made(
     if "recurrent" in spec:
         return from_recurrent(teacher, spec["recurrent"])
     if "config" not in spec:
-        return teacher
+        return whole(teacher)
     return from_config(teacher, **spec["config"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from textkd.errors import fail
 from textkd.models.architectures import PLANS
 
 
@@ -30,15 +31,27 @@ class Block:
     attentions: tuple[Attention, ...]
     ffn: tuple[nn.Linear, nn.Linear]
 
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """All of them."""
+        four = [(one.query, one.key, one.value, one.output) for one in self.attentions]
+        return [*(layer for each in four for layer in each), *self.ffn]
+
 
 def blocks_of(model: Any) -> list[Block]:
-    """The blocks of a model of one stack, or of a side of an encoder-decoder, whose `Plan` names their layers."""
+    """The blocks of a model of one stack, or of a side of an encoder-decoder, whose `Plan` names their layers. Raises
+    `TextkdError` where these are no plain linear ones."""
     plan, heads = PLANS[model.config.model_type], int(model.config.num_attention_heads)
     found = list[Block]()
     for module in plan.blocks(model.base_model):
         layers: Callable[[str], Any] = module.get_submodule
         attentions = tuple(_attention([layers(name) for name in names], heads) for names in plan.attentions)
         found.append(Block(module, attentions, (layers(plan.ffn), layers(plan.ffn_out))))
+    for one in (layer for block in found for layer in block.linears):
+        if not isinstance(one, nn.Linear):
+            what = f"its layers are {type(one).__name__} in place of linear ones: nobody knows which parts of these "
+            fix = "take heads, units or dimensions from the model that it was made of, and replace the layers then"
+            raise fail(f"a narrower {type(model).__name__}", f"{what}matter most", fix=fix)
     return found
 
 

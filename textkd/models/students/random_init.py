@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from textkd.models.own.rebuilding import is_random
+from textkd.models.own.rebuilt_words import word_problems, words_of
+
 RANDOM_INIT_WARNING = (
     "the student starts from random weights: it knows no language yet and needs far more data and steps than a student "
     "that was pretrained (a TextBrewer user ended at 0.14 accuracy). Prefer student: {shrink: ...} or {path: ...}; "
     "otherwise pretrain it on plain text first"
+)
+
+RANDOM_LAYERS = (
+    "start from random weights, as in Moonshine: they learn more by matches of attention and hidden states and by more "
+    "steps than a student of the teacher's own weights needs; layers of low_rank start from these"
 )
 
 
@@ -19,7 +27,8 @@ def random_init_warning(spec: Mapping[str, Any]) -> str | None:
         spec: the block, as of `textkd.models.students.build`.
 
     Returns:
-        `RANDOM_INIT_WARNING`, or of an encoder-decoder which sides start random; None where nothing starts random.
+        `RANDOM_INIT_WARNING`, or of an encoder-decoder which sides, of `cheap` which layers start random; None where
+        nothing does.
 
     Example:
         >>> random_init_warning({"config": {"hidden_size": 128}}) == RANDOM_INIT_WARNING
@@ -29,7 +38,9 @@ def random_init_warning(spec: Mapping[str, Any]) -> str | None:
     """
     config = spec.get("config")
     if not isinstance(config, Mapping):
-        return None
+        words = words_of(spec)
+        layers = [] if not words or word_problems(words) else is_random(words)
+        return f"the student's {' and '.join(layers)} layers {RANDOM_LAYERS}" if layers else None
     sides = [side for side in ("encoder", "decoder") if side in config]
     return sides_warning(sides) if sides else RANDOM_INIT_WARNING
 

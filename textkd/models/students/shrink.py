@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from textkd.errors import Collector, fail, problem, reading
+from textkd.models.loading import clone
 from textkd.models.students.composing import compose, compose_from
 from textkd.models.students.copying import OTHERWISE, block_list, config_of_blocks, copy_weights, is_two_sided
 from textkd.models.students.importance import measure
@@ -155,6 +156,17 @@ def shrink_beside(
     scores = measure(teacher, narrower, how, examples, asked.get("rows") or ROWS)
     kept = {side: choose(scores[side], sizes[side], [k - 1 for k in chosen[side]]) for side in narrower}
     return narrow(student, kept)
+
+
+def whole(teacher: PreTrainedModel) -> PreTrainedModel:
+    """A copy of all of a teacher, in eval mode, whose weights are trainable and no longer those of a folder.
+
+    Args:
+        teacher: it is not changed.
+    """
+    student: PreTrainedModel = clone(teacher)
+    student.config.name_or_path = student.name_or_path = ""
+    return student.requires_grad_(True).eval()
 
 
 def measure_of(by: str | None, has_rows: bool, rows: int | None = None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd.errors import Collector, TextkdError, fail, problem
+from textkd.models.own.rebuilt_words import BLOCKS, word_problems, words_of
 from textkd.models.students.growth import grow_problems
 from textkd.models.students.recurrent import recurrent_problems
 from textkd.models.students.wanted import wanted_problems
@@ -14,7 +15,7 @@ from textkd.models.students.widths import HOW, SIDED_WIDTHS, SIDES, WIDTHS, opti
 
 KINDS = ("shrink", "path", "config", "recurrent")
 MORE = ("grow",)  # changes what it is made of, alone or beside shrink
-BESIDE = ("from", "share_encoder", "vocabulary")
+BESIDE = ("from", "share_encoder", "vocabulary", *BLOCKS)
 PATH_OPTIONS = ("allow_pickle", "sha256")
 OF_ONE_STACK = ("layers", "n_layers", *WIDTHS)
 OF_SIDES = (*(f"{side}_layers" for side in SIDES), *SIDED_WIDTHS)
@@ -43,7 +44,8 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         raise fail(f"student: {spec!r}", "not a block of keys", fix=f"for example student: {example}")
     kinds = [kind for kind in KINDS if kind in spec]
     more = [kind for kind in MORE if kind in spec]
-    if len(kinds) != 1 and not is_mixed(spec) and (kinds or not more):
+    whole = not kinds and bool(more or words_of(spec))  # the teacher's blocks, all of them, changed
+    if len(kinds) != 1 and not is_mixed(spec) and not whole:
         found = f"{' and '.join(kinds)} together" if kinds else f"none of {', '.join((*KINDS, *MORE))}"
         fix = f"give exactly one of {', '.join(KINDS)}" + ("" if kinds else f", or {' or '.join(MORE)}")
         if kinds == ["shrink", "config"]:
@@ -60,7 +62,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
     _check_shrink(spec, wrong)
     _check_others(spec, wrong)
     _check_sharing(spec, wrong)
-    wrong.add(*wanted_problems(spec.get("vocabulary")))
+    wrong.add(*wanted_problems(spec.get("vocabulary")), *word_problems(spec))
     if "path" in spec and not (isinstance(spec["path"], str | os.PathLike) and str(spec["path"]).strip()):
         fix = "give a folder or a hub id"
         wrong.add(problem(f"student path: {spec['path']!r}", "not a path", fix=fix, where="path"))
@@ -89,7 +91,7 @@ def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
         >>> sound_part({"shrink": {"layer": [2, 9]}}) is None
         True
     """
-    kept = {key: spec[key] for key in (*KINDS, *MORE, "from", "vocabulary") if key in spec}
+    kept = {key: spec[key] for key in (*KINDS, *MORE, "from", "vocabulary", *BLOCKS) if key in spec}
     kept |= {key: spec[key] for key in ("share_encoder", "allow_pickle") if type(spec.get(key)) is bool}
     kept |= {"sha256": spec["sha256"]} if isinstance(spec.get("sha256"), str) else {}
     shrink = kept.get("shrink")
@@ -104,6 +106,18 @@ def sound_part(spec: Mapping[str, Any]) -> dict[str, Any] | None:
     except TextkdError:
         return None
     return kept
+
+
+def taken(spec: Mapping[str, Any]) -> list[str]:
+    """The keys of a block by which a student takes something of a teacher.
+
+    Example:
+        >>> taken({"factorise": {"layers": 8}}), taken({"config": {"hidden_size": 8}, "factorise": {"layers": 8}})
+        (['factorise'], [])
+    """
+    own = any(kind in spec for kind in KINDS)
+    keys = ("shrink", "recurrent", *MORE, "share_encoder", *(() if own else BLOCKS))
+    return [key for key in keys if spec.get(key)]
 
 
 def is_mixed(spec: Mapping[str, Any]) -> bool:
@@ -138,6 +152,9 @@ def _check_shrink(spec: Mapping[str, Any], wrong: Collector) -> None:
 def _check_others(spec: Mapping[str, Any], wrong: Collector) -> None:
     if "recurrent" in spec:
         wrong.add(*recurrent_problems(spec["recurrent"]))
+        for key in (key for key in BLOCKS if key in spec):
+            what = "it has no blocks of linear layers"
+            wrong.add(problem(f"student {key} beside recurrent", what, fix="leave one of them out", where=key))
     if "grow" not in spec:
         return
     wrong.add(*grow_problems(spec["grow"]))
@@ -161,7 +178,7 @@ def _check_sharing(spec: Mapping[str, Any], wrong: Collector) -> None:
     if not share:
         return
     own = [("shrink", word) for word in OF_SIDES if word.startswith("encoder")]
-    for kind, key in (*own, ("config", "encoder")):
+    for kind, key in (*own, *((name, "encoder") for name in ("config", *BLOCKS))):
         block = spec.get(kind)
         if isinstance(block, Mapping) and block.get(key) is not None:
             found, fix = f"{kind}.{key} makes an encoder of the student's own", "give one of them"

@@ -6,7 +6,7 @@ it:
 - linear layers: weights int8 for each output channel, absmax / 127, zero point 0; what comes in uint8, its range with 0
   in it cut into 255 steps, taken from each row alone, without its padding: so a server answers that is asked for one
   text at a time. Products of integers are summed exactly, then scaled, then the bias is added in float;
-- embeddings: uint8, one range with 0 in it for the whole table;
+- embeddings: uint8, one range with 0 in it for the whole table, on which a linear layer right behind it reads them;
 - all else (attention's own products, norms, softmax, activations) in float.
 
 Rounding passes gradients through as if it were not there (a straight-through estimator); nothing is clipped.
@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from textkd.errors import Problem, problem
+from textkd.models.own.pieces import WordTable
 
 BITS = 8  # of weights and of activations: what onnxruntime computes with
-ROWS, HOOK = "_textkd_rows", "_textkd_hook"  # attributes while a model is on the grid
+ROWS, HOOK, TABLE = "_textkd_rows", "_textkd_hook", "_textkd_table"  # attributes while a model is on the grid
 OWN_PARTS = "textkd_"  # what a training adds to a model (projections) begins so: it is not exported
 
 
@@ -47,7 +48,8 @@ class QuantisedLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         rows: _Rows = self.__dict__[ROWS]
-        scale, low, high = grid_of(input, rows.mask)
+        table = self.__dict__.get(TABLE)
+        scale, low, high = grid_of(input, rows.mask) if table is None else grid_of(table[0].weight)
         weight = self.weight.float()
         step = _steps(weight.detach().abs().amax(1), 127)  # [out]
         whole = functional.linear(_to_grid(input.float(), scale, low, high), _to_grid(weight, step[:, None]))
@@ -148,6 +150,9 @@ def prepare(model: nn.Module) -> list[str]:
         module.__class__ = KINDS[type(module)]
         module.__dict__[ROWS] = rows
         found.append(name)
+    for module in model.modules():
+        if isinstance(module, WordTable):
+            module.up.__dict__[TABLE] = (module.table,)
     model.__dict__[HOOK] = model.register_forward_pre_hook(rows.see, with_kwargs=True)
     return found
 
@@ -170,6 +175,7 @@ def finish(model: nn.Module) -> None:
     for _, module in _layers(model, back):
         module.__class__ = back[type(module)]
         module.__dict__.pop(ROWS, None)
+        module.__dict__.pop(TABLE, None)
 
 
 @contextmanager
