@@ -34,8 +34,8 @@ _HOMES = {
     "Match": "objective.match", "Result": "experiment.distiller", "Pseudo": "teachers.generation.pseudo_labels",
     "Recogniser": "teachers", "Schedule": "objective.schedules", "Stage": "training.stages", "TextkdError": "errors",
     "Wiring": "training.wiring", "preset": "config.presets", "fit_image_size": "models.students",
-    "from_config": "models.students", "from_recipe": "config.build", "grow": "models.students",
-    "load": "models.as_saved", "losses": "", "new_ocr_model": "tasks.ocr.new_model", "rebuild": "models.students",
+    "from_config": "models.students", "from_recipe": "config.build", "load": "models.as_saved", "losses": "",
+    "grow": "models.students", "new_ocr_model": "tasks.ocr.new_model", "rebuild": "models.students",
     "shrink": "models.students", "tasks": "", "wire": "training.wiring",
 }  # fmt: skip
 

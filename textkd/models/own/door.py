@@ -23,8 +23,8 @@ from textkd.models.own.marks import TYPE, VARIANT, WORDS
 
 # each module has a `KIND`; a further one is a file and a line here
 KINDS: dict[str, str] = {
-    "rebuilt": "textkd.models.own.rebuilt",
     "bilstm": "textkd.models.own.bilstm",
+    "rebuilt": "textkd.models.own.rebuilt",
     "textcnn": "textkd.models.own.textcnn",
 }
 HEAD = ("num_labels", "id2label", "label2id", "problem_type")  # of `from_pretrained`, they change the config

@@ -100,8 +100,9 @@ def build(
             {...}}}, or one side each. Beside layers, widths: {"heads": 8, "ffn": 768, "by": "fisher"}, see `shrink`.
             {"share_encoder": True} beside them promises that the student's encoder is the teacher's. {"grow": {"wider":
             {"ffn": 2048}, "deeper": {"after": [3]}}}, alone or beside shrink: see `grow`. {"recurrent": {"kind":
-            "bilstm"}}: see `from_recurrent`. {"factorise": ...} and {"cheap": ...}, of `rebuild`, may stand beside any
-            of them, or alone: then all of the teacher is copied.
+            "bilstm"}}: see `from_recurrent`.
+            {"factorise": ...} and {"cheap": ...}, of `rebuild`, may stand beside any of them but `recurrent`, or alone:
+            then all of the teacher is copied.
         teacher: what the student is made of, unless it has a path.
         auto_class: for loading from a path.
         examples: batches with labels, on which a narrower student's parts are chosen; None: by their weights.
@@ -167,5 +168,5 @@ def _made(
     if "recurrent" in spec:
         return from_recurrent(teacher, spec["recurrent"])
     if "config" not in spec:
-        return teacher if "grow" in spec else whole(teacher)
+        return whole(teacher)
     return from_config(teacher, **spec["config"])

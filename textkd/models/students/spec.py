@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textkd.errors import Collector, TextkdError, fail, problem
-from textkd.models.own.rebuilt_words import BLOCKS, word_problems
+from textkd.models.own.rebuilt_words import BLOCKS, word_problems, words_of
 from textkd.models.students.growth import grow_problems
 from textkd.models.students.recurrent import recurrent_problems
 from textkd.models.students.wanted import wanted_problems
@@ -43,10 +43,11 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         example = "{shrink: {layers: [2, 4, 6]}}"
         raise fail(f"student: {spec!r}", "not a block of keys", fix=f"for example student: {example}")
     kinds = [kind for kind in KINDS if kind in spec]
-    more = [kind for kind in (*MORE, *BLOCKS) if kind in spec]
-    if len(kinds) != 1 and not is_mixed(spec) and (kinds or not more):
-        found = f"{' and '.join(kinds)} together" if kinds else f"none of {', '.join((*KINDS, *MORE, *BLOCKS))}"
-        fix = f"give exactly one of {', '.join(KINDS)}" + ("" if kinds else f", or {' or '.join((*MORE, *BLOCKS))}")
+    more = [kind for kind in MORE if kind in spec]
+    whole = not kinds and bool(more or words_of(spec))  # the teacher's blocks, all of them, changed
+    if len(kinds) != 1 and not is_mixed(spec) and not whole:
+        found = f"{' and '.join(kinds)} together" if kinds else f"none of {', '.join((*KINDS, *MORE))}"
+        fix = f"give exactly one of {', '.join(KINDS)}" + ("" if kinds else f", or {' or '.join(MORE)}")
         if kinds == ["shrink", "config"]:
             fix += ", or one side of an encoder-decoder each: {shrink: {decoder_layers: 2}, config: {encoder: {...}}}"
         wrong.add(problem("a student", found, fix=fix))
@@ -114,7 +115,8 @@ def taken(spec: Mapping[str, Any]) -> list[str]:
         >>> taken({"factorise": {"layers": 8}}), taken({"config": {"hidden_size": 8}, "factorise": {"layers": 8}})
         (['factorise'], [])
     """
-    keys = ("shrink", "recurrent", *MORE, "share_encoder", *(() if any(kind in spec for kind in KINDS) else BLOCKS))
+    own = any(kind in spec for kind in KINDS)
+    keys = ("shrink", "recurrent", *MORE, "share_encoder", *(() if own else BLOCKS))
     return [key for key in keys if spec.get(key)]
 
 
@@ -150,6 +152,9 @@ def _check_shrink(spec: Mapping[str, Any], wrong: Collector) -> None:
 def _check_others(spec: Mapping[str, Any], wrong: Collector) -> None:
     if "recurrent" in spec:
         wrong.add(*recurrent_problems(spec["recurrent"]))
+        for key in (key for key in BLOCKS if key in spec):
+            what = "it has no blocks of linear layers"
+            wrong.add(problem(f"student {key} beside recurrent", what, fix="leave one of them out", where=key))
     if "grow" not in spec:
         return
     wrong.add(*grow_problems(spec["grow"]))
