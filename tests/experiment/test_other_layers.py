@@ -101,7 +101,7 @@ def test_a_run_is_killed_goes_on_and_is_taken_up(tiny: Tiny, monkeypatch: pytest
     assert "library_name: textkd" in card
     assert "not with plain transformers" in card
     assert "Loaded with textkd" in (tiny.folder / "run" / "report.html").read_text()
-    plain_refuses(student)
+    plain_refuses(student, "AutoConfig", "BertForSequenceClassification")
 
     metrics = evaluate(str(student), "glue/sst2", tiny.folder / "data" / "dev.tsv")
     assert metrics["accuracy"] == pytest.approx(row["runs"][0]["metrics"]["accuracy"])

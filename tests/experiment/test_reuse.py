@@ -199,7 +199,7 @@ def test_asking_builds_each_model_once_and_leaves_random_numbers_alone(
         monkeypatch.setattr(owner, name, lambda *args, **kwargs: (built.append(name), original(*args, **kwargs))[1])
 
     count(loading, "load_model_info")
-    count(students, "build")
+    count(students, "begin")
     values = short(tiny, student={"config": {"num_hidden_layers": 1, "hidden_size": 8}})  # one with random weights
     file = tiny.write(values)
     before, here = state(), inside(tiny.folder)
@@ -211,7 +211,7 @@ def test_asking_builds_each_model_once_and_leaves_random_numbers_alone(
     for ask in asked:
         ask()
         assert state() == before
-    assert sorted(built) == ["build", "load_model_info"]
+    assert sorted(built) == ["begin", "load_model_info"]
     assert inside(tiny.folder) == here
 
 

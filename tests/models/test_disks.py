@@ -33,7 +33,6 @@ WHOLE = {
     "experiment/storage.py copytree": "a folder .part, renamed",
     "deploy/export.py save_pretrained": "a folder beside, renamed",
     "deploy/export.py copyfile": "a folder beside, renamed",
-    "deploy/to_onnx.py save_pretrained": "a folder beside, renamed",
     "deploy/lines_onnx.py save_pretrained": "a folder beside, renamed",
     "deploy/parts.py save_pretrained": "a folder beside, renamed",
     "experiment/measured.py save_pretrained": "a temporary folder that nobody else reads",

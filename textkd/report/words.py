@@ -14,7 +14,7 @@ _WORDS = {"onnx": "ONNX", "ema": "EMA"}
 _NOUNS = ("teacher", "student", "control", "assistant", "ensemble")
 
 LOADS_WITH = (
-    "This folder loads with textkd (`textkd.load`), not with plain transformers, which has no class for its layers and "
+    "This folder loads with textkd (`textkd.load`), not with plain transformers, which has no class for it and "
     "refuses it; exported as ONNX (`textkd export --format onnx`) it runs with `textkd.deploy.load`, without torch."
 )
 

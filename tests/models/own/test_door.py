@@ -97,6 +97,6 @@ def test_a_folder_is_not_pushed_half_way(toy: Path) -> None:
         load_model(toy, AutoModelForSequenceClassification).save_pretrained(toy.parent / "hub", push_to_hub=True)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_plain_transformers_refuses_it(toy: Path) -> None:
     plain_refuses(toy)
