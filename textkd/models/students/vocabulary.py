@@ -174,8 +174,8 @@ def inherit(student: Any, model: Any) -> Any:
 
 
 def place_of(model: Any) -> str:
-    """Where the words of a model lie: the folder or hub id that it was loaded from, or what it was made of was; "" where
-    nobody knows."""
+    """Where the words of a model lie: the folder or hub id that it was loaded from, or that what it was made of was; ""
+    where nobody knows."""
     return str(getattr(model, "name_or_path", "") or "") or _PLACES.get(model, "")
 
 
