@@ -119,3 +119,12 @@ def test_a_link_reads_the_words_of_a_trimmed_one_that_it_is_made_of(tiny: Tiny) 
     build.from_recipe(tiny.write(recipe(tiny, chain=links, matches=matches, control=False))).run()
     last = AutoModelForSequenceClassification.from_pretrained(tiny.folder / "run" / "seed-1" / "student")
     assert last.config.vocab_size == 15
+
+
+@pytest.mark.long
+def test_the_words_of_a_link_that_lies_in_no_folder_yet_are_those_of_the_teacher(tiny: Tiny) -> None:
+    links = [LINKS[0], {**LINKS[1], "student": {"shrink": {"layers": [1]}, "vocabulary": {"keep": 15}}}]
+    matches = [{"tap": "logits", "loss": "kl"}]
+    build.from_recipe(tiny.write(recipe(tiny, chain=links, matches=matches, control=False))).run()
+    last = AutoModelForSequenceClassification.from_pretrained(tiny.folder / "run" / "seed-1" / "student")
+    assert last.config.vocab_size == 15

@@ -139,6 +139,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a value twice": ({"over": {"training.weight_decay": [0.1, 0.1]}}, "search.over.training.weight_decay"),
     "the task": ({"over": {"task.subset": ["sst2"]}}, "search.over.task.subset"),
     "the teacher": ({"over": {"teacher.path": ["a"]}}, "search.over.teacher.path"),
+    "a preset": ({"over": {"preset": ["hinton", "pkd"]}}, "search.over.preset"),
     "the seeds": ({"over": {"seeds": [[1]]}}, "search.over.seeds"),
     "a match that is not there": ({"over": {"matches.9.weight": [1]}}, "search.over.matches.9.weight"),
     "no trials": ({"trials": 0}, "search.trials"),

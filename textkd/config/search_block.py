@@ -27,6 +27,7 @@ FIXED = (
     "teachers",
     "control",
     "about",
+    "preset",  # it stands for matches, which a search has already in its place
     "training.output_dir",
     "training.max_steps",
 )

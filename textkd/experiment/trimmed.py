@@ -11,7 +11,7 @@ from typing import Any
 from textkd.errors import TextkdError, fail
 from textkd.experiment.plan import Source
 from textkd.models import loading
-from textkd.models.students.vocabulary import Kept, choose, trim
+from textkd.models.students.vocabulary import Kept, choose, kept_of, place_of, trim
 from textkd.models.students.wanted import Wanted
 from textkd.models.words import hash_of
 from textkd.tasks import Task
@@ -77,13 +77,16 @@ def _texts(task: Task) -> list[list[str]] | None:
 def _words(source: Source, models: Mapping[str, Any], whole: Any, task: Task | None) -> Any:
     """The tokenizer of what a model is made of; of a reader, its processor."""
     made_of = [whole, *(models[name] for name in source.reads)]
+    for one in made_of:
+        if kept_of(one) is not None:
+            return loading.own_tokenizer(one)
+    place = next(filter(None, map(place_of, made_of)), source.folder)
     if task is not None and task.output.writes:
-        places = (str(getattr(one, "name_or_path", "") or "") for one in made_of)
-        return task.processing(next(filter(None, places), source.folder))
+        return task.processing(place)
     for one in made_of:
         if (own := loading.own_tokenizer(one)) is not None:
             return own
-    return loading.load_tokenizer(source.folder)
+    return loading.load_tokenizer(place)
 
 
 def _tell(kept: Kept, words: Any) -> None:

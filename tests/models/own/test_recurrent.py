@@ -234,6 +234,9 @@ def test_what_it_cannot_be_made_of() -> None:
     for model, block, said in cases:
         with pytest.raises(TextkdError, match=said):
             build({"recurrent": block}, model, None)
+    for block in (BILSTM, TEXTCNN):
+        with pytest.raises(TextkdError, match="none of transformers' models"):
+            build({"config": {"num_hidden_layers": 1}}, build({"recurrent": block}, teacher, None), None)
     for beside in ({"shrink": {"layers": [1]}}, {"grow": {"wider": {"ffn": 99}}}):
         with pytest.raises(TextkdError, match="recurrent"):
             build({"recurrent": BILSTM, **beside}, teacher, None)

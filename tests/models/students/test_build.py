@@ -6,6 +6,7 @@ import transformers as hf
 from tiny_teachers import make, outputs
 
 from textkd.errors import TextkdError
+from textkd.models import students
 from textkd.models.students import build, shrink
 
 AUTO = hf.AutoModelForSequenceClassification
@@ -55,3 +56,16 @@ def test_wrong_specs_are_told(spec, words: list[str]) -> None:
 def test_another_number_of_labels_is_told() -> None:
     with pytest.raises(TextkdError, match="for 2 labels"):
         build({"shrink": {"layers": [1]}}, make("bert"), AUTO, num_labels=2)
+
+
+def test_a_student_larger_than_the_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(*_: object) -> None:
+        raise RuntimeError(what)
+
+    monkeypatch.setattr(students, "from_recurrent", allocate)
+    what = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes"
+    with pytest.raises(TextkdError, match="give smaller sizes"):
+        build({"recurrent": {"kind": "bilstm"}}, make("bert"), AUTO)
+    what = "a fault of ours"
+    with pytest.raises(RuntimeError, match="of ours"):
+        build({"recurrent": {"kind": "bilstm"}}, make("bert"), AUTO)

@@ -145,6 +145,8 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("bert", {"wider": {"hidden": 32, "ffn": 48}}, ["is as wide"]),
     ("bert", {"wider": {"fnn": 64}, "depper": {}}, ["nearest: ffn", "nearest: deeper"]),
     ("bert", {"wider": {"ffn": "64", "hidden": 0}}, ["grow.wider.ffn:", "grow.wider.hidden:"]),
+    ("bert", {"wider": {"ffn": 10**12}}, ["grow.wider.ffn:", "more than the 65,536"]),
+    ("bert", {"deeper": {"after": [1] * 995}}, ["grow.deeper.after:", "would have 1001 blocks; at most 1000"]),
     ("bert", {"wider": {"decoder_ffn": 64}}, ["no sides", "ffn: 64"]),
     ("bert", {"wider": {"ffn": 64, "decoder_ffn": 64}}, ["keep one kind"]),
     ("bert", {"wider": {}}, ["not a block of keys"]),

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from textkd.errors import fail
+from textkd.errors import fail, said
 from textkd.models.fixes import repair_positions
 from textkd.models.loading import load_model
 from textkd.models.own.rebuilt import change, rebuild
@@ -135,9 +135,15 @@ def begin(
 ) -> PreTrainedModel:  # fmt: skip
     """`build` without what `factorise` and `cheap` ask for; arguments and errors are the same."""
     check_spec(spec)
-    student = _made(spec, teacher, auto_class, examples, labels)
-    if "grow" in spec:
-        student = grow(student, **spec["grow"])
+    try:
+        student = _made(spec, teacher, auto_class, examples, labels)
+        if "grow" in spec:
+            student = grow(student, **spec["grow"])
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):  # torch has no kind of its own for it
+            raise
+        what = f"no memory for it: {said(error)}"
+        raise fail(f"a student of {dict(spec)}", what, fix="give smaller sizes") from error
     if spec.get("share_encoder") and not shares_encoder(student, teacher):
         if is_two_sided(teacher):
             found = "the student's encoder is another one than the teacher's"

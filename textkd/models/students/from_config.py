@@ -9,6 +9,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from textkd.errors import fail
+from textkd.models.own.door import Own
 from textkd.models.students.composing import compose_from
 from textkd.models.students.copying import is_two_sided
 from textkd.models.students.fields import config_class_of, override
@@ -66,6 +67,7 @@ def from_config(teacher: PreTrainedModel, **overrides: Any) -> PreTrainedModel:
     """
     if is_two_sided(teacher):
         return compose_from(teacher, overrides)
+    _refuse_own(teacher)
     overrides = dict(overrides)
     model_type = overrides.pop("model_type", teacher.config.model_type)
     values, model_class = _start(teacher, model_type)
@@ -78,6 +80,14 @@ def from_config(teacher: PreTrainedModel, **overrides: Any) -> PreTrainedModel:
         raise fail(f"a student config {overrides}", str(error), fix="correct the value of the field") from error
     log.warning("%s", RANDOM_INIT_WARNING)
     return student.eval()
+
+
+def _refuse_own(teacher: PreTrainedModel) -> None:
+    """Raises `TextkdError` for a BiLSTM or a TextCNN, of whose config transformers knows nothing."""
+    if isinstance(teacher, Own) and teacher.config.model_type not in transformers.CONFIG_MAPPING:
+        found = f"{type(teacher).__name__} is none of transformers' models: its config gives no sizes of one"
+        fix = "recurrent: {kind: bilstm, hidden: 150} in its place, or from: FOLDER of a model of transformers"
+        raise fail("a student config", found, fix=fix, where="config")
 
 
 def _start(teacher: PreTrainedModel, model_type: str) -> tuple[dict[str, Any], Any]:

@@ -8,11 +8,13 @@ from typing import Any
 
 from textkd.errors import Collector, Problem, problem
 from textkd.models.architectures import PLANS
+from textkd.models.model_files import MOST_BLOCKS
 from textkd.models.students.widths import SIDED_WIDTHS, SIDES, WIDTHS, Sizes, have
 
 KEYS = ("wider", "deeper", "noise")
 AFTER = ("after", *(f"{side}_after" for side in SIDES))
 DEEPER = (*AFTER, "nearly")
+WIDEST = 65536
 EXAMPLE = "grow: {wider: {ffn: 2048}}, or grow: {deeper: {after: [3]}}"
 
 
@@ -60,6 +62,8 @@ def _values(part: Mapping[str, Any], kind: str) -> Iterator[Problem]:
         asked, where, wrong = f"student grow.{kind} {key}: {value!r}", f"grow.{kind}.{key}", ""
         if key in (*WIDTHS, *SIDED_WIDTHS) and (type(value) is not int or value < 1):
             wrong, fix = "not a positive whole number", "how many there shall be in all, as 2048"
+        elif key in (*WIDTHS, *SIDED_WIDTHS) and value > WIDEST:
+            wrong, fix = f"more than the {WIDEST:,} that a model is given", "how many there shall be in all, as 2048"
         elif key in AFTER:
             numbers = isinstance(value, list | tuple) and all(type(one) is int for one in value)
             if not numbers or not value:
@@ -236,5 +240,9 @@ def places_of(model: Any, deeper: Mapping[str, Any], side: str = "") -> list[int
         what = f"the model it is made of has {depth} blocks, not {', '.join(map(str, bad))}"
         fix = f"0 (behind the embeddings) to {depth}, or -1 to -{depth} from the end"
         wrong.add(problem(f"student grow.deeper {key}: {list(asked)}", what, fix=fix, where=f"grow.deeper.{key}"))
+    elif depth + len(asked) > MOST_BLOCKS:  # a folder with more is not loaded
+        what = f"the model would have {depth + len(asked)} blocks; at most {MOST_BLOCKS}"
+        wrong.add(problem(f"student grow.deeper {key}: {len(asked)} new blocks", what, fix="name fewer blocks",
+                          where=f"grow.deeper.{key}"))  # fmt: skip
     wrong.raise_any()
     return sorted(one if one >= 0 else depth + 1 + one for one in asked)

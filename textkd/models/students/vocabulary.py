@@ -28,6 +28,7 @@ IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_toke
 ASCII = [chr(code) for code in range(33, 127)]
 _BATCH = 1000  # texts that are cut at a time
 _KEPT: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_PLACES: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of models that lie in no folder
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,19 @@ def kept_of(model: Any) -> Kept | None:
 
 
 def inherit(student: Any, model: Any) -> Any:
-    """The student, which reads by the tokenizer of the model that it is made of where that was trimmed."""
+    """The student, which reads by the tokenizer of the model that it is made of where that was trimmed; else its words
+    lie where that model's do."""
+    _PLACES[student] = place_of(model)
     if (kept := kept_of(model)) is not None and kept_of(student) is None:
         _KEPT[student] = kept
         give_tokenizer(student, own_tokenizer(model))
     return student
+
+
+def place_of(model: Any) -> str:
+    """Where the words of a model lie: the folder or hub id that it was loaded from, or that what it was made of was; ""
+    where nobody knows."""
+    return str(getattr(model, "name_or_path", "") or "") or _PLACES.get(model, "")
 
 
 def is_cut_alike(model: Any) -> bool:
