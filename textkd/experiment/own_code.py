@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import sys
 import textwrap
+import tokenize
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -164,7 +165,7 @@ def _source(function: types.FunctionType) -> str:
     """What a function says, without comments; its bytecode where nobody has the source."""
     try:
         return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(function))))
-    except (OSError, TypeError, SyntaxError, ValueError):
+    except (OSError, TypeError, SyntaxError, ValueError, tokenize.TokenError):  # a file that is no Python
         return _bytecode(function.__code__)
 
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from textkd.errors import fail
 from textkd.models.files import in_package, named
+from textkd.models.onnx.file import MANIFEST
 from textkd.models.own import marks
 from textkd.models.regular import refuse_special, regular
 
@@ -63,6 +64,9 @@ def check_folder(folder: Path, allow_pickle: bool) -> list[Path]:
         raise fail(asked, f"{config} holds no JSON object", fix="copy config.json again from where the model came from")
     if found := oversized(values):
         raise fail(asked, f"{config} says {found}", fix="copy config.json again from where the model came from")
+    if (folder / MANIFEST).is_file():
+        found = f"{folder} is an exported folder ({MANIFEST}): it holds a graph, and no weights for PyTorch"
+        raise fail(asked, found, fix="open it with textkd.deploy.load, or give the folder that it was exported from")
     own = marks.is_own(values)
     files = _weight_files(folder, asked, *(marks.WEIGHTS if own else (WEIGHTS, INDEX)))
     if not files and own:

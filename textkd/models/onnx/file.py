@@ -14,6 +14,7 @@ from pathlib import Path
 
 # onnx.TensorProto: FLOAT, UINT8, INT8, FLOAT16, DOUBLE, BFLOAT16. Whole numbers of 32 and 64 bits are shapes and axes.
 WEIGHTS = frozenset({1, 2, 3, 10, 11, 16})
+MANIFEST = "textkd-onnx.json"  # says what an exported folder holds
 GRAPH, INITIALIZER, DIMS, DATA_TYPE = 7, 5, 1, 2
 NODE, ATTRIBUTE, TENSORS, GRAPHS, EXTERNAL, KEY, VALUE = 1, 5, (5, 10), (6, 11), 13, 1, 2
 Span = tuple[int, int]

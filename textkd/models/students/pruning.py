@@ -240,7 +240,7 @@ class _Way:
     def _unreachable(self, wanted: float, least: Widths) -> TextkdError:
         last = ", ".join(f"{kind} {width}" for kind, width in least.items())
         what = f"the least that pruning reaches is {self.said(self.cost(least))} ({last})"
-        fix = f"target: {_number(self.cost(least))} or more"
+        fix = f"at least {_number(self.cost(least))} as the target"
         if not {"heads", "hidden"} & set(self.kinds) and not is_two_sided(self.model):
             fix += f", kind: [{', '.join(self.kinds)}, heads]"
         fix += ", fewer blocks (student: {shrink: {layers: ...}})" + self.more
