@@ -73,6 +73,12 @@ def test_what_fits_is_halved_until_one_is_left(tiny: Tiny, tried: list[tuple[str
     assert wider._best().choice["student.shrink.n_layers"] == 3
 
 
+def test_what_is_wrong_with_the_first_candidate_names_the_search(tiny: Tiny) -> None:
+    made = searching(tiny, over={"student.shrink.n_layers": [9, 2]})
+    with pytest.raises(TextkdError, match=r"student\.shrink\.n_layers is the first one in search\.over: 9"):
+        made.check()
+
+
 @pytest.mark.long
 def test_a_candidate_that_cannot_be_trained_stops_nothing(tiny: Tiny, tried: list[tuple[str, int]]) -> None:
     """Only its check sees it; a search that goes on does not look at it again."""

@@ -8,12 +8,12 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from textkd import report
-from textkd.errors import TextkdError, fail
+from textkd.errors import Problem, TextkdError, fail
 from textkd.experiment.candidates import Budget, Candidate, Choice, Space
 from textkd.experiment.distiller import Result, Run
 from textkd.experiment.measured import Cost, cost_of
@@ -60,7 +60,10 @@ class Search:
         Raises:
             TextkdError: with every problem.
         """
-        self.first.check()
+        try:
+            self.first.check()
+        except TextkdError as error:
+            raise TextkdError(*map(self._of_first, error.problems)) from error
         if not self.folder.is_finished:
             _optuna()
 
@@ -93,6 +96,14 @@ class Search:
         self._tell(best)
         self._tidy()
         return Result(result.metrics, report.build(self.path), result.student, result.summary)
+
+    def _of_first(self, problem: Problem) -> Problem:
+        """A problem of the first candidate, which names the key of the search that it may come from."""
+        for key, values in self.space.over.items():
+            if problem.where and f"{key}.".startswith(f"{problem.where}."):
+                told = f"its value of {key} is the first one in search.over: {values[0]!r}"
+                return replace(problem, found=f"{problem.found} ({told})")
+        return problem
 
     # -- the parts of a search ----------------------------------------------------------------------------------------
 
