@@ -50,7 +50,7 @@ def test_taps_are_those_of_the_int8_grid() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_its_cache_is_another_one_than_that_of_float32(tmp_path: Path) -> None:
     model, names = make_teacher(), ["hidden:2"]
     kept = {}

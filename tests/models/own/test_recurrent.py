@@ -178,7 +178,7 @@ def test_what_was_saved_is_loaded_to_the_bit(kind: str, of: str, tmp_path: Path)
     assert torch.equal(answer(again, ids), answer(model, ids))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_plain_transformers_refuses_it(tmp_path: Path) -> None:
     make_tokenizer().save_pretrained(tmp_path)
     made("bilstm").save_pretrained(tmp_path)
