@@ -6,10 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from command_line import inside, textkd
 from spoil import (
@@ -31,10 +29,7 @@ from spoil import (
     with_teacher,
     write_data,
 )
-from tiny_lab import Tiny, make_teacher
-
-from textkd import Match, TextkdError
-from textkd.training.wiring import wire
+from tiny_lab import Tiny
 
 NAMED = {"id2label": {0: "positive", 1: "negative"}, "label2id": {"positive": 0, "negative": 1}}
 LABELS = {"tap": "labels"}
@@ -247,46 +242,6 @@ def test_a_bad_override(
     assert code == 2
     if text != "max_length.x=1":
         assert OVERRIDES[text] in said
-
-
-FILES = {
-    "not YAML": (b"task: [1", "not YAML"),
-    "a list": (b"- task", "a list, not keys and values"),
-    "empty": (b"", "the file is empty"),
-    "not UTF-8": ("about: caf\xe9".encode("latin-1"), "not UTF-8 (byte 10)"),
-    "a key twice": (b"control: true\ncontrol: false\n", "twice, in line 1 and in line 2"),
-}
-
-
-@pytest.mark.parametrize(("content", "words"), FILES.values(), ids=FILES)
-def test_a_bad_file(
-    content: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "bad.yaml").write_bytes(content)
-    code, said = textkd(capsys, monkeypatch, "run", str(tmp_path / "bad.yaml"))
-    assert code == 2
-    assert words in said
-
-
-def test_a_tap_that_the_model_lacks(tmp_path: Path) -> None:
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
-
-    config = DistilBertConfig(vocab_size=23, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=40)
-    model = DistilBertForSequenceClassification(config)
-    batch = {"input_ids": torch.ones(2, 4, dtype=torch.long), "labels": torch.zeros(2, dtype=torch.long)}
-    with pytest.raises(TextkdError, match="no pooler"):
-        wire(model, make_teacher(), [Match("pooled")], batch)
-
-
-def test_a_mask_that_masks_everything() -> None:
-    teacher, student = make_teacher(), make_teacher(layers=2).train()
-    ids = torch.randint(5, 20, (2, 6))
-    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.zeros(2, dtype=torch.long)}
-    wired = wire(student, teacher, [Match("hidden")], batch)
-    batch["attention_mask"] = torch.zeros_like(ids)
-    taps = wired.learners.forward(student, {"input_ids": ids}).taps
-    with pytest.raises(TextkdError, match="mask"):
-        wired.objective({**taps, **wired.frozen.taps({"input_ids": ids})}, batch)
 
 
 def test_a_real_process_ends_with_2_and_no_traceback() -> None:
