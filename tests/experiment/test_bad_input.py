@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+import torch
 import yaml
 from command_line import inside, textkd
 from spoil import (
