@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from textkd.models.own.classes import OwnClasses
 from textkd.models.own.door import Own
-from textkd.models.own.heads import RANGE, Head, attended, moved, moved_back, to_front
+from textkd.models.own.heads import RANGE, OfTexts, OfTokens, attended, moved, moved_back, to_front
 
 
 class BilstmConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -116,48 +116,16 @@ class BilstmModel(BilstmPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=self.pooler(torch.cat(ends, -1)))
 
 
-class BilstmForSequenceClassification(BilstmPreTrainedModel):
-    """A BiLSTM that says what a text is.
+class BilstmForSequenceClassification(OfTexts, BilstmPreTrainedModel):
+    """A BiLSTM that says what a text is."""
 
-    Args:
-        config: its sizes, and num_labels.
-    """
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.bilstm = BilstmModel(config)
-        self.head = Head(config.hidden_size, config)
-        self.post_init()
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
-    ) -> SequenceClassifierOutput:
-        """Logits [B, C], and the loss where labels are given. A pair is one row, with the tokenizer's separator."""
-        logits = self.head(self.bilstm(input_ids, attention_mask).pooler_output)
-        loss = None if labels is None else self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+    body = BilstmModel
 
 
-class BilstmForTokenClassification(BilstmPreTrainedModel):
-    """A BiLSTM that says what each token is.
+class BilstmForTokenClassification(OfTokens, BilstmPreTrainedModel):
+    """A BiLSTM that says what each token is."""
 
-    Args:
-        config: its sizes, and num_labels.
-    """
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.bilstm = BilstmModel(config)
-        self.head = Head(config.hidden_size, config)
-        self.post_init()
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
-    ) -> TokenClassifierOutput:
-        """Logits [B, T, C], and the loss where labels are given."""
-        logits = self.head(self.bilstm(input_ids, attention_mask).last_hidden_state)
-        loss = None if labels is None else self.loss_function(logits, labels, self.config)
-        return TokenClassifierOutput(loss=loss, logits=logits)
+    body = BilstmModel
 
 
 KIND = OwnClasses(BilstmConfig, {

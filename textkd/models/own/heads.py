@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 RANGE = 0.1  # standard deviation of new linear layers and embeddings
 
@@ -27,6 +28,42 @@ class Head(nn.Module):
         """[..., width] to logits [..., num_labels]."""
         logits: Tensor = self.out(self.dropout(self.dense(hidden).relu()))
         return logits
+
+
+class Topped:
+    """A head on a body, which stands under the `base_model_prefix` of the model that this is mixed into."""
+
+    body: Any  # the class of the body
+
+    def __init__(self: Any, config: Any) -> None:
+        super().__init__(config)  # type: ignore[call-arg]
+        setattr(self, self.base_model_prefix, self.body(config))
+        self.head = Head(config.hidden_size, config)
+        self.post_init()
+
+
+class OfTexts(Topped):
+    """It says what a text is."""
+
+    def forward(
+        self: Any, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
+    ) -> SequenceClassifierOutput:
+        """Logits [B, C], and the loss where labels are given. A pair is one row, with the tokenizer's separator."""
+        logits = self.head(self.base_model(input_ids, attention_mask).pooler_output)
+        loss = None if labels is None else self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+class OfTokens(Topped):
+    """It says what each token is."""
+
+    def forward(
+        self: Any, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
+    ) -> TokenClassifierOutput:
+        """Logits [B, T, C], and the loss where labels are given."""
+        logits = self.head(self.base_model(input_ids, attention_mask).last_hidden_state)
+        loss = None if labels is None else self.loss_function(logits, labels, self.config)
+        return TokenClassifierOutput(loss=loss, logits=logits)
 
 
 def attended(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from textkd.models.own.classes import OwnClasses
 from textkd.models.own.door import Own
-from textkd.models.own.heads import RANGE, Head, attended, moved, to_front
+from textkd.models.own.heads import RANGE, OfTexts, attended, moved, to_front
 
 
 class TextCnnConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -113,26 +113,10 @@ class TextCnnModel(TextCnnPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=words, pooler_output=found)
 
 
-class TextCnnForSequenceClassification(TextCnnPreTrainedModel):
-    """A TextCNN that says what a text is.
+class TextCnnForSequenceClassification(OfTexts, TextCnnPreTrainedModel):
+    """A TextCNN that says what a text is."""
 
-    Args:
-        config: its sizes, and num_labels.
-    """
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.textcnn = TextCnnModel(config)
-        self.head = Head(config.hidden_size, config)
-        self.post_init()
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
-    ) -> SequenceClassifierOutput:
-        """Logits [B, C], and the loss where labels are given. A pair is one row, with the tokenizer's separator."""
-        logits = self.head(self.textcnn(input_ids, attention_mask).pooler_output)
-        loss = None if labels is None else self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+    body = TextCnnModel
 
 
 KIND = OwnClasses(TextCnnConfig, {
