@@ -75,7 +75,7 @@ def test_what_fits_is_halved_until_one_is_left(tiny: Tiny, tried: list[tuple[str
 
 def test_what_is_wrong_with_the_first_candidate_names_the_search(tiny: Tiny) -> None:
     made = searching(tiny, over={"student.shrink.n_layers": [9, 2]})
-    with pytest.raises(TextkdError, match=r"student\.shrink\.n_layers is the first one in search\.over: 9"):
+    with pytest.raises(TextkdError, match=r"first candidate, which has student\.shrink\.n_layers: 9 of search\.over"):
         made.check()
 
 

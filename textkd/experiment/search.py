@@ -101,7 +101,7 @@ class Search:
         """A problem of the first candidate, which names the key of the search that it may come from."""
         for key, values in self.space.over.items():
             if problem.where and f"{key}.".startswith(f"{problem.where}."):
-                told = f"its value of {key} is the first one in search.over: {values[0]!r}"
+                told = f"in the first candidate, which has {key}: {values[0]!r} of search.over"
                 return replace(problem, found=f"{problem.found} ({told})")
         return problem
 
