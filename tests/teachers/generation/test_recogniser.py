@@ -5,6 +5,7 @@ import sys
 
 import jiwer
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 import tiny_onnx
@@ -85,8 +86,14 @@ def test_a_model_of_another_kind_is_refused(tmp_path, changes, said):
 
 def test_files_that_are_no_model_are_refused(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(tiny_onnx.make(tmp_path / "whole.onnx").read_bytes()[:100])
-    with pytest.raises(TextkdError, match="cannot load it"):
+    with pytest.raises(TextkdError, match=r"the recogniser .*broken.onnx[\s\S]*download or copy the file again"):
         Recogniser(tmp_path / "broken.onnx")
+    onnx.save_model(
+        onnx.load(tmp_path / "whole.onnx"), tmp_path / "two.onnx", save_as_external_data=True, location="two.bin",
+        size_threshold=0,
+    )  # fmt: skip
+    with pytest.raises(TextkdError, match=r"two\.bin[\s\S]*in this one file"):
+        Recogniser(tmp_path / "two.onnx")
     with pytest.raises(TextkdError, match=r"no such file[\s\S]*nearest: whole.onnx"):
         Recogniser(tmp_path / "whol.onnx")
     with pytest.raises(TextkdError, match="a folder"):

@@ -105,7 +105,7 @@ def _fields(data: mmap.mmap, place: int, end: int) -> Iterator[tuple[int, int | 
         elif kind == 2:
             length, place = _varint(data, place)
             if place + length > end:
-                raise ValueError("a field is longer than what holds it")
+                raise ValueError("no ONNX model, or one that is cut")
             yield key >> 3, (place, place + length)
             place += length
         elif kind in (1, 5):

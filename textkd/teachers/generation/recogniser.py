@@ -7,7 +7,6 @@ BGR, (x / 255 - 0.5) / 0.5, padded on the right with 0; greedy CTC, the blank is
 from __future__ import annotations
 
 import hashlib
-import importlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from PIL import Image
 from textkd.errors import TextkdError, fail
 from textkd.models.files import at_home
 from textkd.models.onnx.file import weights
+from textkd.models.onnx.session import session as open_session
 
 log = logging.getLogger("textkd")
 INSTALL = "pip install 'textkd[ppocr]' (or: pip install onnxruntime)"
@@ -206,22 +206,12 @@ def _pixels(image: Image.Image, width: int) -> NDArray[np.float32]:
 
 
 def _session(path: Path, threads: int) -> Any:
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise fail(f"the recogniser {path}", f"onnxruntime cannot be imported: {error}", fix=INSTALL) from error
     if not path.is_file():
         siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         found = "a folder" if path.is_dir() else "no such file"
         raise fail(f"the recogniser {path}", found, near=(path.name, siblings), fix="give the path of an .onnx file")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base class
-        found = f"onnxruntime cannot load it ({path.stat().st_size} bytes): {_line(error)}"
-        raise fail(f"the recogniser {path}", found, fix="download or copy the file again") from error
+    again = "download or copy the file again; all its weights have to be in this one file"
+    return open_session(path, threads, known_as="recogniser", fix=again, install=INSTALL)
 
 
 def _check_input(session: Any, path: Path) -> str:
