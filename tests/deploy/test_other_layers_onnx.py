@@ -13,6 +13,7 @@ from tiny_lab import make_teacher, make_tokenizer
 
 from textkd import deploy, rebuild
 from textkd.deploy.manifest import FILE
+from textkd.deploy.shipping import told
 from textkd.deploy.to_onnx import export_onnx
 from textkd.models.onnx.graph import columns_of
 from textkd.models.onnx.session import session
@@ -29,6 +30,7 @@ def test_a_classifier(tmp_path: Path) -> None:
     export_onnx(tmp_path / "model", tmp_path / "int8", int8="dynamic")
     assert json.loads((tmp_path / "int8" / FILE).read_text())["agreement"]["largest_difference"] < 1e-5  # in float32
     assert deploy.load(tmp_path / "int8").predict(["a good film"])[0]["label"] in ("0", "1")
+    assert [len(told(tmp_path / name)) for name in ("model", "int8")] == [1, 0]  # who loads it, where not everybody can
     runtime, apart, chance = session(tmp_path / "int8" / "model.onnx", 1), [], torch.Generator().manual_seed(0)
     for count in range(3, 18):
         ids = torch.randint(5, 21, (1, count), generator=chance)

@@ -55,6 +55,10 @@ def test_a_run_ships_what_is_asked_for(
     assert list(json.loads((run / "results.json").read_text())["models"]) == [
         "teacher", "student", "student-onnx", "small",
     ]  # fmt: skip
+    asking(tiny, {"format": "onnx"}).run()  # the one that is not asked for any more stays, and the report says so
+    results = json.loads((run / "results.json").read_text())
+    assert "artifacts/small is of an earlier recipe: this report is not about it" in results["warnings"]
+    assert list(results["models"]) == ["teacher", "student", "student-onnx"]
     forward = Exported.forward
 
     @wraps(forward)

@@ -221,7 +221,7 @@ def test_an_architecture_that_is_not_known_is_distilled_by_its_logits(tiny: Tiny
     recipe["teacher"] = recipe["student"] = {"path": str(tiny.folder / "other")}
     recipe["training"]["max_steps"] = 1
     run = build.from_recipe(tiny.write(recipe))
-    assert "student: 0.0M parameters, 1 stage" in run.plan()[-1]
+    assert re.search(r"student: \d+k parameters, 1 stage", run.plan()[-1])
     run.run()
     results = json.loads((tiny.folder / "run" / "results.json").read_text())
     assert results["models"]["student"]["architecture"] == "CamembertForSequenceClassification 1x16"

@@ -81,7 +81,7 @@ def test_what_is_wrong_with_the_first_candidate_names_the_search(tiny: Tiny) -> 
 
 @pytest.mark.long
 def test_a_candidate_that_cannot_be_trained_stops_nothing(tiny: Tiny, tried: list[tuple[str, int]]) -> None:
-    """Only its check sees it; a search that goes on does not look at it again."""
+    """Only its check sees it; a search that goes on looks at it again, for the reason may be gone."""
     recipe = {**tiny.recipe, "control": False, "student": {"shrink": {"layers": "uniform", "n_layers": 1}}}
     recipe["matches"] = [{"tap": "hidden", "loss": "mse", "layers": "uniform"}]
     over = {
@@ -97,6 +97,10 @@ def test_a_candidate_that_cannot_be_trained_stops_nothing(tiny: Tiny, tried: lis
             False
         ] * 2
         assert len(tried) == 2
+    for one in made.found.values():
+        one.fits, one.refused = False, "a full disk"
+    made._explore()
+    assert [one.refused for one in made.found.values()].count("") == 2
     recipe["search"]["over"] = {**over, "matches.0.layers": [{1: 9}], "student.shrink.n_layers": [3]}
     with pytest.raises(TextkdError, match=r"none of 1 candidates can be trained[\s\S]*9"):
         explored(searching_in(tiny, recipe))

@@ -120,11 +120,13 @@ def _cached(told: dict[str, Any]) -> str:
 
 def _summary(summary: dict[str, Any]) -> list[str]:
     """A line for each model of the report."""
+    from textkd.report import short
+
     metric, lines = summary["main_metric"], []
     width = max(map(len, summary["models"]))
     for name, one in summary["models"].items():
         spread = "" if one["spread"][metric] is None else f" ± {one['spread'][metric]:.4f}"
-        size = "unknown" if one["parameters"] is None else f"{one['parameters'] / 1e6:.1f}M"
+        size = "unknown" if one["parameters"] is None else short(one["parameters"])
         cost = f"{size} parameters, {one['latency_ms']:.1f} ms"
         quality = f"{metric} {one['metrics'][metric]:.4f}{spread}"
         lines.append(f"{name:{width}} {quality}   {cost}, {one['samples_per_s']:.0f} samples/s")

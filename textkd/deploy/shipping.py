@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from textkd.deploy.export import export
+from textkd.deploy.manifest import is_exported
 from textkd.errors import fail, reading
 from textkd.models.model_files import read_json
 from textkd.models.own.marks import LOADS, is_own
@@ -53,6 +54,8 @@ def ship(
 
 def told(folder: Path) -> list[str]:
     """What to know of a folder that `ship` wrote, beside its place: a line, or none."""
+    if is_exported(folder):  # the runtime reads every kind
+        return []
     about = read_json(folder / "config.json", f"the export {folder}")
     return [LOADS] if is_own(about) else []
 

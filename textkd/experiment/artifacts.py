@@ -30,6 +30,7 @@ from textkd.models.model_files import fingerprint_of
 
 log = logging.getLogger("textkd")
 RECORD = "textkd.json"  # beside the graph: what it was made of and how good it is
+PART = ".part"  # behind the name of a folder that is not whole yet
 ASKED = "artifacts.json"  # in the run folder: what its results are about
 
 
@@ -105,7 +106,7 @@ def ship(setup: Setup, finished: Mapping[str, Finished]) -> Shipped:
         setup: of the run.
         finished: the models of the first seed, by name.
     """
-    shipped, told = dict[str, Finished](), list[str]()
+    shipped, told = dict[str, Finished](), left_over(setup)
     for one in setup.experiment.artifacts:
         row, refused = _shipped(setup, one, finished[one.of])
         if refused:
@@ -116,13 +117,23 @@ def ship(setup: Setup, finished: Mapping[str, Finished]) -> Shipped:
     return Shipped(shipped, {one.name: one.of for one in setup.experiment.artifacts}, told)
 
 
+def left_over(setup: Setup) -> list[str]:
+    """A sentence on each artifact in the run folder that the recipe does not ask for: it may be of other weights."""
+    asked = {one.name for one in setup.experiment.artifacts}
+    there = sorted(file.parent for file in folder_of(setup, "x").parent.glob(f"*/{manifest.FILE}"))
+    return [
+        f"artifacts/{folder.name} is of an earlier recipe: this report is not about it"
+        for folder in there if folder.name not in asked and folder.suffix != PART
+    ]  # fmt: skip
+
+
 def _shipped(setup: Setup, artifact: Artifact, of: Finished) -> tuple[Finished, str]:
     """An artifact, and why it was not kept ("" where it was)."""
     assert of.folder is not None
     folder, made_of = folder_of(setup, artifact.name), _made_of(artifact, of.folder)
     record = _known(folder, made_of)
     is_new = record is None
-    part = folder.with_name(f"{folder.name}.part") if is_new else folder  # nothing is at its place before it is judged
+    part = folder.with_name(folder.name + PART) if is_new else folder  # nothing is at its place before it is judged
     if record is None:
         log.info("%s: %s as %s", artifact.name, artifact.of, spoken(artifact))
         rows, told = _calibration(setup, artifact)

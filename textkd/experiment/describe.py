@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from textkd import report
 from textkd.errors import TextkdError
 from textkd.experiment import forecast, rates
 from textkd.experiment.glance import glances
@@ -57,7 +58,7 @@ def _blocks(setup: Setup, name: str) -> str:
     with suppress(TextkdError):  # an architecture whose blocks are not known: its logits are compared, or its modules
         count = anatomy(model).num_blocks
         return f"{count} block{'' if count == 1 else 's'}"
-    return f"{sum(weight.numel() for weight in model.parameters()) / 1e6:.1f}M parameters"
+    return f"{report.short(report.parameters(model))} parameters"
 
 
 def notes(setup: Setup) -> list[str]:

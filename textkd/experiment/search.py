@@ -110,6 +110,8 @@ class Search:
     def _explore(self) -> None:
         """Candidates, each measured and, where it fits, trained for the fewest steps. All of a small space; of a large
         one those that Optuna asks for, which learns from what it is told."""
+        # what could not be trained may be possible now: the reason may have been a full disk
+        self.found = {key: one for key, one in self.found.items() if not one.refused}
         optuna, every = _optuna(), self.space.choices()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         place = self._place

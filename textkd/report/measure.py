@@ -37,6 +37,22 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for name, p in model.named_parameters() if _PROJECTION not in name)
 
 
+def short(count: int) -> str:
+    """A number of parameters in a word.
+
+    Args:
+        count: the number.
+
+    Example:
+        >>> short(22_713_216), short(313_000), short(812)
+        ('22.7M', '313k', '812')
+    """
+    for size, letter, digits in ((1_000_000, "M", 1), (1_000, "k", 0)):
+        if count >= size:
+            return f"{count / size:.{digits}f}{letter}"
+    return str(count)
+
+
 def disk_mb(folder: str | Path) -> float:
     """Size of the weights in a folder, in MB (1e6 bytes): of the *.safetensors right inside it.
 
