@@ -14,7 +14,7 @@ from tiny_teachers import make, outputs
 
 from textkd.errors import TextkdError
 from textkd.models.loading import load_model
-from textkd.models.students import build, grow, repair_positions
+from textkd.models.students import build, grow, rebuild, repair_positions
 from textkd.models.students.widths import Sizes, have
 
 KINDS = ("bert", "roberta", "distilbert", "electra", "vit", "deit")
@@ -165,6 +165,7 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("reader", {"wider": {"ffn": 64}}, ["encoder_ffn or decoder_ffn: 64"]),
     ("reader", {"wider": {"decoder_hidden": 32}}, ["positions are waves"]),
     ("masked", {"wider": {"hidden": 64}}, ["tied to its output"]),
+    ("factorised", {"wider": {"ffn": 64}}, ["layers were replaced", "grow that it was made of"]),
 ]  # fmt: skip
 
 
@@ -174,6 +175,8 @@ def test_what_would_be_another_function_is_refused(kind: str, asked: dict[str, A
         model = tiny_readers.reader("sinusoidal")
     elif kind == "masked":
         model = make("bert", hf.AutoModelForMaskedLM)
+    elif kind == "factorised":
+        model = rebuild(make("bert"), factorise={"layers": 4})
     else:
         model = make(kind, **({"embedding_size": 64} if words[0].startswith("at it") else {}))
     with pytest.raises(TextkdError) as told:

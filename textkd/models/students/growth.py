@@ -9,6 +9,7 @@ from typing import Any
 from textkd.errors import Collector, Problem, problem
 from textkd.models.architectures import PLANS
 from textkd.models.model_files import MOST_BLOCKS
+from textkd.models.own.marks import WORDS
 from textkd.models.students.widths import SIDED_WIDTHS, SIDES, WIDTHS, Sizes, have
 
 KEYS = ("wider", "deeper", "noise")
@@ -120,7 +121,7 @@ def sides_problems(block: Mapping[str, Any], name: str, two: bool) -> Iterator[P
 
 
 def known_problems(model: Any, key: str) -> Iterator[Problem]:
-    """Why a stack of blocks cannot grow, if it is of an architecture whose layers nobody has listed.
+    """Why a stack of blocks cannot grow: its layers were replaced, or are of an architecture that nobody has listed.
 
     Args:
         model: a model of one stack, or one side of an encoder-decoder.
@@ -131,6 +132,9 @@ def known_problems(model: Any, key: str) -> Iterator[Problem]:
         known = ", ".join(name for name, one in PLANS.items() if one.attentions)
         what = f"nobody knows where the heads, units and norms of a {kind} model lie"
         yield problem(f"student grow.{key}", what, fix=f"what can grow: {known}", where=f"grow.{key}")
+    elif key.startswith("wider") and getattr(model.config, WORDS, None):
+        fix = "let the model grow that it was made of, and replace the layers then"
+        yield problem(f"student grow.{key}", "its layers were replaced (factorise, cheap)", fix=fix, where=f"grow.{key}")
 
 
 def grown_sizes(model: Any, wider: Mapping[str, Any], side: str = "") -> Sizes:
