@@ -61,6 +61,7 @@ class _Architecture:
     def from_pretrained(self, source: str, trust_remote_code: bool, **kwargs: Any) -> Any:
         named, model_class = saved_class(source)
         if model_class is None:
-            found = f"config.json names {named or 'nothing'} in architectures, which transformers does not have"
-            raise fail(self.asked, found, fix="name the model's class there, for example BertForSequenceClassification")
+            found = f"config.json names {named or 'nothing'} in architectures, and there is no model of this name"
+            fix = "copy config.json again from where the model came from, or name the model's class there"
+            raise fail(self.asked, found, fix=fix)
         return from_pretrained(model_class, source, **kwargs)  # which says again that no code is trusted

@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from textkd.errors import fail
+from textkd.errors import TextkdError, fail
 from textkd.models.files import in_package, named
 from textkd.models.onnx.file import MANIFEST
 from textkd.models.own import marks
@@ -70,7 +70,7 @@ def check_folder(folder: Path, allow_pickle: bool) -> list[Path]:
     own = marks.is_own(values)
     files = _weight_files(folder, asked, *(marks.WEIGHTS if own else (WEIGHTS, INDEX)))
     if not files and own:
-        raise fail(asked, f"no {marks.WEIGHTS[0]} in {folder}", fix="copy the weights beside config.json")
+        raise _no_weights(folder, asked, marks.WEIGHTS[0])
     if not files:
         return _pickles(folder, asked, allow_pickle)
     for file in files:
@@ -167,10 +167,20 @@ def _weight_files(folder: Path, asked: str, weights: str, listed: str) -> list[P
     return files
 
 
+def _no_weights(folder: Path, asked: str, name: str) -> TextkdError:
+    there = sorted(file.name for file in folder.glob("*.safetensors"))
+    fix = "copy the weights beside config.json"
+    if marks.WEIGHTS[0] in there:
+        fix = f"copy config.json again: {marks.WEIGHTS[0]} is of a model that textkd alone loads"
+    elif len(there) == 1:
+        fix += f", or give {there[0]} this name again, if it was renamed"
+    return fail(asked, f"no {name} in {folder}", near=(name, there), fix=fix)
+
+
 def _pickles(folder: Path, asked: str, allow_pickle: bool) -> list[Path]:
     pickles = sorted(folder.glob("*.bin"))
     if not pickles:
-        raise fail(asked, f"no {WEIGHTS} in {folder}", fix="copy the weights beside config.json")
+        raise _no_weights(folder, asked, WEIGHTS)
     if not allow_pickle:
         fix = (
             "convert it to safetensors (load it where you trust it, then save_pretrained), "

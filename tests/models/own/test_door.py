@@ -65,6 +65,8 @@ def test_a_head_of_another_task(toy: Path) -> None:
     ({"textkd": {}}, "names the kind None"),
     ({"textkd": 7}, "names the kind None"),
     ({"id2label": 7}, "makes no config"),
+    ({"textkd": {"kind": "toy"}}, "no model_type in the block textkd"),
+    ({"model_type": "bert"}, r"no model\.safetensors[\s\S]*copy config\.json again: model\.textkd\.safetensors"),
 ])  # fmt: skip
 def test_a_config_that_was_written_by_others(toy: Path, change: dict, said: str) -> None:
     told = json.loads((toy / "config.json").read_text())
@@ -80,7 +82,7 @@ def test_a_class_that_the_kind_has_not(toy: Path) -> None:
 
 def test_weights_that_are_missing_or_under_a_plain_name(toy: Path) -> None:
     (toy / "model.textkd.safetensors").rename(toy / "model.safetensors")
-    with pytest.raises(TextkdError, match=r"no model\.textkd\.safetensors"):
+    with pytest.raises(TextkdError, match=r"no model\.textkd\.safetensors[\s\S]*give model\.safetensors this name"):
         load_model(toy, AutoModelForSequenceClassification)
 
 

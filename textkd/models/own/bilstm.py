@@ -86,6 +86,8 @@ class BilstmModel(BilstmPreTrainedModel):
         torch.Size([1, 3, 8])
     """
 
+    _input_embed_layer = "embeddings"
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
@@ -94,14 +96,6 @@ class BilstmModel(BilstmPreTrainedModel):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.pooler = nn.Identity()  # here `pooled` is read
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The table of the words."""
-        return self.embeddings
-
-    def set_input_embeddings(self, value: Any) -> None:
-        """Puts another table of words in."""
-        self.embeddings = value
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutputWithPooling:
         """The hidden states [B, T, H] of the last layer, and of these [B, H] what stands at the ends of a text:

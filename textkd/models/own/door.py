@@ -27,6 +27,7 @@ KINDS: dict[str, str] = {
     "rebuilt": "textkd.models.own.rebuilt",
     "textcnn": "textkd.models.own.textcnn",
 }
+AGAIN = "copy config.json again from where the model came from"
 HEAD = ("num_labels", "id2label", "label2id", "problem_type")  # of `from_pretrained`, they change the config
 
 
@@ -99,12 +100,14 @@ def config_of(told: Mapping[str, Any], source: str) -> tuple[Kind, Any]:
         found = f"its config.json names the kind {name!r}; known: {', '.join(KINDS)}"
         raise fail(f"load {source}", found, near=(str(name), KINDS), fix="load it with the textkd that saved it")
     kind: Kind = import_module(KINDS[name]).KIND
+    if not isinstance(words.get("model_type"), str):
+        raise fail(f"load {source}", f"no model_type in the block {WORDS} of its config.json", fix=AGAIN)
     kept = {key: value for key, value in words.items() if key != "model_type"}
     try:
         return kind, kind.config({**told, "model_type": words.get("model_type"), WORDS: kept})
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise fail(f"load {source}", f"its config.json makes no config: {error}",
-                   fix="copy config.json again from where the model came from") from error  # fmt: skip
+                   fix=AGAIN) from error  # fmt: skip
 
 
 def class_meant(loader: Any, config: Any) -> Any:

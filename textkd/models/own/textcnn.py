@@ -91,20 +91,14 @@ class TextCnnModel(TextCnnPreTrainedModel):
         torch.Size([1, 10])
     """
 
+    _input_embed_layer = "embeddings"
+
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
         self.layers: Any = nn.ModuleList([TextCnnLayer(config)])
         self.pooler = nn.Identity()  # here `pooled` is read
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The table of the words."""
-        return self.embeddings
-
-    def set_input_embeddings(self, value: Any) -> None:
-        """Puts another table of words in."""
-        self.embeddings = value
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutputWithPooling:
         """The embeddings [B, T, E], and the largest value of each filter [B, filters * widths]."""

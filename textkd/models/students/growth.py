@@ -134,7 +134,8 @@ def known_problems(model: Any, key: str) -> Iterator[Problem]:
         yield problem(f"student grow.{key}", what, fix=f"what can grow: {known}", where=f"grow.{key}")
     elif key.startswith("wider") and getattr(model.config, WORDS, None):
         fix = "let the model grow that it was made of, and replace the layers then"
-        yield problem(f"student grow.{key}", "its layers were replaced (factorise, cheap)", fix=fix, where=f"grow.{key}")
+        what = "its layers were replaced (factorise, cheap)"
+        yield problem(f"student grow.{key}", what, fix=fix, where=f"grow.{key}")
 
 
 def grown_sizes(model: Any, wider: Mapping[str, Any], side: str = "") -> Sizes:
