@@ -17,7 +17,7 @@ from ocr_lab import LINES, read_history, small
 from test_invariants import uneven
 from tiny_lab import Tiny, make_teacher, make_tokenizer, write_tsv
 
-from textkd import Distiller, Match, TextkdError, from_recipe, shrink, tasks
+from textkd import Distiller, Match, TextkdError, from_recipe, rebuild, shrink, tasks
 from textkd.models.taps import Capture
 from textkd.teachers import LiveOptions
 from textkd.teachers.frozen import FrozenModel
@@ -39,16 +39,31 @@ CASES: dict[str, dict[str, Any]] = {
     "everything": {"matches": EVERYTHING},
     "projections": {"matches": [LABELS, HIDDEN], "width": 12, "average": 0.9, "load_best_model_at_end": True},
     "remembers": {"matches": REMEMBERS},
+    "other layers": {
+        "matches": EVERYTHING[:4],
+        "layers": {
+            "factorise": {"embeddings": 6, "layers": {"attention": 4}},
+            "cheap": {"ffn": "grouped"},
+        },
+    },
     "teacher": {"matches": EVERYTHING, "live": LiveOptions(sharded=True)},
 }
 
 
 def text_training(
-    folder: Path, matches: list[Match], width: int = 16, live: LiveOptions | None = None, **training: Any
+    folder: Path,
+    matches: list[Match],
+    width: int = 16,
+    live: LiveOptions | None = None,
+    layers: dict[str, Any] | None = None,
+    **training: Any,
 ) -> Any:
     """(work folder, models that learn, models that are read, stages, data, arguments, seed, label)."""
     teacher = make_teacher(**STILL)
     student = shrink(teacher, layers=[2, 4]) if width == 16 else make_teacher(2, width, **STILL)
+    if layers is not None:
+        torch.manual_seed(0)
+        student = rebuild(student, **layers)
     write_tsv(folder / "data" / "train.tsv", uneven(32, 3))
     write_tsv(folder / "data" / "dev.tsv", uneven(12, 4))
     task = tasks.glue("sst2", path=str(folder / "data"))
@@ -113,7 +128,7 @@ def end(folder: Path, world: int, case: str, shards: bool = False) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["inside", "everything", "projections", "lines"])
+@pytest.mark.parametrize("case", ["inside", "everything", "projections", "other layers", "lines"])
 def test_shards_are_one(case: str, tmp_path: Path) -> None:
     one, two = end(tmp_path / "one", 1, case), end(tmp_path / "two", 2, case, shards=True)
     assert two["kinds"][0] == {"DTensor"}
