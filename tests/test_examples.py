@@ -6,6 +6,7 @@ import doctest
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from places import ROOT
@@ -14,6 +15,7 @@ import textkd
 
 SOURCES = [file for file in sorted((ROOT / "textkd").rglob("*.py")) if re.search(r"^\s*>>> ", file.read_text(), re.M)]
 PAGES = [file for file in sorted(ROOT.glob("docs/**/*.md")) if ">>> " in file.read_text()]
+LONG = ("textkd/teachers/int8.py",)  # writes a graph
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # names of textkd.__all__ without an example that runs here, and why
 WITHOUT = {
@@ -26,7 +28,12 @@ WITHOUT = {
 }
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def _case(file: Path) -> Any:
+    name = str(file.relative_to(ROOT))
+    return pytest.param(file, id=name, marks=[pytest.mark.long] if name in LONG else [])
+
+
+@pytest.mark.parametrize("file", map(_case, SOURCES))
 def test_of_a_module(file: Path) -> None:
     name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     failed, tried = doctest.testmod(import_module(name), optionflags=OPTIONS)

@@ -72,6 +72,7 @@ def test_two_runs_are_equal_and_two_seeds_are_not(body: Tiny) -> None:
     assert first[0][1] != second[0][1]
 
 
+@pytest.mark.long
 def test_heads_go_by_the_seed_of_the_teacher(body: Tiny) -> None:
     draw(0)
     one = from_recipe(body.write(recipe(body, "run", [1])))

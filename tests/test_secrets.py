@@ -65,6 +65,7 @@ def test_no_file_and_no_message_of_a_run_holds_it(
         assert f"hub_token: {HIDDEN}" in (tiny.folder / "run" / name).read_text()
 
 
+@pytest.mark.long
 def test_another_token_is_no_other_run(tiny: Tiny) -> None:
     made = []
     for token in (SECRET, OTHER, None):

@@ -23,6 +23,7 @@ def recipe(tiny: Tiny, cohort: dict[str, Any], *without: str, **words: Any) -> d
     return short(tiny, "teacher", "matches", *without, **{"cohort": cohort, "student": student} | words)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("update", but_few(["together", "in_turn"], "together"))
 def test_a_cohort_ends_in_a_report_of_all_peers(tiny: Tiny, update: str) -> None:
     made = build.from_recipe(tiny.write(recipe(tiny, {"size": 2, "update": update})))

@@ -59,6 +59,7 @@ def begun(made: Run, finished: str = "") -> Run:
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", but_few([swap_ids, lower_case], swap_ids))
 def test_other_ids_are_another_run(change: Any, own: Tiny) -> None:
     values = own.recipe | {"teacher": {"path": str(own.folder / "teacher"), "finetune": {"num_train_epochs": 1}}}
@@ -84,6 +85,7 @@ def test_a_run_of_other_ids_neither_goes_on_nor_tells_what_was(how: str, own: Ti
     assert "another content of: tokenizer" in again.said
 
 
+@pytest.mark.long
 def test_an_edited_recipe_begins_anew_where_nothing_is_finished(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
     made = begun(build.from_recipe(tiny.write(short(tiny))))
     other = build.from_recipe(tiny.write(short(tiny)), ["matches.0.weight=0.5"])

@@ -57,6 +57,7 @@ def test_names_beside_names(own: list[str], others: list[str], found: str) -> No
     assert compared(own, others) == found
 
 
+@pytest.mark.long
 def test_foreign_names_are_refused_and_the_fix_helps(tiny: Tiny) -> None:
     recipe = own_task(tiny, ("negative", "positive"), ["negative", "positive"])
     folder = copy_teacher(tiny, **ids("POS", "NEG"))
@@ -77,6 +78,7 @@ def test_a_model_that_is_trained_here_gets_the_names_of_the_task(tiny: Tiny) -> 
     build.from_recipe(tiny.write(recipe)).check()
 
 
+@pytest.mark.long
 def test_names_that_sort_otherwise_are_refused_and_the_fix_helps(tiny: Tiny) -> None:
     names = "beneficiary_not_allowed", "beneficiary_Allowed"
     recipe = own_task(tiny, names)
@@ -88,6 +90,7 @@ def test_names_that_sort_otherwise_are_refused_and_the_fix_helps(tiny: Tiny) -> 
     build.from_recipe(tiny.write(recipe)).check()
 
 
+@pytest.mark.long
 def test_names_that_only_count_are_told_and_the_student_is_named_as_the_task(tiny: Tiny) -> None:
     recipe = own_task(tiny, ("negative", "positive"))
     recipe["teacher"]["path"] = str(copy_teacher(tiny, **ids("LABEL_0", "LABEL_1")))

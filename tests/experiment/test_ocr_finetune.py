@@ -50,6 +50,7 @@ def test_stages_teach_the_teacher_and_the_control_keeps_what_needs_none(tmp_path
     assert parts == {"student": {"logits/kl", *own}, "control": own}
 
 
+@pytest.mark.long
 def test_a_teacher_that_is_trained_first_has_no_teacher_of_its_own(tmp_path: Path) -> None:
     reading = Reading(tmp_path)
     values = reading.recipe

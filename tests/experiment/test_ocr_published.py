@@ -105,6 +105,7 @@ def test_a_student_of_a_teacher_whose_decoder_alone_says_how_texts_begin_says_it
     assert (student / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~UMASK
 
 
+@pytest.mark.long
 def test_a_folder_that_does_not_say_how_texts_begin_is_refused(published: Path, tmp_path: Path) -> None:
     """transformers fills in its class's defaults, which mean other tokens to another tokenizer."""
     without_tokens(published, decoder_too=True)
@@ -115,6 +116,7 @@ def test_a_folder_that_does_not_say_how_texts_begin_is_refused(published: Path, 
     assert "a pad_token_id of the model" in str(caught.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "tap", but_few(["encoder.attention", "encoder.query", "decoder.cross_attention"], "decoder.cross_attention")
 )
@@ -128,6 +130,7 @@ def test_maps_over_other_patches_are_refused_where_there_are_as_many(published: 
     build.from_recipe(reading.write(values)).check()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("option", "value"), but_few([("height", 48), ("tokenizer", "unigram"), ("characters", "abc")], ("height", 48))
 )

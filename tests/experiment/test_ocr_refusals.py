@@ -234,6 +234,7 @@ def test_a_model_whose_processor_is_anothers(
     assert "19 tokens with ids up to 18, the decoder 16 rows" in said
 
 
+@pytest.mark.long
 def test_a_student_that_takes_other_images_or_has_no_pad_token(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +249,7 @@ def test_a_student_that_takes_other_images_or_has_no_pad_token(
     assert "student: asked: a pad_token_id of the model" in said
 
 
+@pytest.mark.long
 def test_notes_are_told_before_a_run_and_beside_an_evaluation(
     shared: Path,
     tmp_path: Path,

@@ -143,6 +143,7 @@ def test_answers_that_depend_on_the_rows_beside_are_told(kind: str, tmp_path: Pa
     assert "other logits" in task.output.differ(str(tmp_path / "out"), shown, chosen, said, "cpu")
 
 
+@pytest.mark.long
 def test_it_is_told_first_in_the_report(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
     """As by an output of somebody's own that answers with more than its model."""
     recipe = tiny.recipe
@@ -178,6 +179,7 @@ def test_a_short_run_says_so_and_is_measured_so_again(tiny: Tiny) -> None:
     build.from_recipe(tiny.write({**longer, "max_length": 20})).check()
 
 
+@pytest.mark.long
 def test_the_lines_of_a_card_run_on_a_long_text(tiny: Tiny) -> None:
     """Of a model whose tokenizer knew no limit, and whose first two positions are no token's."""
     config = RobertaConfig(

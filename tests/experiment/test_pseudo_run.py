@@ -82,6 +82,7 @@ def test_a_run_that_was_killed_while_reading_goes_on(black_box: Any) -> None:
     assert black_box.second.read > reading
 
 
+@pytest.mark.long
 def test_the_teacher_stands_in_the_report_with_what_is_known_of_it(black_box: Any) -> None:
     teacher = black_box.results["models"]["teacher"]
     assert teacher["runs"][0]["metrics"] == {"cer": 0.0, "wer": 0.0, "exact": 1.0}
@@ -96,6 +97,7 @@ def test_the_teacher_stands_in_the_report_with_what_is_known_of_it(black_box: An
     assert black_box.results["gallery"][0]["said"]["teacher"] == black_box.results["gallery"][0]["reference"]
 
 
+@pytest.mark.long
 def test_the_control_makes_the_students_steps_from_transcribed_lines_alone(black_box: Any) -> None:
     runs = {role: black_box.results["models"][role]["runs"][0] for role in ("student", "control")}
     # 16 lines of the task, 24 others of which 6 are unsure: 34 rows in batches of 8, twice
@@ -105,6 +107,7 @@ def test_the_control_makes_the_students_steps_from_transcribed_lines_alone(black
     assert "on the 16 transcribed train lines alone" in black_box.results["models"]["control"]["description"]
 
 
+@pytest.mark.long
 def test_what_was_kept_and_dropped_is_told_and_evaluation_lines_are_not_trained_on(black_box: Any) -> None:
     told = "\n".join(black_box.results["warnings"])
     # every 4th line of a shard of 8 is unsure; of the last shard of 3 evaluation lines the first
@@ -114,6 +117,7 @@ def test_what_was_kept_and_dropped_is_told_and_evaluation_lines_are_not_trained_
     assert "the student trains on 34 lines" in told
 
 
+@pytest.mark.long
 def test_a_finished_run_is_read_and_another_block_is_another_run(black_box: Any) -> None:
     again = DigitReader(unsure=4)
     same = made(black_box.folder, again, black_box.pseudo).run()

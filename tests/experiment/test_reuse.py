@@ -75,6 +75,7 @@ def test_nodes_that_are_done_run_nothing(done: Tiny, monkeypatch: pytest.MonkeyP
     assert figures(done.folder / "run") == before
 
 
+@pytest.mark.long
 def test_a_run_beside_it_takes_the_models(done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
     trained = count_trainings(monkeypatch)
     other = begin(done, "other")

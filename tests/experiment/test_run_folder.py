@@ -64,6 +64,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", but_few(CHANGES, "student"))
 def test_a_recipe_over_changed_files_is_another_run(what: str, own: Tiny) -> None:
     file = own.write(with_path(own) if what == "student" else own.recipe)
@@ -93,6 +94,7 @@ def test_a_teacher_whose_head_is_made_anew_is_the_same_teacher(own: Tiny) -> Non
         build.from_recipe(file).check()
 
 
+@pytest.mark.long
 def test_a_folder_that_knows_no_inputs_is_read_as_before(own: Tiny) -> None:
     file = own.write(own.recipe)
     owner = claimed(build.from_recipe(file)).folder.path / "run.json"
@@ -125,6 +127,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", but_few(OTHERS, "student"))
 def test_in_python_what_is_given_counts(what: str, own: Tiny) -> None:
     claimed(in_python(own))

@@ -126,6 +126,7 @@ def test_a_search_that_was_stopped_goes_on(
     assert len({name for name, _ in tried}) == 6
 
 
+@pytest.mark.long
 def test_of_a_large_space_optuna_asks_for_some(tiny: Tiny, tried: list[tuple[str, int]]) -> None:
     made = searching(tiny, trials=3, budget={"size_mb": 9})
     explored(made)

@@ -32,6 +32,7 @@ def recipe(tiny: Tiny, words: Any = None, **more: Any) -> dict[str, Any]:
     return short(tiny, "teacher", **{"teachers": teachers, "matches": matches, "student": student} | more)
 
 
+@pytest.mark.long
 def test_two_teachers_end_in_a_report_of_both(tiny: Tiny) -> None:
     values = recipe(tiny)
     values["teachers"]["other"]["finetune"] = {"max_steps": 2, "per_device_train_batch_size": 8}
@@ -111,6 +112,7 @@ def test_textkd_plan_names_all_teachers(
 # -- a teacher with words of its own ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_logits_of_a_teacher_with_other_words_are_those_of_its_own_rows(tiny: Tiny) -> None:
     words = other_tokenizer()
     made = build.from_recipe(tiny.write(recipe(tiny, words, matches=[LABELS, MEAN])))

@@ -58,6 +58,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_report(done: Path) -> None:
     results = json.loads((done / "run" / "results.json").read_text())
     assert (results["task"], results["main_metric"]) == ("tokens", "f1")
@@ -73,6 +74,7 @@ def test_the_report(done: Path) -> None:
     assert all(word in page for word in ("f1", "precision"))
 
 
+@pytest.mark.long
 def test_the_published_folder_tags_by_itself(
     done: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +147,7 @@ def test_what_may_be_wrong(name: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_eval_of_a_model_that_does_not_fit(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +172,7 @@ def test_eval_of_a_model_that_does_not_fit(
         assert (code, due in said) == (2, True), said
 
 
+@pytest.mark.long
 def test_positions_that_do_not_count_teach_nothing(done: Path) -> None:
     """A student's logits move with the teacher's at labelled positions alone."""
     task = tasks.tokens(done / "train.conll", done / "dev.conll")

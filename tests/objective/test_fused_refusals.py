@@ -44,6 +44,7 @@ WRONG: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", but_few(WRONG, "beside", "loss", "gradient"))
 def test_what_needs_whole_logits_is_refused(case: str, shared: Path) -> None:
     matches, said = WRONG[case]

@@ -197,6 +197,7 @@ def test_columns_of_its_own_are_what_a_model_reads_and_is_masked_by() -> None:
     assert parts["hidden:2<-student/hidden:1/mse"].item() == pytest.approx(difference.square().mean().item(), rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_recipe_writes_the_same(tiny: Tiny) -> None:
     values = tiny.recipe
     teacher = values.pop("teacher")

@@ -116,6 +116,7 @@ def an_end(texts: list[list[int]]) -> int:
     return next(token for text in texts for token in text if len(set(lengths(texts, token))) > 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beams", [1, 2])
 def test_real_recognisers_are_measured_as_they_generate(beams):
     models = {"teacher": tiny_recogniser(2), "student": tiny_recogniser(1)}

@@ -233,6 +233,7 @@ def test_each_two_models_have_a_drawing():
     assert "a model that is not shown" in Page(render(read(data))).text
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("whole_pictures")
 def test_curves_are_of_those_that_learn_and_levels_of_those_that_only_teach(monkeypatch):
     seen: dict[str, Any] = {}

@@ -28,6 +28,7 @@ def tagger(*names: str) -> Any:
     return AutoModelForTokenClassification.from_config(config)
 
 
+@pytest.mark.long
 def test_the_task_of_the_docs_runs_through_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tagger("O", "B-thing", "I-thing").save_pretrained("teacher")

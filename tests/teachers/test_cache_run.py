@@ -44,6 +44,7 @@ def losses(tiny: Tiny, cache: Any, name: str) -> dict[str, list[float]]:
     return {name: [row["parts"][name] for row in rows] for name in rows[0]["parts"]}
 
 
+@pytest.mark.long
 def test_a_student_of_a_cache_is_that_of_the_live_teacher(tiny: Tiny) -> None:
     live = losses(tiny, False, "live")
     assert len(live) == 6

@@ -127,6 +127,7 @@ def test_precision(precision: str, bf16: bool, fast: bool, expected: Any, monkey
     assert cache_filling.autocast(arguments, LiveOptions(precision)) is expected
 
 
+@pytest.mark.long
 def test_a_recipe_says_what_its_teacher_computes_in(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, original = [], LiveTeacher.__init__
     monkeypatch.setattr(LiveTeacher, "__init__", lambda self, *a, **k: seen.append(a[2:]) or original(self, *a, **k))

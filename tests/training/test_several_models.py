@@ -64,6 +64,7 @@ def test_each_gradient_is_unscaled_once_a_step(tmp_path: Path, monkeypatch: pyte
     assert len(calls) == 5
 
 
+@pytest.mark.long
 def test_both_orders_of_update_are_two_trainings(tmp_path: Path) -> None:
     """The first peer's first step is the same; the second one learns from what the first has become."""
     ends = {}

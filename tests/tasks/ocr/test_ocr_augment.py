@@ -72,6 +72,7 @@ def test_thin_strokes_of_two_tones_survive():
     assert max(shares) < 4
 
 
+@pytest.mark.long
 def test_the_last_letter_of_a_long_line_is_not_cut_off():
     page = Image.new("RGB", (1800, 50), "white")
     page.paste((255, 0, 0), (0, 0, 12, 12))  # the corners
