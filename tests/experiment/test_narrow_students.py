@@ -17,7 +17,9 @@ from transformers import AutoModelForSequenceClassification, BertModel
 from textkd.config import build
 from textkd.errors import TextkdError
 from textkd.experiment import labelled
+from textkd.models.loading import load_model, load_tokenizer
 from textkd.models.students import shrink
+from textkd.models.students.vocabulary import choose, trim
 
 shrinking = importlib.import_module("textkd.models.students.shrink")
 
@@ -54,6 +56,17 @@ def test_importance_is_measured_on_rows_from_all_over_the_data(tiny: Tiny) -> No
             weight.add_(0.2 * torch.randn_like(weight))
     trained = begin(run, "student", 1, teacher=other)
     assert same(trained, shrink(other, **asked, examples=labelled.labelled(task, other, "", 8)))
+
+
+@pytest.mark.long
+def test_a_loaded_student_of_fewer_words_is_measured_on_rows_in_its_own(tiny: Tiny) -> None:
+    run = made(tiny)
+    folder = str(tiny.folder / "teacher")
+    loaded, words = load_model(folder, AutoModelForSequenceClassification), load_tokenizer(folder)
+    student = trim(loaded, words, choose(words, [["film good bad"]], words=[]))
+    assert labelled.has_words(run.task, student, "")
+    rows = [row["input_ids"] for row in labelled.labelled(run.task, student, folder, 8)]
+    assert int(torch.cat(rows, 1).max()) < student.config.vocab_size < loaded.config.vocab_size
 
 
 def test_a_look_before_the_run_takes_few_rows(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

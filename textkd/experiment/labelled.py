@@ -11,6 +11,8 @@ from torch import Tensor
 
 from textkd.errors import TextkdError
 from textkd.models.forward import forward_inputs, positions
+from textkd.models.loading import own_tokenizer
+from textkd.models.students.vocabulary import kept_of
 from textkd.tasks import Task
 
 FEW = 2  # for a look
@@ -36,7 +38,7 @@ def labelled(
         TextkdError: rows that cannot be read.
     """
     task = copy.copy(task)  # what it learns of this model's folder is no affair of the run
-    words = task.processing(str(getattr(model, "name_or_path", "") or "") or folder)
+    words = _words(task, model, folder)
     asked = "train", forward_inputs(model), max_length or min(task.default_length, positions(model))
     collate, rows = task.collator(words, model), None
     if few:
@@ -60,5 +62,12 @@ def has_labels(task: Task, model: Any, folder: str) -> bool:
 def has_words(task: Task, model: Any, folder: str) -> bool:
     """Whether it is known how a model reads: one that was just made has its words nowhere yet."""
     with suppress(TextkdError):
-        return copy.copy(task).processing(str(getattr(model, "name_or_path", "") or "") or folder) is not None
+        return _words(copy.copy(task), model, folder) is not None
     return False
+
+
+def _words(task: Task, model: Any, folder: str) -> Any:
+    """By what a model reads. One that was trimmed reads by its own pieces, whatever folder it was loaded from."""
+    if kept_of(model) is not None:
+        return own_tokenizer(model)
+    return task.processing(str(getattr(model, "name_or_path", "") or "") or folder)
