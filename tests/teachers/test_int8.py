@@ -95,8 +95,12 @@ def test_what_does_not_fit_beside_it_is_refused(options: dict[str, Any], wheres:
 
 def test_agreement_counts_what_is_no_padding() -> None:
     taps = torch.ones(2, 5, 3)
-    assert _counting("hidden:1", taps, BATCH).sum() == 8
-    assert _counting("pooled", taps[:, 0], BATCH).shape == (2,)
+    assert _counting("hidden:1", taps, BATCH).shape == (8 * 3,)
+    assert _counting("logits", taps, {**BATCH, "labels": IDS * 0}).shape == (10, 3)
+    assert _counting("logits", taps, {**BATCH, "labels": torch.where(IDS > 3, 1, -100)}).shape == (4, 3)
+    assert _counting("pooled", taps[:, 0], BATCH).shape == (6,)
+    assert _counting("attention:1", torch.ones(2, 4, 5, 5), BATCH).shape == (4 * (5 * 5 + 3 * 3),)
+    assert _counting("query:1", torch.ones(2, 4, 5, 6), BATCH).shape == (8 * 4 * 6,)
     whole, rounded = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[1.0, 0.5], [3.0, 0.0]])
     assert _of_logits(whole, rounded) == "logits 40.1% (50.0% the same answers, at most 1.5 of 3)"
 
@@ -107,6 +111,7 @@ def test_a_run_by_recipe(tiny: Tiny, cached: bool) -> None:
     values = tiny.recipe
     values["teacher"] |= {"runtime": "int8", "cache": cached}
     values["control"] = False
+    values["matches"] += [{"tap": "attention", "layers": "uniform"}, {"tap": "value", "layers": "uniform"}]
     build.from_recipe(tiny.write(values)).run()
     text = (tiny.folder / "run" / "report.html").read_text()
     assert "teacher computed in int8 (onnxruntime" in text

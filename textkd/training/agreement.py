@@ -12,6 +12,7 @@ from torch import Tensor
 
 from textkd.models.forward import own_columns
 from textkd.models.taps import Address
+from textkd.models.taps.masks import mask_for
 from textkd.teachers import LiveTeacher
 from textkd.teachers.frozen import FrozenModel
 from textkd.teachers.int8 import Int8Teacher
@@ -39,13 +40,13 @@ def agreements(
 
 def _told(name: str, one: FrozenModel, addresses: list[str], data: Any, batch_size: int) -> str:
     exact, small = LiveTeacher(one.model, addresses), Int8Teacher(one.model, addresses)
-    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {address: [] for address in addresses}
+    pairs: dict[str, list[tuple[Tensor, ...]]] = {address: [] for address in addresses}
     try:
         for batch in _batches(name, data, batch_size):
             whole, rounded = exact.taps(batch), small.taps(batch)
             for address in addresses:
-                counts = _counting(address, whole[address], batch)
-                pairs[address].append((whole[address][counts].double(), rounded[address][counts].double()))
+                both = (whole[address], rounded[address])
+                pairs[address].append(tuple(_counting(address, tap, batch).double() for tap in both))
     finally:
         exact.close()
     joined = {address: tuple(map(torch.cat, zip(*taps, strict=True))) for address, taps in pairs.items()}
@@ -68,12 +69,16 @@ def _batches(name: str, data: Any, size: int) -> Iterator[Mapping[str, Tensor]]:
 
 
 def _counting(address: str, tap: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """Which leading positions of a tap count: [B, T] of what has tokens, else [B]."""
-    mask = batch.get("attention_mask")
-    has_tokens = Address.parse(address).family == "hidden" or Address.parse(address).kind == "logits"
-    if mask is not None and has_tokens and tap.dim() == 3 and tap.shape[:2] == mask.shape:
-        return mask.bool()
-    return torch.ones(len(tap), dtype=torch.bool)
+    """The numbers of a tap that count, one after the other, so that batches of any length can be joined; of logits
+    [N, C]."""
+    one = Address.parse(address)
+    mask = mask_for(one, batch, tap)
+    if mask is not None and one.family in ("attention", "scores"):  # [B, A, T, T]
+        pairs = mask if mask.dim() == 3 else mask[:, :, None] & mask[:, None, :]
+        return tap.movedim(1, -1)[pairs].flatten()
+    if mask is not None:
+        tap = (tap.movedim(1, 2) if one.family == "heads" else tap)[mask]
+    return tap.flatten(0, -2) if one.kind == "logits" else tap.flatten()
 
 
 def _of_logits(whole: Tensor, rounded: Tensor) -> str:
