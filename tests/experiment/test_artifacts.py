@@ -9,6 +9,7 @@ import sys
 from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tiny_lab import Tiny
@@ -99,7 +100,7 @@ def test_the_gate_holds_metrics_that_rise_and_that_fall(here: float, keep: float
     assert kept or told.endswith("; 3 rows")
 
 
-BAD = {
+BAD: dict[str, Any] = {
     "format: tflite": ({"format": "tflite"}, "artifacts[0].format"),
     "no format": ({"int8": "dynamic"}, "artifacts[0].format"),
     "int8: yes": ({"format": "onnx", "int8": "yes"}, "artifacts[0].int8"),
@@ -108,9 +109,12 @@ BAD = {
     "keep: 1.5": ({"format": "onnx", "keep": 1.5}, "artifacts[0].keep"),
     "keep: 0": ({"format": "onnx", "keep": 0}, "artifacts[0].keep"),
     "of nobody": ({"format": "onnx", "of": "studnet"}, "artifacts[0].of"),
-    "of a given teacher": ({"format": "onnx", "of": "teacher"}, "artifacts[0].of"),
+    "of a given teacher": ({"format": "onnx", "of": "teacher"}, "artifacts[0].of", "textkd export FOLDER"),
     "named as a model": ({"format": "onnx", "name": "student"}, "artifacts[0].name"),
     "named as a path": ({"format": "onnx", "name": "../x"}, "artifacts[0].name"),
+    "named with a line end": ({"format": "onnx", "name": "a\nb"}, "artifacts[0].name"),
+    "named with a blank at its end": ({"format": "onnx", "name": "a "}, "artifacts[0].name"),
+    "keep: a text": ({"format": "onnx", "keep": "much"}, "artifacts[0].keep", "give a number, as 0.99"),
     "another key": ({"format": "onnx", "bits": 8}, "artifacts[0].bits"),
 }
 
@@ -129,8 +133,9 @@ def test_what_cannot_be_exported_is_told_before_anything_is_trained(
 
 @pytest.mark.parametrize("what", BAD)
 def test_what_is_wrong_is_told_with_its_place(tiny: Tiny, what: str) -> None:
-    block, where = BAD[what]
+    block, where, *said = BAD[what]
     with pytest.raises(TextkdError) as told:
         asking(tiny, block)
     assert [one.where for one in told.value.problems] == [where]
+    assert all(words in str(told.value) for words in said)
     assert not Path(tiny.folder, "run").exists()

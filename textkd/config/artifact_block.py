@@ -51,8 +51,12 @@ def _problems(block: ArtifactBlock, where: str) -> list[Problem]:
         add("rows", block.rows, "not a number of rows", "1 to 10000; 256 are enough for ranges")
     if block.keep is not None and not 0 < block.keep <= 1:
         add("keep", block.keep, "not a share of the model's main metric", "above 0, at most 1, as 0.99")
-    if block.name and (
-        block.name in (".", "..") or any(sign in block.name for sign in "/\\\0") or len(block.name) > 80
-    ):
+    if block.name and not _names_a_folder(block.name):
         add("name", block.name, "it names a folder, too", "letters, digits, - and _")
     return found
+
+
+def _names_a_folder(name: str) -> bool:
+    """Whether a name can be that of a folder everywhere, and be read in a report."""
+    whole = name.isprintable() and name == name.strip() and not set("/\\") & set(name)
+    return whole and name not in (".", "..") and len(name) <= 80

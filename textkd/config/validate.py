@@ -82,7 +82,7 @@ _NAMED = {
 }
 # a key whose name stands elsewhere, too
 _AT = {("quantise", "weights"): "a whole number: 8", ("quantise", "activations"): "a whole number: 8",
-       ("prune", "schedule"): "cubic, linear or one_shot"}  # fmt: skip
+       ("prune", "schedule"): "cubic, linear or one_shot", ("artifacts", "keep"): "a number, as 0.99"}  # fmt: skip
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
     "task": {},
@@ -257,7 +257,7 @@ def _problem(error: Any) -> Problem:
     expected = EXPECTED["tap"] if "matches" in loc and name in ("student", "teacher") else EXPECTED.get(name, "")
     if isinstance(loc[-1], int):
         expected = _EXPECTED_MEMBER.get(name, expected)
-    expected = _AT.get(loc, _NAMED.get(loc[:-1], expected))
+    expected = _AT.get(tuple(part for part in loc if isinstance(part, str)), _NAMED.get(loc[:-1], expected))
     fix = f"give {expected}" if expected else ""
     value = error["input"]
     if quoted := name == "layers" and _quoted(value):

@@ -55,9 +55,11 @@ def problems(
     for number, one in enumerate(artifacts):
         with found.collecting(f"artifacts[{number}]"):
             if one.of not in trained:
-                what = "that is no model that this run trains" if one.of in models else "no such model"
-                found.add(problem(f"an artifact of {one.of}", what, near=(one.of, trained),
-                                  fix=f"of: {' or '.join(trained)}", where="of"))  # fmt: skip
+                what, fix = "no such model", f"of: {' or '.join(trained)}"
+                if one.of in models:
+                    what = "it lies beside the run, for other runs too: this one exports what it trains for itself"
+                    fix += "; else textkd export FOLDER OUT --format onnx (textkd plan says which folder)"
+                found.add(problem(f"an artifact of {one.of}", what, near=(one.of, trained), fix=fix, where="of"))
             if writes and one.int8 == "static":
                 what = "the weights of models that write are quantised without rows"
                 found.add(problem("int8: static", what, fix="int8: dynamic", where="int8"))

@@ -127,7 +127,7 @@ def test_what_is_new_learns_and_the_model_stays() -> None:
 
 def test_noise_parts_copies_and_nothing_else() -> None:
     model, asked = make("bert", num_hidden_layers=1), {"ffn": 60}
-    grown = [grow(model, wider=asked, noise=noise).bert.encoder.layer[0] for noise in (0.0, 0.1)]
+    grown = [grow(model, wider=asked, noise=noise).bert.encoder.layer[0] for noise in (None, 0.1)]
     plain, noisy = (one.intermediate.dense.weight for one in grown)
     assert torch.equal(plain[48:], plain[:12])
     assert torch.equal(plain[:48], noisy[:48])

@@ -22,7 +22,7 @@ def grow(
     *,
     wider: Mapping[str, int] | None = None,
     deeper: Mapping[str, Any] | None = None,
-    noise: float = 0.0,
+    noise: float | None = 0.0,
 ) -> PreTrainedModel:
     """A larger model of the same class that computes the same, to 1e-6 in float32; its new weights can learn.
 
@@ -82,7 +82,7 @@ def grow(
     grown = model
     if places:
         grown = with_more_blocks(grown, places, bool((deeper or {}).get("nearly")))
-    return with_wider_blocks(grown, sizes, float(noise)) if sizes else grown
+    return with_wider_blocks(grown, sizes, float(noise or 0.0)) if sizes else grown
 
 
 def random_copies(width: int, new_width: int, generator: torch.Generator | None = None) -> list[int]:
