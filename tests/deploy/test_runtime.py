@@ -27,6 +27,25 @@ def test_logits_are_those_of_the_graph_however_texts_are_batched(tmp_path: Path,
     assert model.logits([]).shape == (0, 3)
 
 
+def test_what_cannot_be_asked_of_it_is_told(tmp_path: Path) -> None:
+    model = deploy.load(folder_with(tmp_path / "out"))
+    assert np.array_equal(model.logits("good"), model.logits(["good"]))
+    for size in (0, -1, 1.5, "3", True, None):
+        with pytest.raises(TextkdError, match="batch_size"):
+            model.predict(["good", "bad"], batch_size=size)
+    for texts in (None, 3, b"good"):
+        with pytest.raises(TextkdError, match="give a list of strings"):
+            model.predict(texts)
+    tagger = deploy.load(folder_with(tmp_path / "tokens", "tokens", ("O", "B-person", "I-person")))
+    for asked in (tagger.tags, tagger.word_logits):
+        with pytest.raises(TextkdError, match="entities"):
+            asked(["good bad"])
+        with pytest.raises(TextkdError, match="entities"):
+            asked("good bad")
+    with pytest.raises(TextkdError, match="give a list of strings"):
+        tagger.entities(None)
+
+
 def test_answers_are_those_of_the_pipeline(tmp_path: Path) -> None:
     logits = np.stack([logits_of(text) for text in TEXTS]).astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -114,8 +133,9 @@ def test_a_folder_that_is_not_exported_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(TextkdError, match="a folder of PyTorch"):
         deploy.load(tmp_path)
-    with pytest.raises(TextkdError, match="threads=0"):
-        deploy.load(folder_with(tmp_path / "out"), threads=0)
+    for number, threads in enumerate((0, 1.5, "2", True)):
+        with pytest.raises(TextkdError, match="threads="):
+            deploy.load(folder_with(tmp_path / str(number)), threads=threads)  # type: ignore[arg-type]
 
 
 @pytest.mark.long

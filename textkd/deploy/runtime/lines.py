@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textkd.deploy.manifest import Manifest
+from textkd.deploy.runtime.asked import batch_of
 from textkd.deploy.runtime.lines_search import Decoding, Search
-from textkd.errors import fail, reading
+from textkd.errors import reading
 from textkd.models.onnx.session import package
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ class LineModel:
         Raises:
             TextkdError: one of them is no image, Pillow is not installed, `batch_size` is no number from 1.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise fail(f"batch_size={batch_size!r}", "not a number of images", fix="1 or more")
+        batch_of(batch_size, "images")
         is_one = isinstance(images, str | bytes | bytearray | Mapping | np.ndarray) or not hasattr(images, "__iter__")
         given = [images] if is_one else list(images)
         found = list[str]()

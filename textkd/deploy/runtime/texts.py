@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from textkd.deploy.manifest import Manifest
+from textkd.deploy.runtime.asked import batch_of, listed
 from textkd.errors import fail
 
 Array = np.ndarray[Any, Any]
@@ -42,21 +43,21 @@ class TextModel:
         """Tokens of a text, special ones counted in; longer texts are cut."""
         return self.manifest.max_length
 
-    def logits(self, texts: Sequence[Text], batch_size: int = 1) -> Array:
+    def logits(self, texts: str | Sequence[Text], batch_size: int = 1) -> Array:
         """What the head of the model gives.
 
         Args:
-            texts: each a string, or a pair of two.
+            texts: each a string, or a pair of two; one string is a list of one.
             batch_size: texts that run together.
 
         Returns:
             float32 [N, C].
 
         Raises:
-            TextkdError: one of them is no text.
+            TextkdError: one of them is no text, `batch_size` is no number from 1.
         """
-        rows = self.encoded(texts)
-        found = [self.run(rows[at : at + batch_size]) for at in range(0, len(rows), max(1, batch_size))]
+        size, rows = batch_of(batch_size), self.encoded(texts)
+        found = [self.run(rows[at : at + size]) for at in range(0, len(rows), size)]
         return np.concatenate(found) if found else np.zeros((0, len(self.labels)), np.float32)
 
     def predict(self, texts: str | Sequence[Text], batch_size: int = 1) -> list[Any]:
@@ -71,9 +72,9 @@ class TextModel:
             above one half; of a model of scores {"label": its name, "score": the number}.
 
         Raises:
-            TextkdError: one of them is no text.
+            TextkdError: one of them is no text, `batch_size` is no number from 1.
         """
-        logits = self.logits([texts] if isinstance(texts, str) else texts, batch_size)
+        logits = self.logits(texts, batch_size)
         names = self.labels
         if self.manifest.kind == "scores":
             return [{"label": names[0], "score": float(row[0])} for row in logits]
@@ -87,16 +88,16 @@ class TextModel:
         best = chances.argmax(-1)
         return [{"label": names[i], "score": float(row[i])} for i, row in zip(best, chances, strict=True)]
 
-    def encoded(self, texts: Sequence[Text]) -> list[Any]:
+    def encoded(self, texts: str | Sequence[Text]) -> list[Any]:
         """The texts as the tokenizer cuts them, not padded.
 
         Args:
-            texts: each a string, or a pair of two.
+            texts: each a string, or a pair of two; one string is a list of one.
 
         Raises:
             TextkdError: one of them is no text.
         """
-        given = [_checked(text, i) for i, text in enumerate(texts)]
+        given = [_checked(text, i) for i, text in enumerate(listed(texts))]
         return [self.tokenizer.encode(*one) for one in given]
 
     def run(self, rows: Sequence[Any]) -> Array:

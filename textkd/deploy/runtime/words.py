@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from textkd.deploy.runtime.asked import listed
 from textkd.deploy.runtime.texts import Array, TextModel, softmax
 from textkd.errors import fail
 from textkd.models.tagged_words import first_pieces, spans
@@ -37,7 +38,7 @@ class WordModel(TextModel):
             TextkdError: one of them is no text.
         """
         found = []
-        for text in [texts] if isinstance(texts, str) else texts:
+        for text in listed(texts):
             words, places = _words(text)
             (logits,) = self.word_logits([words])
             chances = softmax(np.nan_to_num(logits, nan=0.0))
@@ -59,6 +60,9 @@ class WordModel(TextModel):
 
         Args:
             sentences: lists of words.
+
+        Raises:
+            TextkdError: one of them is a text, not its words.
         """
         return [self._tags(logits) for logits in self.word_logits(sentences)]
 
@@ -70,9 +74,15 @@ class WordModel(TextModel):
 
         Returns:
             For each sentence float32 [W, C]; NaN where a word has no piece.
+
+        Raises:
+            TextkdError: one of them is a text, not its words.
         """
         found = []
-        for words in sentences:
+        for number, words in enumerate(sentences):
+            if isinstance(words, str):
+                fix = "give lists of words, or entities(texts)"
+                raise fail(f"sentences[{number}]", f"the text {words!r}"[:120], fix=fix)
             logits = np.full((len(words), len(self.labels)), np.nan, np.float32)
             if words:
                 (row,) = self.encoded([" ".join(words)])

@@ -29,8 +29,8 @@ def session(
             what this onnxruntime cannot do.
     """
     asked = f"the {known_as} {path}"
-    if threads is not None and not 1 <= threads <= 1024:
-        raise fail(f"threads={threads}", "not a number of CPU threads", fix="1 or more, or None for all cores")
+    if threads is not None and not (type(threads) is int and 1 <= threads <= 1024):
+        raise fail(f"threads={threads!r}", "not a number of CPU threads", fix="1 or more, or None for all cores")
     ort = package("onnxruntime", asked=asked if install else "", fix=install)
     with reading(asked, fix=fix or "export the model again"):
         others = outside(path)
