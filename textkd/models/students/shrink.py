@@ -17,7 +17,7 @@ from textkd.models.loading import clone
 from textkd.models.students.composing import compose, compose_from
 from textkd.models.students.copying import OTHERWISE, block_list, config_of_blocks, copy_weights, is_two_sided
 from textkd.models.students.importance import measure
-from textkd.models.students.layers import choose_layers, choose_side
+from textkd.models.students.layers import LAYER_CHOICES, choose_layers, choose_side
 from textkd.models.students.narrow import choose, narrow
 from textkd.models.students.widths import (
     ROWS,
@@ -201,7 +201,12 @@ def _chosen(teacher: Any, asked: Mapping[str, Any]) -> list[int]:
     depth, layers, count = int(teacher.config.num_hidden_layers), asked.get("layers"), asked.get("n_layers")
     if layers is None and count is None and any(asked.get(width) is not None for width in WIDTHS):
         return list(range(1, depth + 1))
-    return choose_layers(depth, "uniform" if layers is None else layers, count)
+    wrong, chosen, layers = Collector(), list[int](), "uniform" if layers is None else layers
+    place = "n_layers" if layers in LAYER_CHOICES and count is not None else "layers"
+    with wrong.collecting(_place(place)):
+        chosen = choose_layers(depth, layers, count)
+    wrong.raise_any()
+    return chosen
 
 
 def _of_blocks(teacher: Any, chosen: list[int]) -> PreTrainedModel:
@@ -255,7 +260,7 @@ def _one_stack(teacher: Any, asked: Mapping[str, Any]) -> None:
 
 def _place(name: str) -> str:
     """Of a word in the block of a student."""
-    return f"shrink.{name}" if name in (*WIDTHS, *SIDED_WIDTHS) else name
+    return f"shrink.{name}"
 
 
 def _albert_groups(config: Any, chosen: list[int]) -> tuple[list[int], int]:
