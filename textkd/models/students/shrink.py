@@ -203,7 +203,7 @@ def _chosen(teacher: Any, asked: Mapping[str, Any]) -> list[int]:
         return list(range(1, depth + 1))
     wrong, chosen, layers = Collector(), list[int](), "uniform" if layers is None else layers
     place = "n_layers" if layers in LAYER_CHOICES and count is not None else "layers"
-    with wrong.collecting(_place(place)):
+    with wrong.collecting(f"shrink.{place}"):
         chosen = choose_layers(depth, layers, count)
     wrong.raise_any()
     return chosen
@@ -241,7 +241,7 @@ def _no_plain_words(teacher: Any, asked: Mapping[str, Any]) -> None:
         fix = "give encoder_layers and decoder_layers: block numbers, how many, or nothing for all"
         if name in WIDTHS:
             fix = f"encoder_{name} or decoder_{name}: {asked[name]!r}"
-        wrong.add(problem(f"student {name} {asked[name]!r}", found, fix=fix, where=_place(name)))
+        wrong.add(problem(f"student {name} {asked[name]!r}", found, fix=fix, where=f"shrink.{name}"))
     wrong.raise_any()
 
 
@@ -254,13 +254,10 @@ def _one_stack(teacher: Any, asked: Mapping[str, Any]) -> None:
     wrong, sided = Collector(), [f"{side}_layers" for side in SIDES]
     for name in [name for name in (*sided, *SIDED_WIDTHS) if asked.get(name) is not None]:
         found, fix = f"{type(teacher).__name__} has one stack of blocks and no sides", name.partition("_")[2]
-        wrong.add(problem(f"student {name} {asked[name]!r}", found, fix=f"{fix}: {asked[name]!r}", where=_place(name)))
+        wrong.add(
+            problem(f"student {name} {asked[name]!r}", found, fix=f"{fix}: {asked[name]!r}", where=f"shrink.{name}")
+        )
     wrong.raise_any()
-
-
-def _place(name: str) -> str:
-    """Of a word in the block of a student."""
-    return f"shrink.{name}"
 
 
 def _albert_groups(config: Any, chosen: list[int]) -> tuple[list[int], int]:
