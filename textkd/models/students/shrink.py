@@ -221,11 +221,7 @@ def _of_blocks(teacher: Any, chosen: list[int]) -> PreTrainedModel:
     fits = config.model_type in FITS  # it may keep weights of its own
     # all weights are copied; a class of somebody's own may use what it draws
     idle = no_init_weights() if type(teacher).__module__.startswith("transformers.") and not fits else nullcontext()
-    with (
-        torch.random.fork_rng(devices=[]),
-        idle,
-        reading(f"a {type(teacher).__name__} of {len(chosen)} blocks", OTHERWISE),
-    ):
+    with torch.random.fork_rng(devices=[]), idle, reading(asked, OTHERWISE):
         student: PreTrainedModel = type(teacher)(config)
         copy_weights(teacher, student, {path: sources}, allow_missing=fits)
     if fits:
