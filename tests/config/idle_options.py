@@ -50,7 +50,7 @@ LOOKED_AT: list[tuple[Options, str]] = [
     ({"teacher.finetune": {"matches": LABELS, "stages": [{"matches": LABELS}]}}, "teacher.finetune.matches"),
     ({"stages": [{"matches": LABELS}]}, "matches"),
     ({"student": {"path": pickled, "from": "teacher"}}, "student.from"),
-    ({"student.shrink": {"layers": [2, 4], "n_layers": 3}}, "student"),
+    ({"student.shrink": {"layers": [2, 4], "n_layers": 3}}, "student.shrink.layers"),
     ({"student.sha256": "0" * 64}, "student.sha256"),
     ({"student.shrink.by": "magnitude"}, "student.shrink.by"),
     ({"student.shrink.rows": 8}, "student.shrink.rows"),

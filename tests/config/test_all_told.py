@@ -65,14 +65,14 @@ NOWHERE = {"path": "nowhere"}
 @pytest.mark.parametrize(
     ("changes", "places"),
     [
-        ([("student", {**SHRINK, "shrnk": 1})], ["student", "student.shrnk"]),
+        ([("student", {**SHRINK, "shrnk": 1})], ["student.shrink.layers", "student.shrnk"]),
         ([("student.shrnk", 1), ("matches.2.layers", {3: 4})], ["matches[2].layers", "student.shrnk"]),
-        ([("student.shrink", {"layers": [2, 99], "layer": 1})], ["student", "student.shrink.layer"]),
+        ([("student.shrink", {"layers": [2, 99], "layer": 1})], ["student.shrink.layer", "student.shrink.layers"]),
         ([("student.shrink", {"layer": [2, 99]})], ["student.shrink.layer"]),
         ([("student.shrink", {"layers": [2, 99], "ffn": 99, "by": "fischer", "rows": 0})],
-         ["student", "student.shrink.by", "student.shrink.ffn", "student.shrink.rows"]),
+         ["student.shrink.by", "student.shrink.ffn", "student.shrink.layers", "student.shrink.rows"]),
         ([("task.path", "nowhere"), ("student.shrink", {"ffn": 8, "by": "fisher"})], ["task"]),  # no rows, for now
-        ([("student", {**SHRINK, "share_encoder": "yes"})], ["student", "student.share_encoder"]),
+        ([("student", {**SHRINK, "share_encoder": "yes"})], ["student.share_encoder", "student.shrink.layers"]),
         ([("student", {**NOWHERE, "sha256": 5, "allow_pickle": "yes"})],
          ["student", "student.allow_pickle", "student.sha256"]),
         ([("student", {**SHRINK, **NOWHERE})], ["student"]),  # either may be meant
@@ -81,11 +81,11 @@ NOWHERE = {"path": "nowhere"}
          ["student", "student", "student.frm"]),  # 3 heads may fit the width that is meant
         ([("student", None), ("chain", [{"name": "a", "student": {**SHRINK, "x": 1}},
                                         {"name": "a", "student": {"shrink": {}}, "training": {"lr": 1}}])],
-         ["chain[0].student", "chain[0].student.x", "chain[1].name", "chain[1].training.lr"]),
+         ["chain[0].student.shrink.layers", "chain[0].student.x", "chain[1].name", "chain[1].training.lr"]),
         ([("student", None), ("matches", None),
           ("cohort", {"students": {"a": {**SHRINK, "x": 1}, "b": WIDE, "control": {"shrink": {}}}, "update": "x"})],
-         ["cohort.students.a", "cohort.students.a.x", "cohort.students.b", "cohort.students.control",
-          "cohort.students.control", "cohort.update"]),
+         ["cohort.students.a.shrink.layers", "cohort.students.a.x", "cohort.students.b", "cohort.students.control",
+          "cohort.students.control.shrink.layers", "cohort.update"]),
         ([("teacher", None), ("teachers", {"a": {**NOWHERE, "precision": "fp8"}, "control": NOWHERE}),
           ("matches", [{"tap": "labels"}])],
          ["teachers.a", "teachers.a.precision", "teachers.control", "teachers.control"]),

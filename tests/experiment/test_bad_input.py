@@ -87,7 +87,7 @@ RECIPES: list[tuple[str, Callable[[dict, Tiny], None], list[str]]] = [
     ("frozen", stages({"matches": [LABELS], "frozen": ["bert.embedings"]}), ["stages[0].frozen", "nearest: bert.emb"]),
     ("all frozen", stages({"matches": [LABELS], "frozen": ["bert", "classifier"]}), ["no parameter is left to train"]),
     # blocks
-    ("shrink", put("student.shrink.layers", [2, 9]), ["student: asked", "has 4 blocks, not 9"]),
+    ("shrink", put("student.shrink.layers", [2, 9]), ["student.shrink.layers: asked", "has 4 blocks, not 9"]),
     ("grow", put("student.grow", {"wider": {"hidden": 24}}), ["student.grow.wider.hidden: asked", "hidden: 32 or 48"]),
     ("recurrent", put("student", {"recurrent": {"kind": "bistm"}}), ["student.recurrent.kind", "nearest: bilstm"]),
     ("a tap of a transformer", bilstm_of("attention"),

@@ -111,9 +111,9 @@ RECIPES: dict[str, tuple[Change, list[str]]] = {
     "size of the config": (made(put(f"{ENCODER}.image_size", [32, 64])), ["teacher", "32 x 64", "16 x 64"]),
     "finetune key": (made(put("teacher.finetune.epochs", 1)), ["teacher.finetune.epochs"]),
     # students
-    "encoder block": (put("student.shrink.encoder_layers", [2, 5]), ["student", "4 blocks", "5"]),
-    "decoder blocks": (put("student.shrink.decoder_layers", 3), ["student", "2 blocks", "3"]),
-    "plain layers": (put("student.shrink", {"layers": [1, 2]}), ["student", "encoder_layers"]),
+    "encoder block": (put("student.shrink.encoder_layers", [2, 5]), ["student.shrink.encoder_layers:", "4 blocks"]),
+    "decoder blocks": (put("student.shrink.decoder_layers", 3), ["student.shrink.decoder_layers:", "2 blocks", "3"]),
+    "plain layers": (put("student.shrink", {"layers": [1, 2]}), ["student.shrink.layers:", "encoder_layers"]),
     "shared and shrunk": (put("student.share_encoder", True), ["student.share_encoder", "encoder_layers"]),
     "shared and matched": (sharing("encoder.hidden:2"), ["matches", "encoder.hidden:2", "share_encoder"]),
     "shared module": (sharing("module:encoder.layers.1"), ["matches", "module:encoder.layers.1", "share_encoder"]),

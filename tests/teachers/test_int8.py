@@ -106,7 +106,7 @@ def test_agreement_counts_what_is_no_padding() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("cached", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_run_by_recipe(tiny: Tiny, cached: bool) -> None:
     values = tiny.recipe
     values["teacher"] |= {"runtime": "int8", "cache": cached}

@@ -163,7 +163,7 @@ def problems(asked: Mapping[str, Any], model: Any, **more: Any) -> dict[str, str
         ({"ffn": 8, "by": "magnitude", "rows": 8}, {"shrink.rows": "no rows"}),
         ({"ffn": 8, "by": "fisher"}, {"shrink.by": "no rows"}),
         ({"ffn": 8, "rows": 5}, {"shrink.rows": "weights alone"}),
-        ({"layers": [2, 99], "ffn": 99}, {"": "99", "shrink.ffn": "has 48"}),
+        ({"layers": [2, 99], "ffn": 99}, {"shrink.layers": "99", "shrink.ffn": "has 48"}),
         ({"layers": [2], "encoder_ffn": 8}, {"shrink": "one stack"}),
         ({"encoder_ffn": 8}, {"shrink.encoder_ffn": "no sides"}),
     ],

@@ -137,7 +137,7 @@ def _side(teacher: Any, side: str, layers: int | Sequence[int] | None, given: Ma
         config.name_or_path = ""
         return _Side(config, {})
     path, _ = block_list(model)
-    with found.collecting(f"{side}_layers"):
+    with found.collecting(f"shrink.{side}_layers"):
         chosen = choose_side(int(model.config.num_hidden_layers), layers)
     found.raise_any()
     return _Side(config_of_blocks(model.config, chosen), {f"{side}.{path}": [k - 1 for k in chosen]})

@@ -17,7 +17,7 @@ from textkd.models.loading import clone
 from textkd.models.students.composing import compose, compose_from
 from textkd.models.students.copying import OTHERWISE, block_list, config_of_blocks, copy_weights, is_two_sided
 from textkd.models.students.importance import measure
-from textkd.models.students.layers import choose_layers, choose_side
+from textkd.models.students.layers import LAYER_CHOICES, choose_layers, choose_side
 from textkd.models.students.narrow import choose, narrow
 from textkd.models.students.widths import (
     ROWS,
@@ -201,7 +201,12 @@ def _chosen(teacher: Any, asked: Mapping[str, Any]) -> list[int]:
     depth, layers, count = int(teacher.config.num_hidden_layers), asked.get("layers"), asked.get("n_layers")
     if layers is None and count is None and any(asked.get(width) is not None for width in WIDTHS):
         return list(range(1, depth + 1))
-    return choose_layers(depth, "uniform" if layers is None else layers, count)
+    wrong, chosen, layers = Collector(), list[int](), "uniform" if layers is None else layers
+    place = "n_layers" if layers in LAYER_CHOICES and count is not None else "layers"
+    with wrong.collecting(f"shrink.{place}"):
+        chosen = choose_layers(depth, layers, count)
+    wrong.raise_any()
+    return chosen
 
 
 def _of_blocks(teacher: Any, chosen: list[int]) -> PreTrainedModel:
@@ -216,11 +221,7 @@ def _of_blocks(teacher: Any, chosen: list[int]) -> PreTrainedModel:
     fits = config.model_type in FITS  # it may keep weights of its own
     # all weights are copied; a class of somebody's own may use what it draws
     idle = no_init_weights() if type(teacher).__module__.startswith("transformers.") and not fits else nullcontext()
-    with (
-        torch.random.fork_rng(devices=[]),
-        idle,
-        reading(f"a {type(teacher).__name__} of {len(chosen)} blocks", OTHERWISE),
-    ):
+    with torch.random.fork_rng(devices=[]), idle, reading(asked, OTHERWISE):
         student: PreTrainedModel = type(teacher)(config)
         copy_weights(teacher, student, {path: sources}, allow_missing=fits)
     if fits:
@@ -236,7 +237,7 @@ def _no_plain_words(teacher: Any, asked: Mapping[str, Any]) -> None:
         fix = "give encoder_layers and decoder_layers: block numbers, how many, or nothing for all"
         if name in WIDTHS:
             fix = f"encoder_{name} or decoder_{name}: {asked[name]!r}"
-        wrong.add(problem(f"student {name} {asked[name]!r}", found, fix=fix, where=_place(name)))
+        wrong.add(problem(f"student {name} {asked[name]!r}", found, fix=fix, where=f"shrink.{name}"))
     wrong.raise_any()
 
 
@@ -249,13 +250,10 @@ def _one_stack(teacher: Any, asked: Mapping[str, Any]) -> None:
     wrong, sided = Collector(), [f"{side}_layers" for side in SIDES]
     for name in [name for name in (*sided, *SIDED_WIDTHS) if asked.get(name) is not None]:
         found, fix = f"{type(teacher).__name__} has one stack of blocks and no sides", name.partition("_")[2]
-        wrong.add(problem(f"student {name} {asked[name]!r}", found, fix=f"{fix}: {asked[name]!r}", where=_place(name)))
+        wrong.add(
+            problem(f"student {name} {asked[name]!r}", found, fix=f"{fix}: {asked[name]!r}", where=f"shrink.{name}")
+        )
     wrong.raise_any()
-
-
-def _place(name: str) -> str:
-    """Of a word in the block of a student."""
-    return f"shrink.{name}" if name in (*WIDTHS, *SIDED_WIDTHS) else name
 
 
 def _albert_groups(config: Any, chosen: list[int]) -> tuple[list[int], int]:
