@@ -44,6 +44,12 @@ def test_what_cannot_be_asked_of_it_is_told(tmp_path: Path) -> None:
             asked("good bad")
     with pytest.raises(TextkdError, match="give a list of strings"):
         tagger.entities(None)
+    with pytest.raises(TextkdError, match="leave batch_size out"):
+        tagger.predict(["good bad"], batch_size=2)
+    for one, name, said in ((model, "entities", "token classifiers.*has predict, logits"), (tagger, "read", "readers")):
+        assert not hasattr(one, name)
+        with pytest.raises(AttributeError, match=said):
+            getattr(one, name)(["good"])
 
 
 def test_answers_are_those_of_the_pipeline(tmp_path: Path) -> None:
@@ -103,6 +109,7 @@ DAMAGES = {
     "labels of another type": (lambda out: changed(out, labels="ab"), "labels is"),
     "no labels": (lambda out: changed(out, labels=[]), "labels"),
     "no length": (lambda out: changed(out, max_length=0), "max_length"),
+    "another length": (lambda out: changed(out, max_length=10**12), "max_length"),
     "no sums": (lambda out: changed(out, sums={}), "sums"),
     "a way out": (lambda out: changed(out, sums={**manifest.sums_of(out), "../x": [1, "a"]}), "outside of the folder"),
 }

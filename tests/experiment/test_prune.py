@@ -255,6 +255,8 @@ def test_what_no_pruning_meets_is_refused_before_anything_is_trained(
         error = unmet(tiny, prune)
         assert [one.where for one in error.problems] == ["prune.target"]
         assert said in str(error)
+    error = unmet(tiny, {"target": {"macs": 0.5, "length": 10_000}})
+    assert [one.where for one in error.problems] == ["prune.target.length"]
     values = recipe(tiny, {}, "teacher", teachers={"control_2": tiny.recipe["teacher"]})
     with pytest.raises(TextkdError, match="a round of the pruning"):
         build.from_recipe(tiny.write(values)).check()

@@ -145,6 +145,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "another budget": ({"budget": {"size_mb": 1, "flops": 5}}, "search.budget.flops"),
     "a budget of nothing": ({"budget": {"latency_ms": 0}}, "search.budget.latency_ms"),
     "half a thread": ({"budget": {"latency_ms": 1, "threads": 0.5}}, "search.budget.threads"),
+    "more threads than cores": ({"budget": {"latency_ms": 1, "threads": 100_000}}, "search.budget.threads"),
+    "artifacts that are not there": ({"over": {"artifacts.0.int8": ["", "dynamic"]}}, "search.over.artifacts.0.int8"),
     "nothing to choose": ({"over": {}}, "search.over"),
     "no values": ({"over": {"student.shrink.n_layers": []}}, "search.over.student.shrink.n_layers"),
     "a value twice": ({"over": {"training.weight_decay": [0.1, 0.1]}}, "search.over.training.weight_decay"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,10 @@ def _budget_problems(name: str, value: float) -> list[Problem]:
     if name not in BUDGETS:
         fix = f"one of {', '.join(BUDGETS)}"
         return [problem(f"a budget of {name}", "no such budget", near=(name, BUDGETS), fix=fix, where=where)]
-    if name == "threads" and (type(value) is not int or value < 1):
-        return [problem(f"threads: {value}", "not a number of threads", fix="threads: 1", where=where)]
+    cores = os.cpu_count() or 1
+    if name == "threads" and (type(value) is not int or not 1 <= value <= cores):
+        what = f"not a number of threads; this machine, on which they are measured, has {cores} cores"
+        return [problem(f"threads: {value}", what, fix="threads: 1", where=where)]
     if not (math.isfinite(value) and value > 0):
         fix = f"a number above 0, as {name}: 5"
         return [problem(f"{name}: {value}", "nothing meets it", fix=fix, where=where)]
@@ -115,6 +118,9 @@ def _key_problems(key: str, choices: Sequence[Any], values: Mapping[str, Any]) -
     if any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED):
         what = "it is the same for all candidates, or is decided by the search itself"
         return [problem(f"over {key}", what, fix="a key of student, training, matches or artifacts", where=where)]
+    if key.startswith("artifacts.") and not values.get("artifacts"):
+        fix = "artifacts: [{format: onnx}] beside search"
+        return [problem(f"over {key}", "the recipe has no artifacts", fix=fix, where=where)]
     try:
         recipe_file.put(_values(values, {}), key, None, f"search.over.{key}")
     except TextkdError as error:

@@ -13,7 +13,7 @@ from textkd.models.onnx.file import MANIFEST
 
 FILE, MODEL, WORDS = MANIFEST, "model.onnx", "tokenizer.json"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
-EDITION = 1
+EDITION, MOST_TOKENS = 1, 1_000_000
 LINES = "lines"
 KINDS = ("classes", "label_sets", "scores", "tokens", LINES)
 
@@ -137,7 +137,12 @@ def _judge(one: Manifest) -> None:
         raise ValueError("labels are not names")
     if is_of_lines and set(one.lines) != {"search", "images"}:
         raise ValueError("lines holds no search and images")
-    if len(one.pad) != 3 or one.max_length < 1 or not one.inputs or not {*one.graphs, WORDS} <= set(one.sums):
+    if (
+        len(one.pad) != 3
+        or not 1 <= one.max_length <= MOST_TOKENS
+        or not one.inputs
+        or not {*one.graphs, WORDS} <= set(one.sums)
+    ):
         raise ValueError("pad, max_length, inputs or sums are not complete")
     for name, told in one.sums.items():
         if not (isinstance(told, list) and len(told) == 2 and isinstance(told[0], int) and isinstance(told[1], str)):

@@ -29,6 +29,7 @@ from textkd.experiment.shorthand import (
     with_teachers,
 )
 from textkd.models.files import read_record, write_json
+from textkd.models.forward import positions
 from textkd.models.processes import of_main, processes
 from textkd.models.students.copying import is_two_sided
 from textkd.models.students.cost import macs, parameters, skeleton
@@ -156,6 +157,9 @@ class Sizing:
             raise fail(f"target: {target}", what, fix="target: {parameters: 0.5}", where="target")
         if target.unit != PARAMETERS:
             self.length = target.length or self._typical(model)
+            if target.length and (most := positions(model)) < target.length:
+                raise fail(f"length: {target.length}", f"a {type(model).__name__} reads at most {most} tokens",
+                           fix=f"length: {most}, or fewer", where="target.length")  # fmt: skip
         costs: Mapping[str, Callable[[Any], float]] = {
             PARAMETERS: lambda config: parameters(skeleton(model, config)),
             MACS: lambda config: macs(skeleton(model, config), self.length),

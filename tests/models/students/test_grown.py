@@ -154,6 +154,7 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("bert", {"noise": 0.1}, ["neither wider nor deeper"]),
     ("bert", {"deeper": {"after": [1]}, "noise": 0.1}, ["no copies to part"]),
     ("bert", {"wider": {"ffn": 64}, "noise": -1}, ["grow.noise:", "not a number from 0"]),
+    ("bert", {"wider": {"ffn": 64}, "noise": 1e9}, ["grow.noise:", "from 0 to 10"]),
     ("bert", {"deeper": {"after": [9, -7]}}, ["grow.deeper.after:", "has 6 blocks, not 9, -7", "-1 to -6"]),
     ("bert", {"deeper": {"after": 3}}, ["not a list of block numbers", "after: [3]"]),
     ("bert", {"deeper": {"nearly": True}}, ["does not say where"]),

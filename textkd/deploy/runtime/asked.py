@@ -7,6 +7,23 @@ from typing import Any
 
 from textkd.errors import fail
 
+ANSWERS = {
+    "logits": "classifiers of texts", "entities": "token classifiers", "tags": "token classifiers",
+    "word_logits": "token classifiers", "read": "readers of lines",
+}  # fmt: skip
+
+
+class Answering:
+    """A runtime that says who has the answers that it has not."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ANSWERS:
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        has = ", ".join(one for one in ("predict", *ANSWERS) if hasattr(type(self), one))
+        raise AttributeError(
+            f"{name} is of {ANSWERS[name]}; this folder holds a model of another kind, which has {has}"
+        )
+
 
 def batch_of(batch_size: Any, things: str = "texts") -> int:
     """How many things run together.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textkd.deploy.manifest import Manifest
-from textkd.deploy.runtime.asked import batch_of
+from textkd.deploy.runtime.asked import Answering, batch_of
 from textkd.deploy.runtime.lines_search import Decoding, Search
 from textkd.errors import reading
 from textkd.models.onnx.session import package
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-class LineModel:
+class LineModel(Answering):
     """An exported reader of lines with its tokenizer; `textkd.deploy.load` makes one. It needs Pillow to read images.
 
     Args:

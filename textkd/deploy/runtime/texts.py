@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from textkd.deploy.manifest import Manifest
-from textkd.deploy.runtime.asked import batch_of, listed
+from textkd.deploy.runtime.asked import Answering, batch_of, listed
 from textkd.errors import fail
 
 Array = np.ndarray[Any, Any]
 Text = str | Sequence[str]
 
 
-class TextModel:
+class TextModel(Answering):
     """An exported encoder with its tokenizer; `textkd.deploy.load` makes one.
 
     Texts are answered one at a time unless `batch_size` says otherwise: on a CPU batches gain little, and a model whose

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from textkd.deploy.runtime.asked import listed
+from textkd.deploy.runtime.asked import batch_of, listed
 from textkd.deploy.runtime.texts import Array, TextModel, softmax
 from textkd.errors import fail
 from textkd.models.tagged_words import first_pieces, spans
@@ -21,7 +21,14 @@ class WordModel(TextModel):
         raise fail("logits of texts", "a token classifier has logits for each word", fix="word_logits(sentences)")
 
     def predict(self, texts: Any, batch_size: int = 1) -> list[Any]:
-        """The entities of each text: see `entities`."""
+        """The entities of each text: see `entities`.
+
+        Raises:
+            TextkdError: one of them is no text; more than one shall run together, which a tagger does not do.
+        """
+        if batch_of(batch_size) != 1:
+            raise fail(f"batch_size={batch_size}", "a token classifier answers one text after the other",
+                       fix="leave batch_size out")  # fmt: skip
         return self.entities(texts)
 
     def entities(self, texts: str | Sequence[str | Sequence[str]]) -> list[list[dict[str, Any]]]:

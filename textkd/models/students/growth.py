@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import inf
 from typing import Any
 
 from textkd.errors import Collector, Problem, problem
@@ -16,6 +15,7 @@ KEYS = ("wider", "deeper", "noise")
 AFTER = ("after", *(f"{side}_after" for side in SIDES))
 DEEPER = (*AFTER, "nearly")
 WIDEST = 65536
+LOUDEST = 10  # noise of more leaves nothing of a weight
 EXAMPLE = "grow: {wider: {ffn: 2048}}, or grow: {deeper: {after: [3]}}"
 
 
@@ -91,8 +91,8 @@ def _noise(block: Mapping[str, Any]) -> Iterator[Problem]:
     if noise is None:
         return
     asked, where = f"student grow noise: {noise!r}", "grow.noise"
-    if type(noise) not in (int, float) or not 0 <= noise < inf:
-        what, fix = "not a number from 0", "noise: 0.01, in standard deviations of the weights"
+    if type(noise) not in (int, float) or not 0 <= noise <= LOUDEST:
+        what, fix = f"not a number from 0 to {LOUDEST}", "noise: 0.01, in standard deviations of the weights"
         yield problem(asked, what, fix=fix, where=where)
     elif noise and "wider" not in block:
         what = "nothing is copied unit by unit, so there are no copies to part"
