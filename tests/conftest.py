@@ -64,11 +64,12 @@ def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Large families of cases show their rule by the first ones of each test; the others prove it again, marked `long`
 FAMILIES = {
-    "test_bad_input": 15, "test_ocr_refusals": 8, "test_every_option": 60, "test_lines": 3, "test_secrets": 5,
+    "test_bad_input": 8, "test_ocr_refusals": 8, "test_every_option": 60, "test_lines": 3, "test_secrets": 5,
     "test_shrink": 5, "test_compose": 5, "test_shrink_reader": 2, "test_strange_input": 3, "test_taps_parity": 10,
     "test_logits_family": 20, "test_gradient_flow": 25, "test_losses_everywhere": 40,
     "test_losses_against_references": 25, "test_graph_recipes": 6, "test_no_code": 5, "test_width": 5,
     "test_importance": 5, "test_lines_pixels": 5, "test_grown": 12, "test_report_gallery": 8, "test_export": 4,
+    "test_artifacts": 5,
 }  # fmt: skip
 
 

@@ -245,6 +245,7 @@ def test_a_bad_override(
         assert OVERRIDES[text] in said
 
 
+@pytest.mark.long
 def test_a_real_process_ends_with_2_and_no_traceback() -> None:
     command = [sys.executable, "-m", "textkd", "ls", "lossses"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -109,6 +109,7 @@ def test_an_edited_recipe_over_finished_models_is_refused_by_its_key(tiny: Tiny)
         build.from_recipe(tiny.write(short(tiny)), ["matches.0.weight=0.5"]).check()
 
 
+@pytest.mark.long
 def test_a_folder_of_another_recipe_s_name_is_not_emptied(tiny: Tiny) -> None:
     begun(build.from_recipe(tiny.write(short(tiny))))
     with pytest.raises(TextkdError, match="another recipe"):
@@ -198,6 +199,7 @@ def test_a_kept_teacher_that_was_begun_with_other_code_is_told(
         assert (told in caplog.text) == (number == 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", but_few(["", "[]", "{", "\x00\xff", "[" * 5000], "{"))
 def test_garbage_in_a_run_s_own_records_is_told(content: str, tiny: Tiny) -> None:
     made = begun(build.from_recipe(tiny.write(short(tiny))), "student")

@@ -66,6 +66,7 @@ def test_a_teacher_that_is_trained_first_has_no_teacher_of_its_own(tmp_path: Pat
     assert "no block number" in found[f"{at}.matches[2].tap"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bad", ["nothing", "task", "data", "student"])
 def test_a_misspelt_loss_is_told_whatever_else_is_wrong(bad: str, tmp_path: Path) -> None:
     reading = Reading(tmp_path)
@@ -88,6 +89,7 @@ def test_a_text_teachers_stages_are_looked_at_without_a_task(tiny: Tiny) -> None
     assert {"task.name", "teacher.finetune.matches[0].tap"} <= {problem.where for problem in caught.value.problems}
 
 
+@pytest.mark.long
 def test_matches_beside_stages_and_misspelt_keys_inside(tmp_path: Path) -> None:
     reading = Reading(tmp_path)
     values = reading.recipe

@@ -207,6 +207,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("words", "due"), COMMANDS.values(), ids=COMMANDS)
 def test_a_bad_evaluation(
     words: list[str],
@@ -269,6 +270,7 @@ def test_notes_are_told_before_a_run_and_beside_an_evaluation(
     assert "they are shrunk, to" in said + caplog.text
 
 
+@pytest.mark.long
 def test_the_table_starts_from_good_recipes(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

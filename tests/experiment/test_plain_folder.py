@@ -124,6 +124,7 @@ def test_a_folder_that_answers_otherwise_is_told(
     assert re.search(told, first), first
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["classification", "tokens"])
 def test_answers_that_depend_on_the_rows_beside_are_told(kind: str, tmp_path: Path) -> None:
     """As behind padding, which moves the positions of a BERT: alone, as a pipeline reads it, a text is another one."""

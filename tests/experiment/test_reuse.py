@@ -137,6 +137,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", but_few(DAMAGES, "half the weights"))
 def test_a_damaged_model_is_nobodys(what: str, done: Tiny, monkeypatch: pytest.MonkeyPatch, reuse: None) -> None:
     DAMAGES[what](done.folder / "run" / "seed-1" / "student")

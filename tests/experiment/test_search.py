@@ -133,6 +133,7 @@ def test_of_a_large_space_optuna_asks_for_some(tiny: Tiny, tried: list[tuple[str
     assert len(made.found) == 3
 
 
+@pytest.mark.long
 def test_a_budget_that_nothing_meets_names_the_nearest(tiny: Tiny, tried: list[tuple[str, int]]) -> None:
     made = searching(tiny, budget={"latency_ms": 0.5})
     with pytest.raises(TextkdError, match=r"of 6 candidates none meets it; the nearest, n_layers 1.*, has 1\.00 ms"):

@@ -92,6 +92,7 @@ def test_textkd_cache_fills_those_of_all_teachers(
     assert said.count("64 rows (0 computed now)") == 2
 
 
+@pytest.mark.long
 def test_textkd_plan_names_all_teachers(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_such_a_teacher_ends_in_a_report_with_the_figures_of_its_own_rows(tiny: 
     assert found["other"]["runs"][0]["metrics"]["accuracy"] == pytest.approx(expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tap", ["hidden", "attention", "embeddings"])
 def test_what_stands_at_each_token_cannot_be_compared_then(tap: str, tiny: Tiny) -> None:
     match = (

@@ -39,6 +39,7 @@ def make(**block: Any) -> None:
 WRONG = [5, 2.5, True, "", ",,", [], [["x"]], {"a": 1}, [None], {1: 2}, HUGE, float("nan")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["text", "tokens", "ocr", "glue/sst2"])
 def test_options_of_wrong_types(name: str, tmp_path: Path) -> None:
     """Every option of every kind of task under values of all types: it is taken, or a message says what is due."""
@@ -92,6 +93,7 @@ def test_an_option_that_cannot_be(block: dict[str, Any], due: str, tmp_path: Pat
 SIZES = [("num_hidden_layers", 1_000_000), ("hidden_size", 2**40), ("num_hidden_layers", HUGE)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "value"), SIZES, ids=["layers", "width", "digits"])
 def test_a_student_larger_than_any_model(
     name: str, value: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -122,6 +124,7 @@ ODD = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("change", "due"), ODD, ids=[change[:20] for change, _ in ODD])
 def test_a_number_that_cannot_be(
     change: str, due: str, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -143,6 +146,7 @@ def test_a_folder_with_a_million_blocks(
     assert "num_hidden_layers: 1000000; at most 1000" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["teacher", "student"])
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_a_weight_that_is_not_finite_is_named(
@@ -160,6 +164,7 @@ def test_a_weight_that_is_not_finite_is_named(
     assert "options" not in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG])
 def test_a_disk_that_refuses_run_json(
     number: int, tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

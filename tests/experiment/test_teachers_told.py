@@ -71,6 +71,7 @@ PLACES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("finetune", "due"), PLACES, ids=[place for _, place in PLACES])
 def test_a_problem_of_matches_stands_where_they_are_written(finetune: dict[str, Any], due: str, tiny: Tiny) -> None:
     found = told(tiny, teacher={**tiny.recipe["teacher"], "finetune": {"num_train_epochs": 1, **finetune}})

@@ -221,6 +221,7 @@ def test_a_recipe_trains_them_and_a_small_rest_is_told_before(tiny: Tiny) -> Non
         build.from_recipe(tiny.write(values)).run()
 
 
+@pytest.mark.long
 def test_what_a_first_step_would_refuse_is_told_before_all_at_once(tiny: Tiny) -> None:
     values = tiny.recipe
     values["matches"] = [

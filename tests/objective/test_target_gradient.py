@@ -75,6 +75,7 @@ FLOWS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("match", "formula", "count"), FLOWS)
 def test_it_flows_as_autograd_has_it(match: Match, formula: Callable[[Outputs], Tensor], count: int) -> None:
     found, expected = ours([match], peers(count)), plain(formula, peers(count))
@@ -86,6 +87,7 @@ def test_it_flows_as_autograd_has_it(match: Match, formula: Callable[[Outputs], 
         assert_close(found[key], gradient, rtol=1e-4, atol=1e-7, msg=key)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words", [{**TO_PEER, "loss": "peer_kl"}, {**TO_PEER, "loss": "kl"}, {**TO_BLOCK, "loss": "mse"}, TO_MEAN]
 )

@@ -154,6 +154,7 @@ def test_a_line_stays_legible_in_its_picture():
     assert opened(thumbnail(clear)).getextrema() == (255, 255)
 
 
+@pytest.mark.long
 def test_the_page_shows_the_lines_with_their_errors_marked():
     page, text = Page(render(ocr_results())), render(ocr_results())
     assert page.open == []

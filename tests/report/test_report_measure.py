@@ -40,6 +40,7 @@ class Sleeper(nn.Module):
         return self.inner(input_ids)
 
 
+@pytest.mark.long
 def test_speed_takes_turns_and_orders_models():
     calls: list[str] = []
     models = {name: Sleeper(name, seconds, calls) for name, seconds in (("a", 0.03), ("b", 0.002))}
@@ -81,6 +82,7 @@ def test_each_model_gets_what_its_forward_names():
         measure_speed({}, {"latency": {}})
 
 
+@pytest.mark.long
 def test_peak_memory_sees_what_was_freed_again():
     with PeakMemory() as before:
         time.sleep(0.06)

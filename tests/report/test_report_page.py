@@ -76,6 +76,7 @@ def test_the_page_holds_every_part_in_order():
     assert places == sorted(places)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("whole_pictures")
 def test_the_page_needs_nothing_from_elsewhere():
     text = render(results())

@@ -150,6 +150,7 @@ def test_encoder_and_decoder_blocks_are_drawn_apart():
     assert (decoder.title, len(decoder.targets), len(decoder.sources)) == ("Stage 1, decoder", 4, 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("greater", "label", "log"), [(False, "CER, lower is better", True), (True, "CER", False)])
 @pytest.mark.usefixtures("whole_pictures")
 def test_curves_of_errors_say_so_and_stand_on_a_logarithmic_axis(monkeypatch, greater, label, log):

@@ -37,6 +37,7 @@ def assert_whole(folder: Path, rows: Rows) -> None:
     live.close()
 
 
+@pytest.mark.long
 def test_every_row_is_computed_once(tmp_path: Path) -> None:
     rows, told = Rows(50), list[int]()
     made = teacher(tmp_path)
@@ -47,6 +48,7 @@ def test_every_row_is_computed_once(tmp_path: Path) -> None:
     assert fill(tmp_path, rows).computed == 0
 
 
+@pytest.mark.long
 def test_rows_that_somebody_works_on_are_waited_for(tmp_path: Path) -> None:
     rows, made = Rows(50), teacher(tmp_path)
     size = estimate(made, rows, collate)
@@ -67,6 +69,7 @@ def test_rows_that_somebody_works_on_are_waited_for(tmp_path: Path) -> None:
     assert made.computed == 50
 
 
+@pytest.mark.long
 def test_more_rows_compute_what_is_new_alone(tmp_path: Path) -> None:
     fill(tmp_path, Rows(30))
     assert fill(tmp_path, Rows(42)).computed == 12
@@ -106,6 +109,7 @@ def test_an_unfinished_file_of_a_dead_process_goes(tmp_path: Path) -> None:
     assert (left.exists(), mine.exists()) == (False, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how", but_few(["data", "index", "type", "index type", "cut", "empty", "no safetensors"], "type")
 )
@@ -151,6 +155,7 @@ def test_a_shard_that_is_cut_while_it_is_read_is_made_anew(tmp_path: Path, caplo
     assert_whole(tmp_path, rows)
 
 
+@pytest.mark.long
 def test_the_size_is_known_before_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, made = Rows(300), teacher(tmp_path)
     with monkeypatch.context() as patch:
@@ -198,6 +203,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("error", "due"), FAULTS, ids=["full", "read-only"])
 def test_a_disk_that_takes_no_more_loses_nothing(
     error: Exception, due: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -85,6 +85,7 @@ def test_the_teacher_runs_once_for_each_row(tiny: Tiny, monkeypatch: pytest.Monk
     assert told[0]["computed"] == 0
 
 
+@pytest.mark.long
 def test_textkd_cache_fills_the_cache(
     tiny: Tiny, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +187,7 @@ SPARSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", but_few(SPARSE, "not linear", "of mass"))
 def test_a_loss_that_would_learn_from_what_was_not_kept_is_refused(tiny: Tiny, case: str) -> None:
     match, logits, said = SPARSE[case]

@@ -71,6 +71,7 @@ MODELS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_pieces_give_what_the_whole_batch_gives(name: str, dtype: torch.dtype | None) -> None:

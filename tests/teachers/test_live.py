@@ -139,6 +139,7 @@ def test_a_recipe_says_what_its_teacher_computes_in(tiny: Tiny, monkeypatch: pyt
     assert seen[-1] == (torch.bfloat16,)
 
 
+@pytest.mark.long
 def test_nobody_trains_wraps_or_saves_the_teacher(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
     original = DistilTrainer._save_checkpoint

@@ -181,6 +181,7 @@ def test_gradient_taps_of_shards_are_refused(tiny: Tiny, monkeypatch: pytest.Mon
         from_recipe(file).check()
 
 
+@pytest.mark.long
 def test_a_teacher_in_shards_has_no_cache_and_no_device(tiny: Tiny) -> None:
     teacher = {**tiny.recipe["teacher"], "sharded": True}
     from_recipe(tiny.write({**tiny.recipe, "teacher": teacher})).check()

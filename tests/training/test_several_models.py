@@ -56,6 +56,7 @@ def test_who_does_not_learn_in_a_turn_runs_without_gradient(update: str, tmp_pat
     assert seen[-len(first + second) :] == first + second
 
 
+@pytest.mark.long
 def test_each_gradient_is_unscaled_once_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's scaler of float16 refuses a second time before the optimizer steps."""
     calls: list[int] = []

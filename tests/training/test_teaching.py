@@ -98,6 +98,7 @@ def test_a_loss_may_begin_with_nothing() -> None:
     check({"student": shrink(teacher, layers=[1, 3])}, {"teacher": teacher}, [match], BATCH, "cross_entropy", rows=64)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("epochs", "refused"), [(3, True), (1, False)])
 def test_a_schedule_that_wakes_after_the_last_step_is_refused(tiny: Tiny, epochs: int, refused: bool) -> None:
     """Of 10 steps and more: fewer are a trial of the recipe."""
@@ -132,6 +133,7 @@ def test_a_student_that_shares_weights_with_its_teacher_is_refused() -> None:
           frozen_names=frozen)  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_teacher_that_changes_stops_the_run(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """However that comes about."""
     step = DistilTrainer.training_step

@@ -89,6 +89,7 @@ if not is_torch_tf32_available():
     WRONG["numbers that no GPU here has"] = ({"tf32": True}, "tf32", "computes in TF32")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", WRONG)
 def test_it_is_refused_before_a_run(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants

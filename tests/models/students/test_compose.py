@@ -28,6 +28,7 @@ def same(one, other, without: tuple[str, ...] = ()) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", but_few(KINDS, "equal widths", "cross width"))
 def test_narrower_decoder_with_the_teachers_encoder(kind: str, tmp_path, caplog) -> None:
     teacher = reader(kind)

@@ -25,6 +25,7 @@ def test_the_same_size_is_exact_and_a_copy(kind: str) -> None:
     assert fitted.encoder.embeddings.position_embeddings is not model.encoder.embeddings.position_embeddings
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["equal widths", "projection"])  # ViT with one special token, DeiT with two
 @pytest.mark.parametrize("size", [(8, 48), (16, 16), (32, 8), (24, 24)])
 def test_it_is_what_transformers_interpolates_for_square_grids(kind: str, size: tuple[int, int]) -> None:
@@ -104,6 +105,7 @@ def test_wrong_sizes_and_models_are_told(model: str, size, words: list[str]) -> 
     assert all(word in str(told.value) for word in words), str(told.value)
 
 
+@pytest.mark.long
 def test_sinusoidal_positions_are_repaired_after_loading(tmp_path) -> None:
     model = reader("sinusoidal")
     model.save_pretrained(tmp_path)

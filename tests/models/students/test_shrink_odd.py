@@ -24,6 +24,7 @@ def odd(name: str) -> Any:
     return made(made.config_class(**SMALL)).eval()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [
     "EsmForSequenceClassification",  # weights for each block's heads
     "LongformerForSequenceClassification",  # a window for each block

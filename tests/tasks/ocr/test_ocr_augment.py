@@ -32,6 +32,7 @@ def test_no_strength_is_a_plain_copy(line):
     assert augment(line.convert("L"), (1,), 0.0).mode == "RGB"
 
 
+@pytest.mark.long
 def test_strength_changes_more(line):
     def change(strength):
         sizes = [augment(line, (0, k), strength).size for k in range(40)]
@@ -47,6 +48,7 @@ def ink_of(image):
     return np.clip((paper - grey) / max(paper - grey.min(), 1), 0, 1).sum()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strength", [1.0, 2.0])
 def test_ink_stays_on_the_page_and_apart_from_the_paper(line, strength):
     ratios = []
@@ -60,6 +62,7 @@ def test_ink_stays_on_the_page_and_apart_from_the_paper(line, strength):
     assert 0.6 < np.median(ratios) < 1.8
 
 
+@pytest.mark.long
 def test_thin_strokes_of_two_tones_survive():
     page = np.full((48, 600), 255, dtype=np.uint8)
     page[10:38, 20::8] = 0  # strokes of one pixel
@@ -94,6 +97,7 @@ def test_new_paper_has_the_tone_of_the_old():
     assert max(corners) < 25  # no white triangles
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(2, 2), (1, 3), (3, 15), (700, 8), (9, 200)])
 def test_odd_sizes(size):
     for k in range(25):

@@ -82,6 +82,7 @@ def test_beams_and_their_confidences(processor, rows, model):
         assert reading.min_prob == pytest.approx(math.exp(min(chances)), abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_rows_keep_their_order(processor, rows, model, batch_size):
     collator = LineCollator(processor)
@@ -112,6 +113,7 @@ def test_modes_and_settings_of_the_model_stay(processor, rows):
 FOREIGN = {"forced_bos_token_id": 3, "suppress_tokens": [5, 6], "min_new_tokens": 9, "max_time": 1e-6}
 
 
+@pytest.mark.long
 def test_what_a_folder_says_of_generation_does_not_count(processor, rows, model):
     """`generate` fills in what its settings leave open from the model's own."""
     collator, own = LineCollator(processor), model.generation_config

@@ -213,6 +213,7 @@ def test_bombs_are_refused_before_they_are_decoded(function, monkeypatch):
     assert "80,000 x 50,000" in told(png_of_size(80000, 50000), function)
 
 
+@pytest.mark.long
 def test_a_bomb_in_a_text_chunk_is_refused():
     chunk = b"zTXtkey\0\0" + zlib.compress(b"\0" * (1 << 26))
     text = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
@@ -220,6 +221,7 @@ def test_a_bomb_in_a_text_chunk_is_refused():
     assert "cut short" in told(data[:33] + text + data[33:])
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "JPEG2000"])
 def test_cut_and_spoilt_bytes_are_told_or_survived(kind):

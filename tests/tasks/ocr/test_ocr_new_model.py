@@ -43,6 +43,7 @@ def test_defaults() -> None:
     assert 5e6 < sum(p.numel() for p in model.parameters()) < 10e6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["vit", "deit"])
 def test_every_field_can_be_overridden(kind: str, tmp_path) -> None:
     torch.manual_seed(1)

@@ -39,6 +39,7 @@ HARD = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("texts", [TEXTS, HARD], ids=["plain", "hard"])
 def test_every_train_text_comes_back(kind, texts):
@@ -252,6 +253,7 @@ def test_real_transcripts_come_back(data, kind):
     assert decode_texts(tokenizer, encode_texts(tokenizer, texts)) == texts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(3, 100), (3000, 2), (2, 3000), (64_000, 2), (2, 2)])
 def test_very_flat_and_very_narrow_lines_are_taken(size):
     values = pixels(line_processor(["abc"], height=32, width=512), [Image.new("RGB", size, "white")])

@@ -68,6 +68,7 @@ def test_italic_letters_are_not_cut():
             assert (side == page.max()).all(), i
 
 
+@pytest.mark.long
 def test_every_line_can_be_seen():
     lines = RenderedLines(n=80, seed=3)
     for i in range(80):
@@ -124,6 +125,7 @@ def test_the_digest_tells_settings_apart():
     assert RenderedLines(["a"]).digest() != RenderedLines(["b"]).digest()
 
 
+@pytest.mark.long
 def test_phrases():
     made = [phrase(f"0 {i}") for i in range(3000)]
     assert made == [phrase(f"0 {i}") for i in range(3000)]

@@ -94,6 +94,7 @@ def test_without_augmentation_epochs_are_alike(processor):
     assert same(rows[0]["image"], before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("persistent", [True, False])
 def test_the_epoch_reaches_workers(processor, persistent):
     rows = rows_of(processor, augment=augment, seed=1)

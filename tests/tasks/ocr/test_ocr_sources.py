@@ -73,6 +73,7 @@ def test_a_folder_of_images_alone_has_no_texts(tmp_path):
     assert "unlabelled: true" in message
 
 
+@pytest.mark.long
 def test_a_data_set_by_id_is_read_on_first_use(tmp_path, monkeypatch):
     folder = tmp_path / "hub"
     folder.mkdir()

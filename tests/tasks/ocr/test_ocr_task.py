@@ -206,6 +206,7 @@ def test_further_evaluations(task, tmp_path):
         more.load("eval_cat")
 
 
+@pytest.mark.long
 def test_leaks_are_told_and_images_compared():
     train = DrawnLines(["one", "two", "three"])
     clean = of_tables(train=train, eval=DrawnLines(["four"]))
