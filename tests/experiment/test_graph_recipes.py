@@ -116,7 +116,8 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     ),
     "a link called control": (lambda tiny: chained(tiny, link("control", 1)), {"chain[0].name": "without a teacher"}),
     "a link of no blocks": (
-        lambda tiny: chained(tiny, link("a", 1, 3), link("b", 4)), {"chain[1].student": "has 2 blocks, not 4"},
+        lambda tiny: chained(tiny, link("a", 1, 3), link("b", 4)),
+        {"chain[1].student.shrink.layers": "has 2 blocks, not 4"},
     ),
     "chain and student": (
         lambda tiny: short(tiny, chain=[link("a", 1, 3)]), {"chain": "both are given"},
@@ -154,7 +155,7 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
     "peers of nothing": (lambda tiny: peers(tiny, {"size": 2}, "teacher"), {"student": "no model to start from"}),
     "a peer of no blocks": (
         lambda tiny: peers(tiny, {"students": {"a": SHRINK, "b": {"shrink": {"layers": [5]}}}}, "student"),
-        {"cohort.students.b": "has 4 blocks, not 5"},
+        {"cohort.students.b.shrink.layers": "has 4 blocks, not 5"},
     ),
     "a bad peer": (
         lambda tiny: peers(tiny, {"students": {"a": SHRINK, "b": SHRINK | {"shrnk": 1}}}, "student"),
@@ -164,7 +165,8 @@ RECIPES: dict[str, tuple[Any, dict[str, str]]] = {
         wrong_everywhere,
         {"chain[0].name": "without a teacher", "chain[1].name": "end where it began",
          "chain[2].name": "end where it began", "seeds": "1 more than once", "training.learning_rat": "learning_rate",
-         "chain[0].student": "has 4 blocks, not 9", "matches[1].loss": "nearest: kl", "task.pth": "nearest: path"},
+         "chain[0].student.shrink.layers": "has 4 blocks, not 9", "matches[1].loss": "nearest: kl",
+         "task.pth": "nearest: path"},
     ),
 }  # fmt: skip
 
