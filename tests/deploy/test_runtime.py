@@ -46,7 +46,10 @@ def test_what_cannot_be_asked_of_it_is_told(tmp_path: Path) -> None:
         tagger.entities(None)
     with pytest.raises(TextkdError, match="leave batch_size out"):
         tagger.predict(["good bad"], batch_size=2)
-    for one, name, said in ((model, "entities", "token classifiers.*has predict, logits"), (tagger, "read", "readers")):
+    for one, name, said in (
+        (model, "entities", "token classifiers.*has predict, logits"),
+        (tagger, "read", "which has predict, entities, tags"),
+    ):
         assert not hasattr(one, name)
         with pytest.raises(AttributeError, match=said):
             getattr(one, name)(["good"])

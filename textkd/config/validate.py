@@ -82,8 +82,9 @@ _NAMED = {
 }
 # a key whose name stands elsewhere, too
 _AT: dict[tuple[str, ...], str] = {
-       ("quantise", "weights"): "a whole number: 8", ("quantise", "activations"): "a whole number: 8",
-       ("prune", "schedule"): "cubic, linear or one_shot", ("artifacts", "keep"): "a number, as 0.99"}  # fmt: skip
+    ("quantise", "weights"): "a whole number: 8", ("quantise", "activations"): "a whole number: 8",
+    ("prune", "schedule"): "cubic, linear or one_shot", ("artifacts", "keep"): "a number, as 0.99",
+}  # fmt: skip
 # stands for a required value that is absent or of a wrong type, so that the rest can still be looked at
 _STAND_INS: dict[str, Any] = {
     "task": {},

@@ -12,7 +12,7 @@ from torch import Tensor
 from textkd.errors import TextkdError
 from textkd.models.forward import forward_inputs, positions
 from textkd.models.loading import own_tokenizer
-from textkd.models.students.vocabulary import kept_of
+from textkd.models.students.vocabulary import kept_of, place_of
 from textkd.tasks import Task
 
 FEW = 2  # for a look
@@ -70,4 +70,4 @@ def _words(task: Task, model: Any, folder: str) -> Any:
     """By what a model reads. One that was trimmed reads by its own pieces, whatever folder it was loaded from."""
     if kept_of(model) is not None:
         return own_tokenizer(model)
-    return task.processing(str(getattr(model, "name_or_path", "") or "") or folder)
+    return task.processing(place_of(model) or folder)

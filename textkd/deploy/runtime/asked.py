@@ -14,12 +14,14 @@ ANSWERS = {
 
 
 class Answering:
-    """A runtime that says who has the answers that it has not."""
+    """A runtime that says who has the answers that it has not. models: whose answers it has, as in `ANSWERS`."""
+
+    models = ""
 
     def __getattr__(self, name: str) -> Any:
         if name not in ANSWERS:
             raise AttributeError(f"{type(self).__name__} has no {name}")
-        has = ", ".join(one for one in ("predict", *ANSWERS) if hasattr(type(self), one))
+        has = ", ".join(["predict", *(one for one, models in ANSWERS.items() if models == self.models)])
         raise AttributeError(
             f"{name} is of {ANSWERS[name]}; this folder holds a model of another kind, which has {has}"
         )

@@ -29,6 +29,8 @@ class LineModel(Answering):
         tokenizer: of the package tokenizers.
     """
 
+    models = "readers of lines"
+
     def __init__(self, manifest: Manifest, encoder: Any, decoder: Any, tokenizer: Any) -> None:
         self.manifest, self.tokenizer = manifest, tokenizer
         self.decoding = Decoding(encoder, decoder)

@@ -27,6 +27,8 @@ class TextModel(Answering):
         tokenizer: of the package tokenizers.
     """
 
+    models = "classifiers of texts"
+
     def __init__(self, manifest: Manifest, session: Any, tokenizer: Any) -> None:
         self.manifest, self.session, self.tokenizer = manifest, session, tokenizer
         pad_id, pad_token, pad_type = manifest.pad

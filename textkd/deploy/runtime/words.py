@@ -16,6 +16,8 @@ from textkd.models.tagged_words import first_pieces, spans
 class WordModel(TextModel):
     """An exported token classifier with its tokenizer; `textkd.deploy.load` makes one."""
 
+    models = "token classifiers"
+
     def logits(self, texts: Sequence[Any], batch_size: int = 1) -> Any:
         """Refused: a token classifier has logits for each word; `word_logits` gives them."""
         raise fail("logits of texts", "a token classifier has logits for each word", fix="word_logits(sentences)")
